@@ -1,0 +1,1 @@
+//! What a bootable image needs under it.

@@ -1,0 +1,1 @@
+//! The Xen 9pfs frontend: interface pages, data rings, and the xenbus handshake.

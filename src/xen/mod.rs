@@ -1,0 +1,3 @@
+//! Drivers for what every Xen domain has.
+
+pub mod event;

@@ -1,0 +1,11 @@
+//! What the host-side tests stand on.
+//!
+//! * [`fake`]: a simulated Xen, that is a [`Platform`](xen9p::platform::Platform) with a grant
+//!   table, event channels and a small xenstore;
+//! * [`backend`]: 9pfs backends that follow the exact rules of QEMU and of xen-9pfsd, or break them;
+//! * [`server`]: 9P servers that others wrote, and [`Transport`](xen9p::transport::Transport)s to
+//!   reach them without Xen.
+
+pub mod backend;
+pub mod fake;
+pub mod server;
