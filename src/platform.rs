@@ -24,6 +24,7 @@ pub struct Page([u8; PAGE_SIZE]);
 
 /// A frame number as Xen wants it in a grant entry: an MFN in a PV domain, a GFN in a PVH domain.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
 pub struct Frame(pub u64);
 
 impl fmt::Debug for Frame {

@@ -1,3 +1,4 @@
 //! Drivers for what every Xen domain has.
 
+pub mod clock;
 pub mod event;
