@@ -1,0 +1,215 @@
+//! Reading and writing the little-endian fields of a message.
+
+use core::mem;
+
+use super::types::{Dialect, Payload};
+
+/// Why a field could not be decoded; [`WireError`](super::WireError) adds the message and the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The message ends first.
+    Short,
+    /// The value is one that the protocol rules out.
+    Invalid,
+    /// A string lies across the seam, and the scratch space is too small to join it.
+    Seam,
+}
+
+/// One whole message to be decoded, in one piece or in two.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    now: &'a [u8],
+    next: &'a [u8],
+    scratch: &'a mut [u8],
+    dialect: Dialect,
+}
+
+impl<'a> Reader<'a> {
+    /// The message in `bytes`, from the size field on.
+    pub fn new(bytes: &'a [u8], dialect: Dialect) -> Self {
+        Self::split(bytes, &[], &mut [], dialect)
+    }
+
+    /// The message that starts in `head` and goes on in `tail`.
+    ///
+    /// Numbers are read across the seam and bulk data comes back as two pieces. Of all strings at
+    /// most one lies across the seam; it is joined in `scratch`, which therefore has to hold the
+    /// longest string that is expected. If it doesn't, decoding is
+    /// [`WireError::Seam`](super::WireError::Seam).
+    pub fn split(head: &'a [u8], tail: &'a [u8], scratch: &'a mut [u8], dialect: Dialect) -> Self {
+        Reader {
+            now: head,
+            next: tail,
+            scratch,
+            dialect,
+        }
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Bytes not read yet.
+    pub(super) fn remaining(&self) -> usize {
+        self.now.len().saturating_add(self.next.len())
+    }
+
+    /// Drops what was not read yet.
+    pub(super) fn skip_rest(&mut self) {
+        self.now = &[];
+        self.next = &[];
+    }
+
+    /// What was not read yet of a message in one piece.
+    pub(super) fn into_rest(self) -> &'a [u8] {
+        self.now
+    }
+
+    /// The next `N` bytes by value.
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        if let Some((array, rest)) = self.now.split_first_chunk() {
+            self.now = rest;
+            return Ok(*array);
+        }
+        let Payload(head, tail) = self.pieces(N)?;
+        let mut array = [0; N];
+        for (place, byte) in array.iter_mut().zip(head.iter().chain(tail)) {
+            *place = *byte;
+        }
+        Ok(array)
+    }
+
+    /// The next `count` bytes in one piece, joined in the scratch space if need be.
+    fn slice(&mut self, count: usize) -> Result<&'a [u8], Fault> {
+        let Payload(head, tail) = self.pieces(count)?;
+        if tail.is_empty() {
+            return Ok(head);
+        }
+        let (joined, rest) = mem::take(&mut self.scratch)
+            .split_at_mut_checked(count)
+            .ok_or(Fault::Seam)?;
+        self.scratch = rest;
+        for (place, byte) in joined.iter_mut().zip(head.iter().chain(tail)) {
+            *place = *byte;
+        }
+        Ok(joined)
+    }
+
+    pub(super) fn take_payload(&mut self, count: u32) -> Result<Payload<'a>, Fault> {
+        self.pieces(usize::try_from(count).map_err(|_| Fault::Short)?)
+    }
+
+    /// The next `count` bytes where they lie. The second piece is empty unless they cross the seam.
+    fn pieces(&mut self, count: usize) -> Result<Payload<'a>, Fault> {
+        if self.now.is_empty() {
+            self.now = mem::take(&mut self.next);
+        }
+        if let Some((all, rest)) = self.now.split_at_checked(count) {
+            self.now = rest;
+            return Ok(Payload(all, &[]));
+        }
+        let beyond = count.saturating_sub(self.now.len());
+        let (tail, rest) = self.next.split_at_checked(beyond).ok_or(Fault::Short)?;
+        self.next = &[];
+        Ok(Payload(mem::replace(&mut self.now, rest), tail))
+    }
+}
+
+/// Where a message is encoded to. Goes on counting beyond the end of the buffer, so that the size
+/// that would have been enough is known in the end.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    buf: &'a mut [u8],
+    len: usize,
+    failed: bool,
+    dialect: Dialect,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(buf: &'a mut [u8], dialect: Dialect) -> Self {
+        Writer {
+            buf,
+            len: 0,
+            failed: false,
+            dialect,
+        }
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        let end = self.len.saturating_add(bytes.len());
+        if let Some(place) = self.buf.get_mut(self.len..end) {
+            place.copy_from_slice(bytes);
+        }
+        self.len = end;
+    }
+
+    /// Notes that a value can't be expressed in this field.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    /// Whether [`fail`](Self::fail) was called since this was last asked.
+    pub(super) fn take_failure(&mut self) -> bool {
+        mem::take(&mut self.failed)
+    }
+
+    /// Bytes written, or that would have been.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether everything written found room.
+    pub(super) fn fits(&self) -> bool {
+        self.len <= self.buf.len()
+    }
+
+    /// Overwrites four bytes at the front, which have been written before.
+    pub(super) fn patch_size(&mut self, size: u32) {
+        if let Some(place) = self.buf.first_chunk_mut() {
+            *place = size.to_le_bytes();
+        }
+    }
+}
+
+/// What can stand in a message.
+pub(super) trait Field<'a>: Sized {
+    fn put(&self, w: &mut Writer<'_>);
+    fn get(r: &mut Reader<'a>) -> Result<Self, Fault>;
+}
+
+macro_rules! integers {
+    ($($t:ty),*) => {$(
+        impl Field<'_> for $t {
+            fn put(&self, w: &mut Writer<'_>) {
+                w.bytes(&self.to_le_bytes());
+            }
+
+            fn get(r: &mut Reader<'_>) -> Result<Self, Fault> {
+                Ok(<$t>::from_le_bytes(r.array()?))
+            }
+        }
+    )*};
+}
+integers!(u8, u16, u32, u64);
+
+/// A string: two bytes of length, then the bytes.
+impl<'a> Field<'a> for &'a [u8] {
+    fn put(&self, w: &mut Writer<'_>) {
+        match u16::try_from(self.len()) {
+            Ok(len) => {
+                len.put(w);
+                w.bytes(self);
+            }
+            Err(_) => w.fail(),
+        }
+    }
+
+    fn get(r: &mut Reader<'a>) -> Result<Self, Fault> {
+        let len: u16 = Field::get(r)?;
+        r.slice(usize::from(len))
+    }
+}
