@@ -1,0 +1,81 @@
+//! Listing directories.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use crate::fs::aio;
+use crate::fs::{FileType, Metadata, Result};
+
+/// Iterates over the entries of a directory; made by [`Fs::read_dir`](super::Fs::read_dir).
+///
+/// After an error the iteration is over.
+#[derive(Debug)]
+pub struct ReadDir {
+    inner: aio::ReadDir,
+}
+
+impl ReadDir {
+    pub(super) fn new(inner: aio::ReadDir) -> Self {
+        ReadDir { inner }
+    }
+
+    /// Goes on behind the entry that has this [`cookie`](DirEntry::cookie); 0 starts anew.
+    pub fn seek(&mut self, cookie: u64) {
+        self.inner.seek(cookie);
+    }
+}
+
+impl Iterator for ReadDir {
+    type Item = Result<DirEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let session = self.inner.session().clone();
+        let next = session.block_on(self.inner.next())?;
+        Some(next.map(|inner| DirEntry { inner }))
+    }
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug)]
+pub struct DirEntry {
+    inner: aio::DirEntry,
+}
+
+impl DirEntry {
+    /// The bare name, as bytes.
+    pub fn file_name(&self) -> &[u8] {
+        self.inner.file_name()
+    }
+
+    /// The bare name as text; what is not UTF-8 is replaced by U+FFFD.
+    pub fn file_name_lossy(&self) -> Cow<'_, str> {
+        self.inner.file_name_lossy()
+    }
+
+    /// The directory's path as it was given to [`read_dir`](super::Fs::read_dir), and the name.
+    pub fn path(&self) -> Vec<u8> {
+        self.inner.path()
+    }
+
+    /// What the entry is, symbolic links not followed. Asks the server only when it left that out
+    /// of the listing.
+    pub fn file_type(&self) -> Result<FileType> {
+        self.inner.session().block_on(self.inner.file_type())
+    }
+
+    /// Attributes of the entry, symbolic links not followed.
+    pub fn metadata(&self) -> Result<Metadata> {
+        self.inner.session().block_on(self.inner.metadata())
+    }
+
+    /// The number that identifies the file on its server, as the listing says.
+    pub fn ino(&self) -> u64 {
+        self.inner.ino()
+    }
+
+    /// Where this entry ends, for [`ReadDir::seek`]: the server's own number, without meaning for
+    /// the client.
+    pub fn cookie(&self) -> u64 {
+        self.inner.cookie()
+    }
+}

@@ -1,0 +1,457 @@
+//! What a server tells about a file.
+
+use core::fmt;
+use core::time::Duration;
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFSOCK: u32 = 0o140_000;
+const S_IFLNK: u32 = 0o120_000;
+const S_IFREG: u32 = 0o100_000;
+const S_IFBLK: u32 = 0o060_000;
+const S_IFDIR: u32 = 0o040_000;
+const S_IFCHR: u32 = 0o020_000;
+const S_IFIFO: u32 = 0o010_000;
+
+/// A point in calendar time as files carry it: seconds and nanoseconds since 1970-01-01 00:00 UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SystemTime {
+    secs: i64,
+    nanos: u32,
+}
+
+impl SystemTime {
+    /// 1970-01-01 00:00 UTC.
+    pub const UNIX_EPOCH: SystemTime = SystemTime { secs: 0, nanos: 0 };
+
+    /// `secs` seconds (negative: before) and `nanos` nanoseconds after the epoch. Nanoseconds of a
+    /// second and more are cut to 999,999,999.
+    pub const fn new(secs: i64, nanos: u32) -> Self {
+        let nanos = if nanos < 1_000_000_000 {
+            nanos
+        } else {
+            999_999_999
+        };
+        SystemTime { secs, nanos }
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub const fn secs(self) -> i64 {
+        self.secs
+    }
+
+    /// Nanoseconds past [`secs`](Self::secs), below 1,000,000,000.
+    pub const fn subsec_nanos(self) -> u32 {
+        self.nanos
+    }
+
+    /// Time since the epoch; `None` before it.
+    pub fn since_epoch(self) -> Option<Duration> {
+        Some(Duration::new(u64::try_from(self.secs).ok()?, self.nanos))
+    }
+}
+
+impl From<Duration> for SystemTime {
+    /// The instant `since` after the epoch; saturates in the year 292 billion.
+    fn from(since: Duration) -> Self {
+        SystemTime {
+            secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            nanos: since.subsec_nanos(),
+        }
+    }
+}
+
+/// What kind of thing a name stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileType(u32);
+
+impl FileType {
+    pub(crate) const DIR: FileType = FileType(S_IFDIR);
+    pub(crate) const FILE: FileType = FileType(S_IFREG);
+    pub(crate) const SYMLINK: FileType = FileType(S_IFLNK);
+
+    /// The type in a Unix mode.
+    pub const fn from_mode(mode: u32) -> Self {
+        FileType(mode & S_IFMT)
+    }
+
+    /// The type that a directory entry's `d_type` means; `None` when the server did not say.
+    pub(crate) const fn from_dirent(kind: u8) -> Option<Self> {
+        match kind {
+            1 | 2 | 4 | 6 | 8 | 10 | 12 => Some(FileType((kind as u32) << 12)),
+            _ => None,
+        }
+    }
+
+    /// The bits of a Unix mode that say so.
+    pub const fn mode(self) -> u32 {
+        self.0
+    }
+
+    /// A directory.
+    pub const fn is_dir(self) -> bool {
+        self.0 == S_IFDIR
+    }
+
+    /// A regular file.
+    pub const fn is_file(self) -> bool {
+        self.0 == S_IFREG
+    }
+
+    /// A symbolic link.
+    pub const fn is_symlink(self) -> bool {
+        self.0 == S_IFLNK
+    }
+
+    /// A block device.
+    pub const fn is_block_device(self) -> bool {
+        self.0 == S_IFBLK
+    }
+
+    /// A character device.
+    pub const fn is_char_device(self) -> bool {
+        self.0 == S_IFCHR
+    }
+
+    /// A named pipe.
+    pub const fn is_fifo(self) -> bool {
+        self.0 == S_IFIFO
+    }
+
+    /// A socket.
+    pub const fn is_socket(self) -> bool {
+        self.0 == S_IFSOCK
+    }
+
+    /// The letter that `ls -l` shows: `-`, `d`, `l`, `b`, `c`, `p`, `s`, or `?`.
+    pub const fn letter(self) -> char {
+        match self.0 {
+            S_IFREG => '-',
+            S_IFDIR => 'd',
+            S_IFLNK => 'l',
+            S_IFBLK => 'b',
+            S_IFCHR => 'c',
+            S_IFIFO => 'p',
+            S_IFSOCK => 's',
+            _ => '?',
+        }
+    }
+}
+
+impl fmt::Debug for FileType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.letter() {
+            '-' => "file",
+            'd' => "directory",
+            'l' => "symbolic link",
+            'b' => "block device",
+            'c' => "character device",
+            'p' => "named pipe",
+            's' => "socket",
+            _ => "unknown",
+        })
+    }
+}
+
+/// Who may do what: the lower 12 bits of a Unix mode.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Permissions(u32);
+
+impl Permissions {
+    /// The permissions in a Unix mode.
+    pub const fn from_mode(mode: u32) -> Self {
+        Permissions(mode & 0o7777)
+    }
+
+    /// The lower 12 bits of the mode.
+    pub const fn mode(self) -> u32 {
+        self.0
+    }
+
+    /// Replaces all 12 bits.
+    pub const fn set_mode(&mut self, mode: u32) {
+        self.0 = mode & 0o7777;
+    }
+
+    /// Whether nobody may write.
+    pub const fn readonly(self) -> bool {
+        self.0 & 0o222 == 0
+    }
+
+    /// Takes the right to write from all, or gives it to all.
+    pub const fn set_readonly(&mut self, readonly: bool) {
+        if readonly {
+            self.0 &= !0o222;
+        } else {
+            self.0 |= 0o222;
+        }
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permissions({:#o})", self.0)
+    }
+}
+
+impl fmt::Display for Permissions {
+    /// As `ls -l` shows them: `rwxr-xr-x`, with `s`, `S`, `t` and `T` for the upper three bits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (shift, special, letters) in [(6, 0o4000, "Ss"), (3, 0o2000, "Ss"), (0, 0o1000, "Tt")] {
+            let bits = self.0 >> shift;
+            f.write_str(if bits & 4 != 0 { "r" } else { "-" })?;
+            f.write_str(if bits & 2 != 0 { "w" } else { "-" })?;
+            let run = bits & 1 != 0;
+            f.write_str(match (self.0 & special != 0, run) {
+                (true, false) => &letters[..1],
+                (true, true) => &letters[1..],
+                (false, true) => "x",
+                (false, false) => "-",
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// All that the server tells about a file.
+///
+/// Sizes are bytes. `blksize` and `blocks` are what the server says, and QEMU derives `blksize`
+/// from the message size rather than from the host's file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    pub(crate) ino: u64,
+    pub(crate) version: u32,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) nlink: u64,
+    pub(crate) rdev: u64,
+    pub(crate) size: u64,
+    pub(crate) blksize: u64,
+    pub(crate) blocks: u64,
+    pub(crate) atime: SystemTime,
+    pub(crate) mtime: SystemTime,
+    pub(crate) ctime: Option<SystemTime>,
+    pub(crate) btime: Option<SystemTime>,
+}
+
+impl Metadata {
+    /// What kind of thing it is.
+    pub const fn file_type(&self) -> FileType {
+        FileType::from_mode(self.mode)
+    }
+
+    /// A directory.
+    pub const fn is_dir(&self) -> bool {
+        self.file_type().is_dir()
+    }
+
+    /// A regular file.
+    pub const fn is_file(&self) -> bool {
+        self.file_type().is_file()
+    }
+
+    /// A symbolic link (only [`symlink_metadata`](super::Fs::symlink_metadata) shows one).
+    pub const fn is_symlink(&self) -> bool {
+        self.file_type().is_symlink()
+    }
+
+    /// Size in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "the name that std::fs has")]
+    pub const fn len(&self) -> u64 {
+        self.size
+    }
+
+    /// Who may do what.
+    pub const fn permissions(&self) -> Permissions {
+        Permissions::from_mode(self.mode)
+    }
+
+    /// When the content last changed.
+    pub const fn modified(&self) -> SystemTime {
+        self.mtime
+    }
+
+    /// When the content was last read, as far as the server's host keeps count.
+    pub const fn accessed(&self) -> SystemTime {
+        self.atime
+    }
+
+    /// When content or attributes last changed; `None` in dialects other than 9P2000.L.
+    pub const fn changed(&self) -> Option<SystemTime> {
+        self.ctime
+    }
+
+    /// When the file was made; `None` when the server does not tell (QEMU does not).
+    pub const fn created(&self) -> Option<SystemTime> {
+        self.btime
+    }
+
+    /// The number that identifies the file on its server: the path of its qid. QEMU may give two
+    /// files of different host file systems the same number.
+    pub const fn ino(&self) -> u64 {
+        self.ino
+    }
+
+    /// The qid's version, which changes with the content; 0 from servers that do not keep one.
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Type and permissions as a Unix mode.
+    pub const fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// Owner, or `u32::MAX` when the dialect has only a name.
+    pub const fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Group, or `u32::MAX` when the dialect has only a name.
+    pub const fn gid(&self) -> u32 {
+        self.gid
+    }
+
+    /// Number of names the file has.
+    pub const fn nlink(&self) -> u64 {
+        self.nlink
+    }
+
+    /// Device number, for devices.
+    pub const fn rdev(&self) -> u64 {
+        self.rdev
+    }
+
+    /// The block size for efficient I/O, in bytes.
+    pub const fn blksize(&self) -> u64 {
+        self.blksize
+    }
+
+    /// Space taken, in units of 512 bytes.
+    pub const fn blocks(&self) -> u64 {
+        self.blocks
+    }
+}
+
+/// Which times to set, and to what. What is not named stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileTimes {
+    pub(crate) accessed: Option<TimeChange>,
+    pub(crate) modified: Option<TimeChange>,
+}
+
+/// A new value for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimeChange {
+    /// The server's present time.
+    Now,
+    /// This time.
+    To(SystemTime),
+}
+
+impl FileTimes {
+    /// Changes nothing yet.
+    pub const fn new() -> Self {
+        FileTimes {
+            accessed: None,
+            modified: None,
+        }
+    }
+
+    /// Both times to the server's present time, as `touch` does.
+    pub const fn now() -> Self {
+        FileTimes {
+            accessed: Some(TimeChange::Now),
+            modified: Some(TimeChange::Now),
+        }
+    }
+
+    /// Sets the access time.
+    #[must_use]
+    pub const fn set_accessed(mut self, time: SystemTime) -> Self {
+        self.accessed = Some(TimeChange::To(time));
+        self
+    }
+
+    /// Sets the modification time.
+    #[must_use]
+    pub const fn set_modified(mut self, time: SystemTime) -> Self {
+        self.modified = Some(TimeChange::To(time));
+        self
+    }
+}
+
+/// How full a file system is. Blocks are of [`block_size`](Self::block_size) bytes.
+///
+/// QEMU scales block size and counts to the message size: products are right, the factors are not
+/// those of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatFs {
+    /// The host file system's magic number, where it tells.
+    pub kind: u32,
+    /// Bytes in a block.
+    pub block_size: u32,
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Blocks that are free.
+    pub blocks_free: u64,
+    /// Blocks that are free for others than root.
+    pub blocks_available: u64,
+    /// Files there can be.
+    pub files: u64,
+    /// Files that can still be made.
+    pub files_free: u64,
+    /// Identifies the file system.
+    pub id: u64,
+    /// Longest name, in bytes.
+    pub name_max: u32,
+}
+
+impl StatFs {
+    /// Size of the file system in bytes.
+    pub const fn total_bytes(&self) -> u64 {
+        self.blocks.saturating_mul(self.block_size as u64)
+    }
+
+    /// Free space in bytes.
+    pub const fn free_bytes(&self) -> u64 {
+        self.blocks_free.saturating_mul(self.block_size as u64)
+    }
+
+    /// Free space for others than root, in bytes.
+    pub const fn available_bytes(&self) -> u64 {
+        self.blocks_available.saturating_mul(self.block_size as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn permissions_look_like_ls() {
+        for (mode, text) in [
+            (0o755, "rwxr-xr-x"),
+            (0o4755, "rwsr-xr-x"),
+            (0o2644, "rw-r-Sr--"),
+            (0o1777, "rwxrwxrwt"),
+            (0o1776, "rwxrwxrwT"),
+            (0, "---------"),
+        ] {
+            assert_eq!(Permissions::from_mode(mode).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn directory_entry_types_are_mode_bits_shifted() {
+        assert_eq!(FileType::from_dirent(4), Some(FileType::DIR));
+        assert_eq!(FileType::from_dirent(8), Some(FileType::FILE));
+        assert_eq!(FileType::from_dirent(10), Some(FileType::SYMLINK));
+        assert_eq!(FileType::from_dirent(0), None);
+        assert_eq!(FileType::from_dirent(255), None);
+    }
+}

@@ -1,0 +1,253 @@
+//! How to open a file, and how to mount a server.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Error, File, Fs, Result};
+use crate::p9::Dialect;
+use crate::p9::session::Config;
+
+/// How to open a file: the options and the meaning of `std::fs::OpenOptions`.
+///
+/// ```
+/// # use xen9p::fs::{Fs, OpenOptions, Result};
+/// # fn demo(fs: &Fs) -> Result<()> {
+/// let log = OpenOptions::new().append(true).create(true).open(fs, "/var/log")?;
+/// log.write_all(b"started\n")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOptions {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) append: bool,
+    pub(crate) truncate: bool,
+    pub(crate) create: bool,
+    pub(crate) create_new: bool,
+    pub(crate) directory: bool,
+    pub(crate) mode: u32,
+    pub(crate) custom_flags: u32,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OpenOptions {
+    /// Everything off, new files with mode 0666 less the mount's umask.
+    pub const fn new() -> Self {
+        OpenOptions {
+            read: false,
+            write: false,
+            append: false,
+            truncate: false,
+            create: false,
+            create_new: false,
+            directory: false,
+            mode: 0o666,
+            custom_flags: 0,
+        }
+    }
+
+    /// For reading.
+    pub const fn read(&mut self, on: bool) -> &mut Self {
+        self.read = on;
+        self
+    }
+
+    /// For writing.
+    pub const fn write(&mut self, on: bool) -> &mut Self {
+        self.write = on;
+        self
+    }
+
+    /// For writing at the end, wherever the end is when the server writes.
+    pub const fn append(&mut self, on: bool) -> &mut Self {
+        self.append = on;
+        self
+    }
+
+    /// Empties the file; needs [`write`](Self::write).
+    pub const fn truncate(&mut self, on: bool) -> &mut Self {
+        self.truncate = on;
+        self
+    }
+
+    /// Makes the file if there is none; needs [`write`](Self::write) or [`append`](Self::append).
+    pub const fn create(&mut self, on: bool) -> &mut Self {
+        self.create = on;
+        self
+    }
+
+    /// Makes the file and fails with EEXIST if the name is taken, even by a dangling link.
+    /// [`create`](Self::create) and [`truncate`](Self::truncate) are then ignored.
+    pub const fn create_new(&mut self, on: bool) -> &mut Self {
+        self.create_new = on;
+        self
+    }
+
+    /// Fails with ENOTDIR on anything but a directory.
+    pub const fn directory(&mut self, on: bool) -> &mut Self {
+        self.directory = on;
+        self
+    }
+
+    /// The mode of a file that is made, less the mount's umask.
+    pub const fn mode(&mut self, mode: u32) -> &mut Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Further Linux open flags (asm-generic numbers) for the server: O_SYNC, O_DIRECT, O_NOATIME …
+    /// Access mode, O_CREAT, O_EXCL, O_TRUNC and O_APPEND are ignored here. Only 9P2000.L can
+    /// carry them.
+    pub const fn custom_flags(&mut self, flags: u32) -> &mut Self {
+        self.custom_flags = flags;
+        self
+    }
+
+    /// Opens `path` on the mount `fs`. Same as [`Fs::open_with`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for options that contradict each other (those that `std` refuses);
+    /// else see [`Fs::open`].
+    pub fn open(&self, fs: &Fs, path: impl AsRef<[u8]>) -> Result<File> {
+        fs.open_with(path, self)
+    }
+
+    /// The same checks as `std` on Unix makes.
+    pub(crate) fn check(&self) -> Result<()> {
+        if !(self.read || self.write || self.append) {
+            return Err(Error::InvalidInput(
+                "a file has to be opened for reading, writing or appending",
+            ));
+        }
+        let makes = self.truncate || self.create || self.create_new;
+        if makes && !(self.write || self.append) {
+            return Err(Error::InvalidInput(
+                "creating or truncating needs write or append access",
+            ));
+        }
+        if self.truncate && self.append && !self.create_new {
+            return Err(Error::InvalidInput("truncate and append contradict"));
+        }
+        if self.directory && makes {
+            return Err(Error::InvalidInput(
+                "a directory is not made by opening it; see create_dir",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// How to mount: what to ask of the server, and the client's limits.
+///
+/// The defaults suit a Xen 9pfs backend run by QEMU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountOptions {
+    pub(crate) user: Vec<u8>,
+    pub(crate) uid: u32,
+    pub(crate) tree: Vec<u8>,
+    pub(crate) gid: u32,
+    pub(crate) umask: u32,
+    pub(crate) msize: u32,
+    pub(crate) window: u16,
+    pub(crate) timeout: Duration,
+    pub(crate) dialects: Vec<Dialect>,
+}
+
+impl Default for MountOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MountOptions {
+    /// User "root" with number 0, the server's default tree, new files with group 0, umask 022, the
+    /// largest message the transport carries, 64 requests in flight, 30 s for each, and the richest
+    /// dialect that the server speaks.
+    pub fn new() -> Self {
+        MountOptions {
+            user: b"root".to_vec(),
+            uid: 0,
+            tree: Vec::new(),
+            gid: 0,
+            umask: 0o022,
+            msize: u32::MAX,
+            window: 64,
+            timeout: Duration::from_secs(30),
+            dialects: Dialect::ALL.to_vec(),
+        }
+    }
+
+    /// The user to attach as, by name and (in .L and .u) by number. QEMU looks at neither.
+    #[must_use]
+    pub fn user(mut self, name: impl AsRef<[u8]>, uid: u32) -> Self {
+        self.user = name.as_ref().to_vec();
+        self.uid = uid;
+        self
+    }
+
+    /// The tree to attach to (aname), for servers that export several; diod wants the absolute path
+    /// of an export, QEMU ignores it.
+    #[must_use]
+    pub fn tree(mut self, aname: impl AsRef<[u8]>) -> Self {
+        self.tree = aname.as_ref().to_vec();
+        self
+    }
+
+    /// The group of files that are made.
+    #[must_use]
+    pub const fn gid(mut self, gid: u32) -> Self {
+        self.gid = gid;
+        self
+    }
+
+    /// Permission bits that files and directories never get when they are made.
+    #[must_use]
+    pub const fn umask(mut self, umask: u32) -> Self {
+        self.umask = umask & 0o777;
+        self
+    }
+
+    /// The largest message to agree on, in bytes. The transport may allow less; below 4,096 the
+    /// mount fails.
+    #[must_use]
+    pub const fn msize(mut self, bytes: u32) -> Self {
+        self.msize = bytes;
+        self
+    }
+
+    /// How many requests may be in flight at once, from 1 to 16,384; rounded up to a multiple of the
+    /// transport's lanes.
+    #[must_use]
+    pub const fn window(mut self, requests: u16) -> Self {
+        self.window = requests;
+        self
+    }
+
+    /// How long to wait for the answer to each request.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The dialects to try, in this order.
+    #[must_use]
+    pub fn dialects(mut self, dialects: &[Dialect]) -> Self {
+        self.dialects = dialects.to_vec();
+        self
+    }
+
+    pub(crate) fn session_config(&self) -> Config {
+        Config {
+            msize: self.msize,
+            window: self.window,
+            timeout: self.timeout,
+        }
+    }
+}

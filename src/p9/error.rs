@@ -1,0 +1,117 @@
+//! What can go wrong between a program and its files.
+
+use core::fmt;
+
+use super::Dialect;
+use crate::errno::Errno;
+use crate::transport::TransportError;
+
+/// Why an operation failed.
+///
+/// Small and `Copy`. [`errno`](Self::errno) gives the nearest Linux error number for programs that
+/// think in those; the text is for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server refused; in all dialects its answer has become a Linux error number.
+    Errno(Errno),
+    /// The connection is over; no operation of this mount will work again.
+    Transport(TransportError),
+    /// The server's answer broke the 9P protocol; the text says which rule. The connection is over.
+    Protocol(&'static str),
+    /// No answer within the time limit of the mount. Whether the server still did it is unknown.
+    TimedOut,
+    /// [`Interrupt`](crate::p9::session::Interrupt) was set. Whether the server still did it is
+    /// unknown.
+    Interrupted,
+    /// The server or the dialect has no such operation.
+    Unsupported {
+        /// The operation, in the words of this library.
+        op: &'static str,
+        /// The dialect spoken with this server.
+        dialect: Dialect,
+    },
+    /// A path that no server is asked about: empty, NUL inside; the text says what.
+    InvalidPath(&'static str),
+    /// A path of more than 65,535 bytes, or a name in it of more than 255.
+    NameTooLong,
+    /// More than 40 symbolic links on the way.
+    TooManyLinks,
+    /// An argument that makes no sense; the text says what.
+    InvalidInput(&'static str),
+    /// Text was asked for, but the bytes are not UTF-8.
+    NotUtf8,
+    /// The file ended before the buffer was full.
+    UnexpectedEof,
+    /// The server took no bytes of a write and gave no reason.
+    WriteZero,
+    /// The mount, file or fid was closed, or belongs to another mount.
+    Closed,
+    /// No memory for the operation.
+    OutOfMemory,
+}
+
+impl Error {
+    /// The Linux error number that comes nearest.
+    pub fn errno(self) -> Errno {
+        match self {
+            Error::Errno(errno) => errno,
+            Error::Transport(TransportError::Violation(_)) | Error::Protocol(_) => Errno::EPROTO,
+            Error::Transport(_) | Error::WriteZero => Errno::EIO,
+            Error::TimedOut => Errno::ETIMEDOUT,
+            Error::Interrupted => Errno::EINTR,
+            Error::Unsupported { .. } => Errno::EOPNOTSUPP,
+            Error::InvalidPath("empty path") => Errno::ENOENT,
+            Error::InvalidPath(_) | Error::InvalidInput(_) => Errno::EINVAL,
+            Error::NameTooLong => Errno::ENAMETOOLONG,
+            Error::TooManyLinks => Errno::ELOOP,
+            Error::NotUtf8 => Errno::EILSEQ,
+            Error::UnexpectedEof => Errno::ENODATA,
+            Error::Closed => Errno::EBADF,
+            Error::OutOfMemory => Errno::ENOMEM,
+        }
+    }
+
+    /// Whether this says that something does not exist (ENOENT).
+    pub fn is_not_found(self) -> bool {
+        self == Error::Errno(Errno::ENOENT)
+    }
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Error::Errno(errno)
+    }
+}
+
+impl From<TransportError> for Error {
+    fn from(error: TransportError) -> Self {
+        Error::Transport(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Errno(errno) => errno.fmt(f),
+            Error::Transport(error) => error.fmt(f),
+            Error::Protocol(rule) => write!(f, "the server broke the 9P protocol: {rule}"),
+            Error::TimedOut => f.write_str("the server did not answer in time"),
+            Error::Interrupted => f.write_str("interrupted"),
+            Error::Unsupported { op, dialect } => {
+                write!(f, "{op} is not supported by this server ({dialect})")
+            }
+            Error::InvalidPath(what) => write!(f, "invalid path: {what}"),
+            Error::NameTooLong => f.write_str("name or path too long"),
+            Error::TooManyLinks => f.write_str("more than 40 symbolic links on the way"),
+            Error::InvalidInput(what) => write!(f, "invalid argument: {what}"),
+            Error::NotUtf8 => f.write_str("the file's content is not UTF-8 text"),
+            Error::UnexpectedEof => f.write_str("the file ended too early"),
+            Error::WriteZero => f.write_str("the server took none of the bytes"),
+            Error::Closed => f.write_str("already closed"),
+            Error::OutOfMemory => f.write_str("out of memory"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
