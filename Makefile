@@ -1,0 +1,65 @@
+# What a user types; `make help` lists it. The work is done by cargo and by the bed, the host program in tests/bed.
+
+# As typed: make would expand dollars in a command line such as APP='echo $HOME'.
+override APP := $(value APP)
+override SHARE := $(value SHARE)
+export TYPE SHARE APP MEMORY ONLY V IMAGE
+
+IMAGE := target/xen9p.elf
+BOOTCHECK := target/bootcheck.elf
+# cargo without make's flags and job server, which are not meant for it.
+CARGO := env -u MAKEFLAGS -u MFLAGS cargo
+BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build --
+
+.PHONY: help run kernel bootcheck test test-host test-elf test-boot test-xen clean packages-for-run packages-for-test
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "run takes TYPE=pvh|pv SHARE=directory APP='commands' MEMORY=MiB V=1; tests take ONLY=part-of-a-name V=1"
+
+# The status of `make run` is the guest's. make ends with 2 whatever the failure, but under -q (which does not keep
+# recipe lines marked + from running) a line that ends with 1 makes it end with 1.
+ifeq ($(MAKECMDGOALS),run)
+MAKEFLAGS += -q
+endif
+
+run: packages-for-run kernel ## Boot Xen in QEMU and run the image there with the files of SHARE; ends with APP's status
+	+@$(BED) run
+
+kernel: ## Build the image, target/xen9p.elf
+	+@tests/bed/host-packages
+	+@$(CARGO) build --release --features rt --bin xen9p
+	+@strip -o $(IMAGE) target/release/xen9p
+
+bootcheck:
+	+@$(CARGO) build --release --features rt --bin bootcheck
+	+@strip -o $(BOOTCHECK) target/release/bootcheck
+
+test: test-host test-elf test-boot test-xen ## All tests
+
+test-host: packages-for-test ## Format, lints, and the tests that need no Xen
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --check --manifest-path tests/bed/Cargo.toml
+	$(CARGO) clippy --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --all-targets --quiet --features rt --bins -- -D warnings
+	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
+	$(CARGO) test --quiet
+	$(CARGO) test --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build
+
+test-elf: kernel ## What must and must not be in the image's ELF file
+	tests/elf-check.sh $(IMAGE)
+
+test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
+	@$(BED) test-boot
+
+test-xen: packages-for-run kernel ## The image under xl, with real 9pfs devices
+	@$(BED) test-xen
+
+packages-for-run:
+	+@tests/bed/host-packages run
+
+packages-for-test:
+	+@tests/bed/host-packages run test
+
+clean: ## Remove everything built, the cached dom0 included
+	rm -rf target

@@ -1,0 +1,291 @@
+//! Guest domains: their xl configuration, their console, and how they ended.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::fail;
+use crate::host::{Context, Result};
+use crate::xen::{Bed, Job};
+
+/// Longest command line a PV guest can be given, in bytes: start_info.cmd_line with its final NUL (Xen
+/// public/xen.h, MAX_GUEST_CMDLINE).
+const PV_COMMAND_LINE: usize = 1024;
+
+/// Domain type, the xl option `type`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Paravirtualised.
+    Pv,
+    /// In a hardware container, entered in 32-bit mode.
+    Pvh,
+}
+
+impl Kind {
+    /// xl's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Pv => "pv",
+            Kind::Pvh => "pvh",
+        }
+    }
+}
+
+/// A guest as `xl create` is to make it.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Its name, unique among the guests of one bed.
+    pub name: String,
+    /// PV or PVH.
+    pub kind: Kind,
+    /// Path of the image in dom0.
+    pub kernel: String,
+    /// Its memory, in MiB.
+    pub memory: u32,
+    /// Its virtual processors.
+    pub vcpus: u32,
+    /// Its command line.
+    pub command_line: String,
+    /// Its 9pfs devices: tag, and directory in dom0.
+    pub shares: Vec<(String, String)>,
+}
+
+impl Guest {
+    /// The file that `xl create` reads.
+    pub fn config(&self) -> Result<String> {
+        let len = self.command_line.len();
+        if self.kind == Kind::Pv && len >= PV_COMMAND_LINE {
+            return Err(fail!(
+                "the command line takes {len} bytes, a PV guest can be given {}; use TYPE=pvh or shorten APP",
+                PV_COMMAND_LINE - 1
+            ));
+        }
+        let shares: Vec<String> = self
+            .shares
+            .iter()
+            .map(|(tag, path)| quoted(&format!("tag={tag},path={path},security_model=none")))
+            .collect();
+        Ok(format!(
+            "name={}\ntype={}\nkernel={}\nmemory={}\nvcpus={}\nextra={}\np9=[{}]\n\
+             on_poweroff=\"destroy\"\non_reboot=\"destroy\"\non_crash=\"destroy\"\n",
+            quoted(&self.name),
+            quoted(self.kind.name()),
+            quoted(&self.kernel),
+            self.memory,
+            self.vcpus,
+            quoted(&self.command_line),
+            shares.join(",")
+        ))
+    }
+}
+
+/// A string of xl's configuration language. (Its hexadecimal escapes exist, but xl 4.17 misreads them.)
+pub fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out += "\\n",
+            '\r' => out += "\\r",
+            '\t' => out += "\\t",
+            c if c.is_ascii_control() => out += &format!("\\{:03o}", u32::from(c)),
+            c => out.push(c),
+        }
+    }
+    out + "\""
+}
+
+/// What xl says of how a domain ended (Xen public/sched.h, SHUTDOWN_*).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// The guest powered off.
+    PowerOff,
+    /// It asked to be started again.
+    Reboot,
+    /// It crashed, or told so.
+    Crash,
+    /// Something else: suspend, watchdog, soft reset.
+    Other(u32),
+}
+
+impl Reason {
+    fn from_xl(output: &str) -> Option<Reason> {
+        let rest = output.split("has shut down, reason code ").nth(1)?;
+        let code = rest.split_whitespace().next()?.parse().ok()?;
+        Some(match code {
+            0 => Reason::PowerOff,
+            1 => Reason::Reboot,
+            3 => Reason::Crash,
+            other => Reason::Other(other),
+        })
+    }
+}
+
+/// How a domain ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Why, as Xen was told; `None` if xl could not create it, or it vanished.
+    pub reason: Option<Reason>,
+    /// All that was on its console.
+    pub console: String,
+    /// What xl printed.
+    pub xl: String,
+}
+
+/// What the guest itself had to say at its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// `[xen9p] exit N`
+    Exit(i32),
+    /// `[xen9p] panic: TEXT`
+    Panic(String),
+    /// Neither.
+    Missing,
+}
+
+impl Verdict {
+    /// Finds it on a console.
+    pub fn from_console(console: &str) -> Verdict {
+        for line in console.lines().rev() {
+            if let Some((_, text)) = line.split_once("[xen9p] panic: ") {
+                return Verdict::Panic(text.trim_end().to_owned());
+            }
+            if let Some((_, status)) = line.split_once("[xen9p] exit ")
+                && let Ok(status) = status.trim().parse()
+            {
+                return Verdict::Exit(status);
+            }
+        }
+        Verdict::Missing
+    }
+}
+
+/// A domain that was asked for: being made, running, or gone.
+pub struct Domain {
+    job: Job,
+    console: PathBuf,
+    shown: u64,
+}
+
+impl Domain {
+    /// Has xl make the guest and run it.
+    pub fn create(bed: &mut Bed, guest: &Guest) -> Result<Domain> {
+        let config = bed.path().join(format!("{}.cfg", guest.name));
+        fs::write(&config, guest.config()?).during("write", &config)?;
+        let job = bed.start_job(&format!("exec xl create -F /host/{}.cfg", guest.name))?;
+        let console = bed.path().join(format!("console/guest-{}.log", guest.name));
+        Ok(Domain {
+            job,
+            console,
+            shown: 0,
+        })
+    }
+
+    /// Copies to `out` what has appeared on the console since the last call.
+    pub fn show_console(&mut self, out: &mut impl Write) -> Result<()> {
+        let Ok(mut file) = File::open(&self.console) else {
+            return Ok(());
+        };
+        let mut fresh = Vec::new();
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(self.shown))
+            .and_then(|_| file.read_to_end(&mut fresh))
+            .during("read", &self.console)?;
+        if !fresh.is_empty() {
+            self.shown += fresh.len() as u64;
+            out.write_all(&fresh)
+                .and_then(|()| out.flush())
+                .map_err(|error| fail!("cannot write the console: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// All that is on the console until now.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
+    }
+
+    /// What xl has printed until now.
+    pub fn xl(&self, bed: &Bed) -> Result<String> {
+        bed.output_so_far(&self.job)
+    }
+
+    /// Waits for the end of the domain; `None` if it still runs at the deadline. `meanwhile` is called every
+    /// few milliseconds.
+    pub fn wait(
+        &mut self,
+        bed: &mut Bed,
+        deadline: Option<Instant>,
+        mut meanwhile: impl FnMut(&mut Domain) -> Result<()>,
+    ) -> Result<Option<Ended>> {
+        loop {
+            let done = bed.wait(&self.job, Duration::from_millis(10))?;
+            let xl = self.xl(bed)?;
+            let reason = Reason::from_xl(&xl);
+            // xl still has the remains of the domain to remove when it knows the reason: no need to wait for that.
+            if done.is_some() || reason.is_some() {
+                meanwhile(self)?;
+                return Ok(Some(Ended {
+                    reason,
+                    console: self.console(),
+                    xl,
+                }));
+            }
+            meanwhile(self)?;
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_verdict_counts() {
+        assert_eq!(Verdict::from_console("hello\n"), Verdict::Missing);
+        assert_eq!(
+            Verdict::from_console("[xen9p] exit 3\r\n"),
+            Verdict::Exit(3)
+        );
+        assert_eq!(
+            Verdict::from_console("[xen9p] exit 0\nregisters\n[xen9p] panic: page fault at 0x10\n"),
+            Verdict::Panic("page fault at 0x10".to_owned())
+        );
+    }
+
+    #[test]
+    fn nothing_in_a_command_line_can_end_its_string() {
+        assert_eq!(quoted(r#"a "b" 'c' \ d"#), r#""a \"b\" 'c' \\ d""#);
+        assert_eq!(quoted("ü\n\u{1b}"), r#""ü\n\033""#);
+    }
+
+    #[test]
+    fn a_command_line_too_long_for_pv_is_refused() {
+        let mut guest = Guest {
+            name: "g".into(),
+            kind: Kind::Pv,
+            kernel: "/k".into(),
+            memory: 16,
+            vcpus: 1,
+            command_line: "x".repeat(1023),
+            shares: vec![],
+        };
+        assert!(guest.config().is_ok());
+        guest.command_line.push('x');
+        assert!(guest.config().is_err());
+        guest.kind = Kind::Pvh;
+        assert!(guest.config().is_ok());
+    }
+
+    #[test]
+    fn reasons_are_read_from_what_xl_prints() {
+        assert_eq!(
+            Reason::from_xl("Domain 3 has shut down, reason code 3 0x3\n"),
+            Some(Reason::Crash)
+        );
+        assert_eq!(Reason::from_xl("Parsing config\n"), None);
+    }
+}

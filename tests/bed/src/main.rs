@@ -1,0 +1,84 @@
+//! Boots real Xen with a Linux dom0 in QEMU and runs xen9p images under it. Called by the Makefile; settings come in
+//! the environment, as `make` exports them.
+
+mod cpio;
+mod dom0;
+mod domain;
+mod host;
+mod run;
+mod xen;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use domain::Kind;
+use host::{Context, Result};
+
+/// What the user asked for.
+pub struct Settings {
+    /// The project's directory.
+    root: PathBuf,
+    /// The image to run.
+    image: PathBuf,
+    /// Domain type.
+    kind: Kind,
+    /// Directory to share, if one was named.
+    share: Option<PathBuf>,
+    /// Command line of the guest, if one was given.
+    app: Option<String>,
+    /// Memory of the guest, in MiB.
+    memory: u32,
+    /// Show everything.
+    verbose: bool,
+}
+
+impl Settings {
+    fn from_environment() -> Result<Settings> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let given = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let text = |name: &str| match given(name).map(|value| value.into_string()) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(_)) => Err(fail!("{name} is not UTF-8")),
+        };
+        let memory = match text("MEMORY")? {
+            None => 64,
+            Some(value) => match value.parse() {
+                Ok(memory @ 1..=65536) => memory,
+                _ => return Err(fail!("MEMORY={value}: it is a number of MiB")),
+            },
+        };
+        let root = root.canonicalize().during("find", &root)?;
+        Ok(Settings {
+            image: given("IMAGE").map_or_else(|| root.join("target/xen9p.elf"), PathBuf::from),
+            root,
+            kind: run::kind(&text("TYPE")?.unwrap_or_default())?,
+            share: given("SHARE").map(PathBuf::from),
+            app: text("APP")?,
+            memory,
+            verbose: given("V").is_some_and(|value| value != "0"),
+        })
+    }
+
+    /// Where images and running beds live.
+    fn cache(&self) -> PathBuf {
+        self.root.join("target/bed")
+    }
+}
+
+fn main() -> ExitCode {
+    host::elapsed();
+    let command = env::args().nth(1).unwrap_or_default();
+    let status = Settings::from_environment().and_then(|settings| match command.as_str() {
+        "run" => run::run(&settings),
+        _ => Err(fail!("usage: bed run")),
+    });
+    match status {
+        Ok(status) => status.into(),
+        Err(fail) => {
+            eprintln!("bed: {fail}");
+            host::BED_FAILED.into()
+        }
+    }
+}

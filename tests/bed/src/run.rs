@@ -1,0 +1,123 @@
+//! `make run`: one guest, its console live on stdout, its status as ours.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::domain::{Domain, Guest, Kind, Verdict};
+use crate::host::{Context, Result};
+use crate::xen::{self, Mount};
+use crate::{Settings, dom0, fail, say};
+
+/// Status when the guest panicked. Rust's own programs use it, too.
+const PANICKED: u8 = 101;
+
+/// What runs when the user does not say.
+const DEMO: &str = "cat /hello.txt; write /from-guest.txt Written by a guest that has no operating system.; ls -l /";
+
+/// Machine memory that is not the guest's, in MiB: Xen's, dom0's, and a 9pfs backend per share.
+pub const BASE_MEMORY: u32 = 1024;
+
+/// Runs the image and returns the status to end with.
+pub fn run(settings: &Settings) -> Result<u8> {
+    let share = share(settings)?;
+    let guest = Guest {
+        name: "xen9p".to_owned(),
+        kind: settings.kind,
+        kernel: "/host/xen9p.elf".to_owned(),
+        memory: settings.memory,
+        vcpus: 1,
+        command_line: settings.app.clone().unwrap_or_else(|| DEMO.to_owned()),
+        shares: vec![("share".to_owned(), "/share".to_owned())],
+    };
+    guest.config()?;
+    let image = dom0::prepare(&settings.cache())?;
+    let mounts = [Mount {
+        tag: "share".to_owned(),
+        path: share.clone(),
+    }];
+    let mut bed = xen::start(
+        &image,
+        &settings.cache(),
+        BASE_MEMORY + guest.memory,
+        &mounts,
+    )?;
+    bed.bring(&settings.image, "xen9p.elf")?;
+    say!(
+        "xl create: {} guest, {} MiB, share {}",
+        guest.kind.name(),
+        guest.memory,
+        share.display()
+    );
+    let mut domain = Domain::create(&mut bed, &guest)?;
+    let ended = domain.wait(&mut bed, None, |domain| {
+        domain.show_console(&mut io::stdout())
+    })?;
+    let Some(ended) = ended else {
+        return Err(fail!("the guest outlived the wait"));
+    };
+    if settings.verbose {
+        eprintln!(
+            "--- xl:\n{}\n--- Xen and dom0:\n{}",
+            ended.xl.trim_end(),
+            bed.dom0_console(usize::MAX)
+        );
+    }
+    match (Verdict::from_console(&ended.console), ended.reason) {
+        (Verdict::Exit(status), _) => {
+            say!(
+                "guest ended with status {status}; its files are in {}",
+                share.display()
+            );
+            Ok(u8::try_from(status).unwrap_or(u8::MAX))
+        }
+        (Verdict::Panic(text), _) => {
+            say!("guest panicked: {text}");
+            Ok(PANICKED)
+        }
+        (Verdict::Missing, None) => Err(fail!(
+            "xl could not run the guest:\n{}",
+            ended.xl.trim_end()
+        )),
+        (Verdict::Missing, Some(reason)) => Err(fail!(
+            "the guest ended without a verdict ({reason:?})\n--- end of the console of Xen and dom0:\n{}",
+            bed.dom0_console(20)
+        )),
+    }
+}
+
+/// The directory to share: the user's, or one with samples.
+fn share(settings: &Settings) -> Result<PathBuf> {
+    if let Some(share) = &settings.share {
+        return match fs::canonicalize(share) {
+            Ok(path) if path.is_dir() => Ok(path),
+            Ok(_) => Err(fail!("SHARE={} is not a directory", share.display())),
+            Err(error) => Err(fail!("SHARE={}: {error}", share.display())),
+        };
+    }
+    let path = settings.root.join("target/share");
+    sample(&path, "hello.txt", "Hello from the host.\n")?;
+    sample(&path, "docs/nested.txt", "A file in a directory.\n")?;
+    Ok(path)
+}
+
+/// Makes a sample file unless there is one.
+fn sample(share: &Path, name: &str, text: &str) -> Result<()> {
+    let path = share.join(name);
+    let parent = path.parent().unwrap_or(share);
+    fs::create_dir_all(parent).during("create", parent)?;
+    match fs::File::create_new(&path) {
+        Ok(mut file) => file.write_all(text.as_bytes()).during("write", &path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error).during("create", &path),
+    }
+}
+
+/// Reads TYPE.
+pub fn kind(value: &str) -> Result<Kind> {
+    match value {
+        "" | "pvh" => Ok(Kind::Pvh),
+        "pv" => Ok(Kind::Pv),
+        other => Err(fail!("TYPE={other}: it is pvh or pv")),
+    }
+}
