@@ -1,0 +1,141 @@
+//! A ring's memory as the backend sees it.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use xen9p::platform::{PAGE_SIZE, Page};
+use xen9p::transport::xen9pfs::ring::{Order, Ring};
+
+/// The backend's view of one ring: the interface page and the data pages in the order of their
+/// references, which need not lie side by side.
+pub struct RingView {
+    interface: NonNull<u8>,
+    pages: Vec<NonNull<u8>>,
+}
+
+impl RingView {
+    pub const IN_CONS: usize = 0;
+    pub const IN_PROD: usize = 4;
+    pub const OUT_CONS: usize = 64;
+    pub const OUT_PROD: usize = 68;
+    pub const RING_ORDER: usize = 128;
+    pub const REF: usize = 132;
+
+    /// # Safety
+    /// All pages stay mapped for as long as the view is used, and whoever else uses them does so on
+    /// the same thread and by raw pointer.
+    pub unsafe fn new(interface: NonNull<u8>, pages: Vec<NonNull<u8>>) -> RingView {
+        assert!(pages.len().is_power_of_two());
+        RingView { interface, pages }
+    }
+
+    /// Bytes in each direction.
+    pub fn size(&self) -> u32 {
+        (self.pages.len() * PAGE_SIZE / 2) as u32
+    }
+
+    /// A word of the interface page.
+    pub fn get(&self, offset: usize) -> u32 {
+        self.word(offset).load(Ordering::SeqCst)
+    }
+
+    /// Sets a word of the interface page.
+    pub fn set(&self, offset: usize, value: u32) {
+        self.word(offset).store(value, Ordering::SeqCst);
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset + 4 <= PAGE_SIZE);
+        // SAFETY: inside the page, which is mapped as `new` asks.
+        unsafe { AtomicU32::from_ptr(self.interface.as_ptr().add(offset).cast()) }
+    }
+
+    /// Bytes of the request half, from free-running `index` on.
+    pub fn read_requests(&self, index: u32, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let mut done = 0;
+        while done < len {
+            let (at, run) = self.run(self.size(), index.wrapping_add(done as u32));
+            let run = run.min(len - done);
+            // SAFETY: `run` bytes are left in the page, and nobody writes to them on this thread.
+            unsafe { at.copy_to_nonoverlapping(bytes[done..].as_mut_ptr(), run) };
+            done += run;
+        }
+        bytes
+    }
+
+    /// Puts bytes into the reply half, from free-running `index` on.
+    pub fn write_replies(&self, index: u32, bytes: &[u8]) {
+        let mut done = 0;
+        while done < bytes.len() {
+            let (at, run) = self.run(0, index.wrapping_add(done as u32));
+            let run = run.min(bytes.len() - done);
+            // SAFETY: as in `read_requests`.
+            unsafe { at.copy_from_nonoverlapping(bytes[done..].as_ptr(), run) };
+            done += run;
+        }
+    }
+
+    /// Where a byte of a half lies, and how many bytes there are to the end of its page.
+    fn run(&self, half: u32, index: u32) -> (*mut u8, usize) {
+        let at = (half + index % self.size()) as usize;
+        // SAFETY: below PAGE_SIZE, so inside the page.
+        let byte = unsafe { self.pages[at / PAGE_SIZE].as_ptr().add(at % PAGE_SIZE) };
+        (byte, PAGE_SIZE - at % PAGE_SIZE)
+    }
+}
+
+/// A ring in plain memory, for tests without a simulated Xen.
+pub struct PlainRing {
+    memory: NonNull<u8>,
+    order: Order,
+}
+
+impl PlainRing {
+    pub fn new(order: Order) -> PlainRing {
+        // SAFETY: the layout's size is not 0.
+        let memory = NonNull::new(unsafe { alloc_zeroed(Self::layout(order)) }).expect("memory");
+        PlainRing { memory, order }
+    }
+
+    fn layout(order: Order) -> Layout {
+        Layout::from_size_align((order.pages() + 1) * PAGE_SIZE, PAGE_SIZE).unwrap()
+    }
+
+    /// The frontend's end, its indices starting at `start`. It must not outlive `self`.
+    pub fn frontend(&self, start: u32) -> Ring {
+        // SAFETY: one interface page and the data pages behind it, zeroed and page-aligned.
+        unsafe {
+            Ring::new(
+                self.page(0).cast::<Page>(),
+                self.page(1).cast(),
+                self.order,
+                start,
+            )
+        }
+    }
+
+    /// The backend's end. It must not outlive `self`.
+    pub fn backend(&self) -> RingView {
+        // SAFETY: the pages live as long as `self`; tests use both ends on one thread.
+        unsafe {
+            RingView::new(
+                self.page(0),
+                (1..=self.order.pages()).map(|i| self.page(i)).collect(),
+            )
+        }
+    }
+
+    fn page(&self, index: usize) -> NonNull<u8> {
+        // SAFETY: the allocation has `pages() + 1` pages.
+        unsafe { self.memory.add(index * PAGE_SIZE) }
+    }
+}
+
+impl Drop for PlainRing {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new` with the same layout.
+        unsafe { dealloc(self.memory.as_ptr(), Self::layout(self.order)) }
+    }
+}
