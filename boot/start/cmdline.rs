@@ -1,0 +1,276 @@
+//! The kernel command line: options first, then what the app gets.
+//!
+//! ```text
+//! log=debug,p9=trace share=data msize=512K cat /a.txt; ls -l '/a b'
+//! └──────────── options ─────────────────┘ └──── the app's part ──┘
+//! ```
+//!
+//! Leading words of the form `key=value` are options; the first other word, or a `--`, ends them.
+//! The rest is split like a shell does: blanks separate words, `'…'` and `"…"` and a backslash
+//! quote, `;` and the end of a line separate commands. Nothing is expanded.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use log::LevelFilter;
+
+/// What the options of the command line ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// `log=LEVEL[,TARGET=LEVEL…]`: which log records are printed.
+    pub log: LogFilter,
+    /// `share=TAG`: the 9pfs device that becomes the root.
+    pub share: Option<String>,
+    /// `msize=BYTES`: the largest 9P message to ask for.
+    pub msize: Option<u32>,
+    /// `rings=N`: how many rings to ask for.
+    pub rings: Option<u16>,
+    /// `order=N`: the ring size to ask for, as log2 of its pages.
+    pub order: Option<u8>,
+}
+
+/// The names [`Options`] knows, as a usage line shows them.
+pub const USAGE: &str =
+    "options: log=LEVEL[,TARGET=LEVEL...] share=TAG msize=BYTES rings=N order=N";
+
+/// Which log records are printed: a level for everything, and levels for single parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter {
+    default: LevelFilter,
+    targets: Vec<(String, LevelFilter)>,
+}
+
+impl Default for LogFilter {
+    /// Warnings and errors: nothing in a healthy run, so that the output is the app's own.
+    fn default() -> Self {
+        LogFilter {
+            default: LevelFilter::Warn,
+            targets: Vec::new(),
+        }
+    }
+}
+
+impl LogFilter {
+    /// The level for records from `target`, a module path such as `xen9p::p9::session`. `p9` in the
+    /// filter means that module and all below it, with or without the `xen9p::` in front; the
+    /// longest name that fits wins.
+    pub fn level(&self, target: &str) -> LevelFilter {
+        let short = target.strip_prefix("xen9p::").unwrap_or(target);
+        self.targets
+            .iter()
+            .filter(|(name, _)| is_within(short, name) || is_within(target, name))
+            .max_by_key(|(name, _)| name.len())
+            .map_or(self.default, |(_, level)| *level)
+    }
+
+    /// The most talkative level that occurs anywhere in the filter.
+    pub fn max_level(&self) -> LevelFilter {
+        self.targets
+            .iter()
+            .map(|(_, level)| *level)
+            .fold(self.default, Ord::max)
+    }
+
+    fn parse(text: &str) -> Option<LogFilter> {
+        let mut filter = LogFilter::default();
+        for part in text.split(',') {
+            match part.split_once('=') {
+                None => filter.default = part.parse().ok()?,
+                Some((target, level)) if !target.is_empty() => filter
+                    .targets
+                    .push((target.to_string(), level.parse().ok()?)),
+                Some(_) => return None,
+            }
+        }
+        Some(filter)
+    }
+}
+
+fn is_within(path: &str, module: &str) -> bool {
+    path.strip_prefix(module)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// Why a command line can't be obeyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CmdlineError {
+    /// A quote is opened and never closed.
+    OpenQuote(char),
+    /// A `key=value` whose key nobody knows.
+    UnknownOption(String),
+    /// A known option with a value that makes no sense; the text says what is expected.
+    BadValue(&'static str, String, &'static str),
+}
+
+impl fmt::Display for CmdlineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CmdlineError::OpenQuote(quote) => {
+                write!(f, "the command line opens a {quote} and never closes it")
+            }
+            CmdlineError::UnknownOption(key) => write!(f, "unknown option '{key}='; {USAGE}"),
+            CmdlineError::BadValue(key, value, expected) => {
+                write!(f, "{key}={value}: expected {expected}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for CmdlineError {}
+
+/// Takes the options off the front of `line`; what is left is the app's.
+///
+/// # Errors
+/// An unknown option, a bad value, an open quote among the options.
+pub fn parse(line: &str) -> Result<(Options, &str), CmdlineError> {
+    let mut options = Options::default();
+    let mut rest = line;
+    loop {
+        let (token, after) = next_token(rest)?;
+        match token {
+            Some(Token::Word(word)) if word == "--" => return Ok((options, after.trim_start())),
+            Some(Token::Word(word)) => match word.split_once('=') {
+                Some((key, value)) if is_key(key) => options.set(key, value)?,
+                _ => return Ok((options, rest.trim_start())),
+            },
+            Some(Token::End) => {}
+            None => return Ok((options, "")),
+        }
+        rest = after;
+    }
+}
+
+fn is_key(word: &str) -> bool {
+    !word.is_empty()
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+impl Options {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), CmdlineError> {
+        let bad = |key, expected| CmdlineError::BadValue(key, value.to_string(), expected);
+        match key {
+            "log" => {
+                self.log = LogFilter::parse(value).ok_or_else(|| {
+                    bad("log", "LEVEL or TARGET=LEVEL, with commas between; a level is off, error, warn, info, debug or trace")
+                })?;
+            }
+            "share" => {
+                if value.is_empty() {
+                    return Err(bad("share", "the tag of a 9pfs device"));
+                }
+                self.share = Some(value.to_string());
+            }
+            "msize" => {
+                self.msize = Some(
+                    parse_size(value)
+                        .ok_or_else(|| bad("msize", "a number of bytes; K and M may follow it"))?,
+                );
+            }
+            "rings" => {
+                let rings = value.parse().ok().filter(|n| *n > 0);
+                self.rings = Some(rings.ok_or_else(|| bad("rings", "a number from 1 on"))?);
+            }
+            "order" => {
+                let order = value.parse().ok().filter(|n| (1..=9).contains(n));
+                self.order = Some(order.ok_or_else(|| bad("order", "a number from 1 to 9"))?);
+            }
+            _ => return Err(CmdlineError::UnknownOption(key.to_string())),
+        }
+        Ok(())
+    }
+}
+
+fn parse_size(text: &str) -> Option<u32> {
+    let (digits, unit) = match text.as_bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 1 << 10),
+        b'm' | b'M' => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    digits.parse::<u32>().ok()?.checked_mul(unit)
+}
+
+/// Splits `text` into words, for an app whose arguments are one list. A `;` that is not quoted
+/// separates words like a blank does.
+///
+/// # Errors
+/// An open quote.
+pub fn words(text: &str) -> Result<Vec<String>, CmdlineError> {
+    Ok(commands(text)?.into_iter().flatten().collect())
+}
+
+/// Splits `text` into commands at `;` and the ends of lines, and each command into words. Empty
+/// commands are left out.
+///
+/// # Errors
+/// An open quote.
+pub fn commands(text: &str) -> Result<Vec<Vec<String>>, CmdlineError> {
+    let mut commands = Vec::new();
+    let mut words = Vec::new();
+    let mut rest = text;
+    loop {
+        let (token, after) = next_token(rest)?;
+        rest = after;
+        match token {
+            Some(Token::Word(word)) => words.push(word),
+            Some(Token::End) | None => {
+                if !words.is_empty() {
+                    commands.push(core::mem::take(&mut words));
+                }
+                if token.is_none() {
+                    return Ok(commands);
+                }
+            }
+        }
+    }
+}
+
+enum Token {
+    Word(String),
+    /// A `;` or the end of a line.
+    End,
+}
+
+/// The first token of `text`, if any, and what follows it.
+fn next_token(text: &str) -> Result<(Option<Token>, &str), CmdlineError> {
+    let text = text.trim_start_matches([' ', '\t']);
+    let mut word = String::new();
+    let mut quote = None;
+    let mut started = false;
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some('"'), '\\') => match chars.next() {
+                Some((_, escaped @ ('"' | '\\'))) => word.push(escaped),
+                Some((_, other)) => word.extend(['\\', other]),
+                None => break,
+            },
+            (Some(_), c) => word.push(c),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                started = true;
+            }
+            (None, '\\') => {
+                started = true;
+                word.push(chars.next().map_or('\\', |(_, escaped)| escaped));
+            }
+            (None, ' ' | '\t' | '\n' | '\r' | ';') if started => {
+                return Ok((Some(Token::Word(word)), &text[at..]));
+            }
+            (None, '\n' | '\r' | ';') => return Ok((Some(Token::End), &text[at + 1..])),
+            (None, c) => {
+                started = true;
+                word.push(c);
+            }
+        }
+    }
+    match quote {
+        Some(open) => Err(CmdlineError::OpenQuote(open)),
+        None => Ok((started.then_some(Token::Word(word)), "")),
+    }
+}

@@ -1,0 +1,170 @@
+//! Commands on the content of files, and those without any file.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use sha2::{Digest, Sha256};
+use xen9p::fs::{File, OpenOptions};
+
+use super::place::Place;
+use super::{Fail, Shell, operands};
+
+/// The most that is read or written at once: enough to keep all rings busy.
+const CHUNK: usize = 1 << 20;
+
+/// The least that is tried when memory is short.
+const LEAST_CHUNK: usize = 16 << 10;
+
+/// A buffer of up to [`CHUNK`] bytes, as large as memory allows and no larger than `need`.
+pub fn buffer(need: u64) -> Result<Vec<u8>, Fail> {
+    let need = usize::try_from(need).unwrap_or(CHUNK);
+    let mut size = need.clamp(LEAST_CHUNK, CHUNK);
+    loop {
+        let mut buffer = Vec::new();
+        if buffer.try_reserve_exact(size).is_ok() {
+            buffer.resize(size, 0);
+            return Ok(buffer);
+        }
+        if size <= LEAST_CHUNK {
+            return Err(Fail::Error("out of memory".into()));
+        }
+        size /= 2;
+    }
+}
+
+/// Reads a file from its start to its end in large pieces.
+pub fn read_through(
+    file: &File,
+    place: &Place,
+    mut piece: impl FnMut(&[u8]) -> Result<(), Fail>,
+) -> Result<(), Fail> {
+    let size = file.metadata().map_err(|error| place.fail(error))?.len();
+    // One byte more than the file is thought to have, so that its end shows in the first read.
+    let mut buffer = buffer(size.saturating_add(1))?;
+    loop {
+        match file.read(&mut buffer).map_err(|error| place.fail(error))? {
+            0 => return Ok(()),
+            count => piece(&buffer[..count])?,
+        }
+    }
+}
+
+pub fn cat(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (_, paths) = operands(arguments, "")?;
+    shell.each(paths, |shell, place| {
+        let file = place.open()?;
+        read_through(&file, place, |bytes| {
+            shell.host.print(bytes);
+            Ok(())
+        })
+    })
+}
+
+pub fn sha256(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (_, paths) = operands(arguments, "")?;
+    shell.each(paths, |shell, place| {
+        let file = place.open()?;
+        let mut hasher = Sha256::new();
+        read_through(&file, place, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        for byte in hasher.finalize() {
+            shell.say(format_args!("{byte:02x}"));
+        }
+        shell.say(format_args!("  {place}\n"));
+        Ok(())
+    })
+}
+
+pub fn write(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    put(
+        shell,
+        arguments,
+        OpenOptions::new().write(true).create(true).truncate(true),
+    )
+}
+
+pub fn append(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    put(
+        shell,
+        arguments,
+        OpenOptions::new().append(true).create(true),
+    )
+}
+
+fn put(shell: &mut Shell<'_>, arguments: &[String], how: &OpenOptions) -> Result<(), Fail> {
+    let (end, arguments) = line_end(arguments);
+    let [path, text @ ..] = arguments else {
+        return Err(Fail::Usage("a path is missing".into()));
+    };
+    let place = shell.place(path)?;
+    let text = text.join(" ") + end;
+    let file = how
+        .open(&place.fs, &place.path)
+        .map_err(|error| place.fail(error))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.close())
+        .map_err(|error| place.fail(error))
+}
+
+pub fn echo(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (end, text) = line_end(arguments);
+    shell.say(format_args!("{}{end}", text.join(" ")));
+    Ok(())
+}
+
+/// What ends the line: nothing behind a leading `-n`.
+fn line_end(arguments: &[String]) -> (&'static str, &[String]) {
+    match arguments {
+        [first, rest @ ..] if first == "-n" => ("", rest),
+        _ => ("\n", arguments),
+    }
+}
+
+pub fn truncate(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let [flag, size, paths @ ..] = arguments else {
+        return Err(Fail::Usage("a size and a path are missing".into()));
+    };
+    let size = match size.parse() {
+        Ok(size) if flag == "-s" => size,
+        _ => return Err(Fail::Usage(format!("'{flag} {size}' is no size"))),
+    };
+    shell.each(paths, |_, place| {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .open(&place.fs, &place.path)
+            .and_then(|file| file.set_len(size))
+            .map_err(|error| place.fail(error))
+    })
+}
+
+pub fn sleep(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let [time] = arguments else {
+        return Err(Fail::Usage("one number of seconds is expected".into()));
+    };
+    let time = if time == "infinity" {
+        Duration::MAX
+    } else {
+        seconds(time).ok_or_else(|| Fail::Usage(format!("'{time}' is no number of seconds")))?
+    };
+    if shell.host.sleep(time) {
+        Ok(())
+    } else {
+        Err(Fail::Interrupted)
+    }
+}
+
+/// A number of seconds with up to nine decimals.
+fn seconds(text: &str) -> Option<Duration> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(whole) || !is_number(decimals) || decimals.len() > 9 {
+        return None;
+    }
+    let nanos = decimals.parse::<u32>().ok()? * 10_u32.pow(9 - decimals.len() as u32);
+    Some(Duration::new(whole.parse().ok()?, nanos))
+}

@@ -1,0 +1,110 @@
+//! How kinds of files, times and sizes are shown.
+
+use core::fmt;
+
+use xen9p::fs::{FileType, Metadata, SystemTime};
+
+/// What kind of file it is, in the words of `stat`.
+pub fn kind(found: FileType) -> &'static str {
+    match found.letter() {
+        '-' => "regular file",
+        'd' => "directory",
+        'l' => "symbolic link",
+        'b' => "block special file",
+        'c' => "character special file",
+        'p' => "fifo",
+        's' => "socket",
+        _ => "file of unknown kind",
+    }
+}
+
+/// Type and permissions as `ls -l` shows them: `drwxr-xr-x`.
+pub struct Mode<'a>(pub &'a Metadata);
+
+impl fmt::Display for Mode<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = self.0.file_type().letter();
+        write!(f, "{letter}{}", self.0.permissions())
+    }
+}
+
+/// A point in time as date and time of day, UTC: `2026-11-20 08:03:11`. What lies before 1970 is
+/// shown as seconds.
+pub struct Time(pub SystemTime);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(seconds) = u64::try_from(self.0.secs()) else {
+            return write!(f, "@{}", self.0.secs());
+        };
+        let (year, month, day) = date(seconds / 86_400);
+        let second = seconds % 86_400;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        )
+    }
+}
+
+/// The date `days` after 1970-01-01, in the Gregorian calendar.
+fn date(days: u64) -> (u64, u64, u64) {
+    // Years are counted from March, so that the leap day is the last day of a year, and from
+    // 0000-03-01, so that 400-year cycles of 146,097 days begin with them.
+    const TO_1970: u64 = 719_468;
+    let days = days.saturating_add(TO_1970);
+    let (cycle, day_of_cycle) = (days / 146_097, days % 146_097);
+    // Leap days before this day: one in 1,461 days, none at the ends of centuries, one at the end of the cycle.
+    let leap_days = day_of_cycle / 1_460 - day_of_cycle / 36_524 + day_of_cycle / 146_096;
+    let year_of_cycle = (day_of_cycle - leap_days) / 365;
+    let day_of_year =
+        day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    // From March on the months' lengths repeat 31 30 31 30 31: 153 days in five months.
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let (month, next_year) = if month_from_march < 10 {
+        (month_from_march + 3, 0)
+    } else {
+        (month_from_march - 9, 1)
+    };
+    (400 * cycle + year_of_cycle + next_year, month, day)
+}
+
+/// Nanoseconds with the unit that fits: `812 ns`, `3.42 ms`, `1.50 s`.
+pub struct Span(pub u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, name) = match self.0 {
+            0..1_000 => return write!(f, "{} ns", self.0),
+            1_000..1_000_000 => (1_000, "us"),
+            1_000_000..1_000_000_000 => (1_000_000, "ms"),
+            _ => (1_000_000_000, "s"),
+        };
+        write!(
+            f,
+            "{}.{:02} {name}",
+            self.0 / unit,
+            self.0 % unit * 100 / unit
+        )
+    }
+}
+
+/// Bytes with the unit that fits: `812 B`, `3.4 KiB`, `16.0 MiB`.
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shift, name) = match self.0 {
+            0..0x400 => return write!(f, "{} B", self.0),
+            0x400..0x10_0000 => (10, "KiB"),
+            0x10_0000..0x4000_0000 => (20, "MiB"),
+            _ => (30, "GiB"),
+        };
+        let below = self.0 & ((1 << shift) - 1);
+        let tenths = (self.0 >> shift) * 10 + ((below * 10) >> shift);
+        write!(f, "{}.{} {name}", tenths / 10, tenths % 10)
+    }
+}

@@ -1,0 +1,136 @@
+//! Commands that only look: ls, stat, df, stats.
+
+use alloc::string::{String, ToString};
+
+use xen9p::fs::Metadata;
+
+use super::format::{Mode, Time, kind};
+use super::place::Place;
+use super::{Fail, Shell, operands};
+
+pub fn ls(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (flags, paths) = operands(arguments, "al")?;
+    let (all, long) = (flags.has(0), flags.has(1));
+    if paths.is_empty() {
+        let root = shell.place("/")?;
+        return list(shell, &root, all, long);
+    }
+    let titles = paths.len() > 1;
+    shell.each(paths, |shell, place| {
+        let found = place.metadata()?;
+        if !found.is_dir() {
+            return line(shell, place, place.to_string().as_bytes(), long);
+        }
+        if titles {
+            shell.say(format_args!("{place}:\n"));
+        }
+        list(shell, place, all, long)
+    })
+}
+
+fn list(shell: &mut Shell<'_>, directory: &Place, all: bool, long: bool) -> Result<(), Fail> {
+    let mut entries = directory.list()?;
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    for entry in entries {
+        if all || !entry.name.starts_with(b".") {
+            let done = line(shell, &directory.join(&entry.name), &entry.name, long);
+            shell.settle(done)?;
+        }
+    }
+    Ok(())
+}
+
+fn line(shell: &mut Shell<'_>, place: &Place, name: &[u8], long: bool) -> Result<(), Fail> {
+    if long {
+        let found = place.symlink_metadata()?;
+        shell.say(format_args!(
+            "{} {:>3} {:>5} {:>5} {:>10} {} ",
+            Mode(&found),
+            found.nlink(),
+            found.uid(),
+            found.gid(),
+            found.len(),
+            Time(found.modified()),
+        ));
+        shell.host.print(name);
+        if found.is_symlink() {
+            let target = place.fs.read_link(&place.path);
+            shell.host.print(b" -> ");
+            shell
+                .host
+                .print(&target.map_err(|error| place.fail(error))?);
+        }
+    } else {
+        shell.host.print(name);
+    }
+    shell.host.print(b"\n");
+    Ok(())
+}
+
+pub fn stat(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (_, paths) = operands(arguments, "")?;
+    shell.each(paths, |shell, place| {
+        let found: Metadata = place.symlink_metadata()?;
+        shell.say(format_args!(
+            "  File: {place}\n  Size: {}\tBlocks: {}\tIO Block: {}\t{}\n",
+            found.len(),
+            found.blocks(),
+            found.blksize(),
+            kind(found.file_type()),
+        ));
+        shell.say(format_args!(
+            " Inode: {}\tLinks: {}\n  Mode: ({:04o}/{})\tUid: {}\tGid: {}\n",
+            found.ino(),
+            found.nlink(),
+            found.mode() & 0o7777,
+            Mode(&found),
+            found.uid(),
+            found.gid(),
+        ));
+        shell.say(format_args!(
+            "Access: {}\nModify: {}\n",
+            Time(found.accessed()),
+            Time(found.modified()),
+        ));
+        if let Some(changed) = found.changed() {
+            shell.say(format_args!("Change: {}\n", Time(changed)));
+        }
+        Ok(())
+    })
+}
+
+pub fn df(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (_, paths) = operands(arguments, "")?;
+    shell.say(format_args!(
+        "{:>12} {:>12} {:>12} Use% Path\n",
+        "1K-blocks", "Used", "Available"
+    ));
+    let root = ["/".into()];
+    let paths = if paths.is_empty() { &root } else { paths };
+    shell.each(paths, |shell, place| {
+        let found = place
+            .fs
+            .statfs(&place.path)
+            .map_err(|error| place.fail(error))?;
+        let used = found.total_bytes().saturating_sub(found.free_bytes());
+        let usable = used.saturating_add(found.available_bytes());
+        let percent = (u128::from(used) * 100).div_ceil(u128::from(usable.max(1)));
+        shell.say(format_args!(
+            "{:>12} {:>12} {:>12} {percent:>3}% {place}\n",
+            found.total_bytes() / 1024,
+            used / 1024,
+            found.available_bytes() / 1024,
+        ));
+        Ok(())
+    })
+}
+
+pub fn stats(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let [] = arguments else {
+        return Err(Fail::Usage("no argument is expected".into()));
+    };
+    for (name, value) in shell.host.report() {
+        shell.say(format_args!("{name:<20} {value}\n"));
+    }
+    Ok(())
+}

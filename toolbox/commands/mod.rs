@@ -1,0 +1,258 @@
+//! The toolbox's commands, over anything that has file systems, a console and a clock: the image
+//! runs them on Xen, the tests on the host.
+
+mod check;
+mod files;
+mod format;
+mod info;
+mod place;
+mod tree;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use xen9p::fs::Fs;
+use xen9p::time::Instant;
+
+use place::Place;
+
+/// What the commands ask of whoever runs them.
+pub trait Host {
+    /// Writes to the console.
+    fn print(&mut self, bytes: &[u8]);
+
+    /// The file system that a path without a share in front means.
+    fn root(&self) -> Fs;
+
+    /// The file system of another share.
+    ///
+    /// # Errors
+    /// A message: there is no such share, or it can't be mounted.
+    fn share(&mut self, tag: &str) -> Result<Fs, String>;
+
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
+
+    /// Waits; `false` when it was interrupted.
+    fn sleep(&mut self, time: Duration) -> bool;
+
+    /// What `stats` prints: names and values.
+    fn report(&self) -> Vec<(&'static str, String)>;
+}
+
+/// Why a command did not do what it was told to.
+#[derive(Debug)]
+pub enum Fail {
+    /// It was called in a wrong way; the text says how.
+    Usage(String),
+    /// It met an error; the text is for people.
+    Error(String),
+    /// It met errors that were told already.
+    Told,
+    /// Somebody wants the whole to end.
+    Interrupted,
+}
+
+/// A status as a shell would report it: 0, 1 for a failed command, 2 for one called wrongly, and 143
+/// (as after SIGTERM) for an interrupted one.
+pub type Status = u8;
+
+/// What a command's function gets.
+pub struct Shell<'a> {
+    command: &'static Command,
+    host: &'a mut dyn Host,
+    failed: bool,
+}
+
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    summary: &'static str,
+    run: fn(&mut Shell<'_>, &[String]) -> Result<(), Fail>,
+}
+
+#[rustfmt::skip]
+static COMMANDS: &[Command] = &[
+    Command { name: "append", arguments: "[-n] PATH TEXT...", summary: "add a line to a file", run: files::append },
+    Command { name: "cat", arguments: "PATH...", summary: "print files", run: files::cat },
+    Command { name: "cp", arguments: "[-r] SOURCE... TARGET", summary: "copy files and directories", run: tree::cp },
+    Command { name: "df", arguments: "[PATH...]", summary: "show how full file systems are", run: info::df },
+    Command { name: "echo", arguments: "[-n] [TEXT...]", summary: "print text", run: files::echo },
+    Command { name: "false", arguments: "", summary: "fail", run: |_, _| Err(Fail::Told) },
+    Command { name: "help", arguments: "", summary: "list the commands", run: help },
+    Command { name: "ls", arguments: "[-al] [PATH...]", summary: "list directories", run: info::ls },
+    Command { name: "mkdir", arguments: "[-p] PATH...", summary: "make directories", run: tree::mkdir },
+    Command { name: "mv", arguments: "SOURCE... TARGET", summary: "move or rename", run: tree::mv },
+    Command { name: "rm", arguments: "[-fr] PATH...", summary: "remove files and directories", run: tree::rm },
+    Command { name: "selftest", arguments: "[DIRECTORY]", summary: "try every operation in a scratch directory", run: check::selftest },
+    Command { name: "sha256", arguments: "PATH...", summary: "print checksums", run: files::sha256 },
+    Command { name: "sleep", arguments: "SECONDS", summary: "wait; 'infinity' waits for the domain's shutdown", run: files::sleep },
+    Command { name: "stat", arguments: "PATH...", summary: "show what is known of files", run: info::stat },
+    Command { name: "stats", arguments: "", summary: "show memory, times and the connection", run: info::stats },
+    Command { name: "truncate", arguments: "-s BYTES PATH...", summary: "set the size of files", run: files::truncate },
+    Command { name: "write", arguments: "[-n] PATH TEXT...", summary: "make a file of one line", run: files::write },
+];
+
+/// Runs `commands` one after the other and stops at the first that fails, whose status it returns.
+pub fn run(host: &mut dyn Host, commands: &[Vec<String>]) -> Status {
+    for words in commands {
+        let status = run_one(host, words);
+        if status != 0 {
+            return status;
+        }
+    }
+    0
+}
+
+fn run_one(host: &mut dyn Host, words: &[String]) -> Status {
+    let Some((name, arguments)) = words.split_first() else {
+        return 0;
+    };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        let known: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
+        let text = format!("{name}: unknown command; there are: {}\n", known.join(" "));
+        host.print(text.as_bytes());
+        return 2;
+    };
+    let mut shell = Shell {
+        command,
+        host,
+        failed: false,
+    };
+    match (command.run)(&mut shell, arguments) {
+        Ok(()) => u8::from(shell.failed),
+        Err(Fail::Told) => 1,
+        Err(Fail::Error(text)) => {
+            shell.complain(&text);
+            1
+        }
+        Err(Fail::Usage(text)) => {
+            let usage = format!("{text}; usage: {} {}", command.name, command.arguments);
+            shell.complain(&usage.trim_end());
+            2
+        }
+        Err(Fail::Interrupted) => {
+            shell.complain(&"interrupted");
+            143
+        }
+    }
+}
+
+fn help(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let [] = operands(arguments, "")?.1 else {
+        return Err(Fail::Usage("no argument is expected".into()));
+    };
+    for command in COMMANDS {
+        let call = format!("{} {}", command.name, command.arguments);
+        shell.say(format_args!("{call:<28} {}\n", command.summary));
+    }
+    shell.say(format_args!(
+        "';' separates commands; the first that fails ends the run. TAG:/PATH is a path on another share.\n"
+    ));
+    Ok(())
+}
+
+/// Splits a command's arguments into its flags, single letters out of `allowed` behind a `-`, and
+/// the rest.
+fn operands<'a>(mut arguments: &'a [String], allowed: &str) -> Result<(Flags, &'a [String]), Fail> {
+    let mut flags = Flags(0);
+    while let [first, rest @ ..] = arguments {
+        let Some(letters) = first.strip_prefix('-').filter(|l| !l.is_empty()) else {
+            break;
+        };
+        arguments = rest;
+        if letters == "-" {
+            break;
+        }
+        for letter in letters.chars() {
+            let at = allowed
+                .find(letter)
+                .ok_or_else(|| Fail::Usage(format!("unknown option -{letter}")))?;
+            flags.0 |= 1 << at;
+        }
+    }
+    Ok((flags, arguments))
+}
+
+/// Flags that were given: bit N is the Nth allowed letter.
+struct Flags(u32);
+
+impl Flags {
+    fn has(&self, nth: u32) -> bool {
+        self.0 & 1 << nth != 0
+    }
+}
+
+impl Shell<'_> {
+    /// What `path` means: `TAG:/PATH` is a path on another share.
+    fn place(&mut self, path: &str) -> Result<Place, Fail> {
+        match path.split_once(":/") {
+            Some((tag, _)) if !tag.is_empty() && !tag.contains('/') => Ok(Place {
+                fs: self
+                    .host
+                    .share(tag)
+                    .map_err(|text| Fail::Error(format!("{path}: {text}")))?,
+                path: path.as_bytes()[tag.len() + 1..].into(),
+                share: path[..=tag.len()].into(),
+            }),
+            _ => Ok(Place {
+                fs: self.host.root(),
+                path: path.as_bytes().into(),
+                share: "".into(),
+            }),
+        }
+    }
+
+    /// Runs `action` on each path; an error is told and does not keep the others from their turn.
+    fn each(
+        &mut self,
+        paths: &[String],
+        mut action: impl FnMut(&mut Self, &Place) -> Result<(), Fail>,
+    ) -> Result<(), Fail> {
+        if paths.is_empty() {
+            return Err(Fail::Usage("a path is missing".into()));
+        }
+        for path in paths {
+            let done = self.place(path).and_then(|place| action(self, &place));
+            self.settle(done)?;
+        }
+        Ok(())
+    }
+
+    /// Tells an error that need not end the command; passes on one that must.
+    fn settle(&mut self, done: Result<(), Fail>) -> Result<(), Fail> {
+        match done {
+            Err(Fail::Error(text)) => {
+                self.complain(&text);
+                self.failed = true;
+                Ok(())
+            }
+            Err(Fail::Told) => {
+                self.failed = true;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn say(&mut self, text: fmt::Arguments<'_>) {
+        struct Out<'a>(&'a mut dyn Host);
+        impl fmt::Write for Out<'_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0.print(text.as_bytes());
+                Ok(())
+            }
+        }
+        // Only a Display that fails by itself could make this fail, and none here does.
+        let _ = fmt::write(&mut Out(self.host), text);
+    }
+
+    /// Tells an error in the manner of Unix: the command's name first.
+    fn complain(&mut self, text: &dyn fmt::Display) {
+        let name = self.command.name;
+        self.say(format_args!("{name}: {text}\n"));
+    }
+}

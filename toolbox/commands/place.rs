@@ -1,0 +1,100 @@
+//! Paths on shares, and the file operations that all commands use.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use xen9p::fs::{self, File, FileType, Fs, Metadata};
+
+use super::Fail;
+
+/// A path on one of the shares.
+#[derive(Clone)]
+pub struct Place {
+    pub fs: Fs,
+    /// Bytes: names on a server need not be text.
+    pub path: Vec<u8>,
+    /// The share's tag and a colon, or nothing: what people see in front of the path.
+    pub share: Box<str>,
+}
+
+/// One entry of a directory.
+pub struct Entry {
+    pub name: Vec<u8>,
+    pub kind: FileType,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.share, String::from_utf8_lossy(&self.path))
+    }
+}
+
+impl Fail {
+    /// The failure of doing `what` because of `error`.
+    pub fn from_fs(what: fmt::Arguments<'_>, error: fs::Error) -> Fail {
+        match error {
+            fs::Error::Interrupted => Fail::Interrupted,
+            error => Fail::Error(format!("{what}: {error}")),
+        }
+    }
+}
+
+impl Place {
+    /// The entry `name` of this directory.
+    pub fn join(&self, name: &[u8]) -> Place {
+        let mut path = self.path.clone();
+        if !path.ends_with(b"/") {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        Place {
+            path,
+            ..self.clone()
+        }
+    }
+
+    /// The last component of the path; empty for the root.
+    pub fn name(&self) -> &[u8] {
+        let mut names = self.path.rsplit(|byte| *byte == b'/');
+        names.find(|name| !name.is_empty()).unwrap_or_default()
+    }
+
+    /// The failure of an operation on this place.
+    pub fn fail(&self, error: fs::Error) -> Fail {
+        Fail::from_fs(format_args!("{self}"), error)
+    }
+
+    /// Opens the file for reading.
+    pub fn open(&self) -> Result<File, Fail> {
+        self.fs.open(&self.path).map_err(|error| self.fail(error))
+    }
+
+    pub fn metadata(&self) -> Result<Metadata, Fail> {
+        self.fs
+            .metadata(&self.path)
+            .map_err(|error| self.fail(error))
+    }
+
+    pub fn symlink_metadata(&self) -> Result<Metadata, Fail> {
+        self.fs
+            .symlink_metadata(&self.path)
+            .map_err(|error| self.fail(error))
+    }
+
+    /// The entries of the directory, without `.` and `..`.
+    pub fn list(&self) -> Result<Vec<Entry>, Fail> {
+        let entries = self.fs.read_dir(&self.path).map_err(|e| self.fail(e))?;
+        let mut list = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| self.fail(error))?;
+            list.push(Entry {
+                name: entry.file_name().into(),
+                kind: entry.file_type().map_err(|error| self.fail(error))?,
+            });
+        }
+        Ok(list)
+    }
+}
