@@ -184,16 +184,16 @@ pub(super) fn close(r: &Reader<'_>, kind: u8) -> Result<(), WireError> {
     }
 }
 
-/// Declares the enum of all requests or of all replies from a table of its messages: name, type
-/// constant and number, dialects, and fields in wire order. `= value` behind a field: it is not sent
+/// Declares the enum of all requests or of all replies from a table of its messages: variant, type
+/// number with its constant and name, dialects, and fields in wire order. `= value` behind a field: it is not sent
 /// in 9P2000, and `value` is assumed when a message ends before it.
 macro_rules! messages {
     (
         $(#[$meta:meta])*
-        pub enum $enum:ident<$lt:lifetime>, $letter:literal {
+        pub enum $enum:ident<$lt:lifetime> {
             $(
                 $(#[$vmeta:meta])*
-                $variant:ident = $constant:ident($number:literal) in $spoken:ident
+                $variant:ident = $constant:ident($number:literal, $name:literal) in $spoken:ident
                 $({ $($(#[$fmeta:meta])* $field:ident: $t:ty $(= $absent:expr)?,)* })?;
             )*
         }
@@ -209,7 +209,7 @@ macro_rules! messages {
         /// The type numbers.
         pub mod kind {
             $(
-                #[doc = concat!("Type of ", $letter, stringify!($variant), ".")]
+                #[doc = concat!("Type of ", $name, ".")]
                 pub const $constant: u8 = $number;
             )*
         }
@@ -217,7 +217,7 @@ macro_rules! messages {
         /// The message's name for people.
         pub(super) fn name(kind: u8) -> Option<&'static str> {
             match kind {
-                $($number => Some(concat!($letter, stringify!($variant))),)*
+                $($number => Some($name),)*
                 _ => None,
             }
         }

@@ -12,16 +12,16 @@ const NO_EXTENSION: &[u8] = &[];
 
 messages! {
     /// A request. Field names are those of the manual pages and of Linux's v9fs.
-    pub enum Request<'a>, "T" {
+    pub enum Request<'a> {
         /// Opens the conversation: agrees on dialect and message size and forgets all fids.
-        Version = TVERSION(100) in Everywhere {
+        Version = TVERSION(100, "Tversion") in Everywhere {
             /// The largest message wanted, in bytes.
             msize: u32,
             /// The dialect wanted, see [`Dialect::version`].
             version: &'a [u8],
         };
         /// Makes `afid` a file to prove one's identity on.
-        Auth = TAUTH(102) in Everywhere {
+        Auth = TAUTH(102, "Tauth") in Everywhere {
             /// A fid not in use.
             afid: Fid,
             /// Name of the user.
@@ -32,7 +32,7 @@ messages! {
             n_uname: u32 = NO_USER,
         };
         /// Makes `fid` the root of a tree.
-        Attach = TATTACH(104) in Everywhere {
+        Attach = TATTACH(104, "Tattach") in Everywhere {
             /// A fid not in use.
             fid: Fid,
             /// The fid that the user was authenticated on, or [`Fid::NONE`].
@@ -45,12 +45,12 @@ messages! {
             n_uname: u32 = NO_USER,
         };
         /// Takes a request back.
-        Flush = TFLUSH(108) in Everywhere {
+        Flush = TFLUSH(108, "Tflush") in Everywhere {
             /// The request's tag.
             oldtag: Tag,
         };
         /// Makes `newfid` what one gets to from `fid` by `names`.
-        Walk = TWALK(110) in Everywhere {
+        Walk = TWALK(110, "Twalk") in Everywhere {
             /// Where to start.
             fid: Fid,
             /// A fid not in use, or `fid`.
@@ -59,7 +59,7 @@ messages! {
             names: Names<'a>,
         };
         /// Reads from an open file.
-        Read = TREAD(116) in Everywhere {
+        Read = TREAD(116, "Tread") in Everywhere {
             /// The file.
             fid: Fid,
             /// Where to start, in bytes.
@@ -68,7 +68,7 @@ messages! {
             count: u32,
         };
         /// Writes to an open file.
-        Write = TWRITE(118) in Everywhere {
+        Write = TWRITE(118, "Twrite") in Everywhere {
             /// The file.
             fid: Fid,
             /// Where to start, in bytes.
@@ -77,25 +77,25 @@ messages! {
             data: Payload<'a>,
         };
         /// Forgets a fid. It is gone even when the answer is an error.
-        Clunk = TCLUNK(120) in Everywhere {
+        Clunk = TCLUNK(120, "Tclunk") in Everywhere {
             /// The fid.
             fid: Fid,
         };
         /// Removes the file and forgets the fid, the latter even when the answer is an error.
-        Remove = TREMOVE(122) in Everywhere {
+        Remove = TREMOVE(122, "Tremove") in Everywhere {
             /// The file.
             fid: Fid,
         };
 
         /// Opens a file.
-        Open = TOPEN(112) in Classic {
+        Open = TOPEN(112, "Topen") in Classic {
             /// The file.
             fid: Fid,
             /// How.
             mode: OpenMode,
         };
         /// Creates a file in the directory `fid` and opens it; `fid` becomes the file.
-        Create = TCREATE(114) in Classic {
+        Create = TCREATE(114, "Tcreate") in Classic {
             /// The directory.
             fid: Fid,
             /// The file's name.
@@ -108,12 +108,12 @@ messages! {
             extension: &'a [u8] = NO_EXTENSION,
         };
         /// Asks for the attributes.
-        Stat = TSTAT(124) in Classic {
+        Stat = TSTAT(124, "Tstat") in Classic {
             /// The file. Not the root of xen-9pfsd, which dies of it.
             fid: Fid,
         };
         /// Changes attributes.
-        Wstat = TWSTAT(126) in Classic {
+        Wstat = TWSTAT(126, "Twstat") in Classic {
             /// The file.
             fid: Fid,
             /// The new attributes; start from [`Stat::UNCHANGED`].
@@ -121,19 +121,19 @@ messages! {
         };
 
         /// Asks about the file system.
-        Statfs = TSTATFS(8) in Linux {
+        Statfs = TSTATFS(8, "Tstatfs") in Linux {
             /// Any file on it.
             fid: Fid,
         };
         /// Opens a file.
-        Lopen = TLOPEN(12) in Linux {
+        Lopen = TLOPEN(12, "Tlopen") in Linux {
             /// The file.
             fid: Fid,
             /// How.
             flags: OpenFlags,
         };
         /// Creates a regular file in the directory `fid` and opens it; `fid` becomes the file.
-        Lcreate = TLCREATE(14) in Linux {
+        Lcreate = TLCREATE(14, "Tlcreate") in Linux {
             /// The directory.
             fid: Fid,
             /// The file's name.
@@ -146,7 +146,7 @@ messages! {
             gid: u32,
         };
         /// Creates a symbolic link.
-        Symlink = TSYMLINK(16) in Linux {
+        Symlink = TSYMLINK(16, "Tsymlink") in Linux {
             /// The directory.
             dfid: Fid,
             /// The link's name.
@@ -157,7 +157,7 @@ messages! {
             gid: u32,
         };
         /// Creates a device, FIFO, socket or regular file.
-        Mknod = TMKNOD(18) in Linux {
+        Mknod = TMKNOD(18, "Tmknod") in Linux {
             /// The directory.
             dfid: Fid,
             /// The file's name.
@@ -172,7 +172,7 @@ messages! {
             gid: u32,
         };
         /// Renames a file, possibly into another directory.
-        Rename = TRENAME(20) in Linux {
+        Rename = TRENAME(20, "Trename") in Linux {
             /// The file.
             fid: Fid,
             /// The directory to put it in.
@@ -181,26 +181,26 @@ messages! {
             name: &'a [u8],
         };
         /// Asks where a symbolic link points to.
-        Readlink = TREADLINK(22) in Linux {
+        Readlink = TREADLINK(22, "Treadlink") in Linux {
             /// The link.
             fid: Fid,
         };
         /// Asks for the attributes.
-        Getattr = TGETATTR(24) in Linux {
+        Getattr = TGETATTR(24, "Tgetattr") in Linux {
             /// The file.
             fid: Fid,
             /// Which ones.
             mask: AttrMask,
         };
         /// Changes attributes.
-        Setattr = TSETATTR(26) in Linux {
+        Setattr = TSETATTR(26, "Tsetattr") in Linux {
             /// The file.
             fid: Fid,
             /// The new attributes.
             attr: SetAttr,
         };
         /// Makes `newfid` an extended attribute to read, or the list of their names.
-        Xattrwalk = TXATTRWALK(30) in Linux {
+        Xattrwalk = TXATTRWALK(30, "Txattrwalk") in Linux {
             /// The file.
             fid: Fid,
             /// A fid not in use.
@@ -209,7 +209,7 @@ messages! {
             name: &'a [u8],
         };
         /// Makes `fid` an extended attribute to write. It is set when the fid is clunked.
-        Xattrcreate = TXATTRCREATE(32) in Linux {
+        Xattrcreate = TXATTRCREATE(32, "Txattrcreate") in Linux {
             /// The file.
             fid: Fid,
             /// The attribute's name.
@@ -220,7 +220,7 @@ messages! {
             flags: XattrFlags,
         };
         /// Reads entries of an open directory.
-        Readdir = TREADDIR(40) in Linux {
+        Readdir = TREADDIR(40, "Treaddir") in Linux {
             /// The directory.
             fid: Fid,
             /// Where to go on: 0, or the offset of the last entry read.
@@ -229,14 +229,14 @@ messages! {
             count: u32,
         };
         /// Waits until a file is on stable storage.
-        Fsync = TFSYNC(50) in Linux {
+        Fsync = TFSYNC(50, "Tfsync") in Linux {
             /// The file.
             fid: Fid,
             /// Not 0: the attributes need not be.
             datasync: u32 = 0,
         };
         /// Takes or releases a lock on a range of bytes. QEMU always says yes, and locks nothing.
-        Lock = TLOCK(52) in Linux {
+        Lock = TLOCK(52, "Tlock") in Linux {
             /// The file.
             fid: Fid,
             /// Which lock.
@@ -253,7 +253,7 @@ messages! {
             client_id: &'a [u8],
         };
         /// Asks what lock is in the way of this one.
-        Getlock = TGETLOCK(54) in Linux {
+        Getlock = TGETLOCK(54, "Tgetlock") in Linux {
             /// The file.
             fid: Fid,
             /// Which lock.
@@ -268,7 +268,7 @@ messages! {
             client_id: &'a [u8],
         };
         /// Creates a hard link.
-        Link = TLINK(70) in Linux {
+        Link = TLINK(70, "Tlink") in Linux {
             /// The directory.
             dfid: Fid,
             /// What to link to.
@@ -277,7 +277,7 @@ messages! {
             name: &'a [u8],
         };
         /// Creates a directory.
-        Mkdir = TMKDIR(72) in Linux {
+        Mkdir = TMKDIR(72, "Tmkdir") in Linux {
             /// The directory to create it in.
             dfid: Fid,
             /// Its name.
@@ -288,7 +288,7 @@ messages! {
             gid: u32,
         };
         /// Renames by directory and name.
-        Renameat = TRENAMEAT(74) in Linux {
+        Renameat = TRENAMEAT(74, "Trenameat") in Linux {
             /// The directory it is in.
             olddirfid: Fid,
             /// Its name there.
@@ -299,7 +299,7 @@ messages! {
             newname: &'a [u8],
         };
         /// Removes by directory and name.
-        Unlinkat = TUNLINKAT(76) in Linux {
+        Unlinkat = TUNLINKAT(76, "Tunlinkat") in Linux {
             /// The directory it is in.
             dirfid: Fid,
             /// Its name there.
