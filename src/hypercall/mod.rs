@@ -1,7 +1,7 @@
 //! Typed hypercalls.
 //!
 //! One module for each of Xen's hypercalls, one function for each operation, over any
-//! [`Platform`]. Structures are built on the caller's stack in the layout of [`sys`](crate::sys),
+//! [`Platform`]. Structures are built on the caller's stack in the layout of [`sys`],
 //! answers come back as values, refusals as [`XenError`]. What could break memory is `unsafe`;
 //! what can only fail is not.
 

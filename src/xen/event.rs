@@ -1,6 +1,351 @@
-//! Event channels.
+//! Event channels: ports, handlers, and waiting without losing a wake-up.
+//!
+//! Nothing here is asynchronous: events only set bits. [`Events::dispatch`] takes the bits and runs
+//! the handlers; [`Events::wait`] sleeps until there are bits to take. Whoever waits for something
+//! does it in this order, and can't miss it:
+//!
+//! ```
+//! # use xen9p::platform::Platform;
+//! # use xen9p::time::Instant;
+//! # use xen9p::xen::event::Events;
+//! # fn example<P: Platform>(events: &Events<P>, arrived: impl Fn() -> bool, deadline: Instant) -> bool {
+//! loop {
+//!     let seen = events.generation();
+//!     if arrived() {
+//!         return true;
+//!     }
+//!     if events.now() >= deadline {
+//!         return false;
+//!     }
+//!     events.wait(seen, deadline);
+//! }
+//! # }
+//! ```
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::mem;
+use core::time::Duration;
+
+use crate::hypercall::event_channel::{self, Status};
+use crate::hypercall::sched::MAX_POLL_PORTS;
+use crate::hypercall::{DomId, XenError};
+use crate::platform::Platform;
+use crate::time::Instant;
 
 /// An event channel port of this domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Port(pub u32);
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A moment in the history of events, from [`Events::generation`]: later ones differ as soon as an
+/// event was taken in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation(u64);
+
+/// How long one wait takes at most when there are more ports than Xen can watch at once and they
+/// have to be watched in turns.
+const TURN: Duration = Duration::from_millis(1);
+
+/// What runs when a port fires. Counted, so that it can be called with no borrow held.
+type Handler = Rc<dyn Fn()>;
+
+/// An open port.
+struct Slot {
+    port: Port,
+    handler: Option<Handler>,
+}
+
+/// All event channels of this domain that the drivers opened. Clones are the same table.
+pub struct Events<P: Platform> {
+    table: Rc<Table<P>>,
+}
+
+struct Table<P: Platform> {
+    platform: P,
+    slots: RefCell<Vec<Slot>>,
+    generation: Cell<u64>,
+    /// Where the next turn begins when ports are watched in turns.
+    turn: Cell<usize>,
+    /// The list of ports for [`Platform::wait`], kept to spare an allocation each time.
+    list: Cell<Vec<Port>>,
+}
+
+impl<P: Platform> Clone for Events<P> {
+    fn clone(&self) -> Self {
+        Events {
+            table: Rc::clone(&self.table),
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Events<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("open", &self.open_ports())
+            .field("generation", &self.table.generation.get())
+            .finish()
+    }
+}
+
+impl<P: Platform> Events<P> {
+    /// An empty table. Make one per domain and clone it.
+    pub fn new(platform: P) -> Self {
+        Events {
+            table: Rc::new(Table {
+                platform,
+                slots: RefCell::new(Vec::new()),
+                generation: Cell::new(0),
+                turn: Cell::new(0),
+                list: Cell::new(Vec::new()),
+            }),
+        }
+    }
+
+    /// The platform below.
+    pub fn platform(&self) -> &P {
+        &self.table.platform
+    }
+
+    /// The monotonic clock.
+    pub fn now(&self) -> Instant {
+        self.table.platform.now()
+    }
+
+    /// How many ports are open or adopted: a counter that has to be back where it was when a
+    /// device has gone.
+    pub fn open_ports(&self) -> usize {
+        self.table.slots.borrow().len()
+    }
+
+    /// Opens a port that `remote` can bind to.
+    ///
+    /// # Errors
+    /// `ENOSPC` when the domain has all the ports it may have; others as Xen says.
+    pub fn alloc_unbound(&self, remote: DomId) -> Result<EventChannel<P>, XenError> {
+        let port = event_channel::alloc_unbound(self.platform(), remote)?;
+        Ok(self.register(port, true))
+    }
+
+    /// Opens a port connected to `remote_port` of `remote`, which waits for us. It fires once at
+    /// the start.
+    ///
+    /// # Errors
+    /// `EINVAL` when that port does not wait for this domain; others as Xen says.
+    pub fn bind_interdomain(
+        &self,
+        remote: DomId,
+        remote_port: Port,
+    ) -> Result<EventChannel<P>, XenError> {
+        let port = event_channel::bind_interdomain(self.platform(), remote, remote_port)?;
+        Ok(self.register(port, true))
+    }
+
+    /// Opens a port for virtual interrupt `virq` (`VIRQ_*`) of virtual CPU 0.
+    ///
+    /// # Errors
+    /// `EEXIST` when it is bound already; others as Xen says.
+    pub fn bind_virq(&self, virq: u32) -> Result<EventChannel<P>, XenError> {
+        let port = event_channel::bind_virq(self.platform(), virq, 0)?;
+        Ok(self.register(port, true))
+    }
+
+    /// Opens a port that fires here when it is notified here.
+    ///
+    /// # Errors
+    /// As Xen says.
+    pub fn bind_ipi(&self) -> Result<EventChannel<P>, XenError> {
+        let port = event_channel::bind_ipi(self.platform(), 0)?;
+        Ok(self.register(port, true))
+    }
+
+    /// Takes part in a port that somebody else opened: the domain builder, for the rings it made.
+    /// It stays open when the handle is dropped.
+    pub fn adopt(&self, port: Port) -> EventChannel<P> {
+        self.register(port, false)
+    }
+
+    fn register(&self, port: Port, close: bool) -> EventChannel<P> {
+        self.table.slots.borrow_mut().push(Slot {
+            port,
+            handler: None,
+        });
+        EventChannel {
+            events: self.clone(),
+            port,
+            close,
+        }
+    }
+
+    /// The current moment, to be handed to [`wait`](Self::wait) later.
+    pub fn generation(&self) -> Generation {
+        Generation(self.table.generation.get())
+    }
+
+    /// Takes every event that is pending and runs the handlers of their ports, each once. Handlers
+    /// may do anything: open and drop channels, or dispatch again. Returns whether there was any.
+    ///
+    /// Never blocks. A port that fires all the time costs one handler call per dispatch.
+    pub fn dispatch(&self) -> bool {
+        let mut fired = false;
+        let mut index = 0;
+        loop {
+            // The table may change while a handler runs: look at it afresh each time. A port that
+            // moves to an index behind us keeps its pending bit for the next dispatch.
+            let (port, handler) = match self.table.slots.borrow().get(index) {
+                Some(slot) => (slot.port, slot.handler.clone()),
+                None => break,
+            };
+            index += 1;
+            if self.take(port) {
+                fired = true;
+                if let Some(handler) = handler {
+                    handler();
+                }
+            }
+        }
+        fired
+    }
+
+    /// Takes the event of one port, if it is pending, without running its handler.
+    fn take(&self, port: Port) -> bool {
+        let pending = self.table.platform.take_pending(port);
+        if pending {
+            let next = self.table.generation.get().wrapping_add(1);
+            self.table.generation.set(next);
+        }
+        pending
+    }
+
+    /// Sleeps until an event comes or `deadline` has passed, then dispatches. Returns at once, after
+    /// a dispatch, when an event was taken since `seen`; may return early for no reason.
+    pub fn wait(&self, seen: Generation, deadline: Instant) {
+        self.dispatch();
+        if self.generation() != seen {
+            return;
+        }
+        let mut list = self.table.list.take();
+        list.clear();
+        let mut deadline = deadline;
+        {
+            let slots = self.table.slots.borrow();
+            if slots.len() <= MAX_POLL_PORTS {
+                list.extend(slots.iter().map(|slot| slot.port));
+            } else {
+                let start = self.table.turn.get() % slots.len();
+                let turn = slots.iter().cycle().skip(start).take(MAX_POLL_PORTS);
+                list.extend(turn.map(|slot| slot.port));
+                self.table.turn.set(start + MAX_POLL_PORTS);
+                deadline = deadline.min(self.now() + TURN);
+            }
+        }
+        self.table.platform.wait(&list, deadline);
+        self.table.list.set(mem::take(&mut list));
+        self.dispatch();
+    }
+
+    /// Sleeps until `deadline`, dispatching what comes meanwhile.
+    pub fn sleep_until(&self, deadline: Instant) {
+        while self.now() < deadline {
+            self.wait(self.generation(), deadline);
+        }
+    }
+}
+
+/// An open event channel. Dropping it closes the port (not if it was adopted) and drops its
+/// handler.
+#[must_use = "dropping the handle closes the port"]
+pub struct EventChannel<P: Platform> {
+    events: Events<P>,
+    port: Port,
+    close: bool,
+}
+
+impl<P: Platform> EventChannel<P> {
+    /// The port, to be told to the other side.
+    pub fn port(&self) -> Port {
+        self.port
+    }
+
+    /// The table this channel belongs to.
+    pub fn events(&self) -> &Events<P> {
+        &self.events
+    }
+
+    /// Makes `handler` run in [`Events::dispatch`] each time the port has fired, instead of an
+    /// earlier one. It is dropped with the channel; it must not own the channel.
+    pub fn on_event(&self, handler: impl Fn() + 'static) {
+        let replaced = {
+            let mut slots = self.events.table.slots.borrow_mut();
+            slots
+                .iter_mut()
+                .find(|slot| slot.port == self.port)
+                .and_then(|slot| slot.handler.replace(Rc::new(handler)))
+        };
+        // Dropped here, with no borrow held: it may own other channels.
+        drop(replaced);
+    }
+
+    /// Takes the port's event if it is pending, without running the handler. What waits in
+    /// [`Events::wait`] still notices.
+    pub fn take_pending(&self) -> bool {
+        self.events.take(self.port)
+    }
+
+    /// Tells the other side. Nothing happens when nobody is bound there.
+    ///
+    /// # Errors
+    /// `EINVAL` when the port is not open any more: the domain was resumed elsewhere.
+    pub fn notify(&self) -> Result<(), XenError> {
+        event_channel::send(self.events.platform(), self.port)
+    }
+
+    /// What the port is connected to now. A peer that died has left it [`Status::Unbound`].
+    ///
+    /// # Errors
+    /// As Xen says.
+    pub fn status(&self) -> Result<Status, XenError> {
+        event_channel::status(self.events.platform(), self.port)
+    }
+
+    /// Whether somebody is connected at the other end.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.status(), Ok(Status::Interdomain(..)))
+    }
+}
+
+impl<P: Platform> Drop for EventChannel<P> {
+    fn drop(&mut self) {
+        let slot = {
+            let mut slots = self.events.table.slots.borrow_mut();
+            slots
+                .iter()
+                .position(|slot| slot.port == self.port)
+                .map(|index| slots.remove(index))
+        };
+        // The handler may own other channels: drop it with no borrow held.
+        drop(slot);
+        if self.close {
+            // Closing fails only for a port that is not open: after a resume, when all are gone.
+            let _ = event_channel::close(self.events.platform(), self.port);
+            // The number will be given out again: its next owner must not see our last event.
+            self.events.table.platform.take_pending(self.port);
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for EventChannel<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventChannel")
+            .field("port", &self.port)
+            .finish()
+    }
+}

@@ -1,0 +1,143 @@
+//! Being asked to stop, and stopping: [`ShutdownWatch`] and [`shutdown`].
+//!
+//! `xl shutdown`, `xl reboot` and `xl save` write a word to `control/shutdown`; the domain
+//! acknowledges by clearing the node and then does it (docs/misc/xenstore-paths.pandoc). Nodes
+//! `control/feature-*` say in advance what it can do.
+
+use core::fmt;
+
+use super::store::{Refusal, StoreError, Watch, XenStore};
+use crate::platform::Platform;
+
+pub use crate::hypercall::sched::{ShutdownReason, shutdown};
+
+const NODE: &str = "control/shutdown";
+
+/// What the toolstack asks of this domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShutdownRequest {
+    /// End the program and power off.
+    PowerOff,
+    /// End the program and be started again.
+    Reboot,
+    /// Get ready to be saved.
+    Suspend,
+    /// Stop at once, without care.
+    Halt,
+    /// Crash, to be looked at.
+    Crash,
+}
+
+impl ShutdownRequest {
+    fn from_word(word: &[u8]) -> Option<Self> {
+        match word {
+            b"poweroff" => Some(ShutdownRequest::PowerOff),
+            b"reboot" => Some(ShutdownRequest::Reboot),
+            b"suspend" => Some(ShutdownRequest::Suspend),
+            b"halt" => Some(ShutdownRequest::Halt),
+            b"crash" => Some(ShutdownRequest::Crash),
+            _ => None,
+        }
+    }
+
+    /// With which reason the domain stops when it obeys.
+    pub fn reason(self) -> ShutdownReason {
+        match self {
+            ShutdownRequest::PowerOff | ShutdownRequest::Halt => ShutdownReason::PowerOff,
+            ShutdownRequest::Reboot => ShutdownReason::Reboot,
+            ShutdownRequest::Suspend => ShutdownReason::Suspend,
+            ShutdownRequest::Crash => ShutdownReason::Crash,
+        }
+    }
+}
+
+/// The watch on the toolstack's wishes.
+pub struct ShutdownWatch<P: Platform> {
+    store: XenStore<P>,
+    watch: Watch<P>,
+    can_suspend: bool,
+}
+
+impl<P: Platform> ShutdownWatch<P> {
+    /// Announces what this domain can do, and listens. Say `can_suspend` only when somebody handles
+    /// [`ShutdownRequest::Suspend`]: otherwise `xl save` is refused cleanly.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn new(store: &XenStore<P>, can_suspend: bool) -> Result<Self, StoreError> {
+        let features = [
+            ("control/feature-poweroff", true),
+            ("control/feature-reboot", true),
+            ("control/feature-suspend", can_suspend),
+        ];
+        for (node, able) in features {
+            match store.write(node, if able { b"1" } else { b"0" }) {
+                Ok(()) => {}
+                // An old toolstack keeps the nodes to itself, and does without them.
+                Err(StoreError::Refused(refusal)) => {
+                    log::debug!("{node} can't be written: {}", refusal.name());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ShutdownWatch {
+            store: store.clone(),
+            watch: store.watch(NODE)?,
+            can_suspend,
+        })
+    }
+
+    /// What the toolstack asks for, if it does; the request is acknowledged then, and the domain
+    /// owes it. Does not wait, but for xenstore's answers when the watch has fired.
+    ///
+    /// A word that nobody knows, and a suspend that was not announced, are acknowledged too, so
+    /// that the toolstack learns at once that nothing will come of it, and reported to the log.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn take(&self) -> Result<Option<ShutdownRequest>, StoreError> {
+        let mut fired = false;
+        while self.watch.take()?.is_some() {
+            fired = true;
+        }
+        if !fired {
+            return Ok(None);
+        }
+        let word = self.store.transaction(|transaction| {
+            let word = match transaction.read(NODE) {
+                Ok(word) => word,
+                Err(StoreError::Refused(refusal)) if refusal != Refusal::Again => {
+                    return Ok(Default::default());
+                }
+                Err(error) => return Err(error),
+            };
+            if !word.is_empty() {
+                transaction.write(NODE, b"")?;
+            }
+            Ok::<_, StoreError>(word)
+        })?;
+        if word.is_empty() {
+            return Ok(None);
+        }
+        match ShutdownRequest::from_word(&word) {
+            Some(ShutdownRequest::Suspend) if !self.can_suspend => {
+                log::warn!("asked to suspend, which this domain can't");
+                Ok(None)
+            }
+            None => {
+                log::warn!("asked for an unknown kind of shutdown");
+                Ok(None)
+            }
+            request => Ok(request),
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for ShutdownWatch<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShutdownWatch")
+            .field("can_suspend", &self.can_suspend)
+            .finish_non_exhaustive()
+    }
+}

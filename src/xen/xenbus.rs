@@ -1,0 +1,484 @@
+//! Xenbus: how the two halves of a device find each other and agree on where they are.
+//!
+//! Each device has a directory on the frontend's side and one on the backend's, with a node `state`
+//! in each ([`XenbusState`]; public/io/xenbus.h). Everything here is the same for all kinds of
+//! devices; what the other nodes mean is the business of the drivers.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::fmt;
+use core::time::Duration;
+
+use super::store::{self, IsConflict, StoreError, Watch, XenStore};
+use crate::hypercall::DomId;
+use crate::platform::Platform;
+use crate::sys;
+use crate::time::Instant;
+
+/// Where one half of a device is in the life of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum XenbusState {
+    /// There is no such node, or nothing sensible in it.
+    Unknown = sys::XenbusStateUnknown,
+    /// Nothing has been done.
+    Initialising = sys::XenbusStateInitialising,
+    /// The backend has written what it offers and waits for the frontend.
+    InitWait = sys::XenbusStateInitWait,
+    /// The frontend has written its rings and waits for the backend.
+    Initialised = sys::XenbusStateInitialised,
+    /// In use.
+    Connected = sys::XenbusStateConnected,
+    /// About to disconnect.
+    Closing = sys::XenbusStateClosing,
+    /// Disconnected.
+    Closed = sys::XenbusStateClosed,
+    /// Changing while in use.
+    Reconfiguring = sys::XenbusStateReconfiguring,
+    /// Changed while in use.
+    Reconfigured = sys::XenbusStateReconfigured,
+}
+
+impl XenbusState {
+    /// The state with this number; what has no meaning is [`Unknown`](Self::Unknown).
+    pub fn from_number(number: u32) -> Self {
+        use XenbusState::*;
+        let states = [
+            Unknown,
+            Initialising,
+            InitWait,
+            Initialised,
+            Connected,
+            Closing,
+            Closed,
+            Reconfiguring,
+            Reconfigured,
+        ];
+        states
+            .into_iter()
+            .find(|&state| state as u32 == number)
+            .unwrap_or(Unknown)
+    }
+
+    /// The state in the value of a node; what has no meaning is [`Unknown`](Self::Unknown).
+    pub fn from_value(value: &[u8]) -> Self {
+        store::number(value).map_or(XenbusState::Unknown, Self::from_number)
+    }
+}
+
+impl fmt::Display for XenbusState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({self:?})", *self as u32)
+    }
+}
+
+/// Why a device can't be brought to where it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum XenbusError {
+    /// Xenstore had an error.
+    Store(StoreError),
+    /// The device was removed.
+    Gone,
+    /// The backend stayed in this state for too long; the text says what was waited for.
+    Timeout(&'static str, XenbusState),
+    /// This node is missing or has no sensible value.
+    BadNode(&'static str),
+}
+
+impl From<StoreError> for XenbusError {
+    fn from(error: StoreError) -> Self {
+        XenbusError::Store(error)
+    }
+}
+
+impl IsConflict for XenbusError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, XenbusError::Store(error) if error.is_conflict())
+    }
+}
+
+impl fmt::Display for XenbusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            XenbusError::Store(error) => error.fmt(f),
+            XenbusError::Gone => f.write_str("the device was removed"),
+            XenbusError::Timeout(what, state) => {
+                write!(
+                    f,
+                    "waited in vain for {what}: the backend is in state {state}"
+                )
+            }
+            XenbusError::BadNode(node) => {
+                write!(f, "xenstore node \"{node}\" is missing or makes no sense")
+            }
+        }
+    }
+}
+
+impl core::error::Error for XenbusError {}
+
+/// How [`Device::reset`] left the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// It waits for the frontend, as the protocol has it.
+    InitWait,
+    /// It stays closed and the device is still online. Some backends (xen-9pfsd) connect from
+    /// here when the frontend simply goes on; others never do.
+    StaysClosed,
+}
+
+/// One device of this domain: its two directories in xenstore.
+pub struct Device<P: Platform> {
+    store: XenStore<P>,
+    id: String,
+    frontend: String,
+    backend: String,
+    backend_id: DomId,
+    tag: Option<String>,
+}
+
+/// All devices of one kind, such as `"9pfs"`, in the order of their names. Entries that are no
+/// devices, because their nodes are missing or make no sense, are left out with a warning.
+///
+/// # Errors
+/// [`XenbusError::Store`]. That there is no device at all is no error.
+pub fn enumerate<P: Platform>(
+    store: &XenStore<P>,
+    kind: &str,
+) -> Result<Vec<Device<P>>, XenbusError> {
+    let directory = alloc::format!("device/{kind}");
+    let mut ids = match store.directory(&directory) {
+        Ok(ids) => ids,
+        Err(error) if error.is_not_found() => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    ids.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    let mut devices = Vec::new();
+    for id in ids {
+        match Device::open(store, kind, &id) {
+            Ok(device) => devices.push(device),
+            Err(XenbusError::Store(error @ (StoreError::Broken(_) | StoreError::Timeout))) => {
+                return Err(error.into());
+            }
+            Err(error) => log::warn!("{directory}/{id} is left out: {error}"),
+        }
+    }
+    Ok(devices)
+}
+
+impl<P: Platform> Device<P> {
+    /// The device with this kind and number.
+    ///
+    /// # Errors
+    /// [`XenbusError::BadNode`] when `backend` or `backend-id` is missing or makes no sense.
+    pub fn open(store: &XenStore<P>, kind: &str, id: &str) -> Result<Self, XenbusError> {
+        let frontend = alloc::format!("device/{kind}/{id}");
+        let backend = store
+            .read_text(&alloc::format!("{frontend}/backend"))
+            .map_err(|error| missing(error, "backend"))?;
+        store::wire::check_path(&backend).map_err(|_| XenbusError::BadNode("backend"))?;
+        let backend_id = store
+            .read_number(&alloc::format!("{frontend}/backend-id"))
+            .map_err(|error| missing(error, "backend-id"))?;
+        let backend_id = u16::try_from(backend_id)
+            .ok()
+            .map(DomId)
+            .filter(|&domain| domain < DomId::FIRST_RESERVED)
+            .ok_or(XenbusError::BadNode("backend-id"))?;
+        let tag = match store.read_text(&alloc::format!("{frontend}/tag")) {
+            Ok(tag) => Some(tag),
+            Err(StoreError::Refused(_) | StoreError::BadAnswer(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Device {
+            store: store.clone(),
+            id: id.into(),
+            frontend,
+            backend,
+            backend_id,
+            tag,
+        })
+    }
+
+    /// The last part of the frontend's path, a number as a rule.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The directory on this side, relative to the domain's own.
+    pub fn frontend(&self) -> &str {
+        &self.frontend
+    }
+
+    /// The directory on the backend's side.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// The domain of the backend: to whom pages are granted and ports opened.
+    pub fn backend_id(&self) -> DomId {
+        self.backend_id
+    }
+
+    /// The tag by which the device is known, if it has one.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The store that the device is in.
+    pub fn store(&self) -> &XenStore<P> {
+        &self.store
+    }
+
+    /// The state on this side.
+    ///
+    /// # Errors
+    /// [`XenbusError::Gone`] when the node was removed; [`XenbusError::Store`].
+    pub fn state(&self) -> Result<XenbusState, XenbusError> {
+        match self.store.read(&self.state_path()) {
+            Ok(value) => Ok(XenbusState::from_value(&value)),
+            Err(error) if error.is_not_found() => Err(XenbusError::Gone),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn state_path(&self) -> String {
+        alloc::format!("{}/state", self.frontend)
+    }
+
+    /// Sets the state on this side, unless the device was removed: a node that is gone is not
+    /// brought back.
+    ///
+    /// # Errors
+    /// As [`state`](Self::state).
+    pub fn set_state(&self, state: XenbusState) -> Result<(), XenbusError> {
+        self.publish(&[], state)
+    }
+
+    /// Writes nodes on this side and sets the state, all at once, unless the device was removed.
+    ///
+    /// # Errors
+    /// As [`state`](Self::state); nothing is written then.
+    pub fn publish(&self, nodes: &[(&str, &str)], state: XenbusState) -> Result<(), XenbusError> {
+        let path = self.state_path();
+        self.store.transaction(|transaction| {
+            let current = match transaction.read(&path) {
+                Ok(value) => XenbusState::from_value(&value),
+                Err(error) if error.is_not_found() => return Err(XenbusError::Gone),
+                Err(error) => return Err(error.into()),
+            };
+            for (name, value) in nodes {
+                let node = alloc::format!("{}/{name}", self.frontend);
+                transaction.write(&node, value.as_bytes())?;
+            }
+            if current != state {
+                let value = alloc::format!("{}", state as u32);
+                transaction.write(&path, value.as_bytes())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// A node of the backend's, as text.
+    ///
+    /// # Errors
+    /// [`XenbusError::BadNode`] with `name` when it is missing or no text.
+    pub fn read_backend(&self, name: &'static str) -> Result<String, XenbusError> {
+        self.store
+            .read_text(&alloc::format!("{}/{name}", self.backend))
+            .map_err(|error| missing(error, name))
+    }
+
+    /// A node of the backend's, as a number.
+    ///
+    /// # Errors
+    /// [`XenbusError::BadNode`] with `name` when it is missing or no number.
+    pub fn read_backend_number(&self, name: &'static str) -> Result<u32, XenbusError> {
+        self.store
+            .read_number(&alloc::format!("{}/{name}", self.backend))
+            .map_err(|error| missing(error, name))
+    }
+
+    /// Starts to follow the backend's state.
+    ///
+    /// # Errors
+    /// [`XenbusError::Store`].
+    pub fn watch_backend(&self) -> Result<BackendState<P>, XenbusError> {
+        let watch = self
+            .store
+            .watch(&alloc::format!("{}/state", self.backend))?;
+        Ok(BackendState {
+            watch,
+            store: self.store.clone(),
+            known: Cell::new(None),
+        })
+    }
+
+    /// Brings the device to the point where a frontend may connect, whatever somebody before us
+    /// left behind. A backend that waits for us already is left alone; another is led through
+    /// Closing and Closed back to InitWait, with `patience` for each step.
+    ///
+    /// # Errors
+    /// [`XenbusError::Timeout`] when the backend does not follow; as [`state`](Self::state).
+    pub fn reset(
+        &self,
+        backend: &BackendState<P>,
+        patience: Duration,
+    ) -> Result<Ready, XenbusError> {
+        use XenbusState::*;
+        let own = self.state()?;
+        let theirs = backend.get()?;
+        let fresh = matches!(own, Unknown | Initialising)
+            && matches!(theirs, Unknown | Initialising | InitWait);
+        if !fresh {
+            self.leave(backend, patience)?;
+        }
+        self.set_state(Initialising)?;
+        let state = backend.wait(|state| state == InitWait, self.after(patience))?;
+        match state {
+            InitWait => Ok(Ready::InitWait),
+            Closed if self.is_online()? => Ok(Ready::StaysClosed),
+            other => Err(XenbusError::Timeout(
+                "the backend to offer a connection (InitWait)",
+                other,
+            )),
+        }
+    }
+
+    /// Disconnects in good order: Closing, and Closed once the backend has followed; `patience`
+    /// for each step. After the first step a backend that keeps to the protocol has unmapped
+    /// everything.
+    ///
+    /// # Errors
+    /// [`XenbusError::Timeout`] when the backend does not follow; this side is Closed all the same
+    /// then. As [`state`](Self::state) otherwise.
+    pub fn leave(&self, backend: &BackendState<P>, patience: Duration) -> Result<(), XenbusError> {
+        use XenbusState::*;
+        if self.state()? != Closed {
+            self.set_state(Closing)?;
+            let deadline = self.after(patience);
+            let state = backend.wait(
+                |state| matches!(state, Closing | Closed | Unknown),
+                deadline,
+            )?;
+            self.set_state(Closed)?;
+            if !matches!(state, Closing | Closed | Unknown) {
+                return Err(XenbusError::Timeout("the backend to disconnect", state));
+            }
+        }
+        let left = |state| matches!(state, Closed | Initialising | InitWait | Unknown);
+        match backend.wait(left, self.after(patience))? {
+            state if left(state) => Ok(()),
+            state => Err(XenbusError::Timeout("the backend to close", state)),
+        }
+    }
+
+    /// Whether the toolstack wants the device to be there.
+    fn is_online(&self) -> Result<bool, XenbusError> {
+        match self.store.read(&alloc::format!("{}/online", self.backend)) {
+            Ok(value) => Ok(value == b"1"),
+            Err(StoreError::Refused(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn after(&self, patience: Duration) -> Instant {
+        self.store.events().now() + patience
+    }
+}
+
+impl<P: Platform> fmt::Debug for Device<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("frontend", &self.frontend)
+            .field("backend", &self.backend)
+            .field("backend_id", &self.backend_id)
+            .field("tag", &self.tag)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a failure to read a node means for the device it belongs to.
+fn missing(error: StoreError, node: &'static str) -> XenbusError {
+    match error {
+        StoreError::Refused(_) | StoreError::BadAnswer(_) => XenbusError::BadNode(node),
+        error => XenbusError::Store(error),
+    }
+}
+
+/// The backend's state, followed by a watch.
+pub struct BackendState<P: Platform> {
+    watch: Watch<P>,
+    store: XenStore<P>,
+    known: Cell<Option<XenbusState>>,
+}
+
+impl<P: Platform> BackendState<P> {
+    /// The state now: asks xenstore only when the watch has fired. A backend whose node is gone, or
+    /// has no sensible value, is in state [`XenbusState::Unknown`].
+    ///
+    /// # Errors
+    /// [`XenbusError::Store`].
+    pub fn get(&self) -> Result<XenbusState, XenbusError> {
+        while self.watch.take()?.is_some() {
+            self.known.set(None);
+        }
+        if let Some(state) = self.known.get() {
+            return Ok(state);
+        }
+        let state = match self.store.read(self.watch.path()) {
+            Ok(value) => XenbusState::from_value(&value),
+            // Gone, or hidden from us: no backend either way.
+            Err(StoreError::Refused(_)) => XenbusState::Unknown,
+            Err(error) => return Err(error.into()),
+        };
+        self.known.set(Some(state));
+        Ok(state)
+    }
+
+    /// Waits until `wanted` is true of the state or `deadline` has passed, and returns the state at
+    /// that time: the caller sees from it which of the two it was.
+    ///
+    /// # Errors
+    /// [`XenbusError::Store`].
+    pub fn wait(
+        &self,
+        wanted: impl Fn(XenbusState) -> bool,
+        deadline: Instant,
+    ) -> Result<XenbusState, XenbusError> {
+        let events = self.store.events();
+        loop {
+            let seen = events.generation();
+            let state = self.get()?;
+            if wanted(state) || events.now() >= deadline {
+                return Ok(state);
+            }
+            events.wait(seen, deadline);
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for BackendState<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackendState")
+            .field("path", &self.watch.path())
+            .field("known", &self.known.get())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_read_strictly() {
+        assert_eq!(XenbusState::from_value(b"4"), XenbusState::Connected);
+        assert_eq!(XenbusState::from_value(b"8"), XenbusState::Reconfigured);
+        for nonsense in [&b""[..], b"9", b"99", b"4x", b"-1", b" 4", b"\xff"] {
+            assert_eq!(XenbusState::from_value(nonsense), XenbusState::Unknown);
+        }
+    }
+}
