@@ -12,6 +12,7 @@ pub mod event_channel;
 pub mod grant_table;
 pub mod hvm;
 pub mod memory;
+pub mod raw;
 pub mod sched;
 pub mod vcpu;
 pub mod version;

@@ -1,0 +1,123 @@
+//! What the builder told us, in the same words for both kinds of domain.
+
+use core::arch::x86_64::{_mm_lfence, _rdtsc};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use spin::Once;
+
+use crate::platform::BuilderRing;
+use crate::sys;
+use crate::time::Instant;
+use crate::xen::clock::{self, Scale};
+
+/// How the domain runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Paravirtualised: Xen owns the page tables and the processor's modes.
+    Pv,
+    /// In a hardware container without an emulated PC.
+    Pvh,
+}
+
+/// See the module.
+pub(super) struct Machine {
+    pub(super) mode: Mode,
+    /// Whether this is dom0, under Xen without anybody beside us.
+    pub(super) first_domain: bool,
+    pub(super) shared_info: NonNull<sys::shared_info>,
+    pub(super) xenstore: Option<BuilderRing>,
+    pub(super) console: Option<BuilderRing>,
+    pub(super) command_line: &'static [u8],
+    pub(super) started: Instant,
+}
+
+// SAFETY: there is one virtual CPU; the pointers are to pages that stay for good.
+unsafe impl Send for Machine {}
+// SAFETY: as above; nothing changes after it is installed, and shared pages are accessed as such.
+unsafe impl Sync for Machine {}
+
+static MACHINE: Once<Machine> = Once::new();
+
+/// The machine, once it is known.
+pub(super) fn known() -> Option<&'static Machine> {
+    MACHINE.get()
+}
+
+/// The machine.
+///
+/// # Panics
+/// It is not known yet.
+pub(super) fn machine() -> &'static Machine {
+    known().expect("the machine is in use before it is set up")
+}
+
+/// The time-stamp counter, not read before earlier loads.
+pub(super) fn ticks() -> u64 {
+    // SAFETY: neither instruction accesses memory; every 64-bit processor has both, and Xen lets
+    // a domain read the counter (or emulates that).
+    unsafe {
+        _mm_lfence();
+        _rdtsc()
+    }
+}
+
+impl Machine {
+    /// Makes this the machine of the image, with all events masked. `first_tick` is the time-stamp
+    /// counter of the first instruction.
+    ///
+    /// # Safety
+    /// `shared_info` is the mapped shared_info page in its 64-bit layout, for good.
+    pub(super) unsafe fn install(mut self, first_tick: u64) {
+        for word in self.mask() {
+            word.store(u64::MAX, Ordering::SeqCst);
+        }
+        let now = self.now();
+        let info = self.time_info();
+        // SAFETY: valid for reads (see above); these two change only when the domain moves to
+        // another machine.
+        let since_first_tick = unsafe {
+            Scale {
+                tsc_timestamp: first_tick,
+                system_time: 0,
+                multiplier: (&raw const (*info).tsc_to_system_mul).read_volatile(),
+                shift: (&raw const (*info).tsc_shift).read_volatile(),
+            }
+        };
+        let elapsed = since_first_tick.nanos_at(ticks());
+        self.started = Instant::from_nanos(now.as_nanos().saturating_sub(elapsed));
+        MACHINE.call_once(|| self);
+    }
+
+    fn time_info(&self) -> *const sys::vcpu_time_info {
+        // SAFETY: a place inside shared_info, no access.
+        unsafe { &raw const (*self.shared_info.as_ptr()).vcpu_info[0].time }
+    }
+
+    /// The monotonic clock.
+    pub(super) fn now(&self) -> Instant {
+        // SAFETY: shared_info is mapped, and its first vCPU is the one that runs.
+        Instant::from_nanos(unsafe { clock::system_time(self.time_info(), ticks) })
+    }
+
+    /// Nanoseconds since 1970.
+    pub(super) fn wall_clock(&self) -> u64 {
+        // SAFETY: shared_info is mapped.
+        match unsafe { clock::wall_clock_base(self.shared_info.as_ptr()) } {
+            0 => 0,
+            base => base.saturating_add(self.now().as_nanos()),
+        }
+    }
+
+    /// The words of pending bits.
+    pub(super) fn pending(&self) -> &[AtomicU64; 64] {
+        // SAFETY: mapped for good, aligned, and accessed by both sides with atomic operations only.
+        unsafe { &*(&raw const (*self.shared_info.as_ptr()).evtchn_pending).cast() }
+    }
+
+    /// The words of mask bits.
+    fn mask(&self) -> &[AtomicU64; 64] {
+        // SAFETY: as above.
+        unsafe { &*(&raw const (*self.shared_info.as_ptr()).evtchn_mask).cast() }
+    }
+}

@@ -1,0 +1,332 @@
+//! Page tables of both kinds of domain, four levels.
+//!
+//! A PVH domain writes its tables itself. In a PV domain they hold machine frames, are read-only
+//! to us, and every change is a request to Xen, which checks it (public/xen.h, `mmu_update`).
+//! The tables themselves always lie in memory that is mapped one to one (virtual address =
+//! pseudo-physical address), so that an entry leads to the next table's address.
+
+use core::ptr::NonNull;
+
+use super::BarePlatform;
+use super::pages::Pages;
+use crate::hypercall::XenError;
+use crate::platform::{Frame, PAGE_SIZE, Page, Platform};
+use crate::sys;
+
+/// Entry bit: there is something.
+pub(super) const PRESENT: u64 = 1;
+/// Entry bit: it can be written to.
+pub(super) const WRITE: u64 = 1 << 1;
+/// Entry bit of the second level: a 2 MiB page.
+pub(super) const LARGE: u64 = 1 << 7;
+/// An entry that saves the processor from noting accesses itself.
+pub(super) const READ_WRITE: u64 = PRESENT | WRITE | 1 << 5 | 1 << 6;
+/// The frame's address in an entry.
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// What a 2 MiB page, or the last table for as much, covers.
+pub(super) const LARGE_SIZE: usize = 512 * PAGE_SIZE;
+/// Bits of an address inside a page.
+const PAGE_SHIFT: u32 = PAGE_SIZE.trailing_zeros();
+
+/// The memory for one more table is not there.
+#[derive(Debug)]
+pub(super) struct OutOfMemory;
+
+/// A PV domain's list of machine frames, by pseudo-physical frame.
+#[derive(Clone, Copy)]
+pub(super) struct MachineFrames {
+    list: *const u64,
+    count: usize,
+}
+
+impl MachineFrames {
+    /// # Safety
+    /// `list` is Xen's list of `count` frames and stays mapped.
+    pub(super) unsafe fn new(list: *const u64, count: usize) -> Self {
+        MachineFrames { list, count }
+    }
+
+    /// How many frames the domain has.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The machine frame behind pseudo-physical frame `number`.
+    ///
+    /// # Panics
+    /// The domain has no such frame.
+    pub(super) fn get(&self, number: usize) -> u64 {
+        assert!(
+            number < self.count,
+            "frame {number:#x} is not in this domain"
+        );
+        // SAFETY: inside the list, by the check.
+        unsafe { self.list.add(number).read() }
+    }
+
+    /// The pseudo-physical frame that has machine frame `machine`.
+    fn find(machine: u64) -> usize {
+        let table = sys::MACH2PHYS_VIRT_START as *const u64;
+        // SAFETY: Xen maps its table of all machine frames there in every 64-bit PV domain, and
+        // `machine` comes from a page table that Xen has checked.
+        unsafe { table.add(machine as usize).read() as usize }
+    }
+}
+
+/// The page tables in use.
+pub(super) struct PageTables {
+    root: *mut u64,
+    /// In a PV domain only.
+    machine: Option<MachineFrames>,
+}
+
+// SAFETY: the tables belong to whoever holds this, as memory of a `Box` would.
+unsafe impl Send for PageTables {}
+
+/// The index of `address` in a table of `level` (4 is the root, 1 the last).
+fn index(address: usize, level: u32) -> usize {
+    address >> (PAGE_SHIFT + 9 * (level - 1)) & 511
+}
+
+impl PageTables {
+    /// # Safety
+    /// `root` is the table in use; this is a PV domain exactly if there are `machine` frames; the
+    /// one-to-one mapping covers all tables.
+    pub(super) unsafe fn new(root: *mut u64, machine: Option<MachineFrames>) -> Self {
+        PageTables { root, machine }
+    }
+
+    /// The frame that Xen knows the one-to-one mapped page at `address` by.
+    pub(super) fn frame(&self, address: usize) -> Frame {
+        let number = address >> PAGE_SHIFT;
+        Frame(match &self.machine {
+            Some(machine) => machine.get(number),
+            None => number as u64,
+        })
+    }
+
+    /// An entry for `frame`.
+    pub(super) fn entry(frame: Frame, bits: u64) -> u64 {
+        frame.0 << PAGE_SHIFT | bits
+    }
+
+    /// The table that an entry leads to.
+    fn table(&self, entry: u64) -> *mut u64 {
+        let physical = (entry & ADDRESS) as usize;
+        let address = match self.machine {
+            Some(_) => MachineFrames::find((physical >> PAGE_SHIFT) as u64) << PAGE_SHIFT,
+            None => physical,
+        };
+        address as *mut u64
+    }
+
+    /// Whether something is mapped at `address`.
+    pub(super) fn is_mapped(&self, address: usize) -> bool {
+        let mut table = self.root;
+        for level in (1..=4).rev() {
+            // SAFETY: a table of 512 entries, by construction.
+            let entry = unsafe { table.add(index(address, level)).read_volatile() };
+            if entry & PRESENT == 0 {
+                return false;
+            }
+            if level == 2 && entry & LARGE != 0 {
+                break;
+            }
+            table = self.table(entry);
+        }
+        true
+    }
+
+    /// Makes `entry` what the tables say about `address`, on level 1 (a page of 4 KiB) or, in a PVH
+    /// domain, on level 2 (2 MiB). Tables on the way are built from `pages`; a large page in the
+    /// way is split.
+    ///
+    /// # Safety
+    /// Nobody relies on what was there, and nobody else uses the frame that is there now in a way
+    /// that a second mapping would break.
+    pub(super) unsafe fn set(
+        &mut self,
+        pages: &mut Pages,
+        address: usize,
+        entry: u64,
+        last: u32,
+    ) -> Result<(), OutOfMemory> {
+        let mut table = self.root;
+        for level in (last + 1..=4).rev() {
+            // SAFETY: a table of 512 entries, by construction.
+            let slot = unsafe { table.add(index(address, level)) };
+            // SAFETY: as above.
+            let old = unsafe { slot.read_volatile() };
+            table = if old & PRESENT == 0 {
+                // SAFETY: an empty table changes nothing yet.
+                unsafe { self.hook(pages, slot, |_| 0)? }
+            } else if level == 2 && old & LARGE != 0 {
+                let small = old & !LARGE;
+                // SAFETY: the new table says what the large page said.
+                unsafe { self.hook(pages, slot, |i| small + (i * PAGE_SIZE) as u64)? }
+            } else {
+                self.table(old)
+            };
+        }
+        // SAFETY: a slot in a table of 512 entries.
+        unsafe {
+            let slot = table.add(index(address, last));
+            let old = slot.read_volatile();
+            self.write(slot, entry);
+            if old & PRESENT != 0 {
+                self.flush(address);
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps the 512 frames from `first` one to one, as far as the domain has them, with a table of
+    /// their own (PV).
+    ///
+    /// # Safety
+    /// Nothing is mapped there.
+    pub(super) unsafe fn set_one_to_one(
+        &mut self,
+        pages: &mut Pages,
+        first: usize,
+    ) -> Result<(), OutOfMemory> {
+        let machine = self.machine.expect("only a PV domain maps memory this way");
+        let address = first << PAGE_SHIFT;
+        let mut table = self.root;
+        for level in [4, 3] {
+            // SAFETY: a slot in a table of 512 entries.
+            let slot = unsafe { table.add(index(address, level)) };
+            // SAFETY: as above.
+            let old = unsafe { slot.read_volatile() };
+            table = if old & PRESENT == 0 {
+                // SAFETY: an empty table changes nothing yet.
+                unsafe { self.hook(pages, slot, |_| 0)? }
+            } else {
+                self.table(old)
+            };
+        }
+        // SAFETY: a slot in a table of 512 entries; the frames are the domain's own.
+        unsafe {
+            let slot = table.add(index(address, 2));
+            self.hook(pages, slot, |i| {
+                if first + i < machine.count() {
+                    Self::entry(Frame(machine.get(first + i)), READ_WRITE)
+                } else {
+                    0
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Puts a new table with the entries that `fill` says into `slot`.
+    ///
+    /// # Safety
+    /// `slot` is an entry of a table above the last level, and the new table is right there.
+    unsafe fn hook(
+        &mut self,
+        pages: &mut Pages,
+        slot: *mut u64,
+        fill: impl Fn(usize) -> u64,
+    ) -> Result<*mut u64, OutOfMemory> {
+        let table: NonNull<Page> = pages.take(1).ok_or(OutOfMemory)?;
+        let entries = table.cast::<u64>();
+        for i in 0..512 {
+            // SAFETY: the page is ours and holds 512 entries.
+            unsafe { entries.add(i).write(fill(i)) };
+        }
+        let address = table.addr().get();
+        let frame = self.frame(address);
+        if self.machine.is_some() {
+            // Xen takes a page as a table only if nobody can write to it.
+            let read_only = Self::entry(frame, PRESENT);
+            // SAFETY: from here on the page is a table, written through Xen alone.
+            unsafe { update_va_mapping(address, read_only) };
+        }
+        // SAFETY: the caller vouches for the slot.
+        unsafe { self.write(slot, Self::entry(frame, READ_WRITE)) };
+        Ok(entries.as_ptr())
+    }
+
+    /// Writes one entry.
+    ///
+    /// # Safety
+    /// `slot` is an entry of one of these tables, and `entry` is right there.
+    unsafe fn write(&mut self, slot: *mut u64, entry: u64) {
+        let Some(machine) = &self.machine else {
+            // SAFETY: the slot is in a table, and a PVH domain's tables are ordinary memory.
+            unsafe { slot.write_volatile(entry) };
+            return;
+        };
+        let address = slot.addr();
+        let mut update = sys::mmu_update {
+            ptr: machine.get(address >> PAGE_SHIFT) << PAGE_SHIFT
+                | (address % PAGE_SIZE) as u64
+                | sys::MMU_NORMAL_PT_UPDATE,
+            val: entry,
+        };
+        // SAFETY: one update, no count of successes asked for, our own domain.
+        let result = unsafe {
+            BarePlatform.hypercall(
+                sys::__HYPERVISOR_mmu_update,
+                [
+                    (&raw mut update).expose_provenance(),
+                    1,
+                    0,
+                    sys::DOMID_SELF.into(),
+                    0,
+                ],
+            )
+        };
+        if let Err(error) = XenError::check(result) {
+            panic!("Xen refused page table entry {entry:#x}: {error}");
+        }
+    }
+
+    /// Makes the processor forget what it knows about `address`.
+    fn flush(&self, address: usize) {
+        if self.machine.is_none() {
+            x86_64::instructions::tlb::flush(x86_64::VirtAddr::new_truncate(address as u64));
+            return;
+        }
+        let mut operation = sys::mmuext_op {
+            cmd: sys::MMUEXT_INVLPG_LOCAL,
+            arg1: sys::mmuext_op__bindgen_ty_1 {
+                linear_addr: address as u64,
+            },
+            arg2: sys::mmuext_op__bindgen_ty_2 { nr_ents: 0 },
+        };
+        // SAFETY: one operation, which changes no memory.
+        let result = unsafe {
+            BarePlatform.hypercall(
+                sys::__HYPERVISOR_mmuext_op,
+                [
+                    (&raw mut operation).expose_provenance(),
+                    1,
+                    0,
+                    sys::DOMID_SELF.into(),
+                    0,
+                ],
+            )
+        };
+        debug_assert!(result == 0, "Xen never refuses a flush");
+    }
+}
+
+/// Makes `entry` what the tables say about `address`, where they exist already (PV).
+///
+/// # Safety
+/// As for [`PageTables::set`].
+unsafe fn update_va_mapping(address: usize, entry: u64) {
+    let flags = sys::UVMF_INVLPG | sys::UVMF_LOCAL;
+    // SAFETY: the caller vouches for the mapping.
+    let result = unsafe {
+        BarePlatform.hypercall(
+            sys::__HYPERVISOR_update_va_mapping,
+            [address, entry as usize, flags as usize, 0, 0],
+        )
+    };
+    if let Err(error) = XenError::check(result) {
+        panic!("Xen refused to map {address:#x} as {entry:#x}: {error}");
+    }
+}

@@ -1,0 +1,270 @@
+//! From the first Rust instruction of a PVH domain to a machine that is up.
+
+use core::ffi::CStr;
+use core::ops::Range;
+use core::ptr::NonNull;
+
+use super::machine::{Machine, Mode};
+use super::memory::{Memory, ONE_TO_ONE_END, memory};
+use super::paging::{LARGE, LARGE_SIZE, PageTables, READ_WRITE};
+use super::platform::set_gate;
+use super::{BarePlatform, fail, run, trap};
+use crate::hypercall::hvm;
+use crate::hypercall::memory::{MapEntry, Space, add_to_physmap, memory_map};
+use crate::hypercall::raw::Gate;
+use crate::platform::{BuilderRing, Frame, PAGE_SIZE, Page};
+use crate::sys;
+use crate::time::Instant;
+use crate::xen::event::Port;
+
+unsafe extern "C" {
+    static xen9p_image_start: u8;
+    static xen9p_image_end: u8;
+    static mut xen9p_boot_l4: u64;
+}
+
+/// What `head.s` has mapped.
+const BOOT_MAPPED: u64 = 4 << 30;
+/// Space for frames of Xen's own: more than the largest grant table.
+const WINDOW: u64 = 64 << 20;
+
+/// Called by `head.s` with the loader's start info and the time-stamp counter of the first
+/// instruction.
+///
+/// # Safety
+/// As said, once, in a PVH domain.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn xen9p_pvh_start(info: *const sys::hvm_start_info, tick: u64) -> ! {
+    set_gate(Gate::of_hvm());
+    // SAFETY: the first thing that happens.
+    unsafe { trap::init_pvh() };
+    // SAFETY: the loader's structure, below 4 GiB, in pages that are never given away.
+    let info: &'static sys::hvm_start_info = unsafe { &*info };
+    if info.magic != sys::XEN_HVM_START_MAGIC_VALUE {
+        fail(format_args!("started by a loader that does not speak PVH"));
+    }
+    let command_line = match info.cmdline_paddr {
+        0 => c"",
+        // SAFETY: the loader's string, as above.
+        address => unsafe { CStr::from_ptr(address as *const _) },
+    };
+    find_memory(info, command_line);
+
+    // Xen lays shared_info out for the mode in which this parameter is set, which is 64-bit here.
+    // The vector is never used: interrupts stay off.
+    let vector = u64::from(sys::HVM_PARAM_CALLBACK_TYPE_VECTOR) << 56 | 0xf3;
+    // SAFETY: no interrupt is ever taken.
+    let latched = unsafe { hvm::set_param(&BarePlatform, sys::HVM_PARAM_CALLBACK_IRQ, vector) };
+    if let Err(error) = latched {
+        fail(format_args!("Xen does not set the event callback: {error}"));
+    }
+    let first_domain = u64::from(info.flags) & sys::SIF_INITDOMAIN != 0;
+    let machine = Machine {
+        mode: Mode::Pvh,
+        first_domain,
+        shared_info: shared_info(),
+        xenstore: ring(sys::HVM_PARAM_STORE_PFN, sys::HVM_PARAM_STORE_EVTCHN),
+        console: ring(sys::HVM_PARAM_CONSOLE_PFN, sys::HVM_PARAM_CONSOLE_EVTCHN),
+        command_line: command_line.to_bytes(),
+        started: Instant::from_nanos(0),
+    };
+    // SAFETY: mapped just now, in the layout just set.
+    unsafe { machine.install(tick) };
+    run()
+}
+
+/// Has Xen put shared_info into our memory and maps it.
+fn shared_info() -> NonNull<sys::shared_info> {
+    let mut memory = memory();
+    let frame = Frame(memory.unused_frame);
+    // SAFETY: nothing is behind that frame number.
+    if let Err(error) = unsafe { add_to_physmap(&BarePlatform, Space::SharedInfo, frame) } {
+        fail(format_args!("Xen does not share its page with us: {error}"));
+    }
+    memory.unused_frame += 1;
+    // SAFETY: Xen put it there for good.
+    match unsafe { memory.map_device(frame) } {
+        Some(page) => page.cast(),
+        None => fail(format_args!("too little memory to map Xen's shared page")),
+    }
+}
+
+/// One of the builder's rings, if there is one.
+fn ring(frame: u32, port: u32) -> Option<BuilderRing> {
+    let parameter = |index| {
+        hvm::get_param(&BarePlatform, index)
+            .ok()
+            .filter(|&value| value != 0 && value != u64::MAX)
+    };
+    let (frame, port) = (parameter(frame)?, parameter(port)?);
+    // SAFETY: the builder made the frame for this purpose.
+    let page = unsafe { memory().map_device(Frame(frame)) }?;
+    Some(BuilderRing {
+        page,
+        port: Port(port as u32),
+    })
+}
+
+/// Takes over the memory and the page tables.
+fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
+    let mut entries = [MapEntry::default(); 128];
+    let map = read_map(info, &mut entries);
+    let ram = |entry: &&MapEntry| entry.kind == sys::XEN_HVM_MEMMAP_TYPE_RAM;
+    let total = map
+        .iter()
+        .filter(ram)
+        .map(|entry| entry.length as usize)
+        .sum();
+
+    // SAFETY: the tables that head.s has put in use, all below 4 GiB, which they map one to one.
+    let tables = unsafe { PageTables::new(&raw mut xen9p_boot_l4, None) };
+    let mut memory = Memory::new(tables, total);
+    memory.unused_frame = unused_frames(map);
+
+    // Where the builder put things that we still read, and what is no memory to us.
+    let mut taken = [
+        0..PAGE_SIZE,
+        (&raw const xen9p_image_start).addr()..(&raw const xen9p_image_end).addr(),
+        around(info),
+        around(command_line),
+    ];
+    taken.sort_by_key(|range| range.start);
+    // First what is mapped: the tables for the rest come from there.
+    for entry in map.iter().filter(ram) {
+        let (start, end) = bounds(entry);
+        add_except(
+            &mut memory,
+            start as usize..end.min(BOOT_MAPPED) as usize,
+            &taken,
+        );
+    }
+    for entry in map.iter().filter(ram) {
+        let (start, end) = bounds(entry);
+        let (start, end) = (start.max(BOOT_MAPPED), end.min(ONE_TO_ONE_END as u64));
+        add_high(&mut memory, start as usize, end as usize);
+    }
+    hide_holes(&mut memory, map);
+    memory.install();
+}
+
+/// The memory map, from the loader or else from Xen.
+fn read_map<'a>(info: &sys::hvm_start_info, buffer: &'a mut [MapEntry]) -> &'a [MapEntry] {
+    let count = if info.version >= 1 {
+        info.memmap_entries as usize
+    } else {
+        0
+    };
+    if count > 0 {
+        let table = info.memmap_paddr as *const sys::hvm_memmap_table_entry;
+        let count = count.min(buffer.len());
+        for (i, entry) in buffer[..count].iter_mut().enumerate() {
+            // SAFETY: the loader's table, below 4 GiB, not yet given away.
+            let loaded = unsafe { table.add(i).read() };
+            *entry = MapEntry {
+                start: loaded.addr,
+                length: loaded.size,
+                kind: loaded.type_,
+            };
+        }
+        return &buffer[..count];
+    }
+    match memory_map(&BarePlatform, buffer) {
+        Ok(count) => &buffer[..count],
+        Err(error) => fail(format_args!(
+            "neither the loader nor Xen has a memory map: {error}"
+        )),
+    }
+}
+
+/// First and last+1 address of the whole pages of an entry.
+fn bounds(entry: &MapEntry) -> (u64, u64) {
+    const PAGE: u64 = PAGE_SIZE as u64;
+    let end = entry.start.saturating_add(entry.length);
+    (entry.start.div_ceil(PAGE) * PAGE, end / PAGE * PAGE)
+}
+
+/// Frame numbers that the memory map says nothing about, for frames of Xen's own: above RAM and
+/// above 4 GiB, below which platform devices may be.
+fn unused_frames(map: &[MapEntry]) -> u64 {
+    let ram_end = map
+        .iter()
+        .filter(|entry| entry.kind == sys::XEN_HVM_MEMMAP_TYPE_RAM)
+        .map(|entry| bounds(entry).1)
+        .max();
+    let mut start = ram_end
+        .unwrap_or(0)
+        .max(BOOT_MAPPED)
+        .next_multiple_of(LARGE_SIZE as u64);
+    // Each entry can push the window up once.
+    for _ in map {
+        for entry in map {
+            let end = entry.start.saturating_add(entry.length);
+            if entry.start < start + WINDOW && end > start {
+                start = end.next_multiple_of(LARGE_SIZE as u64);
+            }
+        }
+    }
+    start / PAGE_SIZE as u64
+}
+
+/// The pages that `thing` is in.
+fn around<T: ?Sized>(thing: &T) -> Range<usize> {
+    let start = (&raw const *thing).cast::<u8>().addr();
+    let end = start + size_of_val(thing);
+    start / PAGE_SIZE * PAGE_SIZE..end.next_multiple_of(PAGE_SIZE)
+}
+
+/// Adds the mapped memory in `range` that is not `taken` (sorted).
+fn add_except(memory: &mut Memory, range: Range<usize>, taken: &[Range<usize>]) {
+    let mut start = range.start;
+    for hole in taken.iter().chain([&(range.end..usize::MAX)]) {
+        let end = hole.start.min(range.end);
+        if let Some(first) = NonNull::new(start as *mut Page).filter(|_| start < end) {
+            // SAFETY: RAM, mapped, and nobody has it.
+            unsafe { memory.pages.add(first, (end - start) / PAGE_SIZE) };
+        }
+        start = start.max(hole.end);
+    }
+}
+
+/// Maps and adds memory above 4 GiB.
+fn add_high(memory: &mut Memory, start: usize, end: usize) {
+    let mut here = start;
+    while here < end {
+        let large = here / LARGE_SIZE * LARGE_SIZE;
+        let next = end.min(large + LARGE_SIZE);
+        // SAFETY: nothing is mapped there, and RAM is there.
+        let mapped = unsafe {
+            memory.tables.set(
+                &mut memory.pages,
+                large,
+                large as u64 | READ_WRITE | LARGE,
+                2,
+            )
+        };
+        if mapped.is_err() {
+            return;
+        }
+        if let Some(first) = NonNull::new(here as *mut Page) {
+            // SAFETY: RAM, mapped just now.
+            unsafe { memory.pages.add(first, (next - here) / PAGE_SIZE) };
+        }
+        here = next;
+    }
+}
+
+/// Unmaps what head.s has mapped though nothing is there, so that a stray pointer is noticed.
+fn hide_holes(memory: &mut Memory, map: &[MapEntry]) {
+    for start in (0..BOOT_MAPPED).step_by(LARGE_SIZE) {
+        let end = start + LARGE_SIZE as u64;
+        let used = map.iter().any(|entry| {
+            let (first, last) = bounds(entry);
+            entry.kind == sys::XEN_HVM_MEMMAP_TYPE_RAM && first < end && last > start
+        });
+        if !used {
+            // SAFETY: nothing of ours is there; everything the loader made is in RAM. A second-level
+            // entry needs no new table.
+            let _ = unsafe { memory.tables.set(&mut memory.pages, start as usize, 0, 2) };
+        }
+    }
+}
