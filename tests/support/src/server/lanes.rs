@@ -1,0 +1,465 @@
+//! Lanes in memory between a client and a function that serves, on a simulated clock.
+//!
+//! [`lanes`] gives the client's end, a [`Transport`], and a [`Control`] over what happens between
+//! the ends: how long answers take and in which order they come, which requests hang, and what
+//! becomes of replies on the way. Nothing sleeps: waiting moves the clock.
+//!
+//! The lanes are as strict as QEMU's rings: a request on the wrong lane, one that was sent without
+//! room for its reply, or a reply that is larger than what was kept free for it, panics, for it is a
+//! bug of the client's that would cost it the connection.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use xen9p::p9::wire::{HEADER_LEN, kind, parse_header};
+use xen9p::time::Instant;
+use xen9p::transport::{Header, Lane, Transport, TransportError};
+
+/// How lanes behave.
+#[derive(Clone, Debug)]
+pub struct LaneOptions {
+    /// How many.
+    pub lanes: u16,
+    /// Bytes of requests, and likewise of replies, that one lane holds.
+    pub capacity: u32,
+    /// A request is served between these times after it was sent.
+    pub latency: (Duration, Duration),
+    /// Whether requests of one lane are served in order, as rings do. Those of different lanes
+    /// never are, if latency varies.
+    pub in_order: bool,
+    /// Whether Tflush cancels a request that has not been served, or has it served first.
+    pub flush_cancels: bool,
+    /// Where chance starts.
+    pub seed: u64,
+}
+
+impl Default for LaneOptions {
+    fn default() -> Self {
+        LaneOptions {
+            lanes: 1,
+            capacity: 1 << 20,
+            latency: (Duration::ZERO, Duration::ZERO),
+            in_order: true,
+            flush_cancels: true,
+            seed: 1,
+        }
+    }
+}
+
+/// A request on its way to the server.
+struct Job {
+    at: Instant,
+    lane: usize,
+    request: Vec<u8>,
+}
+
+impl Job {
+    fn header(&self) -> Header {
+        parse_header(self.request.first_chunk().expect("checked when sent"))
+    }
+}
+
+#[derive(Default)]
+struct LaneState {
+    /// Sent, but the server wasn't told yet.
+    unflushed: Vec<Vec<u8>>,
+    /// Bytes of requests that are not served yet.
+    requests: u32,
+    /// Bytes kept free for replies.
+    budget: u32,
+    /// Bytes that came back.
+    replies: VecDeque<u8>,
+    /// When the latest request will be served.
+    last: Option<Instant>,
+}
+
+impl LaneState {
+    /// The header at the front, complete or not.
+    fn header(&self) -> Option<Header> {
+        let bytes = self.replies.iter().take(HEADER_LEN).copied();
+        let bytes: Vec<u8> = bytes.collect();
+        bytes.first_chunk().map(parse_header)
+    }
+
+    /// Whether there is a complete message, or one that will never be any good.
+    fn has_news(&self, limit: u32) -> bool {
+        self.header().is_some_and(|header| {
+            let size = header.size as usize;
+            header.size > limit || size < HEADER_LEN || size <= self.replies.len()
+        })
+    }
+
+    /// The size of the message that was peeked at.
+    fn size(&self) -> u32 {
+        self.header()
+            .expect("only after peek showed a message")
+            .size
+    }
+}
+
+type Server = Box<dyn FnMut(&[u8]) -> Vec<u8>>;
+
+/// Makes replies, none or many, of a request and its honest reply.
+type Tamper = Box<dyn FnMut(&[u8], Vec<u8>) -> Vec<Vec<u8>>>;
+
+struct Shared {
+    options: LaneOptions,
+    now: Instant,
+    lanes: Vec<LaneState>,
+    jobs: Vec<Job>,
+    reserved: HashMap<u16, u32>,
+    server: Server,
+    tamper: Option<Tamper>,
+    holds: Vec<u8>,
+    max_message: u32,
+    failure: Option<TransportError>,
+    served: Vec<(u8, u16)>,
+    most_in_flight: usize,
+    chance: u64,
+}
+
+/// The client's end.
+pub struct Lanes(Rc<RefCell<Shared>>);
+
+/// The strings in the background.
+#[derive(Clone)]
+pub struct Control(Rc<RefCell<Shared>>);
+
+/// Lanes to `server`, which gives one reply (or, empty, none) to each request.
+pub fn lanes(
+    options: LaneOptions,
+    server: impl FnMut(&[u8]) -> Vec<u8> + 'static,
+) -> (Lanes, Control) {
+    let shared = Rc::new(RefCell::new(Shared {
+        now: Instant::from_nanos(1_000_000_000),
+        lanes: (0..options.lanes).map(|_| LaneState::default()).collect(),
+        jobs: Vec::new(),
+        reserved: HashMap::new(),
+        server: Box::new(server),
+        tamper: None,
+        holds: Vec::new(),
+        max_message: options.capacity / 2,
+        failure: None,
+        served: Vec::new(),
+        most_in_flight: 0,
+        chance: options.seed | 1,
+        options,
+    }));
+    (Lanes(shared.clone()), Control(shared))
+}
+
+impl Control {
+    /// From now on lets `tamper` make the replies, none or many, of a request and its honest reply.
+    pub fn tamper(&self, tamper: impl FnMut(&[u8], Vec<u8>) -> Vec<Vec<u8>> + 'static) {
+        self.0.borrow_mut().tamper = Some(Box::new(tamper));
+    }
+
+    /// From now on passes replies on as they are.
+    pub fn behave(&self) {
+        self.0.borrow_mut().tamper = None;
+    }
+
+    /// Requests of these types hang, until [`release`](Self::release) or a Tflush that cancels. In a
+    /// lane that is served in order everything behind them hangs too, that Tflush included.
+    pub fn hold(&self, kinds: &[u8]) {
+        self.0.borrow_mut().holds = kinds.to_vec();
+    }
+
+    /// Lets go what hangs.
+    pub fn release(&self) {
+        let mut shared = self.0.borrow_mut();
+        shared.holds.clear();
+        shared.serve_due();
+    }
+
+    /// Puts bytes into a lane as if the server had sent them.
+    pub fn inject(&self, lane: Lane, bytes: &[u8]) {
+        self.0.borrow_mut().lanes[usize::from(lane.0)]
+            .replies
+            .extend(bytes);
+    }
+
+    /// The server goes away.
+    pub fn lose(&self, how: &'static str) {
+        self.0
+            .borrow_mut()
+            .failure
+            .get_or_insert(TransportError::Lost(how));
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        let mut shared = self.0.borrow_mut();
+        shared.now = shared.now + by;
+        shared.serve_due();
+    }
+
+    /// Type and tag of every request served so far, in the order in which they were.
+    pub fn served(&self) -> Vec<(u8, u16)> {
+        self.0.borrow().served.clone()
+    }
+
+    /// How many requests of a type were served so far.
+    pub fn count(&self, kind: u8) -> usize {
+        self.0
+            .borrow()
+            .served
+            .iter()
+            .filter(|(served, _)| *served == kind)
+            .count()
+    }
+
+    /// The most requests that were waiting at the same time.
+    pub fn most_in_flight(&self) -> usize {
+        self.0.borrow().most_in_flight
+    }
+
+    /// Bytes still kept free for replies on all lanes: 0 after a client that gives everything back.
+    pub fn reserved(&self) -> u32 {
+        self.0.borrow().lanes.iter().map(|lane| lane.budget).sum()
+    }
+
+    /// Whether the client closed its end.
+    pub fn is_closed(&self) -> bool {
+        self.0.borrow().failure == Some(TransportError::Closed)
+    }
+}
+
+impl Shared {
+    /// A number below `end`, from a multiplicative generator that is good enough for disorder.
+    fn below(&mut self, end: u64) -> u64 {
+        self.chance = self
+            .chance
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.chance >> 33) % end.max(1)
+    }
+
+    /// The server learns of what was sent.
+    fn flush(&mut self) {
+        for lane in 0..self.lanes.len() {
+            for request in std::mem::take(&mut self.lanes[lane].unflushed) {
+                let (least, most) = self.options.latency;
+                let spread = (most - least).as_nanos() as u64;
+                let mut at = self.now + least + Duration::from_nanos(self.below(spread + 1));
+                if self.options.in_order {
+                    at = self.lanes[lane].last.map_or(at, |last| last.max(at));
+                    self.lanes[lane].last = Some(at);
+                }
+                self.jobs.push(Job { at, lane, request });
+            }
+        }
+        self.most_in_flight = self.most_in_flight.max(self.jobs.len());
+        self.serve_due();
+    }
+
+    /// Serves what the time has come for. What hangs blocks its lane if that is served in order.
+    fn serve_due(&mut self) {
+        while let Some(next) = self.next_job() {
+            if self.jobs[next].at > self.now || self.failure.is_some() {
+                break;
+            }
+            let job = self.jobs.remove(next);
+            self.serve(job);
+        }
+    }
+
+    /// The job to be served next, by time and then in the order sent.
+    fn next_job(&self) -> Option<usize> {
+        let hangs = |job: &Job| self.holds.contains(&job.header().kind);
+        let blocked = |at: usize| {
+            let earlier = &self.jobs[..at];
+            let lane = self.jobs[at].lane;
+            self.options.in_order && earlier.iter().any(|job| job.lane == lane && hangs(job))
+        };
+        (0..self.jobs.len())
+            .filter(|&at| !hangs(&self.jobs[at]) && !blocked(at))
+            .min_by_key(|&at| (self.jobs[at].at, at))
+    }
+
+    fn serve(&mut self, job: Job) {
+        let header = job.header();
+        if header.kind == kind::TFLUSH {
+            let oldtag = job.request.last_chunk().map(|tag| u16::from_le_bytes(*tag));
+            let old = self
+                .jobs
+                .iter()
+                .position(|job| Some(job.header().tag) == oldtag);
+            if let Some(old) = old {
+                let old = self.jobs.remove(old);
+                if self.options.flush_cancels {
+                    self.lanes[old.lane].requests -= old.request.len() as u32;
+                } else {
+                    self.serve(old);
+                }
+            }
+        }
+        self.served.push((header.kind, header.tag));
+        self.lanes[job.lane].requests -= job.request.len() as u32;
+        let reply = (self.server)(&job.request);
+        let reserved = self.reserved.get(&header.tag).copied().unwrap_or(0);
+        assert!(
+            reply.len() <= reserved as usize,
+            "{} was sent with {reserved} bytes kept free for a reply that takes {}",
+            kind::name(header.kind),
+            reply.len()
+        );
+        let replies = match &mut self.tamper {
+            Some(tamper) => tamper(&job.request, reply),
+            None => vec![reply],
+        };
+        self.lanes[job.lane]
+            .replies
+            .extend(replies.into_iter().flatten());
+    }
+
+    fn lane(&mut self, lane: Lane) -> Result<&mut LaneState, TransportError> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(&mut self.lanes[usize::from(lane.0)]),
+        }
+    }
+
+    fn has_room(&mut self, lane: Lane, request: u32, reply: u32) -> Result<bool, TransportError> {
+        let capacity = self.options.capacity;
+        let lane = self.lane(lane)?;
+        Ok(lane.requests + request <= capacity && lane.budget + reply < capacity)
+    }
+
+    fn fail<T>(&mut self, rule: &'static str) -> Result<T, TransportError> {
+        Err(*self.failure.get_or_insert(TransportError::Violation(rule)))
+    }
+}
+
+impl Transport for Lanes {
+    fn lanes(&self) -> u16 {
+        self.0.borrow().options.lanes
+    }
+
+    fn max_message(&self) -> u32 {
+        self.0.borrow().options.capacity / 2
+    }
+
+    fn set_max_message(&mut self, bytes: u32) {
+        self.0.borrow_mut().max_message = bytes;
+    }
+
+    fn has_room(&mut self, lane: Lane, request: u32, reply: u32) -> Result<bool, TransportError> {
+        self.0.borrow_mut().has_room(lane, request, reply)
+    }
+
+    fn send(&mut self, lane: Lane, parts: &[&[u8]], reply: u32) -> Result<bool, TransportError> {
+        let shared = &mut *self.0.borrow_mut();
+        let request = parts.concat();
+        let header = parse_header(request.first_chunk().expect("a request has a header"));
+        assert_eq!(
+            header.size as usize,
+            request.len(),
+            "size field of {}",
+            kind::name(header.kind)
+        );
+        assert_eq!(
+            header.tag % shared.options.lanes,
+            lane.0,
+            "tag {} on lane {}",
+            header.tag,
+            lane.0
+        );
+        assert!(
+            request.len() <= shared.max_message as usize,
+            "request beyond msize"
+        );
+        if !shared.has_room(lane, header.size, reply)? {
+            return Ok(false);
+        }
+        shared.reserved.insert(header.tag, reply);
+        let lane = shared.lane(lane)?;
+        lane.requests += header.size;
+        lane.budget += reply;
+        lane.unflushed.push(request);
+        Ok(true)
+    }
+
+    fn flush(&mut self) -> Result<(), TransportError> {
+        let mut shared = self.0.borrow_mut();
+        shared.flush();
+        shared.failure.map_or(Ok(()), Err)
+    }
+
+    fn peek(&mut self, lane: Lane) -> Result<Option<Header>, TransportError> {
+        let mut shared = self.0.borrow_mut();
+        let limit = shared.max_message;
+        let lane = shared.lane(lane)?;
+        let Some(header) = lane.header() else {
+            return Ok(None);
+        };
+        let arrived = lane.replies.len() >= header.size as usize;
+        match header.size {
+            0..7 => shared.fail("a message of less than 7 bytes"),
+            size if size > limit => shared.fail("a message larger than msize"),
+            _ => Ok(arrived.then_some(header)),
+        }
+    }
+
+    fn copy_out(&mut self, lane: Lane, offset: u32, into: &mut [u8]) {
+        let shared = self.0.borrow();
+        let lane = &shared.lanes[usize::from(lane.0)];
+        let size = lane.size();
+        for (at, place) in (offset..).zip(into) {
+            *place = if at < size {
+                lane.replies[at as usize]
+            } else {
+                0
+            };
+        }
+    }
+
+    fn consume(&mut self, lane: Lane) {
+        let mut shared = self.0.borrow_mut();
+        let lane = &mut shared.lanes[usize::from(lane.0)];
+        let size = lane.size();
+        lane.replies.drain(..size as usize);
+    }
+
+    fn release(&mut self, lane: Lane, reply: u32) {
+        let mut shared = self.0.borrow_mut();
+        let lane = &mut shared.lanes[usize::from(lane.0)];
+        lane.budget = lane
+            .budget
+            .checked_sub(reply)
+            .expect("more given back than taken");
+    }
+
+    fn now(&self) -> Instant {
+        self.0.borrow().now
+    }
+
+    fn wait(&mut self, deadline: Instant) -> Result<(), TransportError> {
+        let mut shared = self.0.borrow_mut();
+        if let Some(failure) = shared.failure {
+            return Err(failure);
+        }
+        let limit = shared.max_message;
+        if !shared.lanes.iter().any(|lane| lane.has_news(limit)) {
+            let next = shared.next_job().map(|job| shared.jobs[job].at);
+            let until = next.map_or(deadline, |at| at.min(deadline));
+            assert_ne!(
+                until,
+                Instant::NEVER,
+                "waits for ever with nothing under way"
+            );
+            shared.now = shared.now.max(until);
+            shared.serve_due();
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.0
+            .borrow_mut()
+            .failure
+            .get_or_insert(TransportError::Closed);
+    }
+}
