@@ -102,8 +102,8 @@ proptest! {
 fn orders_are_1_to_9() {
     assert_eq!(Order::new(0), None);
     assert_eq!(Order::new(10), None);
-    assert_eq!((order(1).pages(), order(1).bytes()), (2, 4096));
-    assert_eq!((order(9).pages(), order(9).bytes()), (512, 1 << 20));
+    assert_eq!((order(1).pages().get(), order(1).bytes()), (2, 4096));
+    assert_eq!((order(9).pages().get(), order(9).bytes()), (512, 1 << 20));
     assert_eq!(order(9).max_message(), 512 << 10);
 }
 

@@ -9,6 +9,7 @@
 //! are copied. Our own two live here, in private memory, and the shared page only ever gets copies
 //! of them; the backend's two are read once per use and believed only if they make sense.
 
+use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -52,8 +53,8 @@ impl Order {
     }
 
     /// Number of data pages, both directions together.
-    pub const fn pages(self) -> usize {
-        1 << self.0
+    pub const fn pages(self) -> NonZeroUsize {
+        NonZeroUsize::new(1 << self.0).unwrap()
     }
 
     /// Bytes in each direction.

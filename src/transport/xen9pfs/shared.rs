@@ -61,6 +61,7 @@ unsafe fn store_word(to: *mut u8, word: [u8; WORD]) {
 /// `shared` is valid for reads of `into.len()` bytes during the call; everybody else in this domain
 /// who touches those bytes meanwhile does so by atomic accesses. What another domain does is its
 /// own affair: the bytes may then be any mixture of old and new, each still read once.
+#[inline(never)]
 pub(crate) unsafe fn copy_from_shared(shared: NonNull<u8>, into: &mut [u8]) {
     let mut from = shared.as_ptr().cast_const();
     let head = from.align_offset(WORD).min(into.len());
@@ -104,6 +105,7 @@ pub(crate) unsafe fn copy_from_shared(shared: NonNull<u8>, into: &mut [u8]) {
 ///
 /// # Safety
 /// As [`copy_from_shared`], for writes.
+#[inline(never)]
 pub(crate) unsafe fn copy_to_shared(from: &[u8], shared: NonNull<u8>) {
     let mut to = shared.as_ptr();
     let (head, rest) = from.split_at(to.align_offset(WORD).min(from.len()));

@@ -100,7 +100,7 @@ impl PlainRing {
     }
 
     fn layout(order: Order) -> Layout {
-        Layout::from_size_align((order.pages() + 1) * PAGE_SIZE, PAGE_SIZE).unwrap()
+        Layout::from_size_align((order.pages().get() + 1) * PAGE_SIZE, PAGE_SIZE).unwrap()
     }
 
     /// The frontend's end, its indices starting at `start`. It must not outlive `self`.
@@ -122,7 +122,9 @@ impl PlainRing {
         unsafe {
             RingView::new(
                 self.page(0),
-                (1..=self.order.pages()).map(|i| self.page(i)).collect(),
+                (1..=self.order.pages().get())
+                    .map(|i| self.page(i))
+                    .collect(),
             )
         }
     }

@@ -1,0 +1,226 @@
+//! From a device in xenstore to rings that a backend serves.
+//!
+//! The states and nodes are those of docs/misc/9pfs.pandoc and xen/interface/io/9pfs.h.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::num::NonZeroUsize;
+use core::time::Duration;
+
+use super::config::Config;
+use super::endpoint::{Line, Xen9pfs};
+use super::error::{ConnectError, Tags};
+use super::ring::{Order, Ring};
+use crate::platform::Platform;
+use crate::xen::Xen;
+use crate::xen::grant::GrantError;
+use crate::xen::xenbus::{self, BackendState, Device, XenbusState};
+
+/// How long each step of a disconnect may take.
+pub(super) const LEAVE: Duration = Duration::from_secs(5);
+
+/// All 9pfs devices of this domain, in the order of their numbers; [`Device::tag`] tells them apart.
+///
+/// # Errors
+/// [`ConnectError::Store`]. A device whose nodes make no sense is left out.
+pub fn devices<P: Platform>(xen: &Xen<P>) -> Result<Vec<Device<P>>, ConnectError> {
+    Ok(xenbus::enumerate(&xen.store, "9pfs")?)
+}
+
+/// The 9pfs device with this tag, or the first one.
+///
+/// # Errors
+/// [`ConnectError::NoDevice`], [`ConnectError::NoSuchTag`], [`ConnectError::Store`].
+pub fn device<P: Platform>(xen: &Xen<P>, tag: Option<&str>) -> Result<Device<P>, ConnectError> {
+    let devices = devices(xen)?;
+    if devices.is_empty() {
+        return Err(ConnectError::NoDevice);
+    }
+    let tags = Tags::new(devices.iter().filter_map(Device::tag));
+    devices
+        .into_iter()
+        .find(|device| tag.is_none() || device.tag() == tag)
+        .ok_or(ConnectError::NoSuchTag(tags))
+}
+
+/// Connects: brings back a device that was left in some other state, agrees on rings, shares them
+/// with the backend, and waits until it serves them. Blocks, but for no longer than
+/// [`Config::patience`] at each of these steps.
+///
+/// One connection per device at a time. QEMU before version 10 dies when a device is connected for
+/// a second time.
+///
+/// # Errors
+/// See [`ConnectError`]; the device is left as closed as the backend lets it.
+pub fn connect<P: Platform>(
+    xen: &Xen<P>,
+    device: Device<P>,
+    config: &Config,
+) -> Result<Xen9pfs<P>, ConnectError> {
+    let patient = |error| match error {
+        ConnectError::Waited { what, found, .. } => ConnectError::Waited {
+            what,
+            found,
+            patience: config.patience,
+        },
+        error => error,
+    };
+    let state = device.watch_backend()?;
+    device
+        .reset(&state, config.patience)
+        .map_err(|error| patient(error.into()))?;
+    let (max_rings, max_order) = limits(&device)?;
+    let (rings, order) = config.geometry(max_rings, max_order);
+    let (lines, order) = share(xen, &device, rings, order)?;
+    if let Err(error) = announce(&device, &state, &lines, config.patience) {
+        leave(&device, &state, lines);
+        return Err(patient(error));
+    }
+    log::info!(
+        "9pfs {}: {} rings of {} KiB each way, served by domain {}",
+        name(&device),
+        lines.len(),
+        order.bytes() >> 10,
+        device.backend_id().0
+    );
+    Ok(Xen9pfs::new(xen, device, state, order, lines))
+}
+
+/// Disconnects in good order, without waiting for ever for the backend, and lets go of the rings.
+/// What the backend does not let go of stays in quarantine.
+pub(super) fn leave<P: Platform>(device: &Device<P>, state: &BackendState<P>, lines: Vec<Line<P>>) {
+    if let Err(error) = device.leave(state, LEAVE) {
+        log::warn!("9pfs {}: not closed in good order: {error}", name(device));
+    }
+    drop(lines);
+}
+
+/// How a device is called in messages.
+pub(super) fn name<P: Platform>(device: &Device<P>) -> &str {
+    device.tag().unwrap_or(device.frontend())
+}
+
+/// What the backend allows: number of rings, and page order.
+fn limits<P: Platform>(device: &Device<P>) -> Result<(u32, u32), ConnectError> {
+    let versions = device.read_backend("versions")?;
+    if !versions.split(',').any(|version| version.trim() == "1") {
+        return Err(ConnectError::Version);
+    }
+    let at_least_1 = |node| match device.read_backend_number(node)? {
+        0 => Err(ConnectError::NoRing(node)),
+        number => Ok(number),
+    };
+    Ok((at_least_1("max-rings")?, at_least_1("max-ring-page-order")?))
+}
+
+/// Makes the rings, or smaller and then fewer ones where memory or grants are short.
+fn share<P: Platform>(
+    xen: &Xen<P>,
+    device: &Device<P>,
+    mut rings: u16,
+    mut order: Order,
+) -> Result<(Vec<Line<P>>, Order), ConnectError> {
+    loop {
+        let error = match share_exactly(xen, device, rings, order) {
+            Ok(lines) => return Ok((lines, order)),
+            Err(error) => error,
+        };
+        let short = matches!(
+            error,
+            ConnectError::Memory(
+                GrantError::NoMemory | GrantError::Limit(_) | GrantError::Table(_)
+            )
+        );
+        match Order::new(order.get() - 1) {
+            Some(smaller) if short => order = smaller,
+            None if short && rings > 1 => rings /= 2,
+            _ => return Err(error),
+        }
+        log::warn!(
+            "9pfs {}: {error}; trying {rings} rings of order {}",
+            name(device),
+            order.get()
+        );
+    }
+}
+
+fn share_exactly<P: Platform>(
+    xen: &Xen<P>,
+    device: &Device<P>,
+    rings: u16,
+    order: Order,
+) -> Result<Vec<Line<P>>, ConnectError> {
+    let share = |pages| {
+        xen.grants
+            .share(pages, device.backend_id())
+            .map_err(ConnectError::Memory)
+    };
+    let mut lines = Vec::new();
+    for _ in 0..rings {
+        let interface = share(NonZeroUsize::MIN)?;
+        let data = share(order.pages())?;
+        let channel = xen
+            .events
+            .alloc_unbound(device.backend_id())
+            .map_err(ConnectError::Port)?;
+        let (page, pages) = (interface.as_ptr().cast(), data.as_ptr().cast());
+        // SAFETY: one page, and as many adjacent pages as the order says, that stay mapped as long
+        // as the handles live; those live in one place with the ring, and only the ring uses them.
+        let ring = unsafe { Ring::new(page, pages, order, 0) };
+        for (index, grant_ref) in data.refs().iter().enumerate() {
+            ring.set_grant_ref(index, grant_ref.0);
+        }
+        lines.push(Line {
+            ring,
+            channel,
+            interface,
+            _data: data,
+        });
+    }
+    Ok(lines)
+}
+
+/// Tells the backend of the rings and waits until it serves them.
+fn announce<P: Platform>(
+    device: &Device<P>,
+    state: &BackendState<P>,
+    lines: &[Line<P>],
+    patience: Duration,
+) -> Result<(), ConnectError> {
+    let mut nodes: Vec<(String, String)> = Vec::new();
+    let mut add = |node: String, value: u32| nodes.push((node, format!("{value}")));
+    add("version".into(), 1);
+    add("num-rings".into(), lines.len() as u32);
+    for (index, line) in lines.iter().enumerate() {
+        // One without a dash and one with: so it is.
+        add(format!("ring-ref{index}"), line.interface.refs()[0].0);
+        add(format!("event-channel-{index}"), line.channel.port().0);
+    }
+    let nodes: Vec<_> = nodes
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
+    device.publish(&nodes, XenbusState::Initialised)?;
+
+    let answered = |state| {
+        matches!(
+            state,
+            XenbusState::Connected
+                | XenbusState::Closing
+                | XenbusState::Closed
+                | XenbusState::Unknown
+        )
+    };
+    let deadline = device.store().events().now() + patience;
+    match state.wait(answered, deadline)? {
+        XenbusState::Connected => Ok(device.set_state(XenbusState::Connected)?),
+        XenbusState::Unknown => Err(ConnectError::Gone),
+        closed @ (XenbusState::Closing | XenbusState::Closed) => Err(ConnectError::Refused(closed)),
+        found => Err(ConnectError::Waited {
+            what: "the backend to accept the rings (Connected)",
+            found,
+            patience,
+        }),
+    }
+}

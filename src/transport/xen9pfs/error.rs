@@ -1,0 +1,192 @@
+//! Why a connection did not come about, for people.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::hypercall::XenError;
+use crate::xen::grant::GrantError;
+use crate::xen::store::StoreError;
+use crate::xen::xenbus::{XenbusError, XenbusState};
+
+/// Why connecting to a 9pfs device failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The domain has no 9pfs device at all.
+    NoDevice,
+    /// No device has the tag; these are there.
+    NoSuchTag(Tags),
+    /// The backend did not do in time what was waited for.
+    Waited {
+        /// What that was.
+        what: &'static str,
+        /// Where the backend is instead.
+        found: XenbusState,
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// The backend went to this state instead of connecting.
+    Refused(XenbusState),
+    /// The device was removed meanwhile.
+    Gone,
+    /// A node of the device's is missing or makes no sense.
+    BadNode(&'static str),
+    /// The backend speaks only versions of the protocol that are unknown here.
+    Version,
+    /// The backend's node says that it allows no ring.
+    NoRing(&'static str),
+    /// The rings' memory could not be shared.
+    Memory(GrantError),
+    /// No event channel could be opened.
+    Port(XenError),
+    /// Xenstore failed.
+    Store(StoreError),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnectError::NoDevice => f.write_str(
+                "this domain has no 9pfs device; add p9=[ \"tag=…,path=…,security_model=none\" ] to its xl config",
+            ),
+            ConnectError::NoSuchTag(tags) => {
+                write!(f, "no 9pfs device with that tag; there are: {tags}")
+            }
+            ConnectError::Waited {
+                what,
+                found,
+                patience,
+            } => {
+                write!(
+                    f,
+                    "waited {} s in vain for {what}: the 9pfs backend is in state {found}; ",
+                    patience.as_secs_f32()
+                )?;
+                f.write_str(match found {
+                    XenbusState::Unknown | XenbusState::Initialising => {
+                        "is QEMU (with 9pfs) or xen-9pfsd running in the backend's domain?"
+                    }
+                    _ => "its log in the backend's domain may say why",
+                })
+            }
+            ConnectError::Refused(state) => write!(
+                f,
+                "the 9pfs backend went to state {state} instead of connecting; its log may say why"
+            ),
+            ConnectError::Gone => f.write_str("the 9pfs device was removed while connecting"),
+            ConnectError::BadNode(node) => XenbusError::BadNode(node).fmt(f),
+            ConnectError::Version => f.write_str(
+                "the 9pfs backend does not offer version 1 of the protocol (node \"versions\"), \
+                 the only one known here",
+            ),
+            ConnectError::NoRing(node) => write!(
+                f,
+                "the 9pfs backend allows no ring: its node \"{node}\" is 0"
+            ),
+            ConnectError::Memory(error) => write!(f, "no memory for the 9pfs rings: {error}"),
+            ConnectError::Port(error) => {
+                write!(f, "no event channel for the 9pfs rings: {error}")
+            }
+            ConnectError::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ConnectError {}
+
+impl From<XenbusError> for ConnectError {
+    /// A timeout becomes a [`Waited`](ConnectError::Waited) whose patience is still to be filled in.
+    fn from(error: XenbusError) -> Self {
+        match error {
+            XenbusError::Store(error) => ConnectError::Store(error),
+            XenbusError::Timeout(what, found) => ConnectError::Waited {
+                what,
+                found,
+                patience: Duration::ZERO,
+            },
+            XenbusError::BadNode(node) => ConnectError::BadNode(node),
+            XenbusError::Gone => ConnectError::Gone,
+        }
+    }
+}
+
+/// The tags of the devices that are there, as far as they fit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Tags {
+    text: [u8; Self::MAX],
+    len: u8,
+}
+
+impl Tags {
+    /// Three tags of QEMU's greatest length, or many short ones.
+    const MAX: usize = 104;
+
+    /// The list of these tags.
+    pub fn new<'a>(tags: impl Iterator<Item = &'a str>) -> Tags {
+        let mut list = Tags {
+            text: [0; Self::MAX],
+            len: 0,
+        };
+        for (index, tag) in tags.enumerate() {
+            let separator = if index > 0 { ", " } else { "" };
+            if !(list.push(separator) && list.push(tag)) {
+                list.push("…");
+                break;
+            }
+        }
+        list
+    }
+
+    /// Adds a piece, leaving room for a last "…"; `false` when it does not fit.
+    fn push(&mut self, piece: &str) -> bool {
+        let reserve = if piece == "…" { 0 } else { "…".len() };
+        let start = usize::from(self.len);
+        let Some(room) = self.text.get_mut(start..Self::MAX - reserve) else {
+            return false;
+        };
+        let Some(room) = room.get_mut(..piece.len()) else {
+            return false;
+        };
+        room.copy_from_slice(piece.as_bytes());
+        self.len += piece.len() as u8;
+        true
+    }
+
+    /// The tags, separated by commas.
+    pub fn as_str(&self) -> &str {
+        // Only whole pieces were added: never empty by error.
+        core::str::from_utf8(&self.text[..self.len.into()]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+
+    #[test]
+    fn a_list_of_tags_is_cut_between_tags() {
+        let list = |tags: &[&str]| String::from(Tags::new(tags.iter().copied()).as_str());
+        assert_eq!(list(&[]), "");
+        assert_eq!(list(&["share"]), "share");
+        assert_eq!(list(&["share", "schön"]), "share, schön");
+        let long = "x".repeat(48);
+        assert_eq!(
+            list(&[&long, &long, "y"]),
+            alloc::format!("{long}, {long}, …")
+        );
+        assert_eq!(list(&["a", &"y".repeat(300)]), "a, …");
+    }
+}
