@@ -1,6 +1,8 @@
 //! The size of every message, and the bytes of some, as they are known from the protocol's
 //! documents and from what servers were seen to send.
 
+mod arbitrary;
+mod directories;
 mod samples;
 
 use samples::*;
