@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(list(&["share", "schön"]), "share, schön");
         let long = "x".repeat(48);
         assert_eq!(
-            list(&[&long, &long, "y"]),
+            list(&[&long, &long, "yyyy"]),
             alloc::format!("{long}, {long}, …")
         );
         assert_eq!(list(&["a", &"y".repeat(300)]), "a, …");
