@@ -2,37 +2,43 @@
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
 use super::BarePlatform;
 use super::machine::known;
 use crate::hypercall::sched::ShutdownReason;
-use crate::hypercall::{console_io, event_channel, sched};
+use crate::hypercall::{console_io, sched};
 use crate::platform::{BuilderRing, Platform};
-use crate::sys;
+use crate::time::Instant;
+use crate::xen::console::{emergency_drain, emergency_write};
 
-/// How long to wait for someone to read the console before the rest is dropped.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long one text waits for someone to read the console before the rest of it is dropped.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the end waits for everything to be read.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Prints to the console, whatever state the machine is in: to the console's ring if there is one,
-/// to Xen's own console otherwise.
+/// to Xen's own console otherwise (for dom0 that is the serial line, for others it is heard if Xen
+/// was started with `guest_loglvl=all`).
 ///
-/// Waits for room for 1 s at most, then drops the rest. Goes around the console driver: use it
-/// before the driver exists, or where the driver will not print any more.
+/// Waits for room for half a second at most, then drops the rest. Goes around a
+/// [`Console`](crate::xen::console::Console): use it before there is one, or where it will not be
+/// used any more, or the two overwrite each other's text.
 pub fn emergency_print(text: fmt::Arguments<'_>) {
+    let ring = known().and_then(|machine| machine.console);
     // The writer never fails.
-    let _ = match known() {
-        Some(machine) => match &machine.console {
-            Some(ring) => RingWriter { ring }.write_fmt(text),
-            None => HypervisorWriter.write_fmt(text),
-        },
+    let _ = match ring {
+        Some(ring) => RingWriter {
+            ring,
+            deadline: BarePlatform.now() + PATIENCE,
+        }
+        .write_fmt(text),
         None => HypervisorWriter.write_fmt(text),
     };
 }
 
-/// To Xen's console: for dom0 the serial line, for others if Xen was started with
-/// `guest_loglvl=all`.
+/// To Xen's own console.
 struct HypervisorWriter;
 
 impl fmt::Write for HypervisorWriter {
@@ -45,91 +51,27 @@ impl fmt::Write for HypervisorWriter {
     }
 }
 
-/// To the console's ring (public/io/console.h), going on where the driver stopped.
-struct RingWriter<'a> {
-    ring: &'a BuilderRing,
+/// To the console's ring.
+struct RingWriter {
+    ring: BuilderRing,
+    deadline: Instant,
 }
 
-/// Nobody reads the console: nothing is waited for any more.
-static GIVEN_UP: AtomicBool = AtomicBool::new(false);
-
-impl RingWriter<'_> {
-    fn interface(&self) -> *mut sys::xencons_interface {
-        self.ring.page.as_ptr().cast()
-    }
-
-    /// One of the page's counters, which both sides access as a whole.
-    fn counter(&self, place: *const u32) -> &AtomicU32 {
-        // SAFETY: `place` is inside the page, which is mapped for good.
-        unsafe { &*place.cast() }
-    }
-
-    fn consumed(&self) -> &AtomicU32 {
-        // SAFETY: a place inside the page, no access.
-        self.counter(unsafe { &raw const (*self.interface()).out_cons })
-    }
-
-    fn produced(&self) -> &AtomicU32 {
-        // SAFETY: as above.
-        self.counter(unsafe { &raw const (*self.interface()).out_prod })
-    }
-
-    /// Wakes the reader and waits until at most `rest` bytes are unread; gives up for good after
-    /// [`PATIENCE`].
-    fn wait_until_unread(&self, rest: u32) {
-        let deadline = BarePlatform.now() + PATIENCE;
-        while !GIVEN_UP.load(Ordering::Relaxed) {
-            let _ = event_channel::send(&BarePlatform, self.ring.port);
-            BarePlatform.take_pending(self.ring.port);
-            let consumed = self.consumed().load(Ordering::SeqCst);
-            let unread = self
-                .produced()
-                .load(Ordering::Relaxed)
-                .wrapping_sub(consumed);
-            if unread <= rest {
-                return;
-            }
-            if BarePlatform.now() >= deadline {
-                GIVEN_UP.store(true, Ordering::Relaxed);
-                return;
-            }
-            // Not until the deadline: the reader need not tell us.
-            let moment = BarePlatform.now() + Duration::from_millis(5);
-            BarePlatform.wait(&[self.ring.port], moment.min(deadline));
-        }
-    }
-}
-
-impl fmt::Write for RingWriter<'_> {
+impl fmt::Write for RingWriter {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        const SIZE: u32 = 2048;
-        let mut produced = self.produced().load(Ordering::Relaxed);
-        for byte in text.bytes() {
-            if produced.wrapping_sub(self.consumed().load(Ordering::Acquire)) >= SIZE {
-                self.produced().store(produced, Ordering::Release);
-                self.wait_until_unread(SIZE / 2);
-                if GIVEN_UP.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
-            }
-            // SAFETY: inside the ring's buffer, which is ours to write up to `produced + free`.
-            unsafe {
-                let buffer = (&raw mut (*self.interface()).out).cast::<u8>();
-                buffer.add((produced % SIZE) as usize).write_volatile(byte);
-            }
-            produced = produced.wrapping_add(1);
-        }
-        self.produced().store(produced, Ordering::Release);
-        fence(Ordering::SeqCst);
-        let _ = event_channel::send(&BarePlatform, self.ring.port);
+        let patience = self.deadline - BarePlatform.now();
+        // SAFETY: it is the platform's console ring. A `Console` that is used afterwards would
+        // overwrite the text, no more.
+        unsafe { emergency_write(&BarePlatform, self.ring, text, patience) };
         Ok(())
     }
 }
 
-/// Waits until what was printed has been read, for 1 s at most.
+/// Waits until what was printed has been read, for a second at most.
 fn drain() {
-    if let Some(ring) = known().and_then(|machine| machine.console.as_ref()) {
-        RingWriter { ring }.wait_until_unread(0);
+    if let Some(ring) = known().and_then(|machine| machine.console) {
+        // SAFETY: it is the platform's console ring.
+        unsafe { emergency_drain(&BarePlatform, ring, LAST_PATIENCE) };
     }
 }
 
@@ -142,7 +84,7 @@ fn stop(reason: ShutdownReason) -> ! {
 }
 
 /// Ends the domain in good order: prints the verdict `[xen9p] exit N`, waits until the console has
-/// been read (1 s at most), and powers off. A first domain reboots instead, since Xen does not leave
+/// been read (a second at most), and powers off. A first domain reboots instead, since Xen does not leave
 /// when that powers off.
 pub fn exit(status: u8) -> ! {
     emergency_print(format_args!("[xen9p] exit {status}\n"));
@@ -162,7 +104,7 @@ pub(super) fn fail(why: fmt::Arguments<'_>) -> ! {
 }
 
 /// Ends the domain as crashed (`on_crash` in its configuration says what happens then), after
-/// waiting for the console to be read, 1 s at most.
+/// waiting for the console to be read, a second at most.
 pub(super) fn crash() -> ! {
     drain();
     stop(ShutdownReason::Crash)

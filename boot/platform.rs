@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, Ordering};
+use core::time::Duration;
 
 use spin::Mutex;
 
@@ -131,26 +132,15 @@ unsafe impl Platform for BarePlatform {
     }
 
     fn wait(&self, ports: &[Port], deadline: Instant) {
-        // More ports than one poll takes: look after the others in turns of 10 ms.
-        let (polled, deadline) = match ports.split_at_checked(sched::MAX_POLL_PORTS) {
-            None | Some((_, [])) => (ports, deadline),
-            Some((first, rest)) => {
-                let fired = |port: &Port| {
-                    let (word, bit) = (port.0 as usize / 64, 1 << (port.0 % 64));
-                    let word = machine().pending().get(word);
-                    word.is_some_and(|word: &core::sync::atomic::AtomicU64| {
-                        word.load(Ordering::SeqCst) & bit != 0
-                    })
-                };
-                if rest.iter().any(fired) {
-                    return;
-                }
-                let turn = self.now() + core::time::Duration::from_millis(10);
-                (first, deadline.min(turn))
+        // More than one poll takes: the caller looks after the others at least every 10 ms.
+        let (ports, deadline) = match ports.get(..sched::MAX_POLL_PORTS) {
+            Some(first) if ports.len() > first.len() => {
+                (first, deadline.min(self.now() + Duration::from_millis(10)))
             }
+            _ => (ports, deadline),
         };
         // Xen looks at the pending bits itself, after it has noted who waits: no event is missed.
         // It refuses only a port that is none, which then never fires: early return is allowed.
-        let _ = sched::poll(self, polled, deadline);
+        let _ = sched::poll(self, ports, deadline);
     }
 }
