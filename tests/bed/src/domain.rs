@@ -1,12 +1,13 @@
 //! Guest domains: their xl configuration, their console, and how they ended.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::fail;
 use crate::host::{Context, Result};
+use crate::tail::{self, Tail};
 use crate::xen::{Bed, Job};
 
 /// Longest command line a PV guest can be given, in bytes: start_info.cmd_line with its final NUL (Xen
@@ -165,7 +166,7 @@ impl Verdict {
 pub struct Domain {
     job: Job,
     console: PathBuf,
-    shown: u64,
+    shown: Tail,
 }
 
 impl Domain {
@@ -177,32 +178,19 @@ impl Domain {
         let console = bed.path().join(format!("console/guest-{}.log", guest.name));
         Ok(Domain {
             job,
+            shown: Tail::new(console.clone()),
             console,
-            shown: 0,
         })
     }
 
     /// Copies to `out` what has appeared on the console since the last call.
     pub fn show_console(&mut self, out: &mut impl Write) -> Result<()> {
-        let Ok(mut file) = File::open(&self.console) else {
-            return Ok(());
-        };
-        let mut fresh = Vec::new();
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(self.shown))
-            .and_then(|_| file.read_to_end(&mut fresh))
-            .during("read", &self.console)?;
-        if !fresh.is_empty() {
-            self.shown += fresh.len() as u64;
-            out.write_all(&fresh)
-                .and_then(|()| out.flush())
-                .map_err(|error| fail!("cannot write the console: {error}"))?;
-        }
-        Ok(())
+        self.shown.copy_new(out)
     }
 
     /// All that is on the console until now.
     pub fn console(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
+        tail::text(&self.console)
     }
 
     /// What xl has printed until now.

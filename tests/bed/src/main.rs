@@ -1,11 +1,15 @@
 //! Boots real Xen with a Linux dom0 in QEMU and runs xen9p images under it. Called by the Makefile; settings come in
 //! the environment, as `make` exports them.
 
+mod boot_tests;
 mod cpio;
 mod dom0;
 mod domain;
 mod host;
+mod qemu;
 mod run;
+mod suite;
+mod tail;
 mod xen;
 
 use std::env;
@@ -29,6 +33,8 @@ pub struct Settings {
     app: Option<String>,
     /// Memory of the guest, in MiB.
     memory: u32,
+    /// Which tests to run: those with this in their name.
+    only: Option<String>,
     /// Show everything.
     verbose: bool,
 }
@@ -56,6 +62,7 @@ impl Settings {
             kind: run::kind(&text("TYPE")?.unwrap_or_default())?,
             share: given("SHARE").map(PathBuf::from),
             app: text("APP")?,
+            only: text("ONLY")?,
             memory,
             verbose: given("V").is_some_and(|value| value != "0"),
         })
@@ -72,7 +79,8 @@ fn main() -> ExitCode {
     let command = env::args().nth(1).unwrap_or_default();
     let status = Settings::from_environment().and_then(|settings| match command.as_str() {
         "run" => run::run(&settings),
-        _ => Err(fail!("usage: bed run")),
+        "test-boot" => boot_tests::run(&settings),
+        _ => Err(fail!("usage: bed run | test-boot | test-xen")),
     });
     match status {
         Ok(status) => status.into(),

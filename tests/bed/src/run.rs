@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::{Domain, Guest, Kind, Verdict};
 use crate::host::{Context, Result};
+use crate::tail::Tail;
 use crate::xen::{self, Mount};
 use crate::{Settings, dom0, fail, say};
 
@@ -50,18 +51,18 @@ pub fn run(settings: &Settings) -> Result<u8> {
         share.display()
     );
     let mut domain = Domain::create(&mut bed, &guest)?;
+    let mut noise = Tail::new(bed.dom0_log());
     let ended = domain.wait(&mut bed, None, |domain| {
+        if settings.verbose {
+            noise.copy_new(&mut io::stderr())?;
+        }
         domain.show_console(&mut io::stdout())
     })?;
     let Some(ended) = ended else {
         return Err(fail!("the guest outlived the wait"));
     };
     if settings.verbose {
-        eprintln!(
-            "--- xl:\n{}\n--- Xen and dom0:\n{}",
-            ended.xl.trim_end(),
-            bed.dom0_console(usize::MAX)
-        );
+        eprintln!("--- xl:\n{}", ended.xl.trim_end());
     }
     match (Verdict::from_console(&ended.console), ended.reason) {
         (Verdict::Exit(status), _) => {

@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 
 use crate::dom0::Image;
 use crate::host::{self, Context, Result, Scratch};
-use crate::{fail, say};
+use crate::qemu::Machine;
+use crate::{fail, say, tail};
 
-/// The processor QEMU emulates: SVM with nested paging for PVH guests; without SMAP and SMEP, which a Debian PV dom0
-/// does not survive; without MONITOR, which Xen would idle with and dies of; without RDTSCP, which hangs PVH guests.
-pub const CPU: &str = "EPYC,-smap,-smep,-monitor,-rdtscp";
+/// dom0's share of the machine. Without the upper limit Linux would prepare for all of it.
+const XEN_OPTIONS: &str = "dom0_mem=512M,max:512M dom0_max_vcpus=2";
+
+/// dom0's kernel options: the first process, and no work that only a machine in service needs.
+const KERNEL_OPTIONS: &str =
+    "console=hvc0 rdinit=/init quiet cryptomgr.notests mitigations=off rodata=off";
 
 /// Time dom0 has to come up. It takes 5 s on an idle machine.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -67,24 +71,32 @@ impl Bed {
         }
         let errors = scratch.path().join("qemu.log");
         let errors = File::create(&errors).during("create", &errors)?;
-        let mut qemu = host::tied("qemu-system-x86_64");
-        qemu.args(["-machine", "q35,accel=tcg", "-cpu", CPU, "-smp", "2", "-m", &format!("{memory}M")])
-            .args(["-display", "none", "-no-reboot", "-nic", "none", "-monitor", "none", "-nodefaults"])
-            .arg("-kernel")
-            .arg(&image.xen)
-            .args(["-append", "console=com1 dom0_mem=512M dom0_max_vcpus=1 cpuidle=0 bootscrub=0 loglvl=warning guest_loglvl=all"])
-            .arg("-initrd")
-            .arg(initrd(image, mounts))
-            .arg("-serial")
-            .arg(format!("file:{}", scratch.path().join("dom0.log").display()))
-            .args(["-device", "virtio-serial-pci,disable-legacy=on,iommu_platform=on"])
-            .args(["-chardev", "stdio,id=control,signal=off"])
-            .args(["-device", "virtserialport,chardev=control,nr=1,name=control"]);
         let host = Mount {
             tag: "host".to_owned(),
             path: scratch.path().to_owned(),
         };
-        for mount in std::iter::once(&host).chain(mounts) {
+        let mounts: Vec<&Mount> = std::iter::once(&host).chain(mounts).collect();
+        let tags: Vec<&str> = mounts.iter().map(|mount| mount.tag.as_str()).collect();
+        let machine = Machine {
+            xen: &image.xen,
+            xen_options: XEN_OPTIONS,
+            kernel: &image.kernel,
+            kernel_options: &format!("{KERNEL_OPTIONS} bed.mounts={}", tags.join(",")),
+            initrd: Some(&image.initrd),
+            memory,
+            console: scratch.path().join("dom0.log"),
+        };
+        let mut qemu = machine.command();
+        qemu.args([
+            "-device",
+            "virtio-serial-pci,disable-legacy=on,iommu_platform=on",
+        ])
+        .args(["-chardev", "stdio,id=control,signal=off"])
+        .args([
+            "-device",
+            "virtserialport,chardev=control,nr=1,name=control",
+        ]);
+        for mount in &mounts {
             let path = mount.path.display().to_string().replace(',', ",,");
             qemu.arg("-fsdev")
                 .arg(format!(
@@ -204,14 +216,19 @@ impl Bed {
         }
     }
 
+    /// Where Xen and dom0 print.
+    pub fn dom0_log(&self) -> PathBuf {
+        self.scratch.path().join("dom0.log")
+    }
+
     /// The end of what Xen and dom0 printed.
     pub fn dom0_console(&self, lines: usize) -> String {
-        tail(&self.scratch.path().join("dom0.log"), lines)
+        tail::end(&tail::text(&self.dom0_log()), lines)
     }
 
     /// An error that says why the bed is of no more use.
     fn dead(&self, what: &str) -> host::Fail {
-        let qemu = tail(&self.scratch.path().join("qemu.log"), 5);
+        let qemu = tail::end(&tail::text(&self.scratch.path().join("qemu.log")), 5);
         let console = self.dom0_console(15);
         fail!("{what}\n--- QEMU:\n{qemu}\n--- end of the console of Xen and dom0:\n{console}")
     }
@@ -223,26 +240,6 @@ impl Drop for Bed {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
-}
-
-/// QEMU's list of multiboot modules: dom0's kernel with its command line, and its file system. Commas separate.
-fn initrd(image: &Image, mounts: &[Mount]) -> String {
-    let tags = std::iter::once("host").chain(mounts.iter().map(|mount| mount.tag.as_str()));
-    let tags = tags.collect::<Vec<_>>().join(",,");
-    let quote = |path: &Path| path.display().to_string().replace(',', ",,");
-    format!(
-        "{} console=hvc0 rdinit=/init quiet bed.mounts={tags},{}",
-        quote(&image.kernel),
-        quote(&image.initrd)
-    )
-}
-
-/// The last lines of a file.
-pub fn tail(path: &Path, lines: usize) -> String {
-    let text = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 /// Says how long the start took.
