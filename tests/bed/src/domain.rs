@@ -172,9 +172,28 @@ pub struct Domain {
 impl Domain {
     /// Has xl make the guest and run it.
     pub fn create(bed: &mut Bed, guest: &Guest) -> Result<Domain> {
+        Self::create_by(
+            bed,
+            guest,
+            &format!("exec xl create -F /host/{}.cfg", guest.name),
+        )
+    }
+
+    /// Has xl make the guest, runs a script in dom0 with the domain's id as `$1`, and lets the guest run.
+    pub fn create_after(bed: &mut Bed, guest: &Guest, script: &str) -> Result<Domain> {
+        let name = &guest.name;
+        let script = format!(
+            "set -e\nxl create -p /host/{name}.cfg\nset -- $(xl domid {name})\n{script}\nxl unpause {name}\n\
+             log=/var/log/xen/xl-{name}.log\n\
+             until grep -q 'has shut down' $log; do sleep 0.1; done; cat $log\n"
+        );
+        Self::create_by(bed, guest, &script)
+    }
+
+    fn create_by(bed: &mut Bed, guest: &Guest, script: &str) -> Result<Domain> {
         let config = bed.path().join(format!("{}.cfg", guest.name));
         fs::write(&config, guest.config()?).during("write", &config)?;
-        let job = bed.start_job(&format!("exec xl create -F /host/{}.cfg", guest.name))?;
+        let job = bed.start_job(script)?;
         let console = bed.path().join(format!("console/guest-{}.log", guest.name));
         Ok(Domain {
             job,
@@ -196,6 +215,11 @@ impl Domain {
     /// What xl has printed until now.
     pub fn xl(&self, bed: &Bed) -> Result<String> {
         bed.output_so_far(&self.job)
+    }
+
+    /// Whether the domain has ended. Waits a few milliseconds for news.
+    pub fn has_ended(&mut self, bed: &mut Bed) -> Result<bool> {
+        Ok(self.wait(bed, Some(Instant::now()), |_| Ok(()))?.is_some())
     }
 
     /// Waits for the end of the domain; `None` if it still runs at the deadline. `meanwhile` is called every

@@ -11,6 +11,7 @@ mod run;
 mod suite;
 mod tail;
 mod xen;
+mod xen_tests;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
     let status = Settings::from_environment().and_then(|settings| match command.as_str() {
         "run" => run::run(&settings),
         "test-boot" => boot_tests::run(&settings),
+        "test-xen" => xen_tests::run(&settings),
         _ => Err(fail!("usage: bed run | test-boot | test-xen")),
     });
     match status {

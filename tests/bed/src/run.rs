@@ -33,6 +33,9 @@ pub fn run(settings: &Settings) -> Result<u8> {
     };
     guest.config()?;
     let image = dom0::prepare(&settings.cache())?;
+    if settings.verbose {
+        eprintln!("--- packages of dom0:\n{}", image.versions.trim_end());
+    }
     let mounts = [Mount {
         tag: "share".to_owned(),
         path: share.clone(),

@@ -173,7 +173,7 @@ impl Bed {
     pub fn wait(&mut self, job: &Job, timeout: Duration) -> Result<Option<Finished>> {
         let deadline = Instant::now() + timeout;
         loop {
-            if let Some(status) = self.finished.remove(&job.name) {
+            if let Some(&status) = self.finished.get(&job.name) {
                 return Ok(Some(Finished {
                     status,
                     output: self.output_so_far(job)?,
