@@ -120,11 +120,13 @@ errnos! {
 
 /// How servers without numbers put it: the end of the text, in lower case, and what it means.
 ///
-/// From Plan 9's kernel and file servers (`/sys/src/9/port/error.h`, lib9p), u9fs and libixp. Linux's
-/// own texts, which u9fs and diod also send, are in [`NAMED`].
+/// From Plan 9's kernel and file servers (`/sys/src/9/port/error.h`, lib9p), u9fs, libixp and the
+/// crate `ninep`. Linux's own texts, which u9fs also sends, are in [`NAMED`].
 const PHRASES: &[(&str, Errno)] = &[
     ("does not exist", Errno::ENOENT),
     ("file not found", Errno::ENOENT),
+    ("unknown file", Errno::ENOENT),
+    ("unknown root directory", Errno::ENOENT),
     ("directory entry not found", Errno::ENOENT),
     ("file has been removed", Errno::ENOENT),
     ("no such file", Errno::ENOENT),
@@ -143,6 +145,7 @@ const PHRASES: &[(&str, Errno)] = &[
     ("device or object already in use", Errno::EBUSY),
     ("file already open for i/o", Errno::EBUSY),
     ("exclusive use file already open", Errno::EBUSY),
+    ("exclusive file already open", Errno::EBUSY),
     ("open/create -- file is locked", Errno::EBUSY),
     ("file is in use", Errno::EBUSY),
     ("read-only file", Errno::EROFS),
@@ -166,6 +169,15 @@ const PHRASES: &[(&str, Errno)] = &[
     ("read/write -- offset negative", Errno::EINVAL),
     ("negative i/o offset", Errno::EINVAL),
     ("too many names in walk", Errno::EINVAL),
+    ("too many walk elements", Errno::EINVAL),
+    ("cannot clone open fid", Errno::EINVAL),
+    ("invalid offset for read on directory", Errno::EINVAL),
+    (
+        "creating files named '.' or '..' is not allowed",
+        Errno::EEXIST,
+    ),
+    ("wstat qid does not match target", Errno::EINVAL),
+    ("illegal write to directory", Errno::EISDIR),
     ("i/o count too large", Errno::EMSGSIZE),
     ("read/write -- count too big", Errno::EMSGSIZE),
     ("unknown fid", Errno::EBADF),
@@ -210,9 +222,13 @@ impl Errno {
     /// The error that a server of 9P2000 or 9P2000.u described in words.
     ///
     /// Knows Linux's texts and those of Plan 9 and its heirs; case doesn't matter, and a text may
-    /// stand after others, as in `'/tmp/x' file does not exist`. `None` for words it doesn't know.
+    /// stand after others, as in `'/tmp/x' file does not exist`. A number at the end counts more, as
+    /// in Rust's `No such file or directory (os error 2)`. `None` for words it doesn't know.
     pub fn from_text(text: &[u8]) -> Option<Errno> {
         let text = text.trim_ascii();
+        if let Some(errno) = os_error(text) {
+            return Some(errno);
+        }
         let named = NAMED.iter().map(|&(number, _, text)| (text, Errno(number)));
         let known = || PHRASES.iter().copied().chain(named.clone());
         known()
@@ -240,6 +256,13 @@ impl Errno {
         let at = NAMED.binary_search_by_key(&self.0, |&(number, _, _)| number);
         at.ok().and_then(|at| NAMED.get(at))
     }
+}
+
+/// The number in a text that ends with Rust's "(os error NUMBER)".
+fn os_error(text: &[u8]) -> Option<Errno> {
+    let text = str::from_utf8(text).ok()?.strip_suffix(')')?;
+    let (_, number) = text.rsplit_once("(os error ")?;
+    number.parse().ok().map(Errno::from_wire)
 }
 
 /// Whether `text` ends with `phrase` as whole words, letters' case aside.
@@ -301,7 +324,7 @@ mod tests {
 
     #[test]
     fn texts_are_understood() {
-        let cases: [(&[u8], Option<Errno>); 9] = [
+        let cases: [(&[u8], Option<Errno>); 11] = [
             (b"No such file or directory", Some(Errno::ENOENT)),
             (b"file does not exist", Some(Errno::ENOENT)),
             (b"'/adm/x' file does not exist", Some(Errno::ENOENT)),
@@ -309,6 +332,8 @@ mod tests {
             (b"fid unknown or out of range", Some(Errno::EBADF)),
             (b"hungup channel", Some(Errno::EPIPE)),
             (b"Operation not permitted", Some(Errno::EPERM)),
+            (b"Is a directory (os error 21)", Some(Errno::EISDIR)),
+            (b"odd (os error x)", None),
             (b"", None),
             (b"\xff\xfe what", None),
         ];

@@ -2,14 +2,18 @@
 //! they understand.
 
 use std::cell::RefCell;
+use std::fs;
 use std::rc::Rc;
 
 use xen9p::errno::Errno;
 use xen9p::p9::wire::*;
 use xen9p::transport::Transport;
+use xen9p_testing::server::TempDir;
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
+use xen9p_testing::server::qemu::{QemuOptions, qemu};
 use xen9p_testing::server::raw::Raw;
+use xen9p_testing::server::real::{diod, ninep, p9};
 
 const ROOT: Fid = Fid(0);
 const CONTENT: &[u8] = b"all the world's a stage";
@@ -164,4 +168,127 @@ fn our_own_server_in_memory() {
         assert!(control.is_closed());
         assert_eq!(control.count(kind::TWALK), 3);
     }
+}
+
+/// A directory of this machine with what the tours expect, and a check of what they leave.
+struct Export(TempDir);
+
+impl Export {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("dir")).unwrap();
+        fs::write(dir.path().join("dir/file"), CONTENT).unwrap();
+        Export(dir)
+    }
+
+    fn check(&self) {
+        let written = fs::read(self.0.path().join("dir/file")).unwrap();
+        assert_eq!(written, [CONTENT, b" and"].concat());
+    }
+}
+
+/// The same tour in 9P2000 or 9P2000.u.
+fn tour_of_the_classics<T: Transport>(transport: T, dialect: Dialect) {
+    let mut raw = Raw::new(transport, dialect);
+    attach(&mut raw, b"");
+    let (dir, file) = (Fid(1), Fid(2));
+
+    let walk = Request::Walk {
+        fid: ROOT,
+        newfid: file,
+        names: names(&[b"dir", b"file"]),
+    };
+    assert!(raw.call(&walk).is_ok());
+    let Ok(Reply::Stat { stat }) = raw.call(&Request::Stat { fid: file }) else {
+        panic!("{:?}", raw.reply());
+    };
+    assert_eq!(
+        (stat.name, stat.length),
+        (&b"file"[..], CONTENT.len() as u64)
+    );
+    assert!(!stat.mode.contains(DirMode::DIR));
+
+    let mode = OpenMode::READ_WRITE;
+    let Ok(Reply::Open { .. }) = raw.call(&Request::Open { fid: file, mode }) else {
+        panic!("{:?}", raw.reply());
+    };
+    assert_eq!(read(&mut raw, file, 4), CONTENT[4..]);
+    let write = Request::Write {
+        fid: file,
+        offset: CONTENT.len() as u64,
+        data: Payload(b" an", b"d"),
+    };
+    assert_eq!(raw.call(&write), Ok(Reply::Write { count: 4 }));
+    assert_eq!(raw.call(&Request::Clunk { fid: file }), Ok(Reply::Clunk));
+
+    let walk = Request::Walk {
+        fid: ROOT,
+        newfid: dir,
+        names: names(&[b"dir"]),
+    };
+    assert!(raw.call(&walk).is_ok());
+    let mode = OpenMode::empty();
+    assert!(raw.call(&Request::Open { fid: dir, mode }).is_ok());
+    let data = read(&mut raw, dir, 0);
+    assert_eq!(StatLayout::of(&data, dialect), StatLayout::Packed);
+    let stats: Vec<_> = StatEntries::new(&data, dialect, StatLayout::Packed)
+        .map(Result::unwrap)
+        .collect();
+    let mut found: Vec<_> = stats.iter().map(|stat| stat.name).collect();
+    found.retain(|name| ![&b"."[..], b".."].contains(name));
+    assert_eq!(found, [b"file"]);
+
+    let walk = Request::Walk {
+        fid: ROOT,
+        newfid: file,
+        names: names(&[b"nowhere"]),
+    };
+    assert_eq!(raw.call(&walk), Err(Errno::ENOENT));
+    assert_eq!(raw.call(&Request::Clunk { fid: dir }), Ok(Reply::Clunk));
+    raw.transport.close();
+}
+
+#[test]
+fn the_crate_p9() {
+    let export = Export::new();
+    tour_of_linux(p9(export.0.path()).unwrap(), b"");
+    export.check();
+}
+
+#[test]
+fn diod_of_debian() {
+    let export = Export::new();
+    let Some(transport) = diod(export.0.path()).unwrap() else {
+        return;
+    };
+    tour_of_linux(transport, export.0.path().as_os_str().as_encoded_bytes());
+    export.check();
+}
+
+#[test]
+fn qemu_of_debian() {
+    for security_model in ["none", "mapped-xattr"] {
+        let options = QemuOptions {
+            security_model,
+            ..QemuOptions::default()
+        };
+        let export = Export::new();
+        let Some(transport) = qemu(export.0.path(), options).unwrap() else {
+            return;
+        };
+        tour_of_linux(transport, b"");
+        export.check();
+
+        let export = Export::new();
+        let transport = qemu(export.0.path(), options).unwrap().expect("just there");
+        tour_of_the_classics(transport, Dialect::Unix);
+        export.check();
+    }
+}
+
+#[test]
+fn the_crate_ninep() {
+    let export = Export::new();
+    tour_of_the_classics(ninep(export.0.path()).unwrap(), Dialect::Plan9);
+    export.check();
 }

@@ -2,7 +2,15 @@
 //!
 //! [`mem`] is our own, to be bent at will; [`lanes`] reaches it, or any function from request to
 //! reply, over simulated rings on a simulated clock. [`raw`] talks to any of them without a session.
+//!
+//! [`real`] has servers that others wrote, over a [`socket`]; [`qemu`] has QEMU's, over the virtio
+//! device that a guest would use, with no guest.
 
 pub mod lanes;
 pub mod mem;
+pub mod qemu;
 pub mod raw;
+pub mod real;
+pub mod socket;
+
+pub use tempfile::TempDir;

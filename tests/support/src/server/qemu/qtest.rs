@@ -1,0 +1,110 @@
+//! QEMU's test interface: one line of text per access to the machine's memory and devices
+//! (QEMU `softmmu/qtest.c`).
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::real::Process;
+
+/// QEMU answers an access well within this, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A machine at the other end of two pipes.
+pub struct Qtest {
+    to: ChildStdin,
+    lines: Receiver<String>,
+    /// An interrupt was raised since this was last looked at.
+    interrupted: bool,
+    _process: Process,
+}
+
+impl Qtest {
+    pub fn new(child: Child, to: ChildStdin, from: ChildStdout) -> Self {
+        let (sender, lines) = channel();
+        // Ends with QEMU, or with the receiver.
+        thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Qtest {
+            to,
+            lines,
+            interrupted: false,
+            _process: Process(child),
+        }
+    }
+
+    /// Gives a command and returns what follows the "OK".
+    fn command(&mut self, command: &str) -> io::Result<String> {
+        writeln!(self.to, "{command}")?;
+        loop {
+            let line = self
+                .lines
+                .recv_timeout(PATIENCE)
+                .map_err(io::Error::other)?;
+            if let Some(answer) = line.strip_prefix("OK") {
+                return Ok(answer.trim().to_owned());
+            }
+            if !self.notice(&line) {
+                return Err(io::Error::other(format!("{command}: {line}")));
+            }
+        }
+    }
+
+    /// Takes note of an interrupt, if that is what the line is about.
+    fn notice(&mut self, line: &str) -> bool {
+        self.interrupted |= line.starts_with("IRQ raise");
+        line.starts_with("IRQ")
+    }
+
+    /// Asks to be told of interrupts that reach a controller, instead of the processor.
+    pub fn intercept(&mut self, controller: &str) -> io::Result<()> {
+        self.command(&format!("irq_intercept_in {controller}"))
+            .map(drop)
+    }
+
+    /// Waits for an interrupt, no longer than `timeout`; whether there was one.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
+        while !self.interrupted {
+            match self.lines.recv_timeout(timeout) {
+                Ok(line) => self.notice(&line),
+                Err(RecvTimeoutError::Timeout) => return Ok(false),
+                Err(gone) => return Err(io::Error::other(gone)),
+            };
+        }
+        self.interrupted = false;
+        Ok(true)
+    }
+
+    pub fn read_u32(&mut self, address: u64) -> io::Result<u32> {
+        let answer = self.command(&format!("readl {address:#x}"))?;
+        let digits = answer.trim_start_matches("0x");
+        let value = u64::from_str_radix(digits, 16).map_err(io::Error::other)?;
+        u32::try_from(value).map_err(io::Error::other)
+    }
+
+    pub fn write_u32(&mut self, address: u64, value: u32) -> io::Result<()> {
+        self.command(&format!("writel {address:#x} {value:#x}"))
+            .map(drop)
+    }
+
+    pub fn read(&mut self, address: u64, len: usize) -> io::Result<Vec<u8>> {
+        let answer = self.command(&format!("b64read {address:#x} {len:#x}"))?;
+        STANDARD.decode(answer).map_err(io::Error::other)
+    }
+
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        let text = STANDARD.encode(bytes);
+        self.command(&format!("b64write {address:#x} {:#x} {text}", bytes.len()))
+            .map(drop)
+    }
+}

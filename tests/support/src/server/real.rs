@@ -1,0 +1,117 @@
+//! Servers that others wrote, reached over socket pairs: diod as a process, the crates `p9` and
+//! `ninep` in threads. Each serves a directory of this machine.
+
+use std::env;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use super::socket::Socket;
+
+/// Set in the environment, it makes a missing program an error.
+const REQUIRE: &str = "XEN9P_REQUIRE_SERVERS";
+
+/// Where a program is. If it isn't installed, says on stderr that the test which asked is skipped;
+/// with `XEN9P_REQUIRE_SERVERS` set, as in our CI, panics instead.
+pub fn find(program: &str, package: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let found = env::split_paths(&path)
+        .chain(system)
+        .map(|dir| dir.join(program))
+        .find(|p| p.is_file());
+    if found.is_none() {
+        assert!(
+            env::var_os(REQUIRE).is_none(),
+            "{program} (package {package}) is missing"
+        );
+        eprintln!("skipped: {program} is not installed (package {package})");
+    }
+    found
+}
+
+/// A process that ends when this is dropped.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A thread that serves one end of a socket pair and ends when the other is closed.
+fn serve(max_message: u32, serve: impl FnOnce(UnixStream) + Send + 'static) -> io::Result<Socket> {
+    let (ours, theirs) = UnixStream::pair()?;
+    thread::spawn(move || serve(theirs));
+    Socket::new(ours, max_message, ())
+}
+
+/// Debian's diod serving `export`, in 9P2000.L. The aname to attach to is the path of `export`.
+/// `None`, and a word about it on stderr, if it isn't installed.
+///
+/// It never serves more than 64 KiB of msize, drops the connection on what it doesn't know, and has
+/// neither Tunlinkat nor Trenameat in version 1.0.24.
+pub fn diod(export: &Path) -> io::Result<Option<Socket>> {
+    let Some(program) = find("diod", "diod") else {
+        return Ok(None);
+    };
+    let (ours, theirs) = UnixStream::pair()?;
+    let child = Command::new(program)
+        .args([
+            "-f", "-n", "-N", "-S", "-U", "root", "-r", "0", "-w", "1", "-L", "stderr",
+        ])
+        .args(["-c", "/dev/null", "-e"])
+        .arg(export)
+        .stdin(OwnedFd::from(theirs.try_clone()?))
+        .stdout(OwnedFd::from(theirs))
+        .stderr(Stdio::null())
+        .spawn()?;
+    Socket::new(ours, 1 << 16, Process(child)).map(Some)
+}
+
+/// The server of the crate `p9` (crosvm's) serving `export`, in 9P2000.L.
+///
+/// Names have to be UTF-8; creates nothing but files and directories; locks nothing.
+pub fn p9(export: &Path) -> io::Result<Socket> {
+    let config = p9::Config {
+        root: export.into(),
+        ..Default::default()
+    };
+    let mut server = p9::Server::with_config(config)?;
+    serve(1 << 16, move |mut stream| {
+        let mut request = Vec::new();
+        let mut reply = Vec::new();
+        while read_message(&mut stream, &mut request).is_ok() {
+            reply.clear();
+            let handled = server.handle_message(&mut &request[..], &mut reply);
+            if handled.is_err() || stream.write_all(&reply).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+fn read_message(stream: &mut UnixStream, into: &mut Vec<u8>) -> io::Result<()> {
+    let mut size = [0; 4];
+    stream.read_exact(&mut size)?;
+    let body = (u32::from_le_bytes(size) as usize).saturating_sub(size.len());
+    into.clear();
+    into.extend(size);
+    into.resize(size.len() + body, 0);
+    stream.read_exact(&mut into[size.len()..])
+}
+
+/// The server of the crate `ninep` serving `export`, in 9P2000.
+///
+/// Follows symbolic links of the host; a Twstat has to carry the file's qid.
+pub fn ninep(export: &Path) -> io::Result<Socket> {
+    let fs = ninep::util::local_proxy::LocalProxyFs::new(export)?;
+    let mut server = ninep::sync::server::Server::new(fs);
+    serve(1 << 16, move |stream| {
+        server.handle_single_client_stream(stream)
+    })
+}
