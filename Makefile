@@ -28,7 +28,7 @@ run: packages-for-run kernel ## Boot Xen in QEMU and run the image there with th
 
 kernel: ## Build the image, target/xen9p.elf
 	+@tests/bed/host-packages
-	+@$(CARGO) build --release --features rt --bin xen9p
+	+@$(CARGO) build --release --features toolbox --bin xen9p
 	+@strip -o $(IMAGE) target/release/xen9p
 
 bootcheck:
@@ -41,7 +41,7 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --check --manifest-path tests/bed/Cargo.toml
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
-	$(CARGO) clippy --all-targets --quiet --features rt --bins -- -D warnings
+	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
 	$(CARGO) test --quiet
 	$(CARGO) test --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build

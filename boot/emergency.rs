@@ -87,13 +87,18 @@ fn stop(reason: ShutdownReason) -> ! {
 /// been read (a second at most), and powers off. A first domain reboots instead, since Xen does not leave
 /// when that powers off.
 pub fn exit(status: u8) -> ! {
+    exit_for(status, ShutdownReason::PowerOff)
+}
+
+/// As [`exit`], but stops for another reason than being done: to be started again, as a rule.
+pub(super) fn exit_for(status: u8, reason: ShutdownReason) -> ! {
     emergency_print(format_args!("[xen9p] exit {status}\n"));
     drain();
     let alone = known().is_none_or(|machine| machine.first_domain);
     stop(if alone {
         ShutdownReason::Reboot
     } else {
-        ShutdownReason::PowerOff
+        reason
     })
 }
 

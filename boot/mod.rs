@@ -1,9 +1,10 @@
 //! What a bootable image needs under it: entry, page tables, heap, exceptions, panic, and
 //! [`BarePlatform`] for the drivers above.
 //!
-//! An image names its main function with [`bare_entry!`](crate::bare_entry) (called as soon as the machine is up,
-//! nothing connected). Start-up: the assembly in `head.s`, then `pv` or `pvh`, which find the
-//! memory and the shared pages, then the main function, then [`exit`].
+//! An image names its main function with [`entry!`](crate::entry) (called with the root share mounted) or with
+//! [`bare_entry!`](crate::bare_entry) (called as soon as the machine is up, nothing connected). Start-up: the
+//! assembly in `head.s`, then `pv` or `pvh`, which find the memory and the shared pages, then the
+//! main function, then [`exit`].
 
 mod emergency;
 mod heap;
@@ -15,6 +16,7 @@ mod paging;
 mod platform;
 mod pv;
 mod pvh;
+mod start;
 mod trap;
 
 use core::arch::global_asm;
@@ -26,6 +28,7 @@ pub use emergency::{emergency_print, exit, panic};
 pub use heap::Allocator;
 pub use machine::Mode;
 pub use platform::BarePlatform;
+pub use start::*;
 
 use emergency::fail;
 use machine::machine;
@@ -119,7 +122,7 @@ pub fn started_at() -> Instant {
 }
 
 /// Calls the image's main function.
-fn run() -> ! {
+fn call_main() -> ! {
     unsafe extern "Rust" {
         safe fn xen9p_main() -> u8;
     }

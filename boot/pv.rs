@@ -6,7 +6,7 @@ use super::machine::{Machine, Mode};
 use super::memory::{Memory, ONE_TO_ONE_END, memory};
 use super::paging::{LARGE_SIZE, MachineFrames, PageTables, READ_WRITE};
 use super::platform::set_gate;
-use super::{BarePlatform, fail, run, trap};
+use super::{BarePlatform, call_main, fail, trap};
 use crate::hypercall::raw::Gate;
 use crate::hypercall::vcpu;
 use crate::platform::{BuilderRing, Frame, PAGE_SIZE, Page};
@@ -60,7 +60,7 @@ unsafe extern "C" fn xen9p_pv_start(info: *const sys::start_info, tick: u64, sta
     unsafe { machine.install(tick) };
     // Nothing here wants a tick; an older Xen without this call ticks on, and no event is lost.
     let _ = vcpu::stop_periodic_timer(&BarePlatform, 0);
-    run()
+    call_main()
 }
 
 /// One of the builder's rings, if there is one.

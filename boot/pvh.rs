@@ -8,7 +8,7 @@ use super::machine::{Machine, Mode};
 use super::memory::{Memory, ONE_TO_ONE_END, memory};
 use super::paging::{LARGE, LARGE_SIZE, PageTables, READ_WRITE};
 use super::platform::set_gate;
-use super::{BarePlatform, fail, run, trap};
+use super::{BarePlatform, call_main, fail, trap};
 use crate::hypercall::hvm;
 use crate::hypercall::memory::{MapEntry, Space, add_to_physmap, memory_map};
 use crate::hypercall::raw::Gate;
@@ -70,7 +70,7 @@ unsafe extern "C" fn xen9p_pvh_start(info: *const sys::hvm_start_info, tick: u64
     };
     // SAFETY: mapped just now, in the layout just set.
     unsafe { machine.install(tick) };
-    run()
+    call_main()
 }
 
 /// Has Xen put shared_info into our memory and maps it.

@@ -12,15 +12,15 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
-
-use log::LevelFilter;
+use core::time::Duration;
 
 /// What the options of the command line ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// `log=LEVEL[,TARGET=LEVEL…]`: which log records are printed.
-    pub log: LogFilter,
+    /// `log=LEVEL[,TARGET=LEVEL…]`: which log records are printed, in the words of
+    /// [`log::Filter`](crate::xen::log::Filter).
+    pub log: Option<String>,
     /// `share=TAG`: the 9pfs device that becomes the root.
     pub share: Option<String>,
     /// `msize=BYTES`: the largest 9P message to ask for.
@@ -29,69 +29,14 @@ pub struct Options {
     pub rings: Option<u16>,
     /// `order=N`: the ring size to ask for, as log2 of its pages.
     pub order: Option<u8>,
+    /// `timeout=SECONDS`: how long the backend may take for each step of connecting, and the server
+    /// for each answer.
+    pub timeout: Option<Duration>,
 }
 
 /// The names [`Options`] knows, as a usage line shows them.
 pub const USAGE: &str =
-    "options: log=LEVEL[,TARGET=LEVEL...] share=TAG msize=BYTES rings=N order=N";
-
-/// Which log records are printed: a level for everything, and levels for single parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogFilter {
-    default: LevelFilter,
-    targets: Vec<(String, LevelFilter)>,
-}
-
-impl Default for LogFilter {
-    /// Warnings and errors: nothing in a healthy run, so that the output is the app's own.
-    fn default() -> Self {
-        LogFilter {
-            default: LevelFilter::Warn,
-            targets: Vec::new(),
-        }
-    }
-}
-
-impl LogFilter {
-    /// The level for records from `target`, a module path such as `xen9p::p9::session`. `p9` in the
-    /// filter means that module and all below it, with or without the `xen9p::` in front; the
-    /// longest name that fits wins.
-    pub fn level(&self, target: &str) -> LevelFilter {
-        let short = target.strip_prefix("xen9p::").unwrap_or(target);
-        self.targets
-            .iter()
-            .filter(|(name, _)| is_within(short, name) || is_within(target, name))
-            .max_by_key(|(name, _)| name.len())
-            .map_or(self.default, |(_, level)| *level)
-    }
-
-    /// The most talkative level that occurs anywhere in the filter.
-    pub fn max_level(&self) -> LevelFilter {
-        self.targets
-            .iter()
-            .map(|(_, level)| *level)
-            .fold(self.default, Ord::max)
-    }
-
-    fn parse(text: &str) -> Option<LogFilter> {
-        let mut filter = LogFilter::default();
-        for part in text.split(',') {
-            match part.split_once('=') {
-                None => filter.default = part.parse().ok()?,
-                Some((target, level)) if !target.is_empty() => filter
-                    .targets
-                    .push((target.to_string(), level.parse().ok()?)),
-                Some(_) => return None,
-            }
-        }
-        Some(filter)
-    }
-}
-
-fn is_within(path: &str, module: &str) -> bool {
-    path.strip_prefix(module)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-}
+    "options: log=LEVEL[,TARGET=LEVEL...] share=TAG msize=BYTES rings=N order=N timeout=SECONDS";
 
 /// Why a command line can't be obeyed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,11 +99,7 @@ impl Options {
     fn set(&mut self, key: &str, value: &str) -> Result<(), CmdlineError> {
         let bad = |key, expected| CmdlineError::BadValue(key, value.to_string(), expected);
         match key {
-            "log" => {
-                self.log = LogFilter::parse(value).ok_or_else(|| {
-                    bad("log", "LEVEL or TARGET=LEVEL, with commas between; a level is off, error, warn, info, debug or trace")
-                })?;
-            }
+            "log" => self.log = Some(value.to_string()),
             "share" => {
                 if value.is_empty() {
                     return Err(bad("share", "the tag of a 9pfs device"));
@@ -178,6 +119,12 @@ impl Options {
             "order" => {
                 let order = value.parse().ok().filter(|n| (1..=9).contains(n));
                 self.order = Some(order.ok_or_else(|| bad("order", "a number from 1 to 9"))?);
+            }
+            "timeout" => {
+                let seconds = value.parse().ok().filter(|n| (1..=3600).contains(n));
+                let seconds =
+                    seconds.ok_or_else(|| bad("timeout", "a number of seconds from 1 to 3600"))?;
+                self.timeout = Some(Duration::from_secs(seconds));
             }
             _ => return Err(CmdlineError::UnknownOption(key.to_string())),
         }

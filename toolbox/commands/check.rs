@@ -36,8 +36,9 @@ impl From<fs::Error> for Wrong {
 }
 
 type Checked = Result<(), Wrong>;
+type Check = fn(&Scratch<'_>) -> Checked;
 
-static CHECKS: &[(&str, fn(&Scratch<'_>) -> Checked)] = &[
+static CHECKS: &[(&str, Check)] = &[
     ("write and read a small file", small_file),
     ("empty file", empty_file),
     ("large file, byte for byte", large_file),

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use sha2::{Digest, Sha256};
-use xen9p::fs::{File, OpenOptions};
+use xen9p::fs::OpenOptions;
 
 use super::place::Place;
 use super::{Fail, Shell, operands};
@@ -36,17 +36,21 @@ pub fn buffer(need: u64) -> Result<Vec<u8>, Fail> {
 
 /// Reads a file from its start to its end in large pieces.
 pub fn read_through(
-    file: &File,
+    shell: &mut Shell<'_>,
     place: &Place,
-    mut piece: impl FnMut(&[u8]) -> Result<(), Fail>,
+    mut piece: impl FnMut(&mut Shell<'_>, &[u8]) -> Result<(), Fail>,
 ) -> Result<(), Fail> {
+    let file = place.open()?;
     let size = file.metadata().map_err(|error| place.fail(error))?.len();
     // One byte more than the file is thought to have, so that its end shows in the first read.
     let mut buffer = buffer(size.saturating_add(1))?;
     loop {
         match file.read(&mut buffer).map_err(|error| place.fail(error))? {
             0 => return Ok(()),
-            count => piece(&buffer[..count])?,
+            count => {
+                shell.host.bytes_arrived();
+                piece(shell, &buffer[..count])?;
+            }
         }
     }
 }
@@ -54,8 +58,7 @@ pub fn read_through(
 pub fn cat(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     let (_, paths) = operands(arguments, "")?;
     shell.each(paths, |shell, place| {
-        let file = place.open()?;
-        read_through(&file, place, |bytes| {
+        read_through(shell, place, |shell, bytes| {
             shell.host.print(bytes);
             Ok(())
         })
@@ -65,9 +68,8 @@ pub fn cat(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
 pub fn sha256(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     let (_, paths) = operands(arguments, "")?;
     shell.each(paths, |shell, place| {
-        let file = place.open()?;
         let mut hasher = Sha256::new();
-        read_through(&file, place, |bytes| {
+        read_through(shell, place, |_, bytes| {
             hasher.update(bytes);
             Ok(())
         })?;

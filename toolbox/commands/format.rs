@@ -1,6 +1,7 @@
 //! How kinds of files, times and sizes are shown.
 
 use core::fmt;
+use core::time::Duration;
 
 use xen9p::fs::{FileType, Metadata, SystemTime};
 
@@ -72,13 +73,14 @@ fn date(days: u64) -> (u64, u64, u64) {
     (400 * cycle + year_of_cycle + next_year, month, day)
 }
 
-/// Nanoseconds with the unit that fits: `812 ns`, `3.42 ms`, `1.50 s`.
-pub struct Span(pub u64);
+/// A time with the unit that fits: `812 ns`, `3.42 ms`, `1.50 s`.
+pub struct Span(pub Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, name) = match self.0 {
-            0..1_000 => return write!(f, "{} ns", self.0),
+        let nanos = self.0.as_nanos() as u64;
+        let (unit, name) = match nanos {
+            0..1_000 => return write!(f, "{nanos} ns"),
             1_000..1_000_000 => (1_000, "us"),
             1_000_000..1_000_000_000 => (1_000_000, "ms"),
             _ => (1_000_000_000, "s"),
@@ -86,8 +88,8 @@ impl fmt::Display for Span {
         write!(
             f,
             "{}.{:02} {name}",
-            self.0 / unit,
-            self.0 % unit * 100 / unit
+            nanos / unit,
+            nanos % unit * 100 / unit
         )
     }
 }
@@ -106,5 +108,65 @@ impl fmt::Display for Bytes {
         let below = self.0 & ((1 << shift) - 1);
         let tenths = (self.0 >> shift) * 10 + ((below * 10) >> shift);
         write!(f, "{}.{} {name}", tenths / 10, tenths % 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (951_868_800, "2000-03-01 00:00:00"),
+            (1_763_625_791, "2025-11-20 08:03:11"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+            (i64::MAX, "292277026596-12-04 15:30:07"),
+            (-5, "@-5"),
+        ] {
+            assert_eq!(Time(SystemTime::new(seconds, 0)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_day_of_400_years_follows_the_one_before() {
+        let mut last = date(0);
+        for day in 1..146_097 {
+            let today = date(day);
+            let (year, month, _) = last;
+            assert!(
+                today == (year, month, last.2 + 1)
+                    || (last.2 >= 28 && today == (year, month + 1, 1))
+                    || (last == (year, 12, 31) && today == (year + 1, 1, 1)),
+                "{today:?} follows {last:?}"
+            );
+            last = today;
+        }
+        assert_eq!(date(146_097), (2370, 1, 1));
+    }
+
+    #[test]
+    fn sizes_and_spans_have_units() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_048_575, "1023.9 KiB"),
+            (16 << 20, "16.0 MiB"),
+            (u64::MAX, "17179869183.9 GiB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+        for (nanos, text) in [
+            (999, "999 ns"),
+            (1_500, "1.50 us"),
+            (3_420_000, "3.42 ms"),
+            (61_007_000_000, "61.00 s"),
+        ] {
+            assert_eq!(Span(Duration::from_nanos(nanos)).to_string(), text);
+        }
     }
 }

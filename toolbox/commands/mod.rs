@@ -3,7 +3,7 @@
 
 mod check;
 mod files;
-mod format;
+pub mod format;
 mod info;
 mod place;
 mod tree;
@@ -32,6 +32,9 @@ pub trait Host {
     /// # Errors
     /// A message: there is no such share, or it can't be mounted.
     fn share(&mut self, tag: &str) -> Result<Fs, String>;
+
+    /// Called whenever bytes of a file have arrived: a mark for `stats`.
+    fn bytes_arrived(&mut self) {}
 
     /// The monotonic clock.
     fn now(&self) -> Instant;

@@ -98,7 +98,7 @@ pub fn cp(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     to_target(shell, paths, |shell, from, to| {
         let found = from.metadata()?;
         if !found.is_dir() {
-            copy_file(from, &found, to)
+            copy_file(shell, from, &found, to)
         } else if recursive {
             copy_tree(shell, from, &found, to)
         } else {
@@ -122,7 +122,7 @@ pub fn mv(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
             copy_tree(shell, from, &found, to)?;
             remove_tree(shell, from)
         } else {
-            copy_file(from, &found, to)?;
+            copy_file(shell, from, &found, to)?;
             from.fs
                 .remove_file(&from.path)
                 .map_err(|error| Fail::from_fs(format_args!("cannot remove '{from}'"), error))
@@ -163,7 +163,12 @@ fn to_target(
     })
 }
 
-fn copy_file(from: &Place, found: &Metadata, to: &Place) -> Result<(), Fail> {
+fn copy_file(
+    shell: &mut Shell<'_>,
+    from: &Place,
+    found: &Metadata,
+    to: &Place,
+) -> Result<(), Fail> {
     match to.fs.metadata(&to.path) {
         Ok(there) if is_same(found, &there) => {
             return Err(Fail::Error(format!(
@@ -177,7 +182,6 @@ fn copy_file(from: &Place, found: &Metadata, to: &Place) -> Result<(), Fail> {
             "'{from}' is no regular file: not copied"
         )));
     }
-    let input = from.open()?;
     let output = OpenOptions::new()
         .write(true)
         .create(true)
@@ -185,7 +189,7 @@ fn copy_file(from: &Place, found: &Metadata, to: &Place) -> Result<(), Fail> {
         .mode(found.mode() & 0o777)
         .open(&to.fs, &to.path)
         .map_err(|error| Fail::from_fs(format_args!("cannot create '{to}'"), error))?;
-    read_through(&input, from, |bytes| {
+    read_through(shell, from, |_, bytes| {
         output.write_all(bytes).map_err(|error| to.fail(error))
     })?;
     output.close().map_err(|error| to.fail(error))
@@ -224,7 +228,7 @@ fn copy_tree(
                 if found.is_symlink() {
                     copy_link(&from, &to)
                 } else if !found.is_dir() {
-                    copy_file(&from, &found, &to)
+                    copy_file(shell, &from, &found, &to)
                 } else if is_same(&found, &top.metadata()?) {
                     Err(Fail::Error(format!("cannot copy '{from}' into itself")))
                 } else {

@@ -1,0 +1,295 @@
+//! From a machine that is up to an app that has files, and back to Xen in good order.
+
+pub mod cmdline;
+mod output;
+mod shares;
+mod stop;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::OnceCell;
+use core::fmt;
+use core::time::Duration;
+
+use log::LevelFilter;
+
+use super::emergency::exit_for;
+use super::{BarePlatform, command_line, memory_info, started_at};
+use crate::fs::{self, Fs};
+use crate::hypercall::sched::ShutdownReason;
+use crate::platform::Platform;
+use crate::time::Instant;
+use crate::xen::Xen;
+use crate::xen::event::Events;
+use crate::xen::log::{Filter, Logger};
+use crate::xen::shutdown::ShutdownWatch;
+
+use cmdline::{CmdlineError, Options};
+use output::LogSink;
+use shares::Shares;
+use stop::Stop;
+
+pub use output::{print, print_bytes, read_console};
+pub use shares::{ShareError, ShareInfo, shares};
+
+/// How an app ended, as the status in the last line of the console: 0 is success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitCode(u8);
+
+impl ExitCode {
+    /// 0.
+    pub const SUCCESS: ExitCode = ExitCode(0);
+    /// 1: something did not work.
+    pub const FAILURE: ExitCode = ExitCode(1);
+    /// 2: the command line makes no sense.
+    pub const USAGE: ExitCode = ExitCode(2);
+}
+
+impl From<u8> for ExitCode {
+    fn from(status: u8) -> Self {
+        ExitCode(status)
+    }
+}
+
+/// What an app's main function may return.
+pub trait Termination {
+    /// The status that it means. Prints the error, if it is one.
+    fn report(self) -> ExitCode;
+}
+
+impl Termination for () {
+    fn report(self) -> ExitCode {
+        ExitCode::SUCCESS
+    }
+}
+
+impl Termination for ExitCode {
+    fn report(self) -> ExitCode {
+        self
+    }
+}
+
+impl<T: Termination, E: fmt::Display> Termination for Result<T, E> {
+    fn report(self) -> ExitCode {
+        match self {
+            Ok(value) => value.report(),
+            Err(error) => {
+                print(format_args!("xen9p: {error}\n"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Makes a function the main function of an image that has files:
+/// `fn(&`[`Fs`](crate::fs::Fs)`) -> impl `[`Termination`](crate::rt::Termination), that is `()`, an
+/// [`ExitCode`](crate::rt::ExitCode), or a `Result` of these.
+///
+/// It is called when the root share is mounted; when it returns, files and device are closed, the
+/// verdict `[xen9p] exit N` is printed and the domain powers off. Heap and panic handler come along,
+/// as with [`bare_entry!`](crate::bare_entry).
+///
+/// ```ignore
+/// #![no_std]
+/// #![no_main]
+///
+/// use xen9p::fs::{Fs, Result};
+///
+/// xen9p::entry!(main);
+///
+/// fn main(fs: &Fs) -> Result<()> {
+///     fs.write("/hello.txt", "Hello.\n")
+/// }
+/// ```
+#[macro_export]
+macro_rules! entry {
+    ($main:path) => {
+        const _: () = {
+            fn bare() -> u8 {
+                $crate::rt::run(|fs| $crate::rt::Termination::report($main(fs)))
+            }
+            $crate::bare_entry!(bare);
+        };
+    };
+}
+
+/// All that lives as long as the app.
+struct System {
+    options: Options,
+    app_line: &'static str,
+    xen: Xen<BarePlatform>,
+    stop: Stop,
+    shares: Shares,
+}
+
+/// Lets one thread keep in a static what is made for one thread.
+struct OneThread<T>(T);
+
+// SAFETY: an image has one thread: one virtual CPU runs it, the others are parked, and nothing
+// interrupts it but exceptions, which never return and touch none of these.
+unsafe impl<T> Sync for OneThread<T> {}
+
+static SYSTEM: OneThread<OnceCell<System>> = OneThread(OnceCell::new());
+
+/// The system, once it is there.
+///
+/// # Panics
+/// Outside of an app's main function, as in a `bare_entry!` image.
+fn system() -> &'static System {
+    let system = SYSTEM.0.get();
+    system.expect("this is for apps that `xen9p::entry!` started")
+}
+
+/// Why an app can't be started: a message and the status it means.
+struct NoStart(ExitCode, String);
+
+impl NoStart {
+    fn new(code: ExitCode, error: impl fmt::Display) -> Self {
+        NoStart(code, alloc::format!("{error}"))
+    }
+}
+
+/// Sets everything up, runs `app`, and ends the domain. What [`entry!`](crate::entry) calls.
+pub fn run(app: fn(&Fs) -> ExitCode) -> ! {
+    let status = match start() {
+        Ok(root) => {
+            let code = app(&root);
+            drop(root);
+            finish();
+            code
+        }
+        Err(NoStart(code, why)) => {
+            print(format_args!("xen9p: {why}\n"));
+            finish();
+            code
+        }
+    };
+    let asked = SYSTEM.0.get().and_then(|system| system.stop.reason());
+    output::close();
+    exit_for(status.0, asked.unwrap_or(ShutdownReason::PowerOff))
+}
+
+/// Brings the system up and mounts the root share.
+fn start() -> Result<Fs, NoStart> {
+    let events = Events::new(BarePlatform);
+    output::open(&events);
+    let line = str::from_utf8(command_line())
+        .map_err(|_| NoStart::new(ExitCode::USAGE, "the command line is not UTF-8 text"))?;
+    let (options, app_line) =
+        cmdline::parse(line).map_err(|error| NoStart::new(ExitCode::USAGE, error))?;
+    let filter = Filter::parse(
+        options.log.as_deref().unwrap_or_default(),
+        LevelFilter::Warn,
+    )
+    .map_err(|error| NoStart::new(ExitCode::USAGE, error))?;
+    // It is the only logger; a second one could come only from an app's code that runs later.
+    let _ = Logger::new(filter, LogSink).install();
+    let memory = memory_info();
+    log::info!(
+        "memory: {} KiB of {} KiB in use after boot",
+        memory.used() / 1024,
+        memory.total / 1024
+    );
+
+    let fails = |error| NoStart::new(ExitCode::FAILURE, error);
+    let xen = Xen::new(events).map_err(fails)?;
+    let watch = ShutdownWatch::new(&xen.store, false).map_err(fails)?;
+    let system = SYSTEM.0.get_or_init(|| System {
+        options,
+        app_line,
+        xen,
+        stop: Stop::new(watch),
+        shares: Shares::default(),
+    });
+    let root = system
+        .shares
+        .root()
+        .map_err(|error| NoStart::new(ExitCode::FAILURE, error))?;
+    log::info!(
+        "root mounted {} us after the first instruction",
+        uptime().as_micros()
+    );
+    Ok(root)
+}
+
+/// Closes what the app left open.
+fn finish() {
+    if let Some(system) = SYSTEM.0.get() {
+        system.shares.unmount_all();
+    }
+}
+
+/// The command line without the options in front.
+pub fn app_line() -> &'static str {
+    system().app_line
+}
+
+/// The app's arguments: its part of the command line, split into words like a shell does.
+///
+/// # Errors
+/// A quote is opened and never closed.
+pub fn args() -> Result<Vec<String>, CmdlineError> {
+    cmdline::words(app_line())
+}
+
+/// The options in front of the command line.
+pub fn options() -> &'static Options {
+    &system().options
+}
+
+/// The file system of the share with this tag, which is mounted when it is used for the first time.
+///
+/// # Errors
+/// See [`ShareError`].
+pub fn share(tag: &str) -> Result<Fs, ShareError> {
+    system().shares.get(tag)
+}
+
+/// The monotonic clock.
+pub fn now() -> Instant {
+    BarePlatform.now()
+}
+
+/// How long ago the first instruction of this image ran.
+pub fn uptime() -> Duration {
+    now() - started_at()
+}
+
+/// Calendar time; `None` where nobody knows.
+pub fn wall_clock() -> Option<fs::SystemTime> {
+    match BarePlatform.wall_clock() {
+        0 => None,
+        nanos => Some(Duration::from_nanos(nanos).into()),
+    }
+}
+
+/// Waits.
+///
+/// # Errors
+/// [`Interrupted`](fs::Error::Interrupted): the domain is asked to stop.
+pub fn sleep(time: Duration) -> fs::Result<()> {
+    wait_until(now() + time, || false).map(drop)
+}
+
+/// Waits until `done` or `deadline`; says whether it was done.
+///
+/// # Errors
+/// As [`sleep`].
+fn wait_until(deadline: Instant, mut done: impl FnMut() -> bool) -> fs::Result<bool> {
+    let System { xen, stop, .. } = system();
+    let events = &xen.events;
+    loop {
+        let seen = events.generation();
+        stop.look();
+        if stop.reason().is_some() {
+            return Err(fs::Error::Interrupted);
+        }
+        if done() {
+            return Ok(true);
+        }
+        if now() >= deadline {
+            return Ok(false);
+        }
+        events.wait(seen, deadline);
+    }
+}

@@ -1,0 +1,120 @@
+//! What an app prints, logs and reads: the console.
+
+use core::cell::OnceCell;
+use core::fmt::{self, Write};
+use core::time::Duration;
+
+use super::{OneThread, wait_until};
+use crate::fs;
+use crate::platform::Platform;
+use crate::rt::{BarePlatform, emergency_print};
+use crate::time::Instant;
+use crate::xen::console::Console;
+use crate::xen::event::Events;
+use crate::xen::log::Sink;
+
+/// How long the end of the run waits until the console has been read.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+static CONSOLE: OneThread<OnceCell<Console<BarePlatform>>> = OneThread(OnceCell::new());
+
+/// Prints to the console, as `print!` does in `std`.
+#[macro_export]
+macro_rules! print {
+    ($($text:tt)*) => {
+        $crate::rt::print(::core::format_args!($($text)*))
+    };
+}
+
+/// Prints a line to the console, as `println!` does in `std`.
+#[macro_export]
+macro_rules! println {
+    () => {
+        $crate::rt::print_bytes(b"\n")
+    };
+    ($($text:tt)*) => {
+        $crate::rt::print(::core::format_args!("{}\n", ::core::format_args!($($text)*)))
+    };
+}
+
+/// Takes the console over.
+pub(super) fn open(events: &Events<BarePlatform>) {
+    if let Some(console) = Console::open(events) {
+        CONSOLE.0.get_or_init(|| console);
+    }
+}
+
+/// Waits until the console has been read, within reason. Nothing is to be printed by these means
+/// afterwards.
+pub(super) fn close() {
+    if let Some(console) = CONSOLE.0.get() {
+        console.drain(BarePlatform.now() + PATIENCE);
+        if console.dropped() > 0 {
+            emergency_print(format_args!(
+                "[xen9p] {} bytes of output were dropped: nobody read the console\n",
+                console.dropped()
+            ));
+        }
+    }
+}
+
+/// Prints formatted text to the console; see [`print!`](crate::print). Waits for somebody to read
+/// it, within reason, and drops what nobody reads.
+pub fn print(text: fmt::Arguments<'_>) {
+    struct Out;
+    impl Write for Out {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            print_bytes(text.as_bytes());
+            Ok(())
+        }
+    }
+    match CONSOLE.0.get() {
+        // Fails only when a value's own formatting does; what there is of it is printed then too.
+        Some(_) => drop(Out.write_fmt(text)),
+        None => emergency_print(text),
+    }
+}
+
+/// Prints bytes to the console. As on a terminal, a carriage return is put in front of each line
+/// feed.
+pub fn print_bytes(bytes: &[u8]) {
+    let Some(console) = CONSOLE.0.get() else {
+        return emergency_print(format_args!("{}", bytes.escape_ascii()));
+    };
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        match line.strip_suffix(b"\n") {
+            Some(line) => {
+                console.write(line);
+                console.write(b"\r\n");
+            }
+            None => console.write(line),
+        }
+    }
+}
+
+/// Waits for input on the console and copies it to the start of `into`; returns how much it was. A
+/// domain without console waits in vain.
+///
+/// # Errors
+/// [`Interrupted`](fs::Error::Interrupted): the domain is asked to stop.
+pub fn read_console(into: &mut [u8]) -> fs::Result<usize> {
+    let mut count = 0;
+    wait_until(Instant::NEVER, || {
+        count = CONSOLE.0.get().map_or(0, |console| console.read(into));
+        count > 0 || into.is_empty()
+    })?;
+    Ok(count)
+}
+
+/// Log records go to the console.
+pub(super) struct LogSink;
+
+impl Sink for LogSink {
+    fn write(&self, lines: &str) {
+        print_bytes(lines.as_bytes());
+    }
+
+    fn now(&self) -> Instant {
+        BarePlatform.now()
+    }
+}

@@ -1,0 +1,151 @@
+//! The domain's 9pfs devices, each mounted when it is needed for the first time.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
+use core::time::Duration;
+
+use super::{now, options, system};
+use crate::fs::{self, Fs, MountOptions};
+use crate::rt::memory_info;
+use crate::time::Instant;
+use crate::transport::Transport;
+use crate::transport::xen9pfs::{self, Config, ConnectError};
+
+/// Why a share can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShareError {
+    /// There is no such device, or no connection to its backend.
+    Connect(ConnectError),
+    /// The connection is there, but the 9P server behind it does not do what a mount needs. The
+    /// text is the tag.
+    Mount(String, fs::Error),
+}
+
+impl fmt::Display for ShareError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ShareError::Connect(error) => error.fmt(f),
+            ShareError::Mount(tag, error) => write!(f, "cannot mount share '{tag}': {error}"),
+        }
+    }
+}
+
+impl core::error::Error for ShareError {}
+
+/// What is known of a mounted share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShareInfo {
+    /// Its tag.
+    pub tag: String,
+    /// Number of rings.
+    pub rings: u16,
+    /// Size of each ring, as log2 of its pages.
+    pub order: u8,
+    /// When it was mounted.
+    pub mounted_at: Instant,
+    /// How long connecting and mounting took.
+    pub took: Duration,
+}
+
+struct Share {
+    fs: Fs,
+    info: ShareInfo,
+}
+
+/// The shares that are mounted.
+#[derive(Default)]
+pub(super) struct Shares {
+    mounted: RefCell<Vec<Share>>,
+}
+
+/// The shares that are mounted, the root first.
+pub fn shares() -> Vec<ShareInfo> {
+    let mounted = system().shares.mounted.borrow();
+    mounted.iter().map(|share| share.info.clone()).collect()
+}
+
+impl Shares {
+    /// Mounts the share that the options name, or the first.
+    pub(super) fn root(&self) -> Result<Fs, ShareError> {
+        self.mount(options().share.as_deref())
+    }
+
+    /// The share with this tag.
+    pub(super) fn get(&self, tag: &str) -> Result<Fs, ShareError> {
+        let known = self
+            .mounted
+            .borrow()
+            .iter()
+            .find(|share| share.info.tag == tag)
+            .map(|share| share.fs.clone());
+        known.map_or_else(|| self.mount(Some(tag)), Ok)
+    }
+
+    fn mount(&self, tag: Option<&str>) -> Result<Fs, ShareError> {
+        let begun = now();
+        let xen = &system().xen;
+        let options = options();
+        let memory = memory_info();
+        let mut config = Config::for_memory(memory.total);
+        config.rings = options.rings;
+        config.order = options.order;
+        let mut mount = MountOptions::new();
+        if let Some(timeout) = options.timeout {
+            config.patience = timeout;
+            mount = mount.timeout(timeout);
+        }
+        if let Some(msize) = options.msize {
+            mount = mount.msize(msize);
+        }
+
+        let device = xen9pfs::device(xen, tag).map_err(ShareError::Connect)?;
+        let tag: String = device.tag().unwrap_or_default().into();
+        let transport = xen9pfs::connect(xen, device, &config).map_err(ShareError::Connect)?;
+        let (rings, order) = (transport.lanes(), transport.order().get());
+        let fs =
+            Fs::mount(transport, &mount).map_err(|error| ShareError::Mount(tag.clone(), error))?;
+        fs.set_idle_hook(Some(alloc::boxed::Box::new(|| system().stop.look())));
+        let info = ShareInfo {
+            tag,
+            rings,
+            order,
+            mounted_at: now(),
+            took: now() - begun,
+        };
+        log::info!(
+            "share '{}' mounted in {} us: {}, msize {}",
+            info.tag,
+            info.took.as_micros(),
+            fs.dialect(),
+            fs.msize()
+        );
+        self.mounted.borrow_mut().push(Share {
+            fs: fs.clone(),
+            info,
+        });
+        Ok(fs)
+    }
+
+    /// Ends all operations that wait.
+    pub(super) fn interrupt(&self) {
+        for share in self.mounted.borrow().iter() {
+            share.fs.interrupt().set();
+        }
+    }
+
+    /// Unmounts all shares and disconnects their devices.
+    pub(super) fn unmount_all(&self) {
+        let shares = core::mem::take(&mut *self.mounted.borrow_mut());
+        for Share { fs, info } in shares.into_iter().rev() {
+            fs.interrupt().clear();
+            fs.set_idle_hook(None);
+            if let Err(error) = fs.unmount() {
+                log::warn!("unmounting share '{}': {error}", info.tag);
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The toolbox image: Unix-like file commands from the kernel command line.
+//!
+//! `extra = "cat /hello.txt; cp -r /data other:/backup"`: commands are separated by `;`, run one after the
+//! other, and end with the first that fails; its status is the image's.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod commands;
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use commands::Host;
+use commands::format::{Bytes, Span};
+use xen9p::fs::Fs;
+use xen9p::println;
+use xen9p::rt::{self, ExitCode, cmdline};
+use xen9p::time::Instant;
+
+xen9p::entry!(main);
+
+fn main(fs: &Fs) -> ExitCode {
+    let commands = match cmdline::commands(rt::app_line()) {
+        Ok(commands) => commands,
+        Err(error) => {
+            println!("xen9p: {error}");
+            return ExitCode::USAGE;
+        }
+    };
+    let mut image = Image {
+        root: fs.clone(),
+        first_byte: None,
+    };
+    if commands.is_empty() {
+        println!("xen9p: the command line has no command; these are there:");
+        commands::run(&mut image, &[vec!["help".to_string()]]);
+        return ExitCode::USAGE;
+    }
+    ExitCode::from(commands::run(&mut image, &commands))
+}
+
+/// The commands' host is the machine.
+struct Image {
+    root: Fs,
+    first_byte: Option<Instant>,
+}
+
+impl Host for Image {
+    fn print(&mut self, bytes: &[u8]) {
+        rt::print_bytes(bytes);
+    }
+
+    fn root(&self) -> Fs {
+        self.root.clone()
+    }
+
+    fn share(&mut self, tag: &str) -> Result<Fs, String> {
+        rt::share(tag).map_err(|error| error.to_string())
+    }
+
+    fn bytes_arrived(&mut self) {
+        self.first_byte.get_or_insert_with(rt::now);
+    }
+
+    fn now(&self) -> Instant {
+        rt::now()
+    }
+
+    fn sleep(&mut self, time: Duration) -> bool {
+        rt::sleep(time).is_ok()
+    }
+
+    fn report(&self) -> Vec<(&'static str, String)> {
+        let memory = rt::memory_info();
+        let since_start = |at: Instant| Span(at - rt::started_at()).to_string();
+        let mut report = vec![
+            ("domain", format!("{:?}", rt::mode())),
+            (
+                "memory",
+                format!(
+                    "{} of {} in use",
+                    Bytes(memory.used() as u64),
+                    Bytes(memory.total as u64)
+                ),
+            ),
+            ("up for", since_start(rt::now())),
+        ];
+        for share in rt::shares() {
+            let Ok(fs) = rt::share(&share.tag) else {
+                continue;
+            };
+            report.push((
+                "share",
+                format!(
+                    "{}: {}, msize {}, {} rings of {}, {} requests",
+                    share.tag,
+                    fs.dialect(),
+                    fs.msize(),
+                    share.rings,
+                    Bytes(4096 << share.order),
+                    fs.stats().requests,
+                ),
+            ));
+            report.push((
+                "mounted",
+                format!(
+                    "{} after the first instruction, in {}",
+                    since_start(share.mounted_at),
+                    Span(share.took)
+                ),
+            ));
+        }
+        if let Some(at) = self.first_byte {
+            report.push((
+                "first file byte",
+                format!("{} after the first instruction", since_start(at)),
+            ));
+        }
+        report
+    }
+}
