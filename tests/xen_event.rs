@@ -1,0 +1,265 @@
+//! Event channels through the simulated Xen.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use xen9p::hypercall::event_channel::Status;
+use xen9p::hypercall::{DomId, XenError};
+use xen9p::platform::Platform;
+use xen9p::sys;
+use xen9p::time::Instant;
+use xen9p::xen::event::{EventChannel, Events, Port};
+use xen9p_testing::fake::{FakeDomain, FakePlatform, FakeXen, Peer};
+
+fn guest() -> (FakeXen, Events<FakePlatform>) {
+    let xen = FakeXen::new();
+    let events = Events::new(xen.add_domain(DomId(1)));
+    (xen, events)
+}
+
+/// A channel and domain 0's end of it.
+fn pair(xen: &FakeXen, events: &Events<FakePlatform>) -> (EventChannel<FakePlatform>, u32) {
+    let channel = events.alloc_unbound(DomId(0)).unwrap();
+    let other = xen.dom0().bind_interdomain(DomId(1), channel.port().0);
+    let other = other.unwrap();
+    xen.dom0().take_pending(other);
+    (channel, other)
+}
+
+#[test]
+fn notifications_travel_both_ways() {
+    let (xen, events) = guest();
+    let (channel, other) = pair(&xen, &events);
+    channel.notify().unwrap();
+    assert!(xen.dom0().take_pending(other));
+    assert!(!events.dispatch());
+    xen.dom0().send(other);
+    assert!(events.dispatch());
+    assert!(!events.dispatch());
+}
+
+#[test]
+fn status_follows_the_other_end() {
+    let (xen, events) = guest();
+    let channel = events.alloc_unbound(DomId(0)).unwrap();
+    assert_eq!(channel.status(), Ok(Status::Unbound(DomId(0))));
+    assert!(!channel.is_connected());
+    let other = xen
+        .dom0()
+        .bind_interdomain(DomId(1), channel.port().0)
+        .unwrap();
+    assert_eq!(
+        channel.status(),
+        Ok(Status::Interdomain(DomId(0), Port(other)))
+    );
+    assert!(channel.is_connected());
+    xen.dom0().close(other);
+    assert_eq!(channel.status(), Ok(Status::Unbound(DomId(0))));
+    // Nobody there: not an error.
+    channel.notify().unwrap();
+    let virq = events.bind_virq(sys::VIRQ_TIMER).unwrap();
+    assert_eq!(virq.status(), Ok(Status::Virq(sys::VIRQ_TIMER)));
+    assert_eq!(events.bind_ipi().unwrap().status(), Ok(Status::Ipi));
+}
+
+#[test]
+fn a_dropped_channel_is_closed_and_an_adopted_one_is_not() {
+    let (xen, events) = guest();
+    let before = (events.open_ports(), xen.usage(DomId(1)));
+    let (channel, other) = pair(&xen, &events);
+    drop(channel);
+    assert!(!xen.dom0().is_connected(other));
+    let builder = events.platform().console_ring().unwrap().port;
+    drop(events.adopt(builder));
+    assert!(events.adopt(builder).is_connected());
+    assert_eq!((events.open_ports(), xen.usage(DomId(1))), before);
+}
+
+#[test]
+fn a_new_owner_of_a_port_does_not_see_the_last_ones_event() {
+    let (xen, events) = guest();
+    let (channel, other) = pair(&xen, &events);
+    let port = channel.port();
+    xen.dom0().send(other);
+    drop(channel);
+    let (channel, _) = pair(&xen, &events);
+    assert_eq!(channel.port(), port);
+    assert!(!events.dispatch());
+}
+
+#[test]
+fn refusals_come_back_by_name() {
+    let (xen, events) = guest();
+    let unknown = events.alloc_unbound(DomId(77));
+    assert_eq!(unknown.map(drop), Err(XenError::ESRCH));
+    let wrong = events.bind_interdomain(DomId(0), Port(500));
+    assert_eq!(wrong.map(drop), Err(XenError::EINVAL));
+    let _first = events.bind_virq(0).unwrap();
+    assert_eq!(events.bind_virq(0).map(drop), Err(XenError::EEXIST));
+    xen.fail_hypercall(
+        sys::__HYPERVISOR_event_channel_op,
+        sys::EVTCHNOP_alloc_unbound,
+        0,
+        XenError::ENOSPC,
+    );
+    let full = events.alloc_unbound(DomId(0));
+    assert_eq!(full.map(drop), Err(XenError::ENOSPC));
+}
+
+#[test]
+fn an_event_between_the_check_and_the_wait_ends_the_wait() {
+    let (xen, events) = guest();
+    let (_channel, other) = pair(&xen, &events);
+    let seen = events.generation();
+    xen.dom0().send(other);
+    let before = xen.now();
+    events.wait(seen, Instant::NEVER);
+    assert!(xen.now() - before < Duration::from_millis(1));
+}
+
+#[test]
+fn an_event_that_somebody_else_took_ends_the_wait_too() {
+    let (xen, events) = guest();
+    let (channel, other) = pair(&xen, &events);
+    for take in [
+        &(|| events.dispatch()) as &dyn Fn() -> bool,
+        &|| channel.take_pending(),
+    ] {
+        let seen = events.generation();
+        xen.dom0().send(other);
+        assert!(take());
+        // Without the generation this would wait for ever, which the simulation turns into a panic.
+        events.wait(seen, Instant::NEVER);
+    }
+}
+
+#[test]
+fn a_wait_in_vain_ends_at_its_deadline() {
+    let (xen, events) = guest();
+    let deadline = events.now() + Duration::from_secs(3);
+    events.sleep_until(deadline);
+    let late = xen.now() - deadline;
+    assert!(xen.now() >= deadline && late < Duration::from_millis(1));
+}
+
+#[test]
+fn handlers_may_open_close_and_dispatch() {
+    let (xen, events) = guest();
+    let (first, first_other) = pair(&xen, &events);
+    let (second, second_other) = pair(&xen, &events);
+    let calls = Rc::new(Cell::new(0));
+    let victim = Rc::new(RefCell::new(Some(second)));
+    let opened = Rc::new(RefCell::new(Vec::new()));
+    first.on_event({
+        let (events, calls, victim, opened) = (
+            events.clone(),
+            Rc::clone(&calls),
+            Rc::clone(&victim),
+            Rc::clone(&opened),
+        );
+        move || {
+            calls.set(calls.get() + 1);
+            victim.take();
+            opened.borrow_mut().push(events.bind_ipi().unwrap());
+            events.dispatch();
+        }
+    });
+    xen.dom0().send(first_other);
+    xen.dom0().send(second_other);
+    assert!(events.dispatch());
+    assert_eq!(calls.get(), 1);
+    assert_eq!(opened.borrow().len(), 1);
+    assert!(!xen.dom0().is_connected(second_other));
+}
+
+#[test]
+fn dropping_a_channel_drops_its_handler() {
+    let (xen, events) = guest();
+    let (channel, _) = pair(&xen, &events);
+    let (owned, owned_other) = pair(&xen, &events);
+    // The handler owns another channel, which is closed when the handler goes.
+    channel.on_event(move || owned.notify().unwrap());
+    drop(channel);
+    assert!(!xen.dom0().is_connected(owned_other));
+}
+
+/// Sends to a port a while after the start, each time it was asked to.
+struct Bell {
+    dom0: FakeDomain,
+    port: u32,
+    at: Option<Instant>,
+}
+
+impl Peer for Bell {
+    fn step(&mut self, xen: &FakeXen) -> bool {
+        if self.at.is_some_and(|at| at <= xen.now()) {
+            self.at = None;
+            self.dom0.send(self.port);
+            return true;
+        }
+        false
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        self.at
+    }
+}
+
+#[test]
+fn more_ports_than_xen_polls_at_a_time_are_all_heard() {
+    let (xen, events) = guest();
+    let channels: Vec<_> = (0..300).map(|_| pair(&xen, &events)).collect();
+    for index in [0, 127, 128, 199, 299] {
+        let heard = Rc::new(Cell::new(false));
+        channels[index].0.on_event({
+            let heard = Rc::clone(&heard);
+            move || heard.set(true)
+        });
+        let start = events.now();
+        xen.add_peer(Bell {
+            dom0: xen.dom0(),
+            port: channels[index].1,
+            at: Some(start + Duration::from_millis(20)),
+        });
+        let deadline = start + Duration::from_secs(1);
+        while !heard.get() && events.now() < deadline {
+            events.wait(events.generation(), deadline);
+        }
+        assert!(heard.get(), "channel {index}");
+        assert!(events.now() - start < Duration::from_millis(40));
+    }
+}
+
+/// Fires as fast as it is looked at.
+struct Storm {
+    dom0: FakeDomain,
+    port: u32,
+}
+
+impl Peer for Storm {
+    fn step(&mut self, _: &FakeXen) -> bool {
+        self.dom0.send(self.port);
+        true
+    }
+}
+
+#[test]
+fn a_storm_of_events_does_not_stop_the_clock() {
+    let (xen, events) = guest();
+    let (channel, other) = pair(&xen, &events);
+    let count = Rc::new(Cell::new(0u64));
+    channel.on_event({
+        let count = Rc::clone(&count);
+        move || count.set(count.get() + 1)
+    });
+    xen.add_peer(Storm {
+        dom0: xen.dom0(),
+        port: other,
+    });
+    let deadline = events.now() + Duration::from_millis(50);
+    events.sleep_until(deadline);
+    assert!(count.get() > 100);
+    assert!(events.now() - deadline < Duration::from_millis(1));
+    xen.remove_peers();
+}
