@@ -47,7 +47,7 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) test --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build
 
 test-elf: kernel ## What must and must not be in the image's ELF file
-	tests/elf-check.sh $(IMAGE)
+	@tests/elf-check.sh target/release/xen9p
 
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(BED) test-boot

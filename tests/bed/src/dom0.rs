@@ -217,7 +217,13 @@ fn unpack_packages(release: &Release, work: &Path, root: &Path) -> Result<String
     let mut command = host::tied("mmdebstrap");
     command
         .arg("--variant=extract")
-        .arg("--mode=auto")
+        // Unpacking needs no root; which mode runs without it depends on who asks.
+        .arg(if host::is_root()? {
+            "--mode=root"
+        } else {
+            "--mode=chrootless"
+        })
+        .args(apt_options())
         .arg(format!("--include={}", release.packages.join(",")))
         .arg(format!(
             "--extract-hook=ls \"$1\"/var/cache/apt/archives > '{}'",
@@ -227,7 +233,7 @@ fn unpack_packages(release: &Release, work: &Path, root: &Path) -> Result<String
         .arg(root);
     host::output_of(
         &mut command,
-        "downloading the packages of dom0 (is the network there?)",
+        "getting dom0's packages from the Debian mirror (is it reachable?)",
     )?;
     let names = fs::read_to_string(&names).during("read", &names)?;
     let mut lines = String::new();
@@ -239,6 +245,17 @@ fn unpack_packages(release: &Release, work: &Path, root: &Path) -> Result<String
         lines += &format!("{package} {}\n", version.replace("%3a", ":"));
     }
     Ok(lines)
+}
+
+/// How this machine's apt reaches the network (proxies and such), for mmdebstrap, which starts from nothing.
+fn apt_options() -> Vec<String> {
+    let dump = Command::new("apt-config").arg("dump").output();
+    let dump = dump.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&dump)
+        .lines()
+        .filter(|line| line.starts_with("Acquire::http") && !line.ends_with(" \"\";"))
+        .map(|line| format!("--aptopt={line}"))
+        .collect()
 }
 
 fn kernel_version(root: &Path) -> Result<String> {

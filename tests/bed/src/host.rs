@@ -96,6 +96,13 @@ pub fn output_of(command: &mut Command, what: &str) -> Result<Vec<u8>> {
     ))
 }
 
+/// Whether this program runs as root.
+pub fn is_root() -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let own = Path::new("/proc/self");
+    Ok(fs::metadata(own).during("read", own)?.uid() == 0)
+}
+
 /// Free space on the disk that holds `path`, in MiB.
 pub fn free_mib(path: &Path) -> Result<u64> {
     let text = output_of(Command::new("df").args(["-Pk"]).arg(path), "df")?;
