@@ -4,7 +4,8 @@
 //! the ends: how long answers take and in which order they come, which requests hang, and what
 //! becomes of replies on the way. Nothing sleeps: waiting moves the clock.
 //!
-//! The lanes are as strict as QEMU's rings: a request on the wrong lane, one that was sent without
+//! An event is never lost, but it comes once: who waits without having looked at all lanes until
+//! they were empty may wait in vain. The lanes are as strict as QEMU's rings: a request on the wrong lane, one that was sent without
 //! room for its reply, or a reply that is larger than what was kept free for it, panics, for it is a
 //! bug of the client's that would cost it the connection.
 
@@ -83,14 +84,6 @@ impl LaneState {
         bytes.first_chunk().map(parse_header)
     }
 
-    /// Whether there is a complete message, or one that will never be any good.
-    fn has_news(&self, limit: u32) -> bool {
-        self.header().is_some_and(|header| {
-            let size = header.size as usize;
-            header.size > limit || size < HEADER_LEN || size <= self.replies.len()
-        })
-    }
-
     /// The size of the message that was peeked at.
     fn size(&self) -> u32 {
         self.header()
@@ -114,6 +107,8 @@ struct Shared {
     tamper: Option<Tamper>,
     holds: Vec<u8>,
     max_message: u32,
+    /// Something came back since the last wait: as an event that is pending.
+    news: bool,
     failure: Option<TransportError>,
     served: Vec<(u8, u16)>,
     most_in_flight: usize,
@@ -141,6 +136,7 @@ pub fn lanes(
         tamper: None,
         holds: Vec::new(),
         max_message: options.capacity / 2,
+        news: false,
         failure: None,
         served: Vec::new(),
         most_in_flight: 0,
@@ -176,9 +172,9 @@ impl Control {
 
     /// Puts bytes into a lane as if the server had sent them.
     pub fn inject(&self, lane: Lane, bytes: &[u8]) {
-        self.0.borrow_mut().lanes[usize::from(lane.0)]
-            .replies
-            .extend(bytes);
+        let mut shared = self.0.borrow_mut();
+        shared.lanes[usize::from(lane.0)].replies.extend(bytes);
+        shared.news = true;
     }
 
     /// The server goes away.
@@ -313,6 +309,7 @@ impl Shared {
         self.lanes[job.lane]
             .replies
             .extend(replies.into_iter().flatten());
+        self.news = true;
     }
 
     fn lane(&mut self, lane: Lane) -> Result<&mut LaneState, TransportError> {
@@ -441,8 +438,7 @@ impl Transport for Lanes {
         if let Some(failure) = shared.failure {
             return Err(failure);
         }
-        let limit = shared.max_message;
-        if !shared.lanes.iter().any(|lane| lane.has_news(limit)) {
+        if !std::mem::take(&mut shared.news) {
             let next = shared.next_job().map(|job| shared.jobs[job].at);
             let until = next.map_or(deadline, |at| at.min(deadline));
             assert_ne!(
@@ -452,6 +448,7 @@ impl Transport for Lanes {
             );
             shared.now = shared.now.max(until);
             shared.serve_due();
+            shared.news = false;
         }
         Ok(())
     }
