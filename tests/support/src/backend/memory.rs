@@ -23,8 +23,8 @@ impl RingView {
     pub const REF: usize = 132;
 
     /// # Safety
-    /// All pages stay mapped for as long as the view is used, and whoever else uses them does so on
-    /// the same thread and by raw pointer.
+    /// All pages stay mapped for as long as the view is used; whoever else uses them does so by raw
+    /// pointer and, on another thread, only in the order that the indices give.
     pub unsafe fn new(interface: NonNull<u8>, pages: Vec<NonNull<u8>>) -> RingView {
         assert!(pages.len().is_power_of_two());
         RingView { interface, pages }
@@ -58,7 +58,8 @@ impl RingView {
         while done < len {
             let (at, run) = self.run(self.size(), index.wrapping_add(done as u32));
             let run = run.min(len - done);
-            // SAFETY: `run` bytes are left in the page, and nobody writes to them on this thread.
+            // SAFETY: `run` bytes are left in the page; the frontend, having published them, does
+            // not write to them before it sees them consumed.
             unsafe { at.copy_to_nonoverlapping(bytes[done..].as_mut_ptr(), run) };
             done += run;
         }
@@ -71,7 +72,8 @@ impl RingView {
         while done < bytes.len() {
             let (at, run) = self.run(0, index.wrapping_add(done as u32));
             let run = run.min(bytes.len() - done);
-            // SAFETY: as in `read_requests`.
+            // SAFETY: `run` bytes are left in the page; the frontend does not read them before it
+            // sees them published.
             unsafe { at.copy_from_nonoverlapping(bytes[done..].as_ptr(), run) };
             done += run;
         }
@@ -91,6 +93,10 @@ pub struct PlainRing {
     memory: NonNull<u8>,
     order: Order,
 }
+
+// SAFETY: `PlainRing` itself touches the memory only when it is made and dropped; the two ends that
+// it hands out order their accesses by the ring's indices.
+unsafe impl Sync for PlainRing {}
 
 impl PlainRing {
     pub fn new(order: Order) -> PlainRing {
@@ -118,7 +124,7 @@ impl PlainRing {
 
     /// The backend's end. It must not outlive `self`.
     pub fn backend(&self) -> RingView {
-        // SAFETY: the pages live as long as `self`; tests use both ends on one thread.
+        // SAFETY: the pages live as long as `self`; the frontend keeps to the order of the indices.
         unsafe {
             RingView::new(
                 self.page(0),
