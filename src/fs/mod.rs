@@ -4,12 +4,12 @@
 //! operations as `async` functions for any executor; both are thin faces of one engine, the
 //! [session](crate::p9::session), and can be used side by side.
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "being filled in")]
 
 pub mod aio;
 mod blocking;
 mod metadata;
 mod options;
+mod path;
 
 pub use blocking::{DirEntry, File, FileLock, Fs, ReadDir};
 pub use metadata::{FileTimes, FileType, Metadata, Permissions, StatFs, SystemTime};

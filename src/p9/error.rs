@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::Dialect;
+use super::wire::WireError;
 use crate::errno::Errno;
 use crate::transport::TransportError;
 
@@ -19,6 +20,12 @@ pub enum Error {
     Transport(TransportError),
     /// The server's answer broke the 9P protocol; the text says which rule. The connection is over.
     Protocol(&'static str),
+    /// The server's answer could not be decoded. The connection is over.
+    Malformed(WireError),
+    /// The server speaks none of the dialects that were offered.
+    NoCommonDialect,
+    /// The server, or the transport, carries only messages up to this many bytes; 4,096 are needed.
+    MessageSize(u32),
     /// No answer within the time limit of the mount. Whether the server still did it is unknown.
     TimedOut,
     /// [`Interrupt`](crate::p9::session::Interrupt) was set. Whether the server still did it is
@@ -56,7 +63,11 @@ impl Error {
     pub fn errno(self) -> Errno {
         match self {
             Error::Errno(errno) => errno,
-            Error::Transport(TransportError::Violation(_)) | Error::Protocol(_) => Errno::EPROTO,
+            Error::Transport(TransportError::Violation(_))
+            | Error::Protocol(_)
+            | Error::Malformed(_)
+            | Error::NoCommonDialect
+            | Error::MessageSize(_) => Errno::EPROTO,
             Error::Transport(_) | Error::WriteZero => Errno::EIO,
             Error::TimedOut => Errno::ETIMEDOUT,
             Error::Interrupted => Errno::EINTR,
@@ -96,6 +107,14 @@ impl fmt::Display for Error {
             Error::Errno(errno) => errno.fmt(f),
             Error::Transport(error) => error.fmt(f),
             Error::Protocol(rule) => write!(f, "the server broke the 9P protocol: {rule}"),
+            Error::Malformed(error) => write!(f, "the server broke the 9P protocol: {error}"),
+            Error::NoCommonDialect => {
+                f.write_str("the server speaks none of the 9P dialects that were offered")
+            }
+            Error::MessageSize(bytes) => write!(
+                f,
+                "messages are limited to {bytes} bytes on this connection; at least 4096 are needed"
+            ),
             Error::TimedOut => f.write_str("the server did not answer in time"),
             Error::Interrupted => f.write_str("interrupted"),
             Error::Unsupported { op, dialect } => {

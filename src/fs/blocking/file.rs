@@ -104,13 +104,13 @@ impl File {
     }
 
     /// Moves the position to the beginning.
-    pub fn rewind(&self) {
-        self.inner.set_position(0);
+    pub fn rewind(&self) -> Result<()> {
+        self.seek(SeekFrom::Start(0)).map(drop)
     }
 
-    /// The position.
-    pub fn stream_position(&self) -> u64 {
-        self.inner.stream_position()
+    /// The position. Asks the server only after a write to a file opened to append.
+    pub fn stream_position(&self) -> Result<u64> {
+        self.seek(SeekFrom::Current(0))
     }
 
     /// Attributes of the file.

@@ -59,8 +59,8 @@ impl Fs {
     /// [`Error::Protocol`](super::Error::Protocol) when there is no dialect or message size that both
     /// sides can do.
     pub fn mount(transport: impl Transport + 'static, options: &MountOptions) -> Result<Fs> {
-        let session = Session::new(Box::new(transport), options.session_config())?;
-        let inner = session.block_on(aio::Fs::start(session.clone(), options))?;
+        let session = Session::new(Box::new(transport), &options.session_config())?;
+        let inner = session.block_on(aio::Fs::mount(&session, options))?;
         Ok(Fs { inner })
     }
 

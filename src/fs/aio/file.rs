@@ -1,0 +1,290 @@
+//! An open file.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::fmt;
+use core::time::Duration;
+
+use super::{Fs, node};
+use crate::fs::path::CleanPath;
+use crate::fs::{
+    Error, FileTimes, LockRange, Metadata, OpenOptions, Permissions, Result, SeekFrom,
+};
+use crate::p9::session::{Fid, Session};
+use crate::p9::wire::{LockKind, LockStatus, Qid};
+
+/// Position of a file that was appended to: at its end, wherever that is.
+const AT_END: u64 = u64::MAX;
+
+/// Who asks for locks, as servers tell owners apart.
+const LOCK_OWNER: (u32, &[u8]) = (1, b"xen9p");
+
+/// The asynchronous form of [`crate::fs::File`].
+///
+/// Its functions fail as their blocking forms do. They may be used concurrently; the position is then
+/// that of the operation that ends last.
+pub struct File {
+    fid: Fid,
+    qid: Qid,
+    iounit: u32,
+    options: OpenOptions,
+    path: CleanPath,
+    position: Cell<u64>,
+    /// Keeps the root alive as long as the file.
+    _fs: Fs,
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.clone().into_bytes();
+        f.debug_struct("File")
+            .field("path", &String::from_utf8_lossy(&path))
+            .field("fid", &self.fid)
+            .field("qid", &self.qid)
+            .field("read", &self.options.read)
+            .field("write", &(self.options.write || self.options.append))
+            .finish_non_exhaustive()
+    }
+}
+
+impl File {
+    pub(super) fn new(
+        fs: &Fs,
+        fid: Fid,
+        qid: Qid,
+        iounit: u32,
+        options: &OpenOptions,
+        path: CleanPath,
+    ) -> Self {
+        File {
+            fid,
+            qid,
+            iounit,
+            options: *options,
+            path,
+            position: Cell::new(0),
+            _fs: fs.clone(),
+        }
+    }
+
+    /// The session under this file.
+    pub fn session(&self) -> &Session {
+        self.fid.session()
+    }
+
+    /// Most bytes in one request.
+    pub(super) fn chunk(&self) -> usize {
+        let most = self.session().msize() - crate::p9::wire::IO_HEADER_LEN;
+        let chunk = match self.iounit {
+            0 => most,
+            iounit => iounit.min(most),
+        };
+        chunk as usize
+    }
+
+    /// The asynchronous form of [`File::read`](crate::fs::File::read).
+    pub async fn read(&self, into: &mut [u8]) -> Result<usize> {
+        let position = self.position().await?;
+        let count = self.read_at(into, position).await?;
+        self.position.set(position + count as u64);
+        Ok(count)
+    }
+
+    /// The asynchronous form of [`File::read_exact`](crate::fs::File::read_exact).
+    pub async fn read_exact(&self, into: &mut [u8]) -> Result<()> {
+        let mut done = 0;
+        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.read(rest).await? {
+                0 => return Err(Error::UnexpectedEof),
+                count => done += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// The asynchronous form of [`File::read_to_end`](crate::fs::File::read_to_end).
+    pub async fn read_to_end(&self, into: &mut Vec<u8>) -> Result<usize> {
+        let position = self.position().await?;
+        let mut count = 0;
+        let result = self.append_rest(into, position, &mut count).await;
+        self.position.set(position + count as u64);
+        result.map(|()| count)
+    }
+
+    /// The asynchronous form of [`File::read_to_string`](crate::fs::File::read_to_string).
+    pub async fn read_to_string(&self, into: &mut String) -> Result<usize> {
+        let mut bytes = Vec::new();
+        self.read_to_end(&mut bytes).await?;
+        let text = core::str::from_utf8(&bytes).map_err(|_| Error::NotUtf8)?;
+        into.try_reserve(text.len())
+            .map_err(|_| Error::OutOfMemory)?;
+        into.push_str(text);
+        Ok(bytes.len())
+    }
+
+    /// The asynchronous form of [`File::write`](crate::fs::File::write).
+    pub async fn write(&self, from: &[u8]) -> Result<usize> {
+        if self.options.append {
+            let count = self.write_at(from, 0).await?;
+            self.position.set(AT_END);
+            return Ok(count);
+        }
+        let position = self.position().await?;
+        let count = self.write_at(from, position).await?;
+        self.position.set(position + count as u64);
+        Ok(count)
+    }
+
+    /// The asynchronous form of [`File::write_all`](crate::fs::File::write_all).
+    pub async fn write_all(&self, from: &[u8]) -> Result<()> {
+        let mut done = 0;
+        while let Some(rest) = from.get(done..).filter(|rest| !rest.is_empty()) {
+            done += self.write(rest).await?;
+        }
+        Ok(())
+    }
+
+    /// The asynchronous form of [`File::read_at`](crate::fs::File::read_at).
+    pub async fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        self.fid.read_at(offset, into, self.iounit).await
+    }
+
+    /// The asynchronous form of [`File::read_exact_at`](crate::fs::File::read_exact_at).
+    pub async fn read_exact_at(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        let mut done = 0;
+        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let offset = offset.saturating_add(done as u64);
+            match self.read_at(rest, offset).await? {
+                0 => return Err(Error::UnexpectedEof),
+                count => done += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// The asynchronous form of [`File::write_at`](crate::fs::File::write_at).
+    pub async fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
+        // The server decides where a file opened to append is written.
+        let offset = if self.options.append { 0 } else { offset };
+        self.fid
+            .write_at(offset, from, self.iounit, self.options.append)
+            .await
+    }
+
+    /// The asynchronous form of [`File::write_all_at`](crate::fs::File::write_all_at).
+    pub async fn write_all_at(&self, from: &[u8], offset: u64) -> Result<()> {
+        let mut done = 0;
+        while let Some(rest) = from.get(done..).filter(|rest| !rest.is_empty()) {
+            let offset = offset.saturating_add(done as u64);
+            done += self.write_at(rest, offset).await?;
+        }
+        Ok(())
+    }
+
+    /// The asynchronous form of [`File::seek`](crate::fs::File::seek).
+    pub async fn seek(&self, to: SeekFrom) -> Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(by) => self.position().await?.checked_add_signed(by),
+            SeekFrom::End(by) => self.metadata().await?.len().checked_add_signed(by),
+        };
+        let position = position
+            .filter(|&position| position <= i64::MAX as u64)
+            .ok_or(Error::InvalidInput(
+                "seek to before the beginning or beyond 2^63 - 1",
+            ))?;
+        self.position.set(position);
+        Ok(position)
+    }
+
+    /// The position as a number.
+    async fn position(&self) -> Result<u64> {
+        if self.position.get() == AT_END {
+            let size = self.metadata().await?.len();
+            self.position.set(size);
+        }
+        Ok(self.position.get())
+    }
+
+    /// The asynchronous form of [`File::metadata`](crate::fs::File::metadata).
+    pub async fn metadata(&self) -> Result<Metadata> {
+        node::stat(&self.fid).await
+    }
+
+    /// The asynchronous form of [`File::set_len`](crate::fs::File::set_len).
+    pub async fn set_len(&self, size: u64) -> Result<()> {
+        // Servers that truncate by path do not check this.
+        if !(self.options.write || self.options.append) {
+            return Err(Error::InvalidInput("the file is not open for writing"));
+        }
+        node::set_size(&self.fid, size).await
+    }
+
+    /// The asynchronous form of [`File::set_permissions`](crate::fs::File::set_permissions).
+    pub async fn set_permissions(&self, permissions: Permissions) -> Result<()> {
+        node::set_mode(&self.fid, permissions).await
+    }
+
+    /// The asynchronous form of [`File::set_times`](crate::fs::File::set_times).
+    pub async fn set_times(&self, times: FileTimes) -> Result<()> {
+        node::set_times(&self.fid, times).await
+    }
+
+    /// The asynchronous form of [`File::sync_all`](crate::fs::File::sync_all).
+    pub async fn sync_all(&self) -> Result<()> {
+        node::fsync(&self.fid, false).await
+    }
+
+    /// The asynchronous form of [`File::sync_data`](crate::fs::File::sync_data).
+    pub async fn sync_data(&self) -> Result<()> {
+        node::fsync(&self.fid, true).await
+    }
+
+    /// The asynchronous form of [`File::try_lock`](crate::fs::File::try_lock): whether the lock was
+    /// granted. Not released by itself, but by [`unlock`](Self::unlock) or when the file is closed.
+    pub async fn try_lock(&self, range: LockRange, exclusive: bool) -> Result<bool> {
+        node::only_linux(&self.fid, "lock")?;
+        let kind = if exclusive {
+            LockKind::WRITE
+        } else {
+            LockKind::READ
+        };
+        match self.lock_request(kind, range).await? {
+            LockStatus::SUCCESS => Ok(true),
+            LockStatus::BLOCKED | LockStatus::GRACE => Ok(false),
+            _ => Err(crate::errno::Errno::ENOLCK.into()),
+        }
+    }
+
+    /// The asynchronous form of [`File::lock`](crate::fs::File::lock); see [`try_lock`](Self::try_lock).
+    pub async fn lock(&self, range: LockRange, exclusive: bool) -> Result<()> {
+        let mut left = self.session().timeout();
+        let mut pause = Duration::from_millis(5);
+        while !self.try_lock(range, exclusive).await? {
+            if left.is_zero() {
+                return Err(Error::TimedOut);
+            }
+            self.session().sleep(pause.min(left)).await?;
+            left = left.saturating_sub(pause);
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    /// Releases the bytes that [`try_lock`](Self::try_lock) or [`lock`](Self::lock) took.
+    pub async fn unlock(&self, range: LockRange) -> Result<()> {
+        self.lock_request(LockKind::UNLOCK, range).await.map(drop)
+    }
+
+    async fn lock_request(&self, kind: LockKind, range: LockRange) -> Result<LockStatus> {
+        self.fid
+            .lock(kind, range.start, range.length, LOCK_OWNER)
+            .await
+    }
+
+    /// The asynchronous form of [`File::close`](crate::fs::File::close).
+    pub async fn close(self) -> Result<()> {
+        self.fid.close().await
+    }
+}

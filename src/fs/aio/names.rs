@@ -1,0 +1,176 @@
+//! Operations on names: links, renames, removals.
+
+use alloc::vec::Vec;
+
+use super::{Fs, Handle, Lookup, node};
+use crate::errno::Errno;
+use crate::fs::path::CleanPath;
+use crate::fs::{Error, Result};
+use crate::p9::wire::{QidKind, UnlinkFlags};
+
+impl Fs {
+    /// The asynchronous form of [`Fs::create_dir`](crate::fs::Fs::create_dir), with the mode, less the
+    /// umask.
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn create_dir(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        self.make_dir(&CleanPath::new(path.as_ref())?, mode).await
+    }
+
+    pub(super) async fn make_dir(&self, path: &CleanPath, mode: u32) -> Result<()> {
+        let (parent, name) = self.parent_of(path, Errno::EEXIST).await?;
+        let mode = mode & 0o7777 & !self.mount.umask;
+        node::mkdir(parent.fid(), &name, mode, self.mount.gid).await
+    }
+
+    /// The asynchronous form of [`Fs::remove_file`](crate::fs::Fs::remove_file).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn remove_file(&self, path: impl AsRef<[u8]>) -> Result<()> {
+        let (parent, name) = self.find_parent(path.as_ref(), Errno::EISDIR).await?;
+        self.unlink(&parent, &name, false).await
+    }
+
+    /// The asynchronous form of [`Fs::remove_dir`](crate::fs::Fs::remove_dir).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn remove_dir(&self, path: impl AsRef<[u8]>) -> Result<()> {
+        let (parent, name) = self.find_parent(path.as_ref(), Errno::EBUSY).await?;
+        self.unlink(&parent, &name, true).await
+    }
+
+    /// Removes one name, of an empty directory or of something else.
+    pub(super) async fn unlink(&self, parent: &Handle, name: &[u8], is_dir: bool) -> Result<()> {
+        let parent = parent.fid();
+        node::only_linux(parent, "remove")?;
+        let lacks = &self.mount.lacks.unlinkat;
+        if !lacks.get() {
+            let mut flags = UnlinkFlags::empty();
+            flags.set(UnlinkFlags::REMOVE_DIR, is_dir);
+            match parent.unlinkat(name, flags).await {
+                Err(Error::Errno(Errno::EOPNOTSUPP | Errno::ENOSYS)) => lacks.set(true),
+                result => return result,
+            }
+        }
+        let (fid, walk) = parent.walk(&[name]).await?;
+        let found_dir = walk.last.is_some_and(|qid| qid.kind.contains(QidKind::DIR));
+        match (is_dir, found_dir) {
+            (true, false) => Err(Errno::ENOTDIR.into()),
+            (false, true) => Err(Errno::EISDIR.into()),
+            _ => fid.remove().await,
+        }
+    }
+
+    /// The asynchronous form of [`Fs::rename`](crate::fs::Fs::rename).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
+        let (from, to) = (CleanPath::new(from.as_ref())?, CleanPath::new(to.as_ref())?);
+        let (old_dir, old) = self.parent_of(&from, Errno::EBUSY).await?;
+        // Within a directory its fid serves for both.
+        let same = to.parent() == from.parent();
+        let (new_dir, new) = if same {
+            (None, to.file_name().ok_or(Errno::EBUSY)?.to_vec())
+        } else {
+            let (dir, name) = self.parent_of(&to, Errno::EBUSY).await?;
+            (Some(dir), name)
+        };
+        let old_dir = old_dir.fid();
+        let new_dir = new_dir.as_ref().map_or(old_dir, Handle::fid);
+        node::only_linux(old_dir, "rename")?;
+        let lacks = &self.mount.lacks.renameat;
+        if !lacks.get() {
+            match old_dir.renameat(&old, new_dir, &new).await {
+                Err(Error::Errno(Errno::EOPNOTSUPP | Errno::ENOSYS)) => lacks.set(true),
+                result => return result,
+            }
+        }
+        let (fid, _) = old_dir.walk(&[&old]).await?;
+        fid.rename(new_dir, &new).await
+    }
+
+    /// The asynchronous form of [`Fs::hard_link`](crate::fs::Fs::hard_link).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn hard_link(
+        &self,
+        original: impl AsRef<[u8]>,
+        link: impl AsRef<[u8]>,
+    ) -> Result<()> {
+        let (file, ..) = self.find(original.as_ref(), false).await?;
+        let (parent, name) = self.find_parent(link.as_ref(), Errno::EEXIST).await?;
+        node::only_linux(parent.fid(), "hard_link")?;
+        parent.fid().link(file.fid(), &name).await
+    }
+
+    /// The asynchronous form of [`Fs::symlink`](crate::fs::Fs::symlink).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn symlink(&self, target: impl AsRef<[u8]>, link: impl AsRef<[u8]>) -> Result<()> {
+        let target = target.as_ref();
+        if target.is_empty() {
+            return Err(Error::InvalidPath("empty path"));
+        }
+        if target.contains(&0) {
+            return Err(Error::InvalidPath("NUL in a path"));
+        }
+        let (parent, name) = self.find_parent(link.as_ref(), Errno::EEXIST).await?;
+        node::only_linux(parent.fid(), "symlink")?;
+        parent.fid().symlink(&name, target, self.mount.gid).await
+    }
+
+    /// The asynchronous form of [`Fs::read_link`](crate::fs::Fs::read_link).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn read_link(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        let (handle, qid, _) = self.find(path.as_ref(), false).await?;
+        if !qid.kind.contains(QidKind::SYMLINK) {
+            return Err(Errno::EINVAL.into());
+        }
+        node::readlink(handle.fid()).await
+    }
+
+    /// The asynchronous form of [`Fs::canonicalize`](crate::fs::Fs::canonicalize).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn canonicalize(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        let (.., path) = self.find(path.as_ref(), true).await?;
+        Ok(path.into_bytes())
+    }
+
+    /// The asynchronous form of [`Fs::mknod`](crate::fs::Fs::mknod).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn mknod(
+        &self,
+        path: impl AsRef<[u8]>,
+        mode: u32,
+        major: u32,
+        minor: u32,
+    ) -> Result<()> {
+        let (parent, name) = self.find_parent(path.as_ref(), Errno::EEXIST).await?;
+        node::only_linux(parent.fid(), "mknod")?;
+        let mode = mode & !self.mount.umask;
+        parent
+            .fid()
+            .mknod(&name, mode, (major, minor), self.mount.gid)
+            .await
+    }
+
+    /// Whether the path leads to a directory.
+    pub(super) async fn is_dir(&self, path: &CleanPath) -> Result<bool> {
+        match self.lookup(path.clone(), true).await? {
+            Lookup::Found(_, qid, _) => Ok(qid.kind.contains(QidKind::DIR)),
+            Lookup::Missing(_) => Ok(false),
+        }
+    }
+}

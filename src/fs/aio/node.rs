@@ -1,0 +1,221 @@
+//! What can be done to a file that there is a fid for, in each dialect.
+
+use alloc::vec::Vec;
+
+use crate::fs::metadata::TimeChange;
+use crate::fs::{Error, FileTimes, Metadata, OpenOptions, Permissions, Result, StatFs, SystemTime};
+use crate::p9::Dialect;
+use crate::p9::session::Fid;
+use crate::p9::wire::{Attr, AttrMask, OpenFlags, Qid, SetAttr, SetAttrMask, Time};
+
+/// The error for what the dialect lacks.
+pub(super) fn unsupported(fid: &Fid, op: &'static str) -> Error {
+    Error::Unsupported {
+        op,
+        dialect: fid.session().dialect(),
+    }
+}
+
+/// Whether the dialect is 9P2000.L.
+fn is_linux(fid: &Fid) -> bool {
+    fid.session().dialect() == Dialect::Linux
+}
+
+/// Refuses `op` unless the dialect is 9P2000.L.
+pub(super) fn only_linux(fid: &Fid, op: &'static str) -> Result<()> {
+    if is_linux(fid) {
+        Ok(())
+    } else {
+        Err(unsupported(fid, op))
+    }
+}
+
+/// Linux's open flags; those that decide about access come from the options alone.
+fn open_flags(options: &OpenOptions) -> OpenFlags {
+    let ours = OpenFlags::WRITE_ONLY
+        | OpenFlags::READ_WRITE
+        | OpenFlags::CREATE
+        | OpenFlags::EXCLUSIVE
+        | OpenFlags::TRUNCATE
+        | OpenFlags::APPEND;
+    let mut flags = OpenFlags::from_bits_retain(options.custom_flags) - ours;
+    match (options.read, options.write || options.append) {
+        (true, true) => flags |= OpenFlags::READ_WRITE,
+        (false, true) => flags |= OpenFlags::WRITE_ONLY,
+        (_, false) => {}
+    }
+    flags.set(OpenFlags::APPEND, options.append);
+    flags.set(OpenFlags::DIRECTORY, options.directory);
+    flags
+}
+
+/// Opens the file; returns its qid and iounit.
+pub(super) async fn open(fid: &Fid, options: &OpenOptions) -> Result<(Qid, u32)> {
+    only_linux(fid, "open")?;
+    let mut flags = open_flags(options);
+    flags.set(OpenFlags::TRUNCATE, options.truncate);
+    fid.lopen(flags).await
+}
+
+/// Makes a file of this name in the directory, which must not be there, and opens it: the fid is that
+/// of the file then.
+pub(super) async fn create(
+    fid: &mut Fid,
+    name: &[u8],
+    options: &OpenOptions,
+    mode: u32,
+    gid: u32,
+) -> Result<(Qid, u32)> {
+    only_linux(fid, "create")?;
+    let flags = open_flags(options) | OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+    fid.lcreate(name, flags, mode, gid).await
+}
+
+pub(super) async fn mkdir(dir: &Fid, name: &[u8], mode: u32, gid: u32) -> Result<()> {
+    only_linux(dir, "create_dir")?;
+    dir.mkdir(name, mode, gid).await
+}
+
+pub(super) async fn stat(fid: &Fid) -> Result<Metadata> {
+    only_linux(fid, "metadata")?;
+    let attr = fid.getattr(AttrMask::BASIC | AttrMask::BTIME).await?;
+    Ok(metadata_of(&attr))
+}
+
+fn time_of(time: Time) -> SystemTime {
+    // Two's complement, as Linux reads it.
+    SystemTime::new(
+        time.secs as i64,
+        u32::try_from(time.nanos).unwrap_or(u32::MAX),
+    )
+}
+
+fn metadata_of(attr: &Attr) -> Metadata {
+    let known = |mask, time| attr.valid.contains(mask).then(|| time_of(time));
+    Metadata {
+        ino: attr.qid.path,
+        version: attr.qid.version,
+        mode: attr.mode,
+        uid: attr.uid,
+        gid: attr.gid,
+        nlink: attr.nlink,
+        rdev: attr.rdev,
+        size: attr.size,
+        blksize: attr.blksize,
+        blocks: attr.blocks,
+        atime: time_of(attr.atime),
+        mtime: time_of(attr.mtime),
+        ctime: known(AttrMask::CTIME, attr.ctime),
+        btime: known(AttrMask::BTIME, attr.btime),
+    }
+}
+
+pub(super) async fn set_size(fid: &Fid, size: u64) -> Result<()> {
+    only_linux(fid, "set_len")?;
+    if size > i64::MAX as u64 {
+        return Err(Error::InvalidInput("file size beyond 2^63 - 1"));
+    }
+    fid.setattr(SetAttr {
+        valid: SetAttrMask::SIZE,
+        size,
+        ..SetAttr::default()
+    })
+    .await
+}
+
+pub(super) async fn set_mode(fid: &Fid, permissions: Permissions) -> Result<()> {
+    only_linux(fid, "set_permissions")?;
+    fid.setattr(SetAttr {
+        valid: SetAttrMask::MODE,
+        mode: permissions.mode(),
+        ..SetAttr::default()
+    })
+    .await
+}
+
+pub(super) async fn set_owner(fid: &Fid, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    only_linux(fid, "chown")?;
+    let mut valid = SetAttrMask::empty();
+    valid.set(SetAttrMask::UID, uid.is_some());
+    valid.set(SetAttrMask::GID, gid.is_some());
+    if valid.is_empty() {
+        return Ok(());
+    }
+    fid.setattr(SetAttr {
+        valid,
+        uid: uid.unwrap_or(0),
+        gid: gid.unwrap_or(0),
+        ..SetAttr::default()
+    })
+    .await
+}
+
+pub(super) async fn set_times(fid: &Fid, times: FileTimes) -> Result<()> {
+    only_linux(fid, "set_times")?;
+    let mut attr = SetAttr::default();
+    attr.atime = change(
+        &mut attr.valid,
+        times.accessed,
+        SetAttrMask::ATIME,
+        SetAttrMask::ATIME_SET,
+    );
+    attr.mtime = change(
+        &mut attr.valid,
+        times.modified,
+        SetAttrMask::MTIME,
+        SetAttrMask::MTIME_SET,
+    );
+    if attr.valid.is_empty() {
+        return Ok(());
+    }
+    fid.setattr(attr).await
+}
+
+/// Marks a time as one to be set, and gives the value for it.
+fn change(
+    valid: &mut SetAttrMask,
+    time: Option<TimeChange>,
+    some: SetAttrMask,
+    exact: SetAttrMask,
+) -> Time {
+    match time {
+        None => Time::default(),
+        Some(TimeChange::Now) => {
+            *valid |= some;
+            Time::default()
+        }
+        Some(TimeChange::To(time)) => {
+            *valid |= some | exact;
+            Time {
+                secs: time.secs() as u64,
+                nanos: time.subsec_nanos().into(),
+            }
+        }
+    }
+}
+
+pub(super) async fn statfs(fid: &Fid) -> Result<StatFs> {
+    only_linux(fid, "statfs")?;
+    let stat = fid.statfs().await?;
+    Ok(StatFs {
+        kind: stat.kind,
+        block_size: stat.bsize,
+        blocks: stat.blocks,
+        blocks_free: stat.bfree,
+        blocks_available: stat.bavail,
+        files: stat.files,
+        files_free: stat.ffree,
+        id: stat.fsid,
+        name_max: stat.namelen,
+    })
+}
+
+pub(super) async fn fsync(fid: &Fid, data_only: bool) -> Result<()> {
+    only_linux(fid, "fsync")?;
+    fid.fsync(data_only).await
+}
+
+pub(super) async fn readlink(fid: &Fid) -> Result<Vec<u8>> {
+    only_linux(fid, "read_link")?;
+    fid.readlink().await
+}

@@ -1,0 +1,113 @@
+//! Whole files: read, write, copy.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{File, Fs};
+use crate::errno::Errno;
+use crate::fs::{Error, OpenOptions, Result};
+
+/// Least and most bytes to make room for at a time when a file of unknown size is read.
+const LEAST_ROOM: usize = 8 << 10;
+const MOST_ROOM: usize = 4 << 20;
+
+/// Buffer of a copy, in bytes.
+const COPY_BUFFER: usize = 1 << 20;
+
+impl Fs {
+    /// The asynchronous form of [`Fs::read`](crate::fs::Fs::read).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        let file = self.open(path).await?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    /// The asynchronous form of [`Fs::read_to_string`](crate::fs::Fs::read_to_string).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn read_to_string(&self, path: impl AsRef<[u8]>) -> Result<String> {
+        String::from_utf8(self.read(path).await?).map_err(|_| Error::NotUtf8)
+    }
+
+    /// The asynchronous form of [`Fs::write`](crate::fs::Fs::write).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn write(&self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Result<()> {
+        let file = self.create(path).await?;
+        file.write_all(content.as_ref()).await?;
+        file.close().await
+    }
+
+    /// The asynchronous form of [`Fs::copy`](crate::fs::Fs::copy).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn copy(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<u64> {
+        let from = self.open(from).await?;
+        let metadata = from.metadata().await?;
+        if !metadata.is_file() {
+            return Err(if metadata.is_dir() {
+                Errno::EISDIR.into()
+            } else {
+                Error::InvalidInput("only regular files are copied")
+            });
+        }
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true);
+        let to = self.open_with(to, options).await?;
+        let mut buffer = Vec::new();
+        let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        let size = size.clamp(LEAST_ROOM, COPY_BUFFER);
+        buffer
+            .try_reserve_exact(size)
+            .map_err(|_| Error::OutOfMemory)?;
+        buffer.resize(size, 0);
+        let mut done: u64 = 0;
+        loop {
+            let count = from.read_at(&mut buffer, done).await?;
+            if count == 0 {
+                break;
+            }
+            to.write_all_at(buffer.get(..count).unwrap_or(&[]), done)
+                .await?;
+            done += count as u64;
+        }
+        to.set_permissions(metadata.permissions()).await?;
+        to.close().await?;
+        Ok(done)
+    }
+}
+
+impl File {
+    /// Appends what the file has from `position` on to `into`; counts the bytes in `done`.
+    pub(super) async fn append_rest(
+        &self,
+        into: &mut Vec<u8>,
+        position: u64,
+        done: &mut usize,
+    ) -> Result<()> {
+        let mut room = self.chunk().clamp(LEAST_ROOM, 64 << 10);
+        loop {
+            let start = into.len();
+            into.try_reserve(room).map_err(|_| Error::OutOfMemory)?;
+            into.resize(start + room, 0);
+            let rest = into.get_mut(start..).unwrap_or(&mut []);
+            let count = self.read_at(rest, position + *done as u64).await;
+            into.truncate(start + count.unwrap_or(0));
+            let count = count?;
+            if count == 0 {
+                return Ok(());
+            }
+            *done += count;
+            if count == room {
+                room = (room * 2).min(MOST_ROOM);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Operations on whole trees.
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+use super::{Fs, Handle, ReadDir};
+use crate::errno::Errno;
+use crate::fs::path::CleanPath;
+use crate::fs::{Error, FileType, Result};
+use crate::p9::session::Fid;
+use crate::p9::wire::QidKind;
+
+/// A directory that is being emptied.
+struct Level {
+    /// To remove what is in it.
+    dir: Handle,
+    /// Its name in the directory above.
+    name: Vec<u8>,
+    listing: ReadDir,
+    /// Whether this pass of the listing removed anything.
+    progress: bool,
+}
+
+impl Fs {
+    /// The asynchronous form of [`Fs::create_dir_all`](crate::fs::Fs::create_dir_all).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn create_dir_all(&self, path: impl AsRef<[u8]>) -> Result<()> {
+        let path = CleanPath::new(path.as_ref())?;
+        // Up until one can be made, then down again.
+        let mut missing = Vec::new();
+        let mut now = path;
+        loop {
+            if now.is_root() {
+                break;
+            }
+            match self.make_dir(&now, 0o777).await {
+                Ok(()) => break,
+                Err(Error::Errno(Errno::ENOENT)) => {
+                    let parent = now.parent();
+                    missing.push(now);
+                    now = parent;
+                }
+                Err(error) => {
+                    if self.is_dir(&now).await? {
+                        break;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        while let Some(path) = missing.pop() {
+            match self.make_dir(&path, 0o777).await {
+                // Someone else was faster.
+                Err(Error::Errno(Errno::EEXIST)) if self.is_dir(&path).await? => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The asynchronous form of [`Fs::remove_dir_all`](crate::fs::Fs::remove_dir_all).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn remove_dir_all(&self, path: impl AsRef<[u8]>) -> Result<()> {
+        let (parent, name) = self.find_parent(path.as_ref(), Errno::EBUSY).await?;
+        let mut levels = Vec::new();
+        levels.push(self.descend(parent.fid(), name).await?);
+        while let Some(level) = levels.last_mut() {
+            match level.listing.next().await {
+                Some(entry) => {
+                    let entry = entry?;
+                    let name = entry.file_name();
+                    let mut is_dir = entry.known_type() == Some(FileType::DIR);
+                    if !is_dir {
+                        match self.unlink(&level.dir, name, false).await {
+                            Ok(()) | Err(Error::Errno(Errno::ENOENT)) => level.progress = true,
+                            // What Linux and POSIX call it.
+                            Err(Error::Errno(Errno::EISDIR | Errno::EPERM))
+                                if entry.known_type().is_none() =>
+                            {
+                                is_dir = true;
+                            }
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    if is_dir {
+                        level.progress = true;
+                        let below = self.descend(level.dir.fid(), name.to_vec()).await?;
+                        levels.push(below);
+                    }
+                }
+                None => {
+                    let Some(mut done) = levels.pop() else { break };
+                    let above = levels.last().map_or(&parent, |level| &level.dir);
+                    match self.unlink(above, &done.name, true).await {
+                        // Entries may be passed over when others are removed meanwhile.
+                        Err(Error::Errno(Errno::ENOTEMPTY | Errno::EEXIST)) if done.progress => {
+                            done.progress = false;
+                            done.listing.seek(0);
+                            levels.push(done);
+                        }
+                        result => result?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn descend(&self, above: &Fid, name: Vec<u8>) -> Result<Level> {
+        let (dir, walk) = above.walk(&[&name]).await?;
+        let is_dir = walk.last.is_some_and(|qid| qid.kind.contains(QidKind::DIR));
+        if !is_dir {
+            return Err(Errno::ENOTDIR.into());
+        }
+        let (list, _) = dir.walk(&[]).await?;
+        let listing = ReadDir::open(self, list, Rc::from(name.as_slice())).await?;
+        Ok(Level {
+            dir: Handle::Own(dir),
+            name,
+            listing,
+            progress: false,
+        })
+    }
+}

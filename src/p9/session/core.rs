@@ -1,0 +1,526 @@
+//! The session's state and what can be done to it. Nothing here waits, calls out, or holds a borrow
+//! that a callback could meet.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Poll, Waker};
+use core::time::Duration;
+
+use super::fids::Fids;
+use super::slot::{Effects, Place, Slot, State};
+use super::{Config, Stats};
+use crate::p9::wire::{READ_HEADER_LEN, Reply, Request, Tag, WireError, payload_len};
+use crate::p9::wire::{Reader, kind};
+use crate::p9::{Dialect, Error};
+use crate::time::Instant;
+use crate::transport::{Lane, Transport};
+
+/// How many pumps a bulk reply may stay at the head of its lane before it is moved out of the way.
+const HEAD_PATIENCE: u8 = 8;
+
+/// What the session knows of one of the transport's lanes.
+#[derive(Debug, Default)]
+pub(super) struct LaneState {
+    /// Slots of this lane that are free.
+    free: Vec<u16>,
+    /// The slot whose reply is at the head, left there for its owner.
+    pub(super) head: Option<u16>,
+    /// Pumps that have seen this head.
+    pub(super) seen: u8,
+    /// Bytes of requests and replies in flight.
+    load: u64,
+}
+
+pub(super) struct Core {
+    pub(super) transport: Box<dyn Transport>,
+    pub(super) lanes: Vec<LaneState>,
+    /// One for each tag from 0 on, and the last for [`Tag::NONE`]. A slot's request is flushed with
+    /// the tag of its own plus [`window`](Self::window), which travels on the same lane.
+    pub(super) slots: Vec<Slot>,
+    pub(super) window: u16,
+    pub(super) fids: Fids,
+    pub(super) dialect: Dialect,
+    pub(super) msize: u32,
+    pub(super) timeout: Duration,
+    pub(super) interrupt: Arc<AtomicBool>,
+    pub(super) stats: Stats,
+    /// Why the session is over.
+    pub(super) dead: Option<Error>,
+    /// Whether the server understands Tflush.
+    pub(super) can_flush: bool,
+    /// Slots in [`State::FlushDue`].
+    pub(super) flushes_due: u16,
+    /// Who waits for a free slot or for room, and until when.
+    waiting: Vec<(Waker, Instant)>,
+    /// Wakers to be called as soon as nothing is borrowed.
+    pub(super) woken: Vec<Waker>,
+    /// Whether the operations in flight know that they are interrupted.
+    interrupt_told: bool,
+    /// Whether an operation may get further if it is polled now.
+    pub(super) news: bool,
+    /// Where requests are encoded.
+    scratch: Vec<u8>,
+    /// The lane to begin the next search with.
+    turn: u16,
+}
+
+impl Core {
+    pub(super) fn new(transport: Box<dyn Transport>, config: &Config) -> Result<Core, Error> {
+        let count = transport.lanes().max(1);
+        let wanted = config.window.clamp(1, super::MAX_WINDOW);
+        let window = wanted
+            .checked_next_multiple_of(count)
+            .filter(|&window| window <= super::MAX_WINDOW)
+            .ok_or(Error::InvalidInput("more lanes than tags"))?;
+        let mut lanes = Vec::new();
+        lanes
+            .try_reserve_exact(usize::from(count))
+            .map_err(|_| Error::OutOfMemory)?;
+        for lane in 0..count {
+            // The lowest tag on top, so that small tables stay in few cache lines.
+            let free = (lane..window).step_by(usize::from(count)).rev().collect();
+            lanes.push(LaneState {
+                free,
+                ..LaneState::default()
+            });
+        }
+        let mut slots = Vec::new();
+        slots
+            .try_reserve_exact(usize::from(window) + 1)
+            .map_err(|_| Error::OutOfMemory)?;
+        slots.resize_with(usize::from(window) + 1, Slot::new);
+        let msize = config.msize.min(transport.max_message());
+        Ok(Core {
+            transport,
+            lanes,
+            slots,
+            window,
+            fids: Fids::default(),
+            dialect: Dialect::Linux,
+            msize,
+            timeout: config.timeout,
+            interrupt: Arc::default(),
+            stats: Stats::default(),
+            dead: None,
+            can_flush: true,
+            flushes_due: 0,
+            waiting: Vec::new(),
+            woken: Vec::new(),
+            interrupt_told: false,
+            news: false,
+            scratch: Vec::new(),
+            turn: 0,
+        })
+    }
+
+    /// The tag of a slot.
+    pub(super) fn tag(&self, index: u16) -> u16 {
+        if index == self.window {
+            Tag::NONE.0
+        } else {
+            index
+        }
+    }
+
+    /// The lane that a tag travels on.
+    pub(super) fn lane_of(&self, tag: u16) -> Lane {
+        // There are at most 65,535 lanes and at least one.
+        Lane(tag % (self.lanes.len() as u16))
+    }
+
+    pub(super) fn slot(&mut self, index: u16) -> Result<&mut Slot, Error> {
+        self.slots.get_mut(usize::from(index)).ok_or(Error::Closed)
+    }
+
+    /// Ends the session: every operation from now on fails with `error`, unless an earlier one has
+    /// done so already. Returns the reason that counts.
+    pub(super) fn fail(&mut self, error: Error) -> Error {
+        if let Some(first) = self.dead {
+            return first;
+        }
+        log::error!("9P session over: {error}");
+        self.dead = Some(error);
+        self.wake_all();
+        error
+    }
+
+    pub(super) fn alive(&self) -> Result<(), Error> {
+        self.dead.map_or(Ok(()), Err)
+    }
+
+    fn wake_all(&mut self) {
+        let wakers = self.slots.iter_mut().filter_map(|slot| slot.waker.take());
+        self.woken.extend(wakers);
+        self.woken
+            .extend(self.waiting.drain(..).map(|(waker, _)| waker));
+        self.news = true;
+    }
+
+    /// Sends a request. `None` when there is no free slot or no room now.
+    pub(super) fn submit(
+        &mut self,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> Result<Option<u16>, Error> {
+        self.alive()?;
+        let head = self.encode(request)?;
+        let payload = request.payload();
+        let size = u32::try_from(head + payload.len()).unwrap_or(u32::MAX);
+        if size > self.msize {
+            return Err(Error::NameTooLong);
+        }
+        let limit = request.max_reply(self.dialect, self.msize);
+        let Some(index) = self.pick(request.kind(), size, limit)? else {
+            return Ok(None);
+        };
+        let tag = self.tag(index);
+        let lane = self.lane_of(tag);
+        if let Some(place) = self.scratch.get_mut(5..7) {
+            place.copy_from_slice(&tag.to_le_bytes());
+        }
+        let head = self.scratch.get(..head).unwrap_or(&[]);
+        match self
+            .transport
+            .send(lane, &[head, payload.0, payload.1], limit)
+        {
+            Ok(true) => {}
+            Ok(false) => {
+                self.give_back(index);
+                return Ok(None);
+            }
+            Err(error) => return Err(self.fail(error.into())),
+        }
+        self.stats.requests += 1;
+        self.stats.bytes_sent += u64::from(size);
+        let load = size.saturating_add(limit);
+        let effects = Effects::of(request);
+        for fid in effects.names.into_iter().flatten() {
+            self.fids.hold(fid);
+        }
+        if let Some(fid) = effects.ends {
+            self.fids.ending(fid);
+        }
+        if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
+            lane.load += u64::from(load);
+        }
+        let slot = self.slot(index)?;
+        slot.state = State::Waiting;
+        slot.effects = effects;
+        slot.limit = limit;
+        slot.load = load;
+        slot.deadline = deadline;
+        Ok(Some(index))
+    }
+
+    /// Encodes all but the payload and the tag into the scratch space.
+    fn encode(&mut self, request: &Request<'_>) -> Result<usize, Error> {
+        loop {
+            match request.encode_head(Tag::NONE, self.dialect, &mut self.scratch) {
+                Ok(len) => return Ok(len),
+                Err(WireError::Room { needed }) => {
+                    let more = needed.saturating_sub(self.scratch.len()).max(512);
+                    self.scratch
+                        .try_reserve(more)
+                        .map_err(|_| Error::OutOfMemory)?;
+                    self.scratch.resize(self.scratch.len() + more, 0);
+                }
+                Err(WireError::Invalid { .. }) => return Err(Error::NameTooLong),
+                Err(_) => {
+                    return Err(Error::Unsupported {
+                        op: kind::name(request.kind()),
+                        dialect: self.dialect,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Takes a free slot on the least loaded lane that has room.
+    fn pick(&mut self, kind: u8, size: u32, limit: u32) -> Result<Option<u16>, Error> {
+        if kind == kind::TVERSION {
+            let free = self.slot(self.window)?.state == State::Free;
+            return Ok(free.then_some(self.window));
+        }
+        let count = self.lanes.len() as u16;
+        let mut best: Option<(u64, u16)> = None;
+        for step in 0..count {
+            let lane = (self.turn + step) % count;
+            let Some(state) = self.lanes.get(usize::from(lane)) else {
+                continue;
+            };
+            if state.free.is_empty() || best.is_some_and(|(load, _)| load <= state.load) {
+                continue;
+            }
+            match self.transport.has_room(Lane(lane), size, limit) {
+                Ok(true) => best = Some((state.load, lane)),
+                Ok(false) => {}
+                Err(error) => return Err(self.fail(error.into())),
+            }
+        }
+        let Some((_, lane)) = best else {
+            return Ok(None);
+        };
+        self.turn = (lane + 1) % count;
+        Ok(self
+            .lanes
+            .get_mut(usize::from(lane))
+            .and_then(|lane| lane.free.pop()))
+    }
+
+    fn give_back(&mut self, index: u16) {
+        if index == self.window {
+            return;
+        }
+        let lane = self.lane_of(index);
+        if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
+            lane.free.push(index);
+        }
+    }
+
+    /// The request in this slot is over in every respect; its reply budget is given back already.
+    pub(super) fn retire(&mut self, index: u16) {
+        let lane = self.lane_of(self.tag(index));
+        let Ok(slot) = self.slot(index) else { return };
+        if slot.state == State::Free {
+            return;
+        }
+        slot.state = State::Free;
+        slot.waker = None;
+        slot.spill = Vec::new();
+        let load = slot.load;
+        let effects = slot.effects;
+        if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
+            lane.load = lane.load.saturating_sub(u64::from(load));
+        }
+        for fid in effects.names.into_iter().flatten() {
+            self.fids.let_go(fid);
+        }
+        self.give_back(index);
+        self.wake_waiting();
+    }
+
+    /// Lets those who wait for a slot or for room try again.
+    pub(super) fn wake_waiting(&mut self) {
+        if !self.waiting.is_empty() {
+            self.news = true;
+            self.woken
+                .extend(self.waiting.drain(..).map(|(waker, _)| waker));
+        }
+    }
+
+    /// Remembers who waits for a free slot, for room, or just for time to pass.
+    pub(super) fn wait_for_room(&mut self, waker: &Waker, deadline: Instant) {
+        if !self.waiting.iter().any(|(known, _)| known.will_wake(waker)) {
+            self.waiting.push((waker.clone(), deadline));
+        }
+    }
+
+    /// Whether the reply to the request in this slot can be taken.
+    pub(super) fn poll_reply(&mut self, index: u16, waker: &Waker) -> Poll<Result<(), Error>> {
+        let dead = self.dead;
+        let interrupted = self.interrupt.load(Ordering::Relaxed);
+        let now = self.transport.now();
+        let slot = match self.slot(index) {
+            Ok(slot) => slot,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        match (slot.state, dead) {
+            (State::Ready(Place::Head), Some(error)) | (State::Waiting, Some(error)) => {
+                Poll::Ready(Err(error))
+            }
+            (State::Ready(_), _) => Poll::Ready(Ok(())),
+            (State::Waiting, None) => {
+                if interrupted && !slot.effects.must_finish() {
+                    return Poll::Ready(Err(Error::Interrupted));
+                }
+                if now >= slot.deadline {
+                    return Poll::Ready(Err(Error::TimedOut));
+                }
+                match &mut slot.waker {
+                    Some(known) => known.clone_from(waker),
+                    none => *none = Some(waker.clone()),
+                }
+                Poll::Pending
+            }
+            _ => Poll::Ready(Err(dead.unwrap_or(Error::Closed))),
+        }
+    }
+
+    /// Hands a reply that [`poll_reply`](Self::poll_reply) announced to `read` and ends the request.
+    pub(super) fn take_reply<T>(
+        &mut self,
+        index: u16,
+        read: impl FnOnce(&Reply<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let dialect = self.dialect;
+        let bytes = self.slot(index)?.reply();
+        let result = bytes.and_then(|bytes| {
+            let (_, reply) =
+                Reply::decode(Reader::new(bytes, dialect)).map_err(Error::Malformed)?;
+            match reply.errno() {
+                Some(errno) => Err(Error::Errno(errno)),
+                None => read(&reply),
+            }
+        });
+        self.retire(index);
+        self.judge(result)
+    }
+
+    /// Copies the data of an Rread or Rreaddir that [`poll_reply`](Self::poll_reply) announced and
+    /// ends the request. `into` has room for as much as was asked for.
+    pub(super) fn take_data(&mut self, index: u16, into: &mut [u8]) -> Result<usize, Error> {
+        let lane = self.lane_of(index);
+        let dialect = self.dialect;
+        let slot = self
+            .slots
+            .get_mut(usize::from(index))
+            .ok_or(Error::Closed)?;
+        let (state, len, asked) = (slot.state, slot.len, slot.effects.asked);
+        let room = |head: &[u8; READ_HEADER_LEN], into: usize| {
+            let count = payload_len(head).map_err(Error::Malformed)?;
+            if count > asked || count as usize > into {
+                return Err(Error::Protocol("more data than was asked for"));
+            }
+            Ok(count as usize)
+        };
+        let result = if state == State::Ready(Place::Head) {
+            let mut head = [0; READ_HEADER_LEN];
+            self.transport.copy_out(lane, 0, &mut head);
+            // The size that was checked when the reply came; the server may have changed it since.
+            head[..4].copy_from_slice(&len.to_le_bytes());
+            let count = room(&head, into.len());
+            if let Ok(count) = count {
+                let into = into.get_mut(..count).unwrap_or(&mut []);
+                self.transport.copy_out(lane, READ_HEADER_LEN as u32, into);
+            }
+            self.drop_head(index);
+            count
+        } else {
+            let result = slot.reply().and_then(|bytes| {
+                if bytes.get(4) != Some(&(slot.effects.kind + 1)) {
+                    let (_, reply) =
+                        Reply::decode(Reader::new(bytes, dialect)).map_err(Error::Malformed)?;
+                    return Err(Error::Errno(
+                        reply.errno().unwrap_or(crate::errno::Errno::EPROTO),
+                    ));
+                }
+                let (head, data) = bytes
+                    .split_first_chunk()
+                    .ok_or(Error::Protocol("a reply that is too short"))?;
+                let count = room(head, into.len())?;
+                match (into.get_mut(..count), data.get(..count)) {
+                    (Some(into), Some(data)) => into.copy_from_slice(data),
+                    _ => return Err(Error::Protocol("less data than announced")),
+                }
+                Ok(count)
+            });
+            self.retire(index);
+            result
+        };
+        if let Ok(count) = result {
+            self.stats.bytes_read += count as u64;
+        }
+        self.judge(result)
+    }
+
+    /// Ends the session if the result is a broken rule.
+    fn judge<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        match result {
+            Err(error @ (Error::Protocol(_) | Error::Malformed(_))) => Err(self.fail(error)),
+            other => other,
+        }
+    }
+
+    /// Nobody wants the reply any more.
+    pub(super) fn abandon(&mut self, index: u16) {
+        let dead = self.dead.is_some();
+        let can_flush = self.can_flush;
+        let Ok(slot) = self.slot(index) else { return };
+        match slot.state {
+            State::Ready(Place::Head) => self.drop_head(index),
+            State::Ready(_) => self.retire(index),
+            State::Waiting if dead => self.retire(index),
+            State::Waiting if slot.effects.must_finish() || !can_flush => {
+                slot.state = State::Detached;
+            }
+            State::Waiting => {
+                slot.state = State::FlushDue;
+                self.flushes_due += 1;
+                self.send_flush(index);
+            }
+            State::Free | State::Detached | State::FlushDue | State::Flushing { .. } => {}
+        }
+    }
+
+    /// The request is carried through, and its reply ignored.
+    pub(super) fn detach(&mut self, index: u16) {
+        if let Ok(slot) = self.slot(index) {
+            slot.state = State::Detached;
+        }
+    }
+
+    /// Takes the reply at the head of its lane off it, ends its request, and looks what is behind.
+    fn drop_head(&mut self, index: u16) {
+        let lane = self.lane_of(index);
+        let limit = self.slot(index).map_or(0, |slot| slot.limit);
+        if let Some(state) = self.lanes.get_mut(usize::from(lane.0)) {
+            state.head = None;
+            state.seen = 0;
+        }
+        if self.dead.is_none() {
+            self.transport.consume(lane);
+            self.transport.release(lane, limit);
+        }
+        self.retire(index);
+        self.pump_lane(lane);
+    }
+
+    /// The earliest moment at which an operation gives up.
+    pub(super) fn earliest_deadline(&self) -> Instant {
+        let waiting = self.waiting.iter().map(|&(_, deadline)| deadline);
+        self.slots
+            .iter()
+            .filter(|slot| slot.state == State::Waiting)
+            .map(|slot| slot.deadline)
+            .chain(waiting)
+            .min()
+            .unwrap_or(Instant::NEVER)
+    }
+
+    /// Lets those whose time is over, or who are interrupted, see it.
+    pub(super) fn expire(&mut self) {
+        let interrupted = self.interrupt.load(Ordering::Relaxed);
+        if interrupted && !self.interrupt_told {
+            self.wake_all();
+        }
+        self.interrupt_told = interrupted;
+        let now = self.transport.now();
+        for slot in &mut self.slots {
+            if slot.state == State::Waiting && now >= slot.deadline {
+                self.woken.extend(slot.waker.take());
+                self.news = true;
+            }
+        }
+        if self.waiting.iter().any(|&(_, deadline)| now >= deadline) {
+            self.wake_waiting();
+        }
+    }
+
+    /// Whether the switch is set.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+
+    /// Whether a bulk reply has been at the head of its lane for too long.
+    pub(super) fn is_stuck(lane: &mut LaneState) -> bool {
+        lane.seen = lane.seen.saturating_add(1);
+        lane.seen > HEAD_PATIENCE
+    }
+
+    /// Whether requests are in flight, or have to be sent yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.fids.has_to_clunk() || self.slots.iter().any(|slot| slot.state != State::Free)
+    }
+}

@@ -1,0 +1,209 @@
+//! The client's numbers for files: which are free, bound, in use, and which may be used again.
+//!
+//! A number is used again only when the reply that ended it has come, no request that names it is
+//! in flight, and nobody holds a handle to it: otherwise a late request could act on the wrong file.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::p9::wire::Fid;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody's.
+    Free,
+    /// Given out; the server does not know it, or no longer.
+    Unbound,
+    /// The server knows it.
+    Bound,
+    /// A request that ends it is queued or in flight.
+    Ending,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    state: State,
+    /// Requests in flight that name it.
+    busy: u16,
+    /// Whether someone holds a handle.
+    held: bool,
+}
+
+/// All fids of a session. A fid's number is its index.
+#[derive(Debug, Default)]
+pub(super) struct Fids {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    /// Bound fids that nobody wants any more.
+    to_clunk: VecDeque<Fid>,
+}
+
+impl Fids {
+    /// A number for a handle; `None` when memory is short.
+    pub(super) fn alloc(&mut self) -> Option<Fid> {
+        let fresh = Entry {
+            state: State::Unbound,
+            busy: 0,
+            held: true,
+        };
+        if let Some(number) = self.free.pop() {
+            *self.entries.get_mut(number as usize)? = fresh;
+            return Some(Fid(number));
+        }
+        let number = u32::try_from(self.entries.len()).ok()?;
+        if Fid(number) == Fid::NONE {
+            return None;
+        }
+        self.entries.try_reserve(1).ok()?;
+        // Room for every number at once: giving one back must not need memory.
+        self.free.try_reserve(self.entries.len() + 1).ok()?;
+        self.to_clunk.try_reserve(self.entries.len() + 1).ok()?;
+        self.entries.push(fresh);
+        Some(Fid(number))
+    }
+
+    /// A request that names `fid` is on its way.
+    pub(super) fn hold(&mut self, fid: Fid) {
+        if let Some(entry) = self.entry(fid) {
+            entry.busy += 1;
+        }
+    }
+
+    /// A request that names `fid` is over.
+    pub(super) fn let_go(&mut self, fid: Fid) {
+        if let Some(entry) = self.entry(fid) {
+            entry.busy = entry.busy.saturating_sub(1);
+        }
+        self.settle(fid);
+    }
+
+    /// The server knows `fid` from now on, or may do so.
+    pub(super) fn bound(&mut self, fid: Fid) {
+        if let Some(entry) = self.entry(fid)
+            && entry.state == State::Unbound
+        {
+            entry.state = State::Bound;
+        }
+    }
+
+    /// A request that ends `fid` is on its way.
+    pub(super) fn ending(&mut self, fid: Fid) {
+        if let Some(entry) = self.entry(fid) {
+            entry.state = State::Ending;
+        }
+    }
+
+    /// The server has forgotten `fid`.
+    pub(super) fn ended(&mut self, fid: Fid) {
+        if let Some(entry) = self.entry(fid) {
+            entry.state = State::Unbound;
+        }
+    }
+
+    /// The handle to `fid` is gone.
+    pub(super) fn dropped(&mut self, fid: Fid) {
+        if let Some(entry) = self.entry(fid) {
+            entry.held = false;
+        }
+        self.settle(fid);
+    }
+
+    /// The next fid that has to be clunked.
+    pub(super) fn next_to_clunk(&mut self) -> Option<Fid> {
+        self.to_clunk.pop_front()
+    }
+
+    /// Puts back what [`next_to_clunk`](Self::next_to_clunk) gave, in front.
+    pub(super) fn clunk_later(&mut self, fid: Fid) {
+        self.to_clunk.push_front(fid);
+    }
+
+    /// Whether there are fids to be clunked.
+    pub(super) fn has_to_clunk(&self) -> bool {
+        !self.to_clunk.is_empty()
+    }
+
+    /// How many numbers are in use.
+    pub(super) fn in_use(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    fn entry(&mut self, fid: Fid) -> Option<&mut Entry> {
+        self.entries.get_mut(fid.0 as usize)
+    }
+
+    fn settle(&mut self, fid: Fid) {
+        let Some(entry) = self.entries.get_mut(fid.0 as usize) else {
+            return;
+        };
+        if entry.held || entry.busy != 0 {
+            return;
+        }
+        match entry.state {
+            State::Free | State::Ending => {}
+            State::Unbound => {
+                entry.state = State::Free;
+                self.free.push(fid.0);
+            }
+            State::Bound => {
+                entry.state = State::Ending;
+                self.to_clunk.push_back(fid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fid_never_bound_is_free_at_once() {
+        let mut fids = Fids::default();
+        let fid = fids.alloc().unwrap();
+        fids.dropped(fid);
+        assert_eq!(fids.alloc(), Some(fid));
+        assert_eq!(fids.in_use(), 1);
+    }
+
+    #[test]
+    fn a_bound_fid_is_clunked_and_free_only_after_the_reply() {
+        let mut fids = Fids::default();
+        let fid = fids.alloc().unwrap();
+        fids.bound(fid);
+        fids.dropped(fid);
+        assert_eq!(fids.next_to_clunk(), Some(fid));
+        fids.hold(fid);
+        assert_ne!(fids.alloc(), Some(fid));
+        fids.ended(fid);
+        fids.let_go(fid);
+        assert_eq!(fids.alloc(), Some(fid));
+        assert!(!fids.has_to_clunk());
+    }
+
+    #[test]
+    fn a_fid_is_not_clunked_while_a_request_names_it() {
+        let mut fids = Fids::default();
+        let fid = fids.alloc().unwrap();
+        fids.hold(fid);
+        fids.dropped(fid);
+        assert!(!fids.has_to_clunk());
+        fids.bound(fid);
+        fids.let_go(fid);
+        assert_eq!(fids.next_to_clunk(), Some(fid));
+    }
+
+    #[test]
+    fn an_explicit_close_frees_when_handle_and_reply_are_gone() {
+        let mut fids = Fids::default();
+        let fid = fids.alloc().unwrap();
+        fids.bound(fid);
+        fids.hold(fid);
+        fids.ending(fid);
+        fids.dropped(fid);
+        assert!(!fids.has_to_clunk());
+        fids.ended(fid);
+        fids.let_go(fid);
+        assert_eq!(fids.in_use(), 0);
+    }
+}

@@ -1,0 +1,304 @@
+//! Taking replies in, and sending what waits to be sent.
+
+use core::mem;
+
+use super::core::Core;
+use super::slot::{INLINE, Place, State};
+use crate::p9::Error;
+use crate::p9::wire::{Request, Tag, kind};
+use crate::time::Instant;
+use crate::transport::{Header, Lane};
+
+impl Core {
+    /// Takes in all replies that have arrived.
+    pub(super) fn pump(&mut self) {
+        for lane in 0..self.lanes.len() as u16 {
+            let stuck = self
+                .lanes
+                .get_mut(usize::from(lane))
+                .is_some_and(|state| state.head.is_some() && Core::is_stuck(state));
+            if stuck {
+                self.spill(Lane(lane));
+            }
+            self.pump_lane(Lane(lane));
+        }
+        self.expire();
+    }
+
+    /// Takes in the replies on one lane, up to a bulk reply that its owner has to fetch.
+    pub(super) fn pump_lane(&mut self, lane: Lane) {
+        while self.dead.is_none() {
+            if self
+                .lanes
+                .get(usize::from(lane.0))
+                .is_none_or(|state| state.head.is_some())
+            {
+                return;
+            }
+            match self.transport.peek(lane) {
+                Ok(None) => return,
+                Ok(Some(header)) => {
+                    self.stats.replies += 1;
+                    if let Err(error) = self.arrived(lane, header) {
+                        self.fail(error);
+                    }
+                }
+                Err(error) => {
+                    self.fail(error.into());
+                }
+            }
+        }
+    }
+
+    /// Judges one reply and puts it where its owner finds it.
+    fn arrived(&mut self, lane: Lane, header: Header) -> Result<(), Error> {
+        let window = self.window;
+        let (index, is_flush) = match header.tag {
+            tag if tag == Tag::NONE.0 => (window, false),
+            tag if tag < window => (tag, false),
+            tag if tag - window < window => (tag - window, true),
+            _ => return Err(Error::Protocol("a reply with a tag that was never sent")),
+        };
+        if self.lane_of(header.tag) != lane {
+            return Err(Error::Protocol("a reply on another lane than its request"));
+        }
+        if is_flush {
+            return self.flush_answered(lane, index, header);
+        }
+        let is_error = matches!(header.kind, kind::RLERROR | kind::RERROR);
+        let transport = &mut self.transport;
+        let slot = self
+            .slots
+            .get_mut(usize::from(index))
+            .ok_or(Error::Closed)?;
+        let wanted = match slot.state {
+            State::Waiting => true,
+            State::Detached | State::FlushDue | State::Flushing { replied: false } => false,
+            _ => return Err(Error::Protocol("a reply to a request that is over")),
+        };
+        if header.kind != slot.effects.kind + 1 && !is_error {
+            return Err(Error::Protocol("a reply of another type than its request"));
+        }
+        if header.size > slot.limit {
+            return Err(Error::Protocol("a reply larger than what was asked for"));
+        }
+        slot.len = header.size;
+        let size = header.size as usize;
+        if wanted && !is_error && slot.effects.is_bulk() && size > INLINE {
+            slot.state = State::Ready(Place::Head);
+            self.woken.extend(slot.waker.take());
+            self.news = true;
+            if let Some(state) = self.lanes.get_mut(usize::from(lane.0)) {
+                state.head = Some(index);
+                state.seen = 0;
+            }
+            return Ok(());
+        }
+        let mut place = Place::Inline;
+        if let Some(into) = slot.inline.get_mut(..size) {
+            transport.copy_out(lane, 0, into);
+            keep_header(into, header.size, header.kind);
+        } else if wanted {
+            place = Place::Spilled;
+            if fill(&mut slot.spill, size) {
+                transport.copy_out(lane, 0, &mut slot.spill);
+                keep_header(&mut slot.spill, header.size, header.kind);
+            } else {
+                place = Place::Lost;
+            }
+        }
+        transport.consume(lane);
+        transport.release(lane, slot.limit);
+        if let Some(fid) = slot.effects.ends {
+            self.fids.ended(fid);
+        }
+        // After a walk that stopped half way too: diod binds the new fid even then.
+        if let Some(fid) = slot.effects.binds
+            && !is_error
+        {
+            self.fids.bound(fid);
+        }
+        match slot.state {
+            State::Waiting => {
+                slot.state = State::Ready(place);
+                self.woken.extend(slot.waker.take());
+                self.news = true;
+            }
+            State::Flushing { .. } => slot.state = State::Flushing { replied: true },
+            State::FlushDue => {
+                self.flushes_due -= 1;
+                self.retire(index);
+            }
+            _ => self.retire(index),
+        }
+        Ok(())
+    }
+
+    /// The server has answered the Tflush of the request in slot `index`.
+    fn flush_answered(&mut self, lane: Lane, index: u16, header: Header) -> Result<(), Error> {
+        let flush = Request::Flush { oldtag: Tag(index) };
+        let budget = flush.max_reply(self.dialect, self.msize);
+        let slot = self
+            .slots
+            .get_mut(usize::from(index))
+            .ok_or(Error::Closed)?;
+        let State::Flushing { replied } = slot.state else {
+            return Err(Error::Protocol("an answer to a flush that was not sent"));
+        };
+        let refused = match header.kind {
+            kind::RFLUSH => false,
+            kind::RLERROR | kind::RERROR => true,
+            _ => return Err(Error::Protocol("a reply of another type than its request")),
+        };
+        if header.size > budget {
+            return Err(Error::Protocol("a reply larger than what was asked for"));
+        }
+        self.transport.consume(lane);
+        self.transport.release(lane, budget);
+        if refused {
+            self.can_flush = false;
+            if !replied {
+                slot.state = State::Detached;
+                return Ok(());
+            }
+        } else if !replied {
+            self.transport.release(lane, slot.limit);
+            // Whether it happened is unknown: a clunk settles it either way.
+            if let Some(fid) = slot.effects.binds {
+                self.fids.bound(fid);
+            }
+        }
+        self.retire(index);
+        Ok(())
+    }
+
+    /// Sends the Tflush that a slot waits for, if there is room.
+    pub(super) fn send_flush(&mut self, index: u16) {
+        let flush = Request::Flush { oldtag: Tag(index) };
+        let mut bytes = [0; 16];
+        let tag = index + self.window;
+        let lane = self.lane_of(tag);
+        let budget = flush.max_reply(self.dialect, self.msize);
+        let Ok(len) = flush.encode(Tag(tag), self.dialect, &mut bytes) else {
+            return;
+        };
+        let bytes = bytes.get(..len).unwrap_or(&[]);
+        match self.transport.send(lane, &[bytes], budget) {
+            Ok(true) => {
+                self.stats.requests += 1;
+                self.stats.flushes += 1;
+                self.flushes_due -= 1;
+                if let Ok(slot) = self.slot(index) {
+                    slot.state = State::Flushing { replied: false };
+                }
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.fail(error.into());
+            }
+        }
+    }
+
+    /// Sends everything that nobody waits for, and tells the server of all that was sent.
+    pub(super) fn flush_out(&mut self) {
+        if self.flushes_due > 0 {
+            for index in 0..self.window {
+                if self
+                    .slot(index)
+                    .is_ok_and(|slot| slot.state == State::FlushDue)
+                {
+                    self.send_flush(index);
+                }
+            }
+        }
+        while self.dead.is_none() {
+            let Some(fid) = self.fids.next_to_clunk() else {
+                break;
+            };
+            match self.submit(&Request::Clunk { fid }, Instant::NEVER) {
+                Ok(Some(index)) => self.detach(index),
+                Ok(None) => {
+                    self.fids.clunk_later(fid);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        if self.dead.is_none()
+            && let Err(error) = self.transport.flush()
+        {
+            self.fail(error.into());
+        }
+    }
+
+    /// Moves all bulk replies at the heads of lanes out of the way: their owners do not come, and
+    /// whoever waits for what is behind must not wait for them.
+    pub(super) fn spill_heads(&mut self) {
+        for lane in 0..self.lanes.len() as u16 {
+            self.spill(Lane(lane));
+            self.pump_lane(Lane(lane));
+        }
+    }
+
+    fn spill(&mut self, lane: Lane) {
+        let Some(state) = self.lanes.get_mut(usize::from(lane.0)) else {
+            return;
+        };
+        let Some(index) = state.head else { return };
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+            return;
+        };
+        let size = slot.len as usize;
+        if self.dead.is_some() || !fill(&mut slot.spill, size) {
+            return;
+        }
+        self.transport.copy_out(lane, 0, &mut slot.spill);
+        keep_header(&mut slot.spill, slot.len, slot.effects.kind + 1);
+        self.transport.consume(lane);
+        self.transport.release(lane, slot.limit);
+        slot.state = State::Ready(Place::Spilled);
+        state.head = None;
+        state.seen = 0;
+        self.stats.spills += 1;
+    }
+
+    /// What the transport says to the end of the session, in good order and bounded time.
+    pub(super) fn shut_down(&mut self) {
+        let patience = core::time::Duration::from_secs(2);
+        let deadline = self.transport.now() + patience.min(self.timeout);
+        while self.dead.is_none() && self.is_busy() && self.transport.now() < deadline {
+            self.flush_out();
+            self.spill_heads();
+            self.pump();
+            drop(mem::take(&mut self.woken));
+            if self.dead.is_none()
+                && self.is_busy()
+                && let Err(error) = self.transport.wait(deadline)
+            {
+                self.fail(error.into());
+            }
+        }
+        self.transport.close();
+    }
+}
+
+/// Makes size and type in a copy of a reply what they were when they were checked; a hostile server may
+/// have changed them in the transport's memory since.
+fn keep_header(bytes: &mut [u8], size: u32, kind: u8) {
+    if let Some((place, rest)) = bytes.split_first_chunk_mut() {
+        *place = size.to_le_bytes();
+        if let Some(place) = rest.first_mut() {
+            *place = kind;
+        }
+    }
+}
+
+/// Makes the vector `size` bytes long; `false` when memory is short.
+fn fill(bytes: &mut alloc::vec::Vec<u8>, size: usize) -> bool {
+    bytes.clear();
+    let enough = bytes.try_reserve_exact(size).is_ok();
+    if enough {
+        bytes.resize(size, 0);
+    }
+    enough
+}

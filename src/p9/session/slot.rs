@@ -1,0 +1,179 @@
+//! One request in flight, and the table of all of them.
+
+use alloc::vec::Vec;
+use core::task::Waker;
+
+use crate::p9::Error;
+use crate::p9::wire::{Fid, Request, kind};
+use crate::time::Instant;
+
+/// Replies up to this size are copied into their slot on arrival.
+pub(super) const INLINE: usize = 256;
+
+/// Where a reply is until its owner takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the slot.
+    Inline,
+    /// In the slot's vector.
+    Spilled,
+    /// Still in the transport, at the head of its lane.
+    Head,
+    /// Nowhere: there was no memory for it.
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Free,
+    /// Sent, and someone waits for the reply.
+    Waiting,
+    /// Replied, and the owner has not taken it yet.
+    Ready(Place),
+    /// Sent, and nobody waits: over when the reply comes.
+    Detached,
+    /// Nobody waits any more, and Tflush could not be sent yet.
+    FlushDue,
+    /// Nobody waits any more, and Tflush is sent: over when Rflush comes.
+    Flushing {
+        /// Whether the reply itself has come meanwhile.
+        replied: bool,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) state: State,
+    pub(super) effects: Effects,
+    /// The largest legal reply; what it takes of the lane's reply budget.
+    pub(super) limit: u32,
+    /// What it adds to the load of its lane.
+    pub(super) load: u32,
+    pub(super) deadline: Instant,
+    pub(super) waker: Option<Waker>,
+    /// Size of the reply.
+    pub(super) len: u32,
+    pub(super) inline: [u8; INLINE],
+    pub(super) spill: Vec<u8>,
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Slot {
+            state: State::Free,
+            effects: Effects::default(),
+            limit: 0,
+            load: 0,
+            deadline: Instant::NEVER,
+            waker: None,
+            len: 0,
+            inline: [0; INLINE],
+            spill: Vec::new(),
+        }
+    }
+
+    /// The reply, if it is here in one piece.
+    pub(super) fn reply(&self) -> Result<&[u8], Error> {
+        let bytes = match self.state {
+            State::Ready(Place::Inline) => self.inline.get(..self.len as usize),
+            State::Ready(Place::Spilled) => Some(self.spill.as_slice()),
+            State::Ready(Place::Lost) => return Err(Error::OutOfMemory),
+            _ => None,
+        };
+        bytes.ok_or(Error::Closed)
+    }
+}
+
+/// What a request is and does to fids, remembered until it is over.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Effects {
+    /// Type of the request.
+    pub(super) kind: u8,
+    /// Bytes of a read.
+    pub(super) asked: u32,
+    /// Fids that it names.
+    pub(super) names: [Option<Fid>; 2],
+    /// The fid that its success binds.
+    pub(super) binds: Option<Fid>,
+    /// The fid that any answer ends.
+    pub(super) ends: Option<Fid>,
+}
+
+impl Effects {
+    pub(super) fn of(request: &Request<'_>) -> Self {
+        let mut asked = 0;
+        let mut binds = None;
+        let mut ends = None;
+        let names = match *request {
+            Request::Version { .. } | Request::Flush { .. } => [None, None],
+            Request::Auth { afid, .. } => {
+                binds = Some(afid);
+                [Some(afid), None]
+            }
+            Request::Attach { fid, afid, .. } => {
+                binds = Some(fid);
+                [Some(fid), Some(afid)]
+            }
+            Request::Walk { fid, newfid, .. } => {
+                binds = (fid != newfid).then_some(newfid);
+                [Some(fid), binds]
+            }
+            Request::Xattrwalk { fid, newfid, .. } => {
+                binds = Some(newfid);
+                [Some(fid), Some(newfid)]
+            }
+            Request::Clunk { fid } | Request::Remove { fid } => {
+                ends = Some(fid);
+                [Some(fid), None]
+            }
+            Request::Read { fid, count, .. } | Request::Readdir { fid, count, .. } => {
+                asked = count;
+                [Some(fid), None]
+            }
+            Request::Write { fid, .. }
+            | Request::Open { fid, .. }
+            | Request::Create { fid, .. }
+            | Request::Stat { fid }
+            | Request::Wstat { fid, .. }
+            | Request::Statfs { fid }
+            | Request::Lopen { fid, .. }
+            | Request::Lcreate { fid, .. }
+            | Request::Readlink { fid }
+            | Request::Getattr { fid, .. }
+            | Request::Setattr { fid, .. }
+            | Request::Xattrcreate { fid, .. }
+            | Request::Fsync { fid, .. }
+            | Request::Lock { fid, .. }
+            | Request::Getlock { fid, .. } => [Some(fid), None],
+            Request::Symlink { dfid, .. }
+            | Request::Mknod { dfid, .. }
+            | Request::Mkdir { dfid, .. } => [Some(dfid), None],
+            Request::Rename { fid, dfid, .. } | Request::Link { dfid, fid, .. } => {
+                [Some(fid), Some(dfid)]
+            }
+            Request::Renameat {
+                olddirfid,
+                newdirfid,
+                ..
+            } => [Some(olddirfid), Some(newdirfid)],
+            Request::Unlinkat { dirfid, .. } => [Some(dirfid), None],
+        };
+        Effects {
+            kind: request.kind(),
+            asked,
+            names,
+            binds,
+            ends,
+        }
+    }
+
+    /// Whether the reply's data stays in the transport until its owner fetches it.
+    pub(super) fn is_bulk(&self) -> bool {
+        matches!(self.kind, kind::TREAD | kind::TREADDIR)
+    }
+
+    /// Whether the request is carried through even when nobody waits for it: it ends a fid.
+    pub(super) fn must_finish(&self) -> bool {
+        self.ends.is_some() || self.kind == kind::TVERSION
+    }
+}
