@@ -66,8 +66,6 @@ pub struct FileType(u32);
 
 impl FileType {
     pub(crate) const DIR: FileType = FileType(S_IFDIR);
-    pub(crate) const FILE: FileType = FileType(S_IFREG);
-    pub(crate) const SYMLINK: FileType = FileType(S_IFLNK);
 
     /// The type in a Unix mode.
     pub const fn from_mode(mode: u32) -> Self {
@@ -449,8 +447,8 @@ mod tests {
     #[test]
     fn directory_entry_types_are_mode_bits_shifted() {
         assert_eq!(FileType::from_dirent(4), Some(FileType::DIR));
-        assert_eq!(FileType::from_dirent(8), Some(FileType::FILE));
-        assert_eq!(FileType::from_dirent(10), Some(FileType::SYMLINK));
+        assert_eq!(FileType::from_dirent(8), Some(FileType::from_mode(S_IFREG)));
+        assert_eq!(FileType::from_dirent(10), Some(FileType::from_mode(S_IFLNK)));
         assert_eq!(FileType::from_dirent(0), None);
         assert_eq!(FileType::from_dirent(255), None);
     }
