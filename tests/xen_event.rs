@@ -122,10 +122,9 @@ fn an_event_between_the_check_and_the_wait_ends_the_wait() {
 fn an_event_that_somebody_else_took_ends_the_wait_too() {
     let (xen, events) = guest();
     let (channel, other) = pair(&xen, &events);
-    for take in [
-        &(|| events.dispatch()) as &dyn Fn() -> bool,
-        &|| channel.take_pending(),
-    ] {
+    for take in [&(|| events.dispatch()) as &dyn Fn() -> bool, &|| {
+        channel.take_pending()
+    }] {
         let seen = events.generation();
         xen.dom0().send(other);
         assert!(take());
