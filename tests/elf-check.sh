@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks a finished image: elf-check.sh ELF
+# Checks a linked image, before it is stripped: elf-check.sh ELF
 #
 # One static file that both kinds of Xen domain can start, with nothing left for a loader to do,
 # and no code that keeps data below the stack pointer. Needs binutils. Prints the size that a
@@ -28,7 +28,8 @@ case $headers in
 esac
 printf '%s\n' "$headers" | grep -q 'LOAD.* RWE ' && fail 'has a segment that is writable and executable'
 
-undefined=$(nm -u "$elf")
+[ -n "$(nm "$elf" 2>/dev/null)" ] || fail 'has no symbols to check; check the file before it is stripped'
+undefined=$(nm -u "$elf" 2>/dev/null)
 [ -z "$undefined" ] || fail "has undefined symbols:" $undefined
 
 # Types of Xen's notes (public/elfnote.h): 1 and 3 to 6, 8, 10 for PV, 18 for PVH. readelf writes
