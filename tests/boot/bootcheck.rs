@@ -26,6 +26,7 @@ mod ends;
 
 use core::fmt::Display;
 
+use xen9p::platform::Platform;
 use xen9p::rt;
 
 xen9p::bare_entry!(main);
@@ -57,6 +58,7 @@ fn failed(doing: &str) -> impl Fn(&dyn Display) -> Failure {
 }
 
 fn main() -> u8 {
+    let up = rt::BarePlatform.now();
     let Ok(command_line) = str::from_utf8(rt::command_line()) else {
         say!("FAILED command line: it is not UTF-8");
         return 1;
@@ -83,7 +85,7 @@ fn main() -> u8 {
             say!("FAILED {name}: {why}");
         }
     };
-    check("start", checks::start(expected_memory));
+    check("start", checks::start(up, expected_memory));
     check("hypercalls", checks::hypercalls());
     check("memory functions", checks::memory_functions());
     check("heap", checks::heap());
