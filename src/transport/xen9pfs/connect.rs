@@ -15,7 +15,7 @@ use super::ring::{Order, Ring};
 use crate::platform::Platform;
 use crate::xen::Xen;
 use crate::xen::grant::GrantError;
-use crate::xen::xenbus::{self, BackendState, Device, XenbusState};
+use crate::xen::xenbus::{self, BackendState, Device, Ready, XenbusState};
 
 /// How long each step of a disconnect may take.
 pub(super) const LEAVE: Duration = Duration::from_secs(5);
@@ -67,13 +67,13 @@ pub fn connect<P: Platform>(
         error => error,
     };
     let state = device.watch_backend()?;
-    device
+    let ready = device
         .reset(&state, config.patience)
         .map_err(|error| patient(error.into()))?;
     let (max_rings, max_order) = limits(&device)?;
     let (rings, order) = config.geometry(max_rings, max_order);
     let (lines, order) = share(xen, &device, rings, order)?;
-    if let Err(error) = announce(&device, &state, &lines, config.patience) {
+    if let Err(error) = announce(&device, &state, ready, &lines, config.patience) {
         leave(&device, &state, lines);
         return Err(patient(error));
     }
@@ -185,6 +185,7 @@ fn share_exactly<P: Platform>(
 fn announce<P: Platform>(
     device: &Device<P>,
     state: &BackendState<P>,
+    ready: Ready,
     lines: &[Line<P>],
     patience: Duration,
 ) -> Result<(), ConnectError> {
@@ -203,20 +204,17 @@ fn announce<P: Platform>(
         .collect();
     device.publish(&nodes, XenbusState::Initialised)?;
 
-    let answered = |state| {
-        matches!(
-            state,
-            XenbusState::Connected
-                | XenbusState::Closing
-                | XenbusState::Closed
-                | XenbusState::Unknown
-        )
+    let answered = |state| match state {
+        XenbusState::Connected | XenbusState::Closing | XenbusState::Unknown => true,
+        // From a backend that was closed all the time that says nothing.
+        XenbusState::Closed => ready == Ready::InitWait,
+        _ => false,
     };
     let deadline = device.store().events().now() + patience;
     match state.wait(answered, deadline)? {
         XenbusState::Connected => Ok(device.set_state(XenbusState::Connected)?),
         XenbusState::Unknown => Err(ConnectError::Gone),
-        closed @ (XenbusState::Closing | XenbusState::Closed) => Err(ConnectError::Refused(closed)),
+        closed if answered(closed) => Err(ConnectError::Refused(closed)),
         found => Err(ConnectError::Waited {
             what: "the backend to accept the rings (Connected)",
             found,

@@ -7,11 +7,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use xen9p::platform::{PAGE_SIZE, Page};
 use xen9p::transport::xen9pfs::ring::{Order, Ring};
 
+use crate::fake::MappedGrant;
+
 /// The backend's view of one ring: the interface page and the data pages in the order of their
 /// references, which need not lie side by side.
 pub struct RingView {
     interface: NonNull<u8>,
     pages: Vec<NonNull<u8>>,
+    /// Keeps them mapped, where they are another domain's.
+    _maps: Vec<MappedGrant>,
 }
 
 impl RingView {
@@ -27,7 +31,22 @@ impl RingView {
     /// pointer and, on another thread, only in the order that the indices give.
     pub unsafe fn new(interface: NonNull<u8>, pages: Vec<NonNull<u8>>) -> RingView {
         assert!(pages.len().is_power_of_two());
-        RingView { interface, pages }
+        RingView {
+            interface,
+            pages,
+            _maps: Vec::new(),
+        }
+    }
+
+    /// A ring of another domain's, mapped until the view is dropped.
+    pub fn mapped(interface: MappedGrant, pages: Vec<MappedGrant>) -> RingView {
+        let addresses = pages.iter().map(MappedGrant::as_ptr).collect();
+        // SAFETY: mapped as long as the grants, which the view keeps; the domain runs on the same
+        // thread and reaches its shared pages by raw pointer only.
+        let mut view = unsafe { RingView::new(interface.as_ptr(), addresses) };
+        view._maps = pages;
+        view._maps.push(interface);
+        view
     }
 
     /// Bytes in each direction.

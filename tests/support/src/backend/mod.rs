@@ -5,17 +5,22 @@
 //! so that a test can interleave them with the frontend in every order. What a frontend must never
 //! let happen is not papered over: the backend then behaves as the real one would (hangs, overwrites,
 //! disconnects) and writes a [`Trouble`] down. [`Lies`] turn either into a hostile backend.
+//!
+//! [`PlainRing`] is a ring without a Xen around it; [`Share`] is a whole backend program with a device
+//! on the simulated Xen, xenbus and all.
 
 mod daemon;
 pub mod echo;
 mod lies;
 mod memory;
 mod qemu;
+mod share;
 
 pub use daemon::Daemon;
 pub use lies::{Lie, Lies};
 pub use memory::{PlainRing, RingView};
 pub use qemu::Qemu;
+pub use share::{Faults, Program, Share};
 
 /// A 9P server: one request in, its reply out. An empty reply means that the request could not be
 /// decoded.
