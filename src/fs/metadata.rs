@@ -448,7 +448,10 @@ mod tests {
     fn directory_entry_types_are_mode_bits_shifted() {
         assert_eq!(FileType::from_dirent(4), Some(FileType::DIR));
         assert_eq!(FileType::from_dirent(8), Some(FileType::from_mode(S_IFREG)));
-        assert_eq!(FileType::from_dirent(10), Some(FileType::from_mode(S_IFLNK)));
+        assert_eq!(
+            FileType::from_dirent(10),
+            Some(FileType::from_mode(S_IFLNK))
+        );
         assert_eq!(FileType::from_dirent(0), None);
         assert_eq!(FileType::from_dirent(255), None);
     }

@@ -1,0 +1,186 @@
+//! The console against simulated readers, and none.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use xen9p::hypercall::DomId;
+use xen9p::platform::Platform;
+use xen9p::time::Instant;
+use xen9p::xen::console::{self, Console, PATIENCE};
+use xen9p::xen::event::Events;
+use xen9p_testing::fake::{FakePlatform, FakeXen};
+
+const GUEST: DomId = DomId(1);
+
+fn guest() -> (FakeXen, Events<FakePlatform>, Console<FakePlatform>) {
+    let xen = FakeXen::new();
+    let events = Events::new(xen.add_domain(GUEST));
+    let console = Console::open(&events).unwrap();
+    (xen, events, console)
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i * 31 + i / 256) as u8).collect()
+}
+
+#[test]
+fn output_of_any_length_arrives() {
+    let (xen, _, console) = guest();
+    let bytes = pattern(100_000);
+    console.write(&bytes);
+    xen.settle();
+    assert_eq!(xen.console_output(GUEST), bytes);
+    assert_eq!(console.dropped(), 0);
+}
+
+#[test]
+fn text_gets_carriage_returns() {
+    let (xen, _, console) = guest();
+    console.write_text("one\ntwo\n\nthree");
+    xen.settle();
+    assert_eq!(xen.console_output(GUEST), b"one\r\ntwo\r\n\r\nthree");
+}
+
+#[test]
+fn nobody_is_waited_for_twice() {
+    let (xen, events, console) = guest();
+    xen.stall_console(GUEST, true);
+    let before = xen.now();
+    console.write(&pattern(2048));
+    assert_eq!(console.dropped(), 0);
+    console.write(&pattern(100));
+    let waited = xen.now() - before;
+    assert!(waited >= PATIENCE && waited < 2 * PATIENCE);
+    for _ in 0..1000 {
+        console.write(b"more");
+    }
+    assert!(xen.now() - before < 2 * PATIENCE);
+    assert_eq!(console.dropped(), 4100);
+    // The reader comes back: all is as before.
+    xen.stall_console(GUEST, false);
+    xen.settle();
+    events.dispatch();
+    console.write(&pattern(5000));
+    xen.settle();
+    assert_eq!(xen.console_output(GUEST).len(), 2048 + 5000);
+    assert_eq!(console.dropped(), 4100);
+}
+
+#[test]
+fn draining_is_bounded() {
+    let (xen, events, console) = guest();
+    console.write(b"last words");
+    assert!(console.drain(events.now() + PATIENCE));
+    assert_eq!(xen.console_output(GUEST), b"last words");
+    xen.stall_console(GUEST, true);
+    console.write(b"unheard");
+    let deadline = events.now() + PATIENCE;
+    assert!(!console.drain(deadline));
+    assert!(xen.now() - deadline < Duration::from_millis(1));
+}
+
+#[test]
+fn input_arrives_and_wakes_whoever_waits() {
+    let (xen, events, console) = guest();
+    let typed = pattern(3000);
+    xen.console_input(GUEST, &typed);
+    let mut got = Vec::new();
+    let mut into = [0; 100];
+    while got.len() < typed.len() {
+        let seen = events.generation();
+        let count = console.read(&mut into);
+        got.extend_from_slice(&into[..count]);
+        if count == 0 {
+            // The simulation panics if nobody would ever wake us.
+            events.wait(seen, Instant::NEVER);
+        }
+    }
+    assert_eq!(got, typed);
+    assert_eq!(console.read(&mut into), 0);
+}
+
+#[test]
+fn input_that_comes_while_output_waits_is_not_missed() {
+    let (xen, events, console) = guest();
+    let seen = events.generation();
+    xen.console_input(GUEST, b"x");
+    // Takes the events of the console's port while it waits for room.
+    console.write(&pattern(10_000));
+    let mut byte = [0; 1];
+    events.wait(seen, Instant::NEVER);
+    assert_eq!(console.read(&mut byte), 1);
+}
+
+#[test]
+fn handlers_may_write_to_the_console_while_it_waits() {
+    let (xen, events, console) = guest();
+    let channel = events.alloc_unbound(DomId(0)).unwrap();
+    let other = xen
+        .dom0()
+        .bind_interdomain(GUEST, channel.port().0)
+        .unwrap();
+    let calls = Rc::new(Cell::new(0));
+    channel.on_event({
+        let (console, calls) = (console.clone(), Rc::clone(&calls));
+        move || {
+            console.write(&pattern(4000));
+            calls.set(calls.get() + 1);
+        }
+    });
+    xen.dom0().send(other);
+    console.write(&pattern(4000));
+    events.dispatch();
+    xen.settle();
+    assert_eq!(calls.get(), 1);
+    assert_eq!(xen.console_output(GUEST).len(), 8000);
+}
+
+#[test]
+fn lying_indices_cost_output_and_nothing_else() {
+    let (xen, events, console) = guest();
+    let page = xen.platform(GUEST).console_ring().unwrap().page;
+    for offset in [3076 / 4, 3080 / 4] {
+        // SAFETY: an aligned word inside the page.
+        unsafe { page.cast::<u32>().add(offset).write_volatile(0x4000_0000) };
+    }
+    let before = xen.now();
+    console.write(b"nobody will know");
+    assert_eq!(console.dropped(), 16);
+    assert_eq!(console.read(&mut [0; 4]), 0);
+    assert!(!console.drain(events.now() + PATIENCE));
+    assert!(xen.now() - before < PATIENCE);
+}
+
+#[test]
+fn an_emergency_needs_nothing_but_the_ring() {
+    let (xen, events, console) = guest();
+    console.write(b"before, ");
+    let platform = events.platform();
+    let ring = platform.console_ring().unwrap();
+    let long = "panic\n".repeat(1000);
+    // SAFETY: the domain's own ring; the console is not written to any more.
+    unsafe {
+        console::emergency_write(platform, ring, &long, PATIENCE);
+        assert!(console::emergency_drain(platform, ring, PATIENCE));
+    }
+    let expected = format!("before, {}", "panic\r\n".repeat(1000));
+    assert_eq!(xen.console_output(GUEST), expected.as_bytes());
+}
+
+#[test]
+fn an_emergency_is_not_held_up_by_a_reader_that_is_not_there() {
+    let (xen, events, _console) = guest();
+    let platform = events.platform();
+    let ring = platform.console_ring().unwrap();
+    xen.stall_console(GUEST, true);
+    let long = "panic\n".repeat(1000);
+    let before = xen.now();
+    // SAFETY: as above.
+    unsafe {
+        console::emergency_write(platform, ring, &long, PATIENCE);
+        assert!(!console::emergency_drain(platform, ring, PATIENCE));
+    }
+    let waited = xen.now() - before;
+    assert!(waited >= PATIENCE && waited < 3 * PATIENCE);
+}
