@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use xen9p::errno::Errno;
 use xen9p::p9::wire::*;
-use xen9p::transport::Transport;
+use xen9p::transport::{Lane, Transport};
 use xen9p_testing::server::TempDir;
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
@@ -291,4 +291,78 @@ fn the_crate_ninep() {
     let export = Export::new();
     tour_of_the_classics(ninep(export.0.path()).unwrap(), Dialect::Plan9);
     export.check();
+}
+
+#[test]
+fn qemu_works_on_many_requests_at_once() {
+    let options = QemuOptions {
+        slots: 8,
+        msize: 1 << 16,
+        ..QemuOptions::default()
+    };
+    let export = Export::new();
+    let Some(transport) = qemu(export.0.path(), options).unwrap() else {
+        return;
+    };
+    let mut raw = Raw::new(transport, Dialect::Linux);
+    attach(&mut raw, b"");
+    let file = Fid(2);
+    let walk = Request::Walk {
+        fid: ROOT,
+        newfid: file,
+        names: names(&[b"dir", b"file"]),
+    };
+    assert!(raw.call(&walk).is_ok());
+    let flags = OpenFlags::empty();
+    assert!(raw.call(&Request::Lopen { fid: file, flags }).is_ok());
+    for round in 0..20 {
+        let read = |offset| Request::Read {
+            fid: file,
+            offset,
+            count: 1,
+        };
+        let mut sent: Vec<_> = (0..8).map(|at| raw.send(&read(at))).collect();
+        assert_eq!(
+            raw.transport.has_room(Lane(0), 23, 12),
+            Ok(false),
+            "{round}"
+        );
+        let first = sent[0].0;
+        while !sent.is_empty() {
+            let tag = raw.receive(Lane(0));
+            let at = sent
+                .iter()
+                .position(|sent| *sent == tag)
+                .expect("one of ours, once");
+            sent.remove(at);
+            let Reply::Read { data } = raw.reply() else {
+                panic!("{:?}", raw.reply());
+            };
+            assert_eq!(
+                data,
+                Payload::from(&CONTENT[usize::from(tag.0 - first)..][..1])
+            );
+        }
+    }
+}
+
+#[test]
+fn qemu_exports_read_only() {
+    let options = QemuOptions {
+        read_only: true,
+        ..QemuOptions::default()
+    };
+    let export = Export::new();
+    let Some(transport) = qemu(export.0.path(), options).unwrap() else {
+        return;
+    };
+    let mut raw = Raw::new(transport, Dialect::Linux);
+    attach(&mut raw, b"");
+    let mkdir = Request::Mkdir {
+        dfid: ROOT,
+        name: b"new",
+        mode: 0o755,
+        gid: 0,
+    };
+    assert_eq!(raw.call(&mkdir), Err(Errno::EROFS));
 }

@@ -3,6 +3,9 @@
 
 mod arbitrary;
 mod directories;
+#[path = "../../fuzz/src/lib.rs"]
+mod fuzz;
+mod replay;
 mod samples;
 
 use samples::*;

@@ -33,6 +33,8 @@ enum Use {
 #[derive(Debug)]
 struct Handle {
     ino: Ino,
+    /// Directory and name that it was reached by.
+    name: Option<(Ino, Vec<u8>)>,
     usage: Use,
 }
 
@@ -262,7 +264,7 @@ impl MemServer {
                 }
             }
             Request::Rename { fid, dfid, name } => {
-                let from = self.tree.name_of(self.ino(fid)?).ok_or(Errno::ENOENT)?;
+                let from = self.name(fid)?;
                 self.rename((from.0, &from.1), (self.ino(dfid)?, name))?;
                 Reply::Rename
             }
@@ -286,7 +288,7 @@ impl MemServer {
                 attr: self.tree.attr(self.ino(fid)?),
             },
             Request::Setattr { fid, attr } => {
-                let ino = self.ino(fid)?;
+                let ino = self.ino(fid).map_err(|_| Errno::EINVAL)?;
                 self.tree.set_attr(ino, &attr)?;
                 Reply::Setattr
             }

@@ -7,6 +7,9 @@ use super::locks::Locks;
 use super::tree::{Content, Ino, Result, window};
 use super::{Handle, MemServer, Use, encode};
 
+/// What QEMU says of a fid it doesn't know, to most requests; to the others, EINVAL. Never EBADF.
+const UNKNOWN_FID: Errno = Errno::ENOENT;
+
 impl MemServer {
     pub(super) fn version(&mut self, tag: Tag, msize: u32, version: &[u8]) -> Result<Vec<u8>> {
         self.fids.clear();
@@ -32,14 +35,15 @@ impl MemServer {
         self.fids
             .get(&fid)
             .map(|handle| handle.ino)
-            .ok_or(Errno::EBADF)
+            .ok_or(UNKNOWN_FID)
     }
 
     pub(super) fn opened(&self, fid: Fid) -> Result<(Ino, OpenFlags)> {
-        match self.fids.get(&fid).ok_or(Errno::EBADF)? {
+        match self.fids.get(&fid).ok_or(Errno::EINVAL)? {
             Handle {
                 ino,
                 usage: Use::Open(flags),
+                ..
             } => Ok((*ino, *flags)),
             _ => Err(Errno::EBADF),
         }
@@ -49,7 +53,8 @@ impl MemServer {
         if fid == Fid::NONE || self.fids.contains_key(&fid) {
             return Err(Errno::EINVAL);
         }
-        self.fids.insert(fid, Handle { ino, usage });
+        let name = None;
+        self.fids.insert(fid, Handle { ino, name, usage });
         Ok(())
     }
 
@@ -61,8 +66,9 @@ impl MemServer {
     }
 
     pub(super) fn walk(&mut self, fid: Fid, newfid: Fid, names: &[&[u8]]) -> Result<Qids> {
-        let handle = self.fids.get(&fid).ok_or(Errno::EBADF)?;
+        let handle = self.fids.get(&fid).ok_or(UNKNOWN_FID)?;
         let mut ino = handle.ino;
+        let mut name = handle.name.clone();
         if newfid == fid && !matches!(handle.usage, Use::Path) {
             return Err(Errno::EINVAL);
         }
@@ -70,9 +76,12 @@ impl MemServer {
             return Err(Errno::EINVAL);
         }
         let mut qids = Qids::new();
-        for name in names {
-            match self.tree.walk(ino, name) {
-                Ok(next) => ino = next,
+        for step in names {
+            match self.tree.walk(ino, step) {
+                Ok(next) => {
+                    name = Some((ino, step.to_vec()));
+                    ino = next;
+                }
                 Err(errno) if qids.is_empty() => return Err(errno),
                 Err(_) => return Ok(qids),
             }
@@ -82,6 +91,7 @@ impl MemServer {
             newfid,
             Handle {
                 ino,
+                name,
                 usage: Use::Path,
             },
         );
@@ -89,7 +99,7 @@ impl MemServer {
     }
 
     pub(super) fn open(&mut self, fid: Fid, flags: OpenFlags) -> Result<Qid> {
-        let handle = self.fids.get(&fid).ok_or(Errno::EBADF)?;
+        let handle = self.fids.get(&fid).ok_or(UNKNOWN_FID)?;
         let ino = handle.ino;
         if !matches!(handle.usage, Use::Path) {
             return Err(Errno::EINVAL);
@@ -108,13 +118,9 @@ impl MemServer {
             Content::Symlink(_) => return Err(Errno::ELOOP),
             Content::Special { .. } => return Err(Errno::ENXIO),
         }
-        self.fids.insert(
-            fid,
-            Handle {
-                ino,
-                usage: Use::Open(flags),
-            },
-        );
+        if let Some(handle) = self.fids.get_mut(&fid) {
+            handle.usage = Use::Open(flags);
+        }
         Ok(self.tree.qid(ino))
     }
 
@@ -126,7 +132,7 @@ impl MemServer {
         mode: u32,
         gid: u32,
     ) -> Result<Qid> {
-        let handle = self.fids.get(&fid).ok_or(Errno::EBADF)?;
+        let handle = self.fids.get(&fid).ok_or(UNKNOWN_FID)?;
         if !matches!(handle.usage, Use::Path) {
             return Err(Errno::EINVAL);
         }
@@ -141,40 +147,35 @@ impl MemServer {
             }
             made => made?,
         };
-        self.fids.insert(
-            fid,
-            Handle {
-                ino,
-                usage: Use::Path,
-            },
-        );
+        let place = Some((dir, name.to_vec()));
+        let file = Handle {
+            ino,
+            name: place,
+            usage: Use::Path,
+        };
+        let before = self.fids.insert(fid, file);
         let opened = self.open(fid, flags);
-        if opened.is_err() {
-            self.fids.insert(
-                fid,
-                Handle {
-                    ino: dir,
-                    usage: Use::Path,
-                },
-            );
+        if let (Err(_), Some(before)) = (&opened, before) {
+            self.fids.insert(fid, before);
         }
         opened
     }
 
     pub(super) fn read(&self, fid: Fid, offset: u64, count: u32) -> Result<&[u8]> {
-        let handle = self.fids.get(&fid).ok_or(Errno::EBADF)?;
+        let handle = self.fids.get(&fid).ok_or(Errno::EINVAL)?;
         match &handle.usage {
             Use::XattrRead(value) => Ok(window(value, offset, count)),
             Use::Open(flags) if !flags.contains(OpenFlags::WRITE_ONLY) => {
                 self.tree.read(handle.ino, offset, count)
             }
+            Use::Path => Err(Errno::EINVAL),
             _ => Err(Errno::EBADF),
         }
     }
 
     pub(super) fn write(&mut self, fid: Fid, offset: u64, data: Payload<'_>) -> Result<u32> {
         let limit = self.options.io_limit as usize;
-        let handle = self.fids.get_mut(&fid).ok_or(Errno::EBADF)?;
+        let handle = self.fids.get_mut(&fid).ok_or(Errno::EINVAL)?;
         match &mut handle.usage {
             Use::XattrWrite { value, size, .. } => {
                 if offset != value.len() as u64 || value.len() + data.len() > *size {
@@ -188,12 +189,20 @@ impl MemServer {
                 self.tree
                     .write(handle.ino, offset, data.bytes().take(limit), append)
             }
+            Use::Path => Err(Errno::EINVAL),
             _ => Err(Errno::EBADF),
         }
     }
 
     pub(super) fn readdir(&self, fid: Fid, offset: u64, count: u32) -> Result<Vec<u8>> {
-        let (ino, _) = self.opened(fid)?;
+        let ino = match self.fids.get(&fid).ok_or(Errno::EINVAL)? {
+            Handle {
+                ino,
+                usage: Use::Open(_),
+                ..
+            } => *ino,
+            _ => return Err(Errno::ENOTDIR),
+        };
         let mut data = vec![0; count as usize];
         let mut len = 0;
         for (name, entry) in self.tree.list(ino, offset)? {
@@ -248,7 +257,7 @@ impl MemServer {
         size: u64,
         flags: XattrFlags,
     ) -> Result<()> {
-        let handle = self.fids.get_mut(&fid).ok_or(Errno::EBADF)?;
+        let handle = self.fids.get_mut(&fid).ok_or(UNKNOWN_FID)?;
         if !matches!(handle.usage, Use::Path) {
             return Err(Errno::EINVAL);
         }
@@ -266,7 +275,7 @@ impl MemServer {
     }
 
     pub(super) fn clunk(&mut self, fid: Fid) -> Result<()> {
-        let handle = self.fids.remove(&fid).ok_or(Errno::EBADF)?;
+        let handle = self.fids.remove(&fid).ok_or(UNKNOWN_FID)?;
         self.locks.drop_fid(fid);
         if let Use::XattrWrite {
             name,
@@ -295,10 +304,21 @@ impl MemServer {
         Ok(())
     }
 
+    /// The name that the fid was reached by, or another if that is gone.
+    pub(super) fn name(&self, fid: Fid) -> Result<(Ino, Vec<u8>)> {
+        let handle = self.fids.get(&fid).ok_or(UNKNOWN_FID)?;
+        let still = |(dir, name): &&(Ino, Vec<u8>)| self.tree.is_at(*dir, name, handle.ino);
+        let known = handle.name.as_ref().filter(still).cloned();
+        known
+            .or_else(|| self.tree.name_of(handle.ino))
+            .ok_or(Errno::ENOENT)
+    }
+
     pub(super) fn remove(&mut self, fid: Fid) -> Result<()> {
-        let ino = self.ino(fid)?;
+        let ino = self.ino(fid).map_err(|_| Errno::EINVAL)?;
+        let place = self.name(fid);
         self.clunk(fid)?;
-        let (parent, name) = self.tree.name_of(ino).ok_or(Errno::EBUSY)?;
+        let (parent, name) = place?;
         let is_dir = self.tree.node(ino).is_dir();
         self.tree.unlink(parent, &name, is_dir)?;
         self.forget(ino);

@@ -330,7 +330,12 @@ impl Tree {
         }
     }
 
-    /// Where a node that has one name, or several, can be found.
+    /// Whether the directory still exists and has that node under that name.
+    pub fn is_at(&self, dir: Ino, name: &[u8], ino: Ino) -> bool {
+        self.nodes.contains_key(&dir) && self.walk(dir, name) == Ok(ino)
+    }
+
+    /// Some directory and name where the node can be found.
     pub fn name_of(&self, ino: Ino) -> Option<(Ino, Vec<u8>)> {
         self.nodes.iter().find_map(|(parent, node)| {
             let mut entries = node.entries().ok()?.iter();

@@ -1,0 +1,12 @@
+//! What the fuzz targets do: plain functions that panic when a contract is broken, whatever their
+//! input.
+//!
+//! A nightly compiler and cargo-fuzz look for such input, starting from what is known:
+//! `cargo +nightly fuzz run codec fuzz/corpus/codec fuzz/seeds/codec`. `cargo test` of the library
+//! goes through `seeds/` on stable; an input that once broke something belongs there.
+
+pub mod codec;
+pub mod directory;
+
+/// Every target by its name, which is also that of its directory in `seeds/`.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[("codec", codec::run), ("directory", directory::run)];
