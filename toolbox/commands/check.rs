@@ -197,7 +197,7 @@ fn offsets(at: &Scratch<'_>) -> Checked {
     let mut bytes = [0; 4];
     file.read_exact_at(&mut bytes, 3)?;
     same("bytes 3 to 6", &bytes, b"3AB6")?;
-    same("position", file.stream_position(), 10)?;
+    same("position", file.stream_position()?, 10)?;
     file.seek(SeekFrom::End(-5))?;
     same("bytes read", file.read(&mut bytes)?, 4)?;
     same("bytes before the end", &bytes, b"\0\0en")?;
