@@ -134,24 +134,38 @@ impl Fs {
     /// # Errors
     /// See there.
     pub async fn open_with(&self, path: impl AsRef<[u8]>, options: &OpenOptions) -> Result<File> {
+        let mode = options.mode & !self.mount.umask;
+        let (file, _) = self.open_or_create(path.as_ref(), options, mode).await?;
+        Ok(file)
+    }
+
+    /// Opens a file as the options say; one that is made gets exactly this mode. The answer says
+    /// whether it was made.
+    async fn open_or_create(
+        &self,
+        path: &[u8],
+        options: &OpenOptions,
+        mode: u32,
+    ) -> Result<(File, bool)> {
         // Others may create and remove the file between two of our requests.
         const TRIES: usize = 8;
 
         options.check()?;
-        let mut path = CleanPath::new(path.as_ref())?;
+        let mut path = CleanPath::new(path)?;
         // Where the file is likely to be new, one request is saved by trying that first. Never
         // without EXCL: QEMU would give an existing file the mode and the owner of a new one.
         let mut create = options.create_new || (options.create && options.truncate);
         for _ in 0..TRIES {
             if create {
-                match self.create_file(&path, options).await {
+                match self.create_file(&path, options, mode).await {
                     Err(Error::Errno(Errno::EEXIST)) if !options.create_new => {}
-                    result => return result,
+                    result => return result.map(|file| (file, true)),
                 }
             }
             match self.lookup(path.clone(), true).await? {
                 Lookup::Found(handle, qid, path) => {
-                    return self.open_found(handle, qid, path, options).await;
+                    let file = self.open_found(handle, qid, path, options).await?;
+                    return Ok((file, false));
                 }
                 Lookup::Missing(there) if options.create => {
                     path = there;
@@ -164,12 +178,17 @@ impl Fs {
     }
 
     /// Makes a file that is not there yet.
-    async fn create_file(&self, path: &CleanPath, options: &OpenOptions) -> Result<File> {
+    async fn create_file(
+        &self,
+        path: &CleanPath,
+        options: &OpenOptions,
+        mode: u32,
+    ) -> Result<File> {
         let (parent, name) = self.parent_of(path, Errno::EEXIST).await?;
         // The fid of the directory becomes that of the file.
         let mut fid = self.own(parent).await?;
-        let mode = options.mode & 0o7777 & !self.mount.umask;
-        let (qid, iounit) = node::create(&mut fid, &name, options, mode, self.mount.gid).await?;
+        let gid = self.mount.gid;
+        let (qid, iounit) = node::create(&mut fid, &name, options, mode & 0o7777, gid).await?;
         Ok(File::new(self, fid, qid, iounit, options, path.clone()))
     }
 

@@ -7,9 +7,11 @@ use super::{File, Fs};
 use crate::errno::Errno;
 use crate::fs::{Error, OpenOptions, Result};
 
-/// Least and most bytes to make room for at a time when a file of unknown size is read.
+/// Least bytes to make room for at a time, those to begin with when a file of unknown size is read, and
+/// the most.
 const LEAST_ROOM: usize = 8 << 10;
-const MOST_ROOM: usize = 4 << 20;
+const FIRST_ROOM: usize = 64 << 10;
+const MOST_ROOM: usize = 16 << 20;
 
 /// Buffer of a copy, in bytes.
 const COPY_BUFFER: usize = 1 << 20;
@@ -60,16 +62,21 @@ impl Fs {
         }
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(true);
-        let to = self.open_with(to, options).await?;
+        let mode = metadata.permissions().mode();
+        let (to, created) = self.open_or_create(to.as_ref(), options, mode).await?;
+        let size = metadata.len();
+        // Whole requests, several at once; no more than the file needs.
+        let chunk = from.chunk();
+        let most = (COPY_BUFFER / chunk).max(1) * chunk;
+        let room = usize::try_from(size).map_or(most, |size| size.clamp(LEAST_ROOM, most));
         let mut buffer = Vec::new();
-        let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-        let size = size.clamp(LEAST_ROOM, COPY_BUFFER);
         buffer
-            .try_reserve_exact(size)
+            .try_reserve_exact(room)
             .map_err(|_| Error::OutOfMemory)?;
-        buffer.resize(size, 0);
+        buffer.resize(room, 0);
         let mut done: u64 = 0;
-        loop {
+        // Files that are made up when they are read say that they are empty.
+        while size == 0 || done < size {
             let count = from.read_at(&mut buffer, done).await?;
             if count == 0 {
                 break;
@@ -78,7 +85,9 @@ impl Fs {
                 .await?;
             done += count as u64;
         }
-        to.set_permissions(metadata.permissions()).await?;
+        if !created {
+            to.set_permissions(metadata.permissions()).await?;
+        }
         to.close().await?;
         Ok(done)
     }
@@ -92,7 +101,8 @@ impl File {
         position: u64,
         done: &mut usize,
     ) -> Result<()> {
-        let mut room = self.chunk().clamp(LEAST_ROOM, 64 << 10);
+        let chunk = self.chunk();
+        let mut room = chunk.clamp(LEAST_ROOM, FIRST_ROOM);
         loop {
             let start = into.len();
             into.try_reserve(room).map_err(|_| Error::OutOfMemory)?;
@@ -104,9 +114,16 @@ impl File {
             if count == 0 {
                 return Ok(());
             }
+            let first = *done == 0;
             *done += count;
-            if count == room {
-                room = (room * 2).min(MOST_ROOM);
+            if first && count == room {
+                // A large file: knowing how large saves memory and lets all requests go at once.
+                let size = self.metadata().await?.len();
+                let left = size.saturating_sub(position + *done as u64);
+                let left = usize::try_from(left).unwrap_or(usize::MAX);
+                // Without success if the size is a lie: then it goes on in smaller steps.
+                let _ = into.try_reserve_exact(left);
+                room = left.clamp(room, (MOST_ROOM / chunk).max(1) * chunk);
             }
         }
     }

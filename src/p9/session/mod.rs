@@ -244,6 +244,11 @@ impl Session {
         self.with(|core| core.msize)
     }
 
+    /// The transport's monotonic clock.
+    pub fn now(&self) -> Instant {
+        self.with(|core| core.transport.now())
+    }
+
     /// How long each request may take.
     pub fn timeout(&self) -> Duration {
         self.with(|core| core.timeout)
