@@ -71,8 +71,18 @@ pub fn connect<P: Platform>(
         .reset(&state, config.patience)
         .map_err(|error| patient(error.into()))?;
     let (max_rings, max_order) = limits(&device)?;
+    log::debug!(
+        "9pfs {}: the backend offers {max_rings} rings of order {max_order}",
+        name(&device)
+    );
     let (rings, order) = config.geometry(max_rings, max_order);
     let (lines, order) = share(xen, &device, rings, order)?;
+    log::debug!(
+        "9pfs {}: {} rings of order {} are shared",
+        name(&device),
+        lines.len(),
+        order.get()
+    );
     if let Err(error) = announce(&device, &state, ready, &lines, config.patience) {
         leave(&device, &state, lines);
         return Err(patient(error));
@@ -203,6 +213,7 @@ fn announce<P: Platform>(
         .map(|(n, v)| (n.as_str(), v.as_str()))
         .collect();
     device.publish(&nodes, XenbusState::Initialised)?;
+    log::debug!("9pfs {}: waiting for the backend to map them", name(device));
 
     let answered = |state| match state {
         XenbusState::Connected | XenbusState::Closing | XenbusState::Unknown => true,
