@@ -5,6 +5,7 @@ use std::time::Duration;
 use xen9p::p9::wire::*;
 use xen9p::transport::{Lane, Transport, TransportError};
 use xen9p_testing::server::lanes::{Control, LaneOptions, Lanes, lanes};
+use xen9p_testing::server::lies::Lie;
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 use xen9p_testing::server::raw::Raw;
 
@@ -218,4 +219,52 @@ fn a_wrong_lane_is_noticed() {
     let mut bytes = [0; 11];
     STATFS.encode(Tag(3), Dialect::Linux, &mut bytes).unwrap();
     let _ = raw.transport.send(FIRST, &[&bytes], 67);
+}
+
+#[test]
+fn every_lie_is_told_where_it_can_be_and_is_one() {
+    let directory = Fid(1);
+    let walk = Request::Walk {
+        fid: ROOT,
+        newfid: directory,
+        names: Names::new(),
+    };
+    let flags = OpenFlags::DIRECTORY;
+    let requests = [
+        Request::Version {
+            msize: 8192,
+            version: b"9P2000.L",
+        },
+        Request::Attach {
+            fid: ROOT,
+            afid: Fid::NONE,
+            uname: b"",
+            aname: b"",
+            n_uname: 0,
+        },
+        walk,
+        Request::Lopen {
+            fid: directory,
+            flags,
+        },
+        Request::Readdir {
+            fid: directory,
+            offset: 0,
+            count: 4000,
+        },
+        Request::Flush { oldtag: Tag(9) },
+    ];
+    for lie in Lie::ALL {
+        let mut server = MemServer::new(MemOptions::default());
+        let mut told = 0;
+        for request in requests {
+            let mut bytes = [0; 64];
+            let len = request.encode(Tag(1), Dialect::Linux, &mut bytes).unwrap();
+            let honest = server.handle(&bytes[..len]);
+            if lie.tell(&bytes[..len], honest.clone()) != [honest] {
+                told += 1;
+            }
+        }
+        assert!(told > 0, "{lie:?}");
+    }
 }

@@ -1,12 +1,14 @@
 //! 9P servers without Xen, and the transports to reach them.
 //!
 //! [`mem`] is our own, to be bent at will; [`lanes`] reaches it, or any function from request to
-//! reply, over simulated rings on a simulated clock. [`raw`] talks to any of them without a session.
+//! reply, over simulated rings on a simulated clock, and [`lies`] knows what may go wrong there.
+//! [`raw`] talks to any server without a session.
 //!
 //! [`real`] has servers that others wrote, over a [`socket`]; [`qemu`] has QEMU's, over the virtio
 //! device that a guest would use, with no guest.
 
 pub mod lanes;
+pub mod lies;
 pub mod mem;
 pub mod qemu;
 pub mod raw;
