@@ -129,12 +129,14 @@ impl Fs {
     /// # Errors
     /// EISDIR for a directory opened for writing; see also [`OpenOptions::open`].
     pub fn open_with(&self, path: impl AsRef<[u8]>, options: &OpenOptions) -> Result<File> {
-        Ok(File::new(self.run(self.inner.open_with(path, options))?))
+        Ok(File::new(
+            self.run(self.inner.open_with(path.as_ref(), options))?,
+        ))
     }
 
     /// The whole content of a file.
     pub fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
-        self.run(self.inner.read(path))
+        self.run(self.inner.read(path.as_ref()))
     }
 
     /// The whole content of a text file.
@@ -142,60 +144,60 @@ impl Fs {
     /// # Errors
     /// [`Error::NotUtf8`](super::Error::NotUtf8).
     pub fn read_to_string(&self, path: impl AsRef<[u8]>) -> Result<String> {
-        self.run(self.inner.read_to_string(path))
+        self.run(self.inner.read_to_string(path.as_ref()))
     }
 
     /// Makes or replaces a file with this content, and closes it: an error that the server finds
     /// only then is reported.
     pub fn write(&self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Result<()> {
-        self.run(self.inner.write(path, content))
+        self.run(self.inner.write(path.as_ref(), content.as_ref()))
     }
 
     /// Attributes of what the path leads to.
     pub fn metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
-        self.run(self.inner.metadata(path))
+        self.run(self.inner.metadata(path.as_ref()))
     }
 
     /// Attributes of what the path names; of a symbolic link its own.
     pub fn symlink_metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
-        self.run(self.inner.symlink_metadata(path))
+        self.run(self.inner.symlink_metadata(path.as_ref()))
     }
 
     /// Whether the path leads to something. Errors other than "no such file" are errors.
     pub fn exists(&self, path: impl AsRef<[u8]>) -> Result<bool> {
-        self.run(self.inner.exists(path))
+        self.run(self.inner.exists(path.as_ref()))
     }
 
     /// The entries of a directory, without "." and "..", in the server's order, fetched as the
     /// iteration goes on.
     pub fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<ReadDir> {
-        Ok(ReadDir::new(self.run(self.inner.read_dir(path))?))
+        Ok(ReadDir::new(self.run(self.inner.read_dir(path.as_ref()))?))
     }
 
     /// Makes an empty directory, mode 0777 less the umask.
     pub fn create_dir(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        self.run(self.inner.create_dir(path, 0o777))
+        self.run(self.inner.create_dir(path.as_ref(), 0o777))
     }
 
     /// Makes a directory and those above it that are missing. One that is there is no error.
     pub fn create_dir_all(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        self.run(self.inner.create_dir_all(path))
+        self.run(self.inner.create_dir_all(path.as_ref()))
     }
 
     /// Removes a file, or a symbolic link itself.
     pub fn remove_file(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        self.run(self.inner.remove_file(path))
+        self.run(self.inner.remove_file(path.as_ref()))
     }
 
     /// Removes an empty directory.
     pub fn remove_dir(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        self.run(self.inner.remove_dir(path))
+        self.run(self.inner.remove_dir(path.as_ref()))
     }
 
     /// Removes a directory and all that is in it. Symbolic links are removed, not followed; the last
     /// one of the path neither: that is ENOTDIR.
     pub fn remove_dir_all(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        self.run(self.inner.remove_dir_all(path))
+        self.run(self.inner.remove_dir_all(path.as_ref()))
     }
 
     /// Renames, replacing a file (or an empty directory by a directory) of the new name. A symbolic
@@ -204,68 +206,68 @@ impl Fs {
     /// # Errors
     /// EXDEV where the dialect cannot move between directories.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
-        self.run(self.inner.rename(from, to))
+        self.run(self.inner.rename(from.as_ref(), to.as_ref()))
     }
 
     /// Copies the content and the permission bits of a file; returns the number of bytes.
     pub fn copy(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<u64> {
-        self.run(self.inner.copy(from, to))
+        self.run(self.inner.copy(from.as_ref(), to.as_ref()))
     }
 
     /// Gives a file another name. A symbolic link at the end of `original` is not followed.
     pub fn hard_link(&self, original: impl AsRef<[u8]>, link: impl AsRef<[u8]>) -> Result<()> {
-        self.run(self.inner.hard_link(original, link))
+        self.run(self.inner.hard_link(original.as_ref(), link.as_ref()))
     }
 
     /// Makes a symbolic link that says `target`, which is taken as it is.
     pub fn symlink(&self, target: impl AsRef<[u8]>, link: impl AsRef<[u8]>) -> Result<()> {
-        self.run(self.inner.symlink(target, link))
+        self.run(self.inner.symlink(target.as_ref(), link.as_ref()))
     }
 
     /// What a symbolic link says.
     pub fn read_link(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
-        self.run(self.inner.read_link(path))
+        self.run(self.inner.read_link(path.as_ref()))
     }
 
     /// The path from the mount's root, with a leading `/` and without links, "." and "..".
     pub fn canonicalize(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
-        self.run(self.inner.canonicalize(path))
+        self.run(self.inner.canonicalize(path.as_ref()))
     }
 
     /// Makes a device (`mode` S_IFCHR or S_IFBLK with `major` and `minor`), a named pipe or a socket
     /// name.
     pub fn mknod(&self, path: impl AsRef<[u8]>, mode: u32, major: u32, minor: u32) -> Result<()> {
-        self.run(self.inner.mknod(path, mode, major, minor))
+        self.run(self.inner.mknod(path.as_ref(), mode, major, minor))
     }
 
     /// Changes the permission bits.
     pub fn set_permissions(&self, path: impl AsRef<[u8]>, permissions: Permissions) -> Result<()> {
-        self.run(self.inner.set_permissions(path, permissions))
+        self.run(self.inner.set_permissions(path.as_ref(), permissions))
     }
 
     /// Changes access and modification time.
     pub fn set_times(&self, path: impl AsRef<[u8]>, times: FileTimes) -> Result<()> {
-        self.run(self.inner.set_times(path, times))
+        self.run(self.inner.set_times(path.as_ref(), times))
     }
 
     /// Changes owner and group; `None` leaves one as it is.
     pub fn chown(&self, path: impl AsRef<[u8]>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-        self.run(self.inner.chown(path, uid, gid))
+        self.run(self.inner.chown(path.as_ref(), uid, gid))
     }
 
     /// As [`chown`](Self::chown), but of a symbolic link itself.
     pub fn lchown(&self, path: impl AsRef<[u8]>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-        self.run(self.inner.lchown(path, uid, gid))
+        self.run(self.inner.lchown(path.as_ref(), uid, gid))
     }
 
     /// Cuts or extends (with zeros) a file to `size` bytes.
     pub fn truncate(&self, path: impl AsRef<[u8]>, size: u64) -> Result<()> {
-        self.run(self.inner.truncate(path, size))
+        self.run(self.inner.truncate(path.as_ref(), size))
     }
 
     /// How full the file system is that the path lies on.
     pub fn statfs(&self, path: impl AsRef<[u8]>) -> Result<StatFs> {
-        self.run(self.inner.statfs(path))
+        self.run(self.inner.statfs(path.as_ref()))
     }
 
     /// The value of an extended attribute.
@@ -273,12 +275,12 @@ impl Fs {
     /// # Errors
     /// ENODATA when there is none of this name.
     pub fn xattr(&self, path: impl AsRef<[u8]>, name: impl AsRef<[u8]>) -> Result<Vec<u8>> {
-        self.run(self.inner.xattr(path, name))
+        self.run(self.inner.xattr(path.as_ref(), name.as_ref()))
     }
 
     /// The names of all extended attributes.
     pub fn list_xattrs(&self, path: impl AsRef<[u8]>) -> Result<Vec<Vec<u8>>> {
-        self.run(self.inner.list_xattrs(path))
+        self.run(self.inner.list_xattrs(path.as_ref()))
     }
 
     /// Sets an extended attribute, new or not; 64 KiB at most.
@@ -288,12 +290,15 @@ impl Fs {
         name: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<()> {
-        self.run(self.inner.set_xattr(path, name, value))
+        self.run(
+            self.inner
+                .set_xattr(path.as_ref(), name.as_ref(), value.as_ref()),
+        )
     }
 
     /// Removes an extended attribute.
     pub fn remove_xattr(&self, path: impl AsRef<[u8]>, name: impl AsRef<[u8]>) -> Result<()> {
-        self.run(self.inner.remove_xattr(path, name))
+        self.run(self.inner.remove_xattr(path.as_ref(), name.as_ref()))
     }
 
     fn run<T>(&self, operation: impl Future<Output = T>) -> T {

@@ -169,11 +169,21 @@ impl Session {
     /// Works with any future, but only replies of this session and its deadlines are waited for.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
+        let mut output = None;
+        self.drive(&mut |cx| {
+            let poll = future.as_mut().poll(cx);
+            poll.map(|done| output = Some(done))
+        });
+        output.expect("it is driven until it is done")
+    }
+
+    /// Calls `poll` until it is ready. One function for all kinds of futures: an image has dozens.
+    fn drive(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) {
         let mut cx = Context::from_waker(Waker::noop());
         loop {
             self.with(|core| core.news = false);
-            if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
-                return done;
+            if poll(&mut cx).is_ready() {
+                return;
             }
             self.pump();
             if self.has_news() {
