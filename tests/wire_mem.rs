@@ -5,7 +5,7 @@ use xen9p::errno::Errno;
 use xen9p::p9::wire::*;
 use xen9p::transport::Transport;
 use xen9p_testing::server::TempDir;
-use xen9p_testing::server::lanes::{LaneOptions, lanes};
+use xen9p_testing::server::lanes::{LaneOptions, Lanes, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
 use xen9p_testing::server::raw::Raw;
@@ -437,4 +437,153 @@ fn the_same_requests_have_the_same_outcomes() {
         }
     }
     assert_eq!(differ, 0);
+}
+
+/// A conversation with a server in memory that has "file" in its root, which A is.
+fn with_file(options: MemOptions) -> Raw<Lanes> {
+    let mut server = MemServer::new(options);
+    server.put("file", b"0123456789");
+    let (transport, _) = lanes(LaneOptions::default(), move |request| {
+        server.handle(request)
+    });
+    let mut raw = Raw::new(transport, Dialect::Linux);
+    let attach = Request::Attach {
+        fid: ROOT,
+        afid: Fid::NONE,
+        uname: b"",
+        aname: b"",
+        n_uname: 0,
+    };
+    assert!(raw.call(&attach).is_ok());
+    assert!(raw.call(&walk(ROOT, A, &[b"file"])).is_ok());
+    raw
+}
+
+#[test]
+fn locks_are_those_of_posix() {
+    let mut raw = with_file(MemOptions::default());
+    assert!(raw.call(&walk(A, B, &[])).is_ok());
+    for fid in [A, B] {
+        assert!(raw.call(&open(fid, RW)).is_ok());
+    }
+    let mut lock = |fid, kind, start, length| {
+        let proc_id = fid;
+        let request = Request::Lock {
+            fid,
+            kind,
+            flags: LockFlags::empty(),
+            start,
+            length,
+            proc_id: proc_id.0,
+            client_id: b"me",
+        };
+        match raw.call(&request) {
+            Ok(Reply::Lock { status }) => status,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (yes, no) = (LockStatus::SUCCESS, LockStatus::BLOCKED);
+    // Readers share, writers don't, neighbours don't care, and 0 means to the end.
+    assert_eq!(lock(A, LockKind::READ, 0, 100), yes);
+    assert_eq!(lock(B, LockKind::READ, 50, 10), yes);
+    assert_eq!(lock(B, LockKind::WRITE, 99, 1), no);
+    assert_eq!(lock(B, LockKind::WRITE, 100, 0), yes);
+    assert_eq!(lock(A, LockKind::READ, u64::MAX - 1, 0), no);
+    // Giving back the middle leaves the ends.
+    assert_eq!(lock(B, LockKind::UNLOCK, 0, 0), yes);
+    assert_eq!(lock(A, LockKind::UNLOCK, 10, 80), yes);
+    assert_eq!(lock(B, LockKind::WRITE, 10, 80), yes);
+    assert_eq!(lock(B, LockKind::WRITE, 9, 1), no);
+    assert_eq!(lock(B, LockKind::WRITE, 90, 1), no);
+
+    let query = Request::Getlock {
+        fid: B,
+        kind: LockKind::WRITE,
+        start: 5,
+        length: 200,
+        proc_id: 2,
+        client_id: b"me",
+    };
+    let held = Reply::Getlock {
+        kind: LockKind::READ,
+        start: 0,
+        length: 10,
+        proc_id: 1,
+        client_id: b"me",
+    };
+    assert_eq!(raw.call(&query), Ok(held));
+    // With the fid go its locks.
+    assert!(raw.call(&clunk(A)).is_ok());
+    let free = Reply::Getlock {
+        kind: LockKind::UNLOCK,
+        start: 5,
+        length: 200,
+        proc_id: 2,
+        client_id: b"me",
+    };
+    assert_eq!(raw.call(&query), Ok(free));
+}
+
+#[test]
+fn every_knob_turns() {
+    let lacks = vec![kind::TUNLINKAT];
+    let mut raw = with_file(MemOptions {
+        lacks,
+        ..MemOptions::default()
+    });
+    assert_eq!(raw.call(&unlink(b"file", NOT_DIR)), Err(Errno::EOPNOTSUPP));
+
+    let mut raw = with_file(MemOptions {
+        read_only: true,
+        ..MemOptions::default()
+    });
+    assert_eq!(raw.call(&unlink(b"file", NOT_DIR)), Err(Errno::EROFS));
+    assert_eq!(raw.call(&open(A, RW)), Err(Errno::EROFS));
+    assert!(raw.call(&open(A, OpenFlags::empty())).is_ok());
+
+    let mut raw = with_file(MemOptions {
+        io_limit: 3,
+        iounit: 77,
+        ..MemOptions::default()
+    });
+    assert!(matches!(
+        raw.call(&open(A, RW)),
+        Ok(Reply::Lopen { iounit: 77, .. })
+    ));
+    assert_eq!(
+        outcome(raw.call(&read(A, 1))),
+        Outcome::Read(b"123".to_vec())
+    );
+    assert_eq!(
+        outcome(raw.call(&write(A, 0, b"abcdef"))),
+        Outcome::Number(3)
+    );
+    assert_eq!(
+        outcome(raw.call(&read(A, 1))),
+        Outcome::Read(b"bc3".to_vec())
+    );
+
+    let mut raw = with_file(MemOptions {
+        untyped_entries: true,
+        ..MemOptions::default()
+    });
+    assert!(raw.call(&walk(ROOT, B, &[])).is_ok());
+    assert!(raw.call(&open(B, OpenFlags::DIRECTORY)).is_ok());
+    let Ok(Reply::Readdir {
+        data: Payload(data, _),
+    }) = raw.call(&Request::Readdir {
+        fid: B,
+        offset: 0,
+        count: 900,
+    })
+    else {
+        panic!("{:?}", raw.reply());
+    };
+    for entry in DirEntries::new(data) {
+        let entry = entry.unwrap();
+        assert_eq!(
+            (entry.kind, entry.qid.kind),
+            (DirEntryKind::UNKNOWN, QidKind::empty())
+        );
+    }
 }

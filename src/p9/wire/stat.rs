@@ -98,10 +98,14 @@ impl<'a> Stat<'a> {
     /// What the size field says: the bytes after it.
     fn size(&self, dialect: Dialect) -> usize {
         let strings = [self.name, self.uid, self.gid, self.muid];
-        let plain = strings.iter().fold(FIXED, |sum, string| sum + string.len());
+        let plain = strings
+            .iter()
+            .fold(FIXED, |sum, string| sum.saturating_add(string.len()));
         match dialect {
             Dialect::Plan9 => plain,
-            _ => plain + FIXED_UNIX + self.extension.len(),
+            _ => plain
+                .saturating_add(FIXED_UNIX)
+                .saturating_add(self.extension.len()),
         }
     }
 
