@@ -94,7 +94,7 @@ pub fn exit(status: u8) -> ! {
 pub(super) fn exit_for(status: u8, reason: ShutdownReason) -> ! {
     emergency_print(format_args!("[xen9p] exit {status}\n"));
     drain();
-    let alone = known().is_none_or(|machine| machine.first_domain);
+    let alone = known().is_some_and(|machine| machine.first_domain);
     stop(if alone {
         ShutdownReason::Reboot
     } else {
@@ -105,7 +105,15 @@ pub(super) fn exit_for(status: u8, reason: ShutdownReason) -> ! {
 /// Ends the domain with status 1 and a line that says why the machine can't be used.
 pub(super) fn fail(why: fmt::Arguments<'_>) -> ! {
     emergency_print(format_args!("xen9p: {why}\n"));
-    exit(1)
+    match known() {
+        Some(_) => exit(1),
+        // Too early for a console that the toolstack shows. A crash it does show; and unlike
+        // another start, which would end here again, it ends for good.
+        None => {
+            emergency_print(format_args!("[xen9p] exit 1\n"));
+            stop(ShutdownReason::Crash)
+        }
+    }
 }
 
 /// Ends the domain as crashed (`on_crash` in its configuration says what happens then), after

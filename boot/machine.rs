@@ -69,6 +69,12 @@ impl Machine {
     /// # Safety
     /// `shared_info` is the mapped shared_info page in its 64-bit layout, for good.
     pub(super) unsafe fn install(mut self, first_tick: u64) {
+        // A pending upcall would make every wait return at once.
+        // SAFETY: inside shared_info, which is mapped; Xen only reads this byte.
+        unsafe {
+            (&raw mut (*self.shared_info.as_ptr()).vcpu_info[0].evtchn_upcall_mask)
+                .write_volatile(1);
+        }
         for word in self.mask() {
             word.store(u64::MAX, Ordering::SeqCst);
         }

@@ -10,7 +10,7 @@ use super::paging::{LARGE, LARGE_SIZE, PageTables, READ_WRITE};
 use super::platform::set_gate;
 use super::{BarePlatform, call_main, fail, trap};
 use crate::hypercall::hvm;
-use crate::hypercall::memory::{MapEntry, Space, add_to_physmap, memory_map};
+use crate::hypercall::memory::{MapEntry, Space, add_to_physmap, current_reservation, memory_map};
 use crate::hypercall::raw::Gate;
 use crate::platform::{BuilderRing, Frame, PAGE_SIZE, Page};
 use crate::sys;
@@ -110,6 +110,8 @@ fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
     let mut entries = [MapEntry::default(); 128];
     let map = read_map(info, &mut entries);
     let ram = |entry: &&MapEntry| entry.kind == sys::XEN_HVM_MEMMAP_TYPE_RAM;
+    keep_to_reservation(map);
+    let map = &*map;
     let total = map
         .iter()
         .filter(ram)
@@ -147,8 +149,23 @@ fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
     memory.install();
 }
 
+/// Cuts RAM off at the end that the domain may not use: with `maxmem=` above `memory=` the map shows
+/// the former, and Xen crashes a domain that touches more than the latter.
+fn keep_to_reservation(map: &mut [MapEntry]) {
+    let Ok(pages) = current_reservation(&BarePlatform) else {
+        return;
+    };
+    let mut left = (pages * PAGE_SIZE) as u64;
+    for entry in map {
+        if entry.kind == sys::XEN_HVM_MEMMAP_TYPE_RAM {
+            entry.length = entry.length.min(left);
+            left -= entry.length;
+        }
+    }
+}
+
 /// The memory map, from the loader or else from Xen.
-fn read_map<'a>(info: &sys::hvm_start_info, buffer: &'a mut [MapEntry]) -> &'a [MapEntry] {
+fn read_map<'a>(info: &sys::hvm_start_info, buffer: &'a mut [MapEntry]) -> &'a mut [MapEntry] {
     let count = if info.version >= 1 {
         info.memmap_entries as usize
     } else {
@@ -166,10 +183,10 @@ fn read_map<'a>(info: &sys::hvm_start_info, buffer: &'a mut [MapEntry]) -> &'a [
                 kind: loaded.type_,
             };
         }
-        return &buffer[..count];
+        return &mut buffer[..count];
     }
     match memory_map(&BarePlatform, buffer) {
-        Ok(count) => &buffer[..count],
+        Ok(count) => &mut buffer[..count],
         Err(error) => fail(format_args!(
             "neither the loader nor Xen has a memory map: {error}"
         )),
