@@ -64,6 +64,47 @@ fn nodes_are_written_read_listed_and_removed() {
 }
 
 #[test]
+fn requests_made_together_are_answered_each() {
+    let (xen, store) = guest();
+    // More than xenstored takes at once, and more than fit in the ring.
+    let value = [b'x'; 300];
+    let nodes: Vec<_> = (0..40)
+        .map(|index| (format!("data/{index}"), &value[..]))
+        .collect();
+    store
+        .transaction(|transaction| transaction.write_all(&nodes))
+        .unwrap();
+    assert_eq!(store.directory("data").unwrap().len(), 40);
+    let [first, none, bad, last] = store.read_all(["data/0", "data/40", "no node", "data/39"]);
+    assert_eq!(
+        (first.unwrap(), last.unwrap()),
+        (value.into(), value.into())
+    );
+    assert!(none.unwrap_err().is_not_found());
+    assert!(matches!(bad, Err(StoreError::Invalid(_))));
+
+    let denied = StoreError::Refused(Refusal::Access);
+    let some: [(String, &[u8]); 3] = [
+        ("data/40".into(), b""),
+        ("/local/domain/0/x".into(), b""),
+        ("data/41".into(), b""),
+    ];
+    let refused = store.transaction(|transaction| transaction.write_all(&some));
+    assert_eq!(refused, Err(denied));
+    assert_eq!(store.directory("data").unwrap().len(), 40);
+
+    // A silent xenstored is waited for once, not for each.
+    xen.store_faults(|faults| faults.mute = true);
+    let start = store.events().now();
+    let timeout = Duration::from_secs(2);
+    store.set_timeout(timeout);
+    for answer in store.read_all(["data/0", "data/1", "data/2"]) {
+        assert_eq!(answer, Err(StoreError::Timeout));
+    }
+    assert!(store.events().now() - start < 2 * timeout);
+}
+
+#[test]
 fn permissions_are_set_and_got() {
     let (xen, store) = guest();
     store.write("data/x", b"1").unwrap();

@@ -175,19 +175,22 @@ impl<P: Platform> Device<P> {
     /// [`XenbusError::BadNode`] when `backend` or `backend-id` is missing or makes no sense.
     pub fn open(store: &XenStore<P>, kind: &str, id: &str) -> Result<Self, XenbusError> {
         let frontend = alloc::format!("device/{kind}/{id}");
-        let backend = store
-            .read_text(&alloc::format!("{frontend}/backend"))
+        let node = |name| alloc::format!("{frontend}/{name}");
+        let [backend, backend_id, tag] =
+            store.read_all([&node("backend"), &node("backend-id"), &node("tag")]);
+        let backend = backend
+            .and_then(|value| store::wire::text(&value))
             .map_err(|error| missing(error, "backend"))?;
         store::wire::check_path(&backend).map_err(|_| XenbusError::BadNode("backend"))?;
-        let backend_id = store
-            .read_number(&alloc::format!("{frontend}/backend-id"))
+        let backend_id = backend_id
+            .and_then(|value| store::number(&value))
             .map_err(|error| missing(error, "backend-id"))?;
         let backend_id = u16::try_from(backend_id)
             .ok()
             .map(DomId)
             .filter(|&domain| domain < DomId::FIRST_RESERVED)
             .ok_or(XenbusError::BadNode("backend-id"))?;
-        let tag = match store.read_text(&alloc::format!("{frontend}/tag")) {
+        let tag = match tag.and_then(|value| store::wire::text(&value)) {
             Ok(tag) => Some(tag),
             Err(StoreError::Refused(_) | StoreError::BadAnswer(_)) => None,
             Err(error) => return Err(error.into()),
@@ -269,15 +272,15 @@ impl<P: Platform> Device<P> {
                 Err(error) if error.is_not_found() => return Err(XenbusError::Gone),
                 Err(error) => return Err(error.into()),
             };
-            for (name, value) in nodes {
-                let node = alloc::format!("{}/{name}", self.frontend);
-                transaction.write(&node, value.as_bytes())?;
-            }
+            let number = alloc::format!("{}", state as u32);
+            let mut changes: Vec<(String, &[u8])> = nodes
+                .iter()
+                .map(|(name, value)| (alloc::format!("{}/{name}", self.frontend), value.as_bytes()))
+                .collect();
             if current != state {
-                let value = alloc::format!("{}", state as u32);
-                transaction.write(&path, value.as_bytes())?;
+                changes.push((path.clone(), number.as_bytes()));
             }
-            Ok(())
+            Ok(transaction.write_all(&changes)?)
         })
     }
 
@@ -335,7 +338,9 @@ impl<P: Platform> Device<P> {
         if !fresh {
             self.leave(backend, patience)?;
         }
-        self.set_state(Initialising)?;
+        if !fresh || own != Initialising {
+            self.set_state(Initialising)?;
+        }
         let state = backend.wait(|state| state == InitWait, self.after(patience))?;
         match state {
             InitWait => Ok(Ready::InitWait),
@@ -401,7 +406,7 @@ impl<P: Platform> fmt::Debug for Device<P> {
 }
 
 /// What a failure to read a node means for the device it belongs to.
-fn missing(error: StoreError, node: &'static str) -> XenbusError {
+pub(crate) fn missing(error: StoreError, node: &'static str) -> XenbusError {
     match error {
         StoreError::Refused(_) | StoreError::BadAnswer(_) => XenbusError::BadNode(node),
         error => XenbusError::Store(error),

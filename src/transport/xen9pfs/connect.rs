@@ -15,6 +15,7 @@ use super::ring::{Order, Ring};
 use crate::platform::Platform;
 use crate::xen::Xen;
 use crate::xen::grant::GrantError;
+use crate::xen::store::{self, StoreError};
 use crate::xen::xenbus::{self, BackendState, Device, Ready, XenbusState};
 
 /// How long each step of a disconnect may take.
@@ -113,15 +114,30 @@ pub(super) fn name<P: Platform>(device: &Device<P>) -> &str {
 
 /// What the backend allows: number of rings, and page order.
 fn limits<P: Platform>(device: &Device<P>) -> Result<(u32, u32), ConnectError> {
-    let versions = device.read_backend("versions")?;
-    if !versions.split(',').any(|version| version.trim() == "1") {
+    let path = |node| format!("{}/{node}", device.backend());
+    let [versions, rings, order] = device.store().read_all([
+        &path("versions"),
+        &path("max-rings"),
+        &path("max-ring-page-order"),
+    ]);
+    let versions = versions.map_err(|error| xenbus::missing(error, "versions"))?;
+    if !versions
+        .split(|&byte| byte == b',')
+        .any(|version| version.trim_ascii() == b"1")
+    {
         return Err(ConnectError::Version);
     }
-    let at_least_1 = |node| match device.read_backend_number(node)? {
-        0 => Err(ConnectError::NoRing(node)),
-        number => Ok(number),
+    let at_least_1 = |value: Result<Vec<u8>, StoreError>, node| {
+        let number = value.and_then(|value| store::number(&value));
+        match number.map_err(|error| xenbus::missing(error, node))? {
+            0 => Err(ConnectError::NoRing(node)),
+            number => Ok(number),
+        }
     };
-    Ok((at_least_1("max-rings")?, at_least_1("max-ring-page-order")?))
+    Ok((
+        at_least_1(rings, "max-rings")?,
+        at_least_1(order, "max-ring-page-order")?,
+    ))
 }
 
 /// Makes the rings, or smaller and then fewer ones where memory or grants are short.

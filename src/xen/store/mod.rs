@@ -43,6 +43,10 @@ const LISTING_TRIES: u32 = 16;
 /// larger.
 const LISTING_MAX: usize = 1 << 16;
 
+/// Requests that are made together before the first answer is waited for. Xenstored lets a domain
+/// have 20.
+const TOGETHER: usize = 16;
+
 /// No transaction.
 const PLAIN: u32 = 0;
 
@@ -153,6 +157,22 @@ impl<P: Platform> XenStore<P> {
     /// [`Refusal::NotFound`] when there is no such node; see [`StoreError`].
     pub fn read(&self, path: &str) -> Result<Vec<u8>, StoreError> {
         self.read_in(PLAIN, path)
+    }
+
+    /// The values of a few nodes, asked for together: takes as long as [`read`](Self::read) of one.
+    /// They need not be of the same moment.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), for each.
+    pub fn read_all<const N: usize>(&self, paths: [&str; N]) -> [Result<Vec<u8>, StoreError>; N] {
+        const { assert!(N <= TOGETHER) };
+        let deadline = self.deadline();
+        paths
+            .map(|path| {
+                wire::check_path(path)?;
+                self.submit(Kind::READ, PLAIN, &[path.as_bytes(), b"\0"])
+            })
+            .map(|request| self.answer(Kind::READ, request?, deadline))
     }
 
     /// The value of a node, as text.
@@ -354,14 +374,19 @@ impl<P: Platform> XenStore<P> {
         transaction: u32,
         payload: &[&[u8]],
     ) -> Result<Vec<u8>, StoreError> {
-        let request = self
-            .inner
-            .connection
-            .borrow_mut()
-            .submit(kind, transaction, payload)?;
-        let answer = self.wait_until(self.deadline(), |connection| {
-            Ok(connection.take_answer(request))
-        });
+        let request = self.submit(kind, transaction, payload)?;
+        self.answer(kind, request, self.deadline())
+    }
+
+    /// Queues a request and returns its number. It leaves when somebody waits for an answer.
+    fn submit(&self, kind: Kind, transaction: u32, payload: &[&[u8]]) -> Result<u32, StoreError> {
+        let mut connection = self.inner.connection.borrow_mut();
+        connection.submit(kind, transaction, payload)
+    }
+
+    /// Waits for the answer to a request of this kind and returns its payload.
+    fn answer(&self, kind: Kind, request: u32, deadline: Instant) -> Result<Vec<u8>, StoreError> {
+        let answer = self.wait_until(deadline, |connection| Ok(connection.take_answer(request)));
         match answer {
             Ok(Message { header, payload }) if header.kind == kind => Ok(payload),
             Ok(Message { header, payload }) if header.kind == Kind::ERROR => {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::wire::{self, Kind};
-use super::{PLAIN, Refusal, StoreError, XenStore};
+use super::{PLAIN, Refusal, StoreError, TOGETHER, XenStore};
 use crate::platform::Platform;
 
 /// How often a transaction that met another one is tried again.
@@ -32,6 +32,33 @@ impl<P: Platform> Transaction<'_, P> {
     /// As there.
     pub fn write(&self, path: &str, value: &[u8]) -> Result<(), StoreError> {
         self.store.write_in(self.id, path, value)
+    }
+
+    /// Writes several nodes, which takes little longer than one.
+    ///
+    /// # Errors
+    /// As [`XenStore::write`]; some of the nodes may be written then.
+    pub fn write_all(&self, nodes: &[(String, &[u8])]) -> Result<(), StoreError> {
+        for nodes in nodes.chunks(TOGETHER) {
+            let requests: Vec<_> = nodes
+                .iter()
+                .map(|(path, value)| {
+                    wire::check_path(path)?;
+                    let payload = [path.as_bytes(), b"\0", value];
+                    self.store.submit(Kind::WRITE, self.id, &payload)
+                })
+                .collect();
+            let deadline = self.store.deadline();
+            // Every answer is taken before the first error is returned.
+            requests
+                .into_iter()
+                .map(|request| {
+                    let answer = self.store.answer(Kind::WRITE, request?, deadline);
+                    answer.map(drop)
+                })
+                .fold(Ok(()), Result::and)?;
+        }
+        Ok(())
     }
 
     /// As [`XenStore::mkdir`].
