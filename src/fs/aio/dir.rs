@@ -1,16 +1,17 @@
 //! Listing directories.
 
 use alloc::borrow::Cow;
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{Fs, node};
+use super::{Fs, classic, node};
 use crate::errno::Errno;
 use crate::fs::{Error, FileType, Metadata, OpenOptions, Result};
 use crate::p9::session::{Fid, Session};
-use crate::p9::wire::{DirEntries, IO_HEADER_LEN, QidKind};
+use crate::p9::wire::{DirEntries, IO_HEADER_LEN, QidKind, StatEntries, StatLayout};
 
 /// Most bytes of entries to ask for at a time.
 const MOST: u32 = 64 << 10;
@@ -42,8 +43,12 @@ pub struct ReadDir {
     /// Entries from the last answer, those before `start` used already.
     buffer: Vec<u8>,
     start: usize,
-    /// Where to go on asking.
-    cookie: u64,
+    /// Where to go on asking: in 9P2000.L the cookie of the last entry taken, else bytes.
+    offset: u64,
+    /// Entries of the last answer, in dialects other than 9P2000.L.
+    ready: VecDeque<DirEntry>,
+    /// Entries to be passed over, in these dialects.
+    skip: u64,
     /// A cookie from earlier on, to notice a listing that goes round in circles.
     landmark: u64,
     answers: u64,
@@ -72,7 +77,9 @@ impl ReadDir {
             path,
             buffer: Vec::new(),
             start: 0,
-            cookie: 0,
+            offset: 0,
+            ready: VecDeque::new(),
+            skip: 0,
             landmark: 0,
             answers: 0,
             entries: 0,
@@ -89,8 +96,14 @@ impl ReadDir {
     pub fn seek(&mut self, cookie: u64) {
         self.buffer.clear();
         self.start = 0;
-        self.cookie = cookie;
-        self.landmark = cookie;
+        self.ready.clear();
+        if node::is_linux(&self.fid) {
+            self.offset = cookie;
+        } else {
+            // Only the beginning can be sought there: cookies count entries.
+            self.offset = 0;
+            self.skip = cookie;
+        }
         self.answers = 0;
         self.entries = 0;
         self.ended = false;
@@ -120,6 +133,9 @@ impl ReadDir {
     /// The next entry of those fetched, "." and ".." left out; an error if the server's data makes no
     /// sense.
     fn take(&mut self) -> core::result::Result<Option<DirEntry>, &'static str> {
+        if !node::is_linux(&self.fid) {
+            return Ok(self.ready.pop_front());
+        }
         loop {
             let rest = self.buffer.get(self.start..).unwrap_or(&[]);
             let Some(entry) = DirEntries::new(rest).next() else {
@@ -128,16 +144,10 @@ impl ReadDir {
             let entry = entry.map_err(|_| "a directory entry that is not all there")?;
             // Kind, offset, type, length of the name.
             self.start += 13 + 8 + 1 + 2 + entry.name.len();
-            self.cookie = entry.offset;
+            self.offset = entry.offset;
             self.entries += 1;
-            if self.entries > MOST_ENTRIES {
-                return Err("a directory listing without end");
-            }
-            if matches!(entry.name, b"." | b"..") {
+            if !is_wanted(entry.name, self.entries)? {
                 continue;
-            }
-            if entry.name.is_empty() || entry.name.iter().any(|&byte| byte == b'/' || byte == 0) {
-                return Err("a directory entry with an impossible name");
             }
             return Ok(Some(DirEntry {
                 fs: self.fs.clone(),
@@ -152,31 +162,83 @@ impl ReadDir {
 
     /// Asks for more entries.
     async fn fetch(&mut self) -> Result<()> {
-        let most = (self.session().msize() - IO_HEADER_LEN).min(MOST) as usize;
+        let linux = node::is_linux(&self.fid);
+        let most = self.session().msize() - IO_HEADER_LEN;
+        // xen-9pfsd loses the entry that does not fit: the larger the better there.
+        let most = if linux { most.min(MOST) } else { most } as usize;
         self.buffer.clear();
         self.start = 0;
         self.buffer
             .try_reserve_exact(most)
             .map_err(|_| Error::OutOfMemory)?;
         self.buffer.resize(most, 0);
-        let count = self.fid.readdir(self.cookie, &mut self.buffer).await;
+        let count = if linux {
+            self.fid.readdir(self.offset, &mut self.buffer).await
+        } else {
+            self.fid.read(self.offset, &mut self.buffer).await
+        };
         self.buffer.truncate(count.unwrap_or(0));
-        if count? == 0 {
+        let count = count?;
+        if count == 0 {
             self.ended = true;
             return Ok(());
         }
+        if !linux {
+            self.offset += count as u64;
+            return match self.unpack() {
+                Ok(()) => Ok(()),
+                Err(rule) => Err(self.session().violated(rule)),
+            };
+        }
         // A landmark is set at each power of two: a circle of any length meets one.
-        if self.answers > 0 && self.cookie == self.landmark {
+        if self.answers > 0 && self.offset == self.landmark {
             return Err(self
                 .session()
                 .violated("a directory listing that goes round in circles"));
         }
         self.answers += 1;
         if self.answers.is_power_of_two() {
-            self.landmark = self.cookie;
+            self.landmark = self.offset;
         }
         Ok(())
     }
+
+    /// Makes entries of the stats that reading a directory gives in 9P2000 and 9P2000.u.
+    fn unpack(&mut self) -> core::result::Result<(), &'static str> {
+        let dialect = self.session().dialect();
+        let layout = StatLayout::of(&self.buffer, dialect);
+        for stat in StatEntries::new(&self.buffer, dialect, layout) {
+            let stat = stat.map_err(|_| "directory entries that make no sense")?;
+            self.entries += 1;
+            if !is_wanted(stat.name, self.entries)? || u64::from(self.entries) <= self.skip {
+                continue;
+            }
+            self.ready.push_back(DirEntry {
+                fs: self.fs.clone(),
+                dir: self.path.clone(),
+                name: stat.name.into(),
+                kind: Some(classic::metadata_of(&stat).file_type()),
+                ino: stat.qid.path,
+                cookie: self.entries.into(),
+            });
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Whether an entry is to be shown: "." and ".." are not. An error if there can't be such an entry.
+fn is_wanted(name: &[u8], so_far: u32) -> core::result::Result<bool, &'static str> {
+    if so_far > MOST_ENTRIES {
+        return Err("a directory listing without end");
+    }
+    if matches!(name, b"." | b"..") {
+        return Ok(false);
+    }
+    if name.is_empty() || name.iter().any(|&byte| byte == b'/' || byte == 0) {
+        return Err("a directory entry with an impossible name");
+    }
+    Ok(true)
 }
 
 /// One entry of a directory: the asynchronous form of [`crate::fs::DirEntry`].

@@ -6,11 +6,12 @@ use core::cell::Cell;
 use core::fmt;
 use core::time::Duration;
 
-use super::{Fs, node};
+use super::{Fs, classic, node};
 use crate::fs::path::CleanPath;
 use crate::fs::{
     Error, FileTimes, LockRange, Metadata, OpenOptions, Permissions, Result, SeekFrom,
 };
+use crate::p9::Dialect;
 use crate::p9::session::{Fid, Session};
 use crate::p9::wire::{LockKind, LockStatus, Qid};
 
@@ -165,8 +166,13 @@ impl File {
 
     /// The asynchronous form of [`File::write_at`](crate::fs::File::write_at).
     pub async fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
-        // The server decides where a file opened to append is written.
-        let offset = if self.options.append { 0 } else { offset };
+        let offset = match self.options.append {
+            false => offset,
+            // The server decides where it writes.
+            true if node::is_linux(&self.fid) => 0,
+            // As near as one gets: someone else may append in between.
+            true => self.metadata().await?.len(),
+        };
         self.fid
             .write_at(offset, from, self.iounit, self.options.append)
             .await
@@ -209,6 +215,9 @@ impl File {
 
     /// The asynchronous form of [`File::metadata`](crate::fs::File::metadata).
     pub async fn metadata(&self) -> Result<Metadata> {
+        if self.path.is_root() && self.session().dialect() == Dialect::Unix {
+            return Ok(classic::metadata_of_root(self.qid));
+        }
         node::stat(&self.fid).await
     }
 

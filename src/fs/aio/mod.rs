@@ -6,6 +6,7 @@
 //!
 //! What an operation does and how it fails is written at its blocking form.
 
+mod classic;
 mod dir;
 mod file;
 mod lookup;
@@ -23,6 +24,7 @@ use self::lookup::{Handle, Lookup};
 use super::path::CleanPath;
 use super::{Error, FileTimes, Metadata, MountOptions, OpenOptions, Permissions, Result, StatFs};
 use crate::errno::Errno;
+use crate::p9::Dialect;
 use crate::p9::session::{Fid, Session};
 use crate::p9::wire::{Qid, QidKind};
 
@@ -154,7 +156,9 @@ impl Fs {
         let mut path = CleanPath::new(path)?;
         // Where the file is likely to be new, one request is saved by trying that first. Never
         // without EXCL: QEMU would give an existing file the mode and the owner of a new one.
-        let mut create = options.create_new || (options.create && options.truncate);
+        // Nor in the other dialects, which have no EXCL.
+        let linux = node::is_linux(&self.mount.root);
+        let mut create = linux && (options.create_new || (options.create && options.truncate));
         for _ in 0..TRIES {
             if create {
                 match self.create_file(&path, options, mode).await {
@@ -162,12 +166,13 @@ impl Fs {
                     result => return result.map(|file| (file, true)),
                 }
             }
-            match self.lookup(path.clone(), true).await? {
+            match self.lookup(path.clone(), !options.create_new).await? {
+                Lookup::Found(..) if options.create_new => return Err(Errno::EEXIST.into()),
                 Lookup::Found(handle, qid, path) => {
                     let file = self.open_found(handle, qid, path, options).await?;
                     return Ok((file, false));
                 }
-                Lookup::Missing(there) if options.create => {
+                Lookup::Missing(there) if options.create || options.create_new => {
                     path = there;
                     create = true;
                 }
@@ -218,7 +223,7 @@ impl Fs {
     /// See there.
     pub async fn metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
         let (handle, ..) = self.find(path.as_ref(), true).await?;
-        node::stat(handle.fid()).await
+        self.stat(&handle).await
     }
 
     /// The asynchronous form of [`Fs::symlink_metadata`](crate::fs::Fs::symlink_metadata).
@@ -227,7 +232,16 @@ impl Fs {
     /// See there.
     pub async fn symlink_metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
         let (handle, ..) = self.find(path.as_ref(), false).await?;
-        node::stat(handle.fid()).await
+        self.stat(&handle).await
+    }
+
+    async fn stat(&self, handle: &Handle) -> Result<Metadata> {
+        match handle {
+            Handle::Root(mount) if self.session().dialect() == Dialect::Unix => {
+                Ok(classic::metadata_of_root(mount.root_qid))
+            }
+            _ => node::stat(handle.fid()).await,
+        }
     }
 
     /// The asynchronous form of [`Fs::exists`](crate::fs::Fs::exists).

@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use super::{Fs, Handle, Lookup, node};
+use super::{Fs, Handle, Lookup, classic, node};
 use crate::errno::Errno;
 use crate::fs::path::CleanPath;
 use crate::fs::{Error, Result};
-use crate::p9::wire::{QidKind, UnlinkFlags};
+use crate::p9::wire::{DirMode, QidKind, UnlinkFlags};
 
 impl Fs {
     /// The asynchronous form of [`Fs::create_dir`](crate::fs::Fs::create_dir), with the mode, less the
@@ -21,7 +21,11 @@ impl Fs {
     pub(super) async fn make_dir(&self, path: &CleanPath, mode: u32) -> Result<()> {
         let (parent, name) = self.parent_of(path, Errno::EEXIST).await?;
         let mode = mode & 0o7777 & !self.mount.umask;
-        node::mkdir(parent.fid(), &name, mode, self.mount.gid).await
+        if node::is_linux(parent.fid()) {
+            return parent.fid().mkdir(&name, mode, self.mount.gid).await;
+        }
+        let dir = self.own(parent).await?;
+        classic::make(dir, &name, DirMode::DIR, mode, b"").await
     }
 
     /// The asynchronous form of [`Fs::remove_file`](crate::fs::Fs::remove_file).
@@ -45,9 +49,9 @@ impl Fs {
     /// Removes one name, of an empty directory or of something else.
     pub(super) async fn unlink(&self, parent: &Handle, name: &[u8], is_dir: bool) -> Result<()> {
         let parent = parent.fid();
-        node::only_linux(parent, "remove")?;
+        let linux = node::is_linux(parent);
         let lacks = &self.mount.lacks.unlinkat;
-        if !lacks.get() {
+        if linux && !lacks.get() {
             let mut flags = UnlinkFlags::empty();
             flags.set(UnlinkFlags::REMOVE_DIR, is_dir);
             match parent.unlinkat(name, flags).await {
@@ -60,7 +64,8 @@ impl Fs {
         match (is_dir, found_dir) {
             (true, false) => Err(Errno::ENOTDIR.into()),
             (false, true) => Err(Errno::EISDIR.into()),
-            _ => fid.remove().await,
+            _ if linux => fid.remove().await,
+            _ => classic::remove(fid).await,
         }
     }
 
@@ -81,7 +86,13 @@ impl Fs {
         };
         let old_dir = old_dir.fid();
         let new_dir = new_dir.as_ref().map_or(old_dir, Handle::fid);
-        node::only_linux(old_dir, "rename")?;
+        if !node::is_linux(old_dir) {
+            if !same {
+                return Err(Errno::EXDEV.into());
+            }
+            let (fid, _) = old_dir.walk(&[&old]).await?;
+            return classic::rename(&fid, &new).await;
+        }
         let lacks = &self.mount.lacks.renameat;
         if !lacks.get() {
             match old_dir.renameat(&old, new_dir, &new).await {
@@ -104,8 +115,10 @@ impl Fs {
     ) -> Result<()> {
         let (file, ..) = self.find(original.as_ref(), false).await?;
         let (parent, name) = self.find_parent(link.as_ref(), Errno::EEXIST).await?;
-        node::only_linux(parent.fid(), "hard_link")?;
-        parent.fid().link(file.fid(), &name).await
+        if node::is_linux(parent.fid()) {
+            return parent.fid().link(file.fid(), &name).await;
+        }
+        classic::link(self.own(parent).await?, file.fid(), &name).await
     }
 
     /// The asynchronous form of [`Fs::symlink`](crate::fs::Fs::symlink).
@@ -121,8 +134,10 @@ impl Fs {
             return Err(Error::InvalidPath("NUL in a path"));
         }
         let (parent, name) = self.find_parent(link.as_ref(), Errno::EEXIST).await?;
-        node::only_linux(parent.fid(), "symlink")?;
-        parent.fid().symlink(&name, target, self.mount.gid).await
+        if node::is_linux(parent.fid()) {
+            return parent.fid().symlink(&name, target, self.mount.gid).await;
+        }
+        classic::symlink(self.own(parent).await?, &name, target).await
     }
 
     /// The asynchronous form of [`Fs::read_link`](crate::fs::Fs::read_link).
@@ -158,8 +173,11 @@ impl Fs {
         minor: u32,
     ) -> Result<()> {
         let (parent, name) = self.find_parent(path.as_ref(), Errno::EEXIST).await?;
-        node::only_linux(parent.fid(), "mknod")?;
         let mode = mode & !self.mount.umask;
+        if !node::is_linux(parent.fid()) {
+            let dir = self.own(parent).await?;
+            return classic::mknod(dir, &name, mode, (major, minor)).await;
+        }
         parent
             .fid()
             .mknod(&name, mode, (major, minor), self.mount.gid)

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::classic;
 use crate::fs::metadata::TimeChange;
 use crate::fs::{Error, FileTimes, Metadata, OpenOptions, Permissions, Result, StatFs, SystemTime};
 use crate::p9::Dialect;
@@ -17,7 +18,7 @@ pub(super) fn unsupported(fid: &Fid, op: &'static str) -> Error {
 }
 
 /// Whether the dialect is 9P2000.L.
-fn is_linux(fid: &Fid) -> bool {
+pub(super) fn is_linux(fid: &Fid) -> bool {
     fid.session().dialect() == Dialect::Linux
 }
 
@@ -51,7 +52,9 @@ fn open_flags(options: &OpenOptions) -> OpenFlags {
 
 /// Opens the file; returns its qid and iounit.
 pub(super) async fn open(fid: &Fid, options: &OpenOptions) -> Result<(Qid, u32)> {
-    only_linux(fid, "open")?;
+    if !is_linux(fid) {
+        return classic::open(fid, options).await;
+    }
     let mut flags = open_flags(options);
     flags.set(OpenFlags::TRUNCATE, options.truncate);
     fid.lopen(flags).await
@@ -66,18 +69,17 @@ pub(super) async fn create(
     mode: u32,
     gid: u32,
 ) -> Result<(Qid, u32)> {
-    only_linux(fid, "create")?;
+    if !is_linux(fid) {
+        return classic::create(fid, name, options, mode).await;
+    }
     let flags = open_flags(options) | OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
     fid.lcreate(name, flags, mode, gid).await
 }
 
-pub(super) async fn mkdir(dir: &Fid, name: &[u8], mode: u32, gid: u32) -> Result<()> {
-    only_linux(dir, "create_dir")?;
-    dir.mkdir(name, mode, gid).await
-}
-
 pub(super) async fn stat(fid: &Fid) -> Result<Metadata> {
-    only_linux(fid, "metadata")?;
+    if !is_linux(fid) {
+        return classic::stat(fid).await;
+    }
     let attr = fid.getattr(AttrMask::BASIC | AttrMask::BTIME).await?;
     Ok(metadata_of(&attr))
 }
@@ -111,9 +113,11 @@ fn metadata_of(attr: &Attr) -> Metadata {
 }
 
 pub(super) async fn set_size(fid: &Fid, size: u64) -> Result<()> {
-    only_linux(fid, "set_len")?;
     if size > i64::MAX as u64 {
         return Err(Error::InvalidInput("file size beyond 2^63 - 1"));
+    }
+    if !is_linux(fid) {
+        return classic::set_size(fid, size).await;
     }
     fid.setattr(SetAttr {
         valid: SetAttrMask::SIZE,
@@ -124,7 +128,9 @@ pub(super) async fn set_size(fid: &Fid, size: u64) -> Result<()> {
 }
 
 pub(super) async fn set_mode(fid: &Fid, permissions: Permissions) -> Result<()> {
-    only_linux(fid, "set_permissions")?;
+    if !is_linux(fid) {
+        return classic::set_mode(fid, permissions).await;
+    }
     fid.setattr(SetAttr {
         valid: SetAttrMask::MODE,
         mode: permissions.mode(),
@@ -134,12 +140,14 @@ pub(super) async fn set_mode(fid: &Fid, permissions: Permissions) -> Result<()> 
 }
 
 pub(super) async fn set_owner(fid: &Fid, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-    only_linux(fid, "chown")?;
     let mut valid = SetAttrMask::empty();
     valid.set(SetAttrMask::UID, uid.is_some());
     valid.set(SetAttrMask::GID, gid.is_some());
     if valid.is_empty() {
         return Ok(());
+    }
+    if !is_linux(fid) {
+        return classic::set_owner(fid, uid, gid).await;
     }
     fid.setattr(SetAttr {
         valid,
@@ -151,7 +159,6 @@ pub(super) async fn set_owner(fid: &Fid, uid: Option<u32>, gid: Option<u32>) -> 
 }
 
 pub(super) async fn set_times(fid: &Fid, times: FileTimes) -> Result<()> {
-    only_linux(fid, "set_times")?;
     let mut attr = SetAttr::default();
     attr.atime = change(
         &mut attr.valid,
@@ -167,6 +174,9 @@ pub(super) async fn set_times(fid: &Fid, times: FileTimes) -> Result<()> {
     );
     if attr.valid.is_empty() {
         return Ok(());
+    }
+    if !is_linux(fid) {
+        return classic::set_times(fid, times).await;
     }
     fid.setattr(attr).await
 }
@@ -211,11 +221,15 @@ pub(super) async fn statfs(fid: &Fid) -> Result<StatFs> {
 }
 
 pub(super) async fn fsync(fid: &Fid, data_only: bool) -> Result<()> {
-    only_linux(fid, "fsync")?;
+    if !is_linux(fid) {
+        return classic::fsync(fid).await;
+    }
     fid.fsync(data_only).await
 }
 
 pub(super) async fn readlink(fid: &Fid) -> Result<Vec<u8>> {
-    only_linux(fid, "read_link")?;
+    if !is_linux(fid) {
+        return classic::readlink(fid).await;
+    }
     fid.readlink().await
 }

@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::Session;
-use crate::p9::Error;
 use crate::p9::wire::{
     self, Attr, AttrMask, LockFlags, LockKind, LockStatus, MAX_ELEMENTS, Names, OpenFlags, Qid,
     Reply, Request, SetAttr, Statfs, UnlinkFlags, XattrFlags,
 };
+use crate::p9::{Dialect, Error};
 
 /// A fid: the client's handle to a file on the server.
 ///
@@ -56,6 +56,10 @@ impl Fid {
     pub(super) fn new(session: &Session) -> Result<Fid, Error> {
         let number = session.with(|core| {
             core.alive()?;
+            if core.dialect == Dialect::Unix {
+                // xen-9pfsd allows no more than five fids: those given up go first.
+                core.flush_out();
+            }
             core.fids.alloc().ok_or(Error::OutOfMemory)
         })?;
         Ok(Fid {
