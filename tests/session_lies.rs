@@ -425,7 +425,7 @@ fn noise_in_place_of_any_reply() {
                     noise ^= noise << 13;
                     noise ^= noise >> 7;
                     noise ^= noise << 17;
-                    if noise % 5 == 0 {
+                    if noise.is_multiple_of(5) {
                         *byte = noise as u8;
                     }
                 }

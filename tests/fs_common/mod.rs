@@ -1,6 +1,8 @@
 //! A mount over the server in memory, for the fs tests.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod model;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -59,5 +61,25 @@ impl Bed {
         assert_eq!(server.borrow().fids(), 0, "fids left on the server");
         assert_eq!(control.reserved(), 0, "reply budget not given back");
         assert!(control.is_closed());
+    }
+}
+
+/// A generator that is good enough for disorder.
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new(seed: u64) -> Self {
+        Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
     }
 }

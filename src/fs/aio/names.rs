@@ -184,11 +184,11 @@ impl Fs {
             .await
     }
 
-    /// Whether the path leads to a directory.
-    pub(super) async fn is_dir(&self, path: &CleanPath) -> Result<bool> {
-        match self.lookup(path.clone(), true).await? {
-            Lookup::Found(_, qid, _) => Ok(qid.kind.contains(QidKind::DIR)),
-            Lookup::Missing(_) => Ok(false),
-        }
+    /// Whether the path leads to a directory, as far as one can tell.
+    pub(super) async fn is_dir(&self, path: &CleanPath) -> bool {
+        matches!(
+            self.lookup(path.clone(), true).await,
+            Ok(Lookup::Found(_, qid, _)) if qid.kind.contains(QidKind::DIR)
+        )
     }
 }

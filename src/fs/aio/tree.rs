@@ -43,7 +43,7 @@ impl Fs {
                     now = parent;
                 }
                 Err(error) => {
-                    if self.is_dir(&now).await? {
+                    if self.is_dir(&now).await {
                         break;
                     }
                     return Err(error);
@@ -53,7 +53,7 @@ impl Fs {
         while let Some(path) = missing.pop() {
             match self.make_dir(&path, 0o777).await {
                 // Someone else was faster.
-                Err(Error::Errno(Errno::EEXIST)) if self.is_dir(&path).await? => {}
+                Err(Error::Errno(Errno::EEXIST)) if self.is_dir(&path).await => {}
                 result => result?,
             }
         }
