@@ -5,6 +5,7 @@ mod arbitrary;
 mod directories;
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
+mod layout;
 mod replay;
 mod samples;
 
