@@ -5,11 +5,15 @@ override APP := $(value APP)
 override SHARE := $(value SHARE)
 export TYPE SHARE APP MEMORY ONLY V IMAGE
 
-IMAGE := target/xen9p.elf
+ELF := target/xen9p.elf
+IMAGE ?= $(ELF)
 BOOTCHECK := target/bootcheck.elf
 # cargo without make's flags and job server, which are not meant for it.
 CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build --
+
+# The parts of `make test` each fill the machine.
+.NOTPARALLEL:
 
 .PHONY: help run kernel bootcheck test test-host test-elf test-boot test-xen clean packages-for-run packages-for-test
 
@@ -29,7 +33,7 @@ run: packages-for-run kernel ## Boot Xen in QEMU and run the image there with th
 kernel: ## Build the image, target/xen9p.elf
 	+@tests/bed/host-packages
 	+@$(CARGO) build --release --features toolbox --bin xen9p
-	+@strip -o $(IMAGE) target/release/xen9p
+	+@strip -o $(ELF) target/release/xen9p
 
 bootcheck:
 	+@$(CARGO) build --release --features rt --bin bootcheck

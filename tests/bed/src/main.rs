@@ -81,8 +81,11 @@ fn main() -> ExitCode {
     let status = Settings::from_environment().and_then(|settings| match command.as_str() {
         "run" => run::run(&settings),
         "test-boot" => boot_tests::run(&settings),
+        "dom0" => run::in_dom0(&settings, env::args().skip(2)),
         "test-xen" => xen_tests::run(&settings),
-        _ => Err(fail!("usage: bed run | test-boot | test-xen")),
+        _ => Err(fail!(
+            "usage: bed run | test-boot | test-xen | dom0 SCRIPT..."
+        )),
     });
     match status {
         Ok(status) => status.into(),
