@@ -1,156 +1,21 @@
-//! The whole way: from a device in xenstore to messages over its rings and back, on the simulated
-//! Xen, with backends that keep to the rules and backends that don't.
+//! From a device in xenstore to messages over its rings and back, on the simulated Xen, with backends
+//! that keep to the rules and backends that don't.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+mod ring_common;
+
 use std::time::Duration;
 
-use xen9p::hypercall::{DomId, XenError};
+use ring_common::{GUEST, PROGRAMS, bed, bed_with, config, exchange};
+use xen9p::hypercall::XenError;
 use xen9p::sys;
-use xen9p::transport::xen9pfs::{self, Config, ConnectError, Xen9pfs};
+use xen9p::transport::xen9pfs::{self, Config, ConnectError};
 use xen9p::transport::{Lane, Transport, TransportError};
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
 use xen9p::xen::grant::GrantError;
 use xen9p::xen::xenbus::XenbusState::{self, *};
-use xen9p_testing::backend::{Faults, Lie, Lies, Program, Share, echo};
-use xen9p_testing::fake::{FakePlatform, FakeXen, Peer, Usage};
-
-const GUEST: DomId = DomId(5);
-const PROGRAMS: [Program; 2] = [Program::Qemu, Program::Daemon];
-
-/// A guest and the one share that it has.
-struct Bed {
-    fake: FakeXen,
-    xen: Xen<FakePlatform>,
-    share: Rc<RefCell<Share>>,
-    before: Usage,
-}
-
-fn bed_with(program: Program, bend: impl FnOnce(Share) -> Share) -> Bed {
-    let fake = FakeXen::new();
-    let platform = fake.add_domain(GUEST);
-    let share = Share::new(&fake.dom0(), GUEST, 0, "share", program, echo::handler());
-    let share = Rc::new(RefCell::new(bend(share)));
-    fake.share_peer(share.clone());
-    let xen = Xen::new(Events::new(platform)).expect("xenstore answers");
-    let before = fake.usage(GUEST);
-    Bed {
-        fake,
-        xen,
-        share,
-        before,
-    }
-}
-
-fn bed(program: Program) -> Bed {
-    bed_with(program, |share| share)
-}
-
-fn config() -> Config {
-    Config {
-        patience: Duration::from_secs(7),
-        ..Config::for_memory(8 << 20)
-    }
-}
-
-impl Bed {
-    fn connect(&self) -> Result<Xen9pfs<FakePlatform>, ConnectError> {
-        self.connect_with(&config())
-    }
-
-    fn connect_with(&self, config: &Config) -> Result<Xen9pfs<FakePlatform>, ConnectError> {
-        let start = self.fake.now();
-        let device = xen9pfs::device(&self.xen, Some("share"))?;
-        let result = xen9pfs::connect(&self.xen, device, config);
-        let took = self.fake.now() - start;
-        assert!(took < Duration::from_secs(60), "took {took:?}");
-        result
-    }
-
-    /// Connecting fails so; afterwards nothing is left, and a person can read why.
-    fn refused(&self) -> ConnectError {
-        let error = self.connect().map(drop).unwrap_err();
-        self.flat();
-        let text = error.to_string();
-        assert!(text.len() > 20 && !text.contains('\n'), "{text}");
-        error
-    }
-
-    /// All that was taken is back.
-    fn flat(&self) {
-        self.fake.settle();
-        self.xen.store.poll().unwrap();
-        self.fake.settle();
-        self.xen.grants.drain();
-        let now = self.fake.usage(GUEST);
-        assert_eq!(
-            (now.pages, now.grants, now.ports, now.watches),
-            (
-                self.before.pages,
-                self.before.grants,
-                self.before.ports,
-                self.before.watches
-            ),
-            "pages, grants, ports, watches"
-        );
-        assert_eq!(self.xen.grants.counters().used_refs, 0);
-        assert_eq!(self.fake.dirty_frees(), 0);
-    }
-
-    fn set_back_state(&self, state: &str) {
-        let path = format!("{}/state", self.share.borrow().back());
-        self.fake.dom0().write(&path, state);
-    }
-}
-
-/// Sends a request on every lane, and takes the replies as they come.
-fn exchange(transport: &mut impl Transport, seed: u32) -> Result<(), TransportError> {
-    let lanes = transport.lanes();
-    for lane in 0..lanes {
-        let request = echo::request(3000, echo::PATIENT, lane, 4000, seed);
-        let (header, body) = request.split_at(7);
-        assert!(transport.send(Lane(lane), &[header, body], 4000)?);
-    }
-    transport.flush()?;
-    let deadline = transport.now() + Duration::from_secs(30);
-    let mut left = lanes;
-    while left > 0 {
-        for lane in 0..lanes {
-            while let Some(header) = transport.peek(Lane(lane))? {
-                assert_eq!(header, echo::header(4000, echo::PATIENT, lane));
-                let mut bytes = vec![0; 4000];
-                transport.copy_out(Lane(lane), 0, &mut bytes);
-                assert!(bytes == echo::reply(4000, echo::PATIENT, lane, seed));
-                transport.consume(Lane(lane));
-                transport.release(Lane(lane), 4000);
-                left -= 1;
-            }
-        }
-        if left > 0 {
-            assert!(transport.now() < deadline, "no reply");
-            transport.wait(deadline)?;
-        }
-    }
-    Ok(())
-}
-
-/// Waits until the connection is lost, and says why and how long that took.
-fn loss(bed: &Bed, transport: &mut impl Transport) -> (TransportError, Duration) {
-    let start = bed.fake.now();
-    let deadline = start + Duration::from_secs(30);
-    loop {
-        if let Err(error) = transport.wait(deadline) {
-            for lane in 0..transport.lanes() {
-                assert_eq!(transport.peek(Lane(lane)), Err(error), "it stays lost");
-                assert_eq!(transport.send(Lane(lane), &[&[0; 7]], 7), Err(error));
-            }
-            assert_eq!(transport.flush(), Err(error));
-            return (error, bed.fake.now() - start);
-        }
-        assert!(transport.now() < deadline, "not noticed");
-    }
-}
+use xen9p_testing::backend::{Faults, Program, Share, echo};
+use xen9p_testing::fake::{FakeXen, Peer};
 
 #[test]
 fn a_share_connects_carries_messages_and_closes() {
@@ -484,103 +349,6 @@ fn rings_shrink_to_the_grants_and_ports_there_are() {
     }
 }
 
-#[test]
-fn every_way_to_lose_a_backend_is_noticed() {
-    let second = Duration::from_secs(1) + Duration::from_millis(10);
-    for program in PROGRAMS {
-        type Blow = fn(&Bed);
-        let blows: [(&str, Blow); 7] = [
-            ("died", |bed| bed.share.borrow_mut().kill()),
-            ("closed", |bed| bed.set_back_state("5")),
-            ("closed", |bed| bed.set_back_state("6")),
-            ("restarted", |bed| {
-                bed.share.borrow_mut().kill();
-                bed.set_back_state("1");
-                bed.share.borrow_mut().restart();
-            }),
-            ("restarted", |bed| bed.set_back_state("2")),
-            ("removed", |bed| bed.set_back_state("99")),
-            ("removed", |bed| {
-                let share = bed.share.borrow();
-                bed.fake.dom0().rm(share.back());
-                bed.fake.dom0().rm(share.front());
-            }),
-        ];
-        for (index, (word, blow)) in blows.into_iter().enumerate() {
-            let bed = bed(program);
-            let mut transport = bed.connect().unwrap();
-            exchange(&mut transport, 1).unwrap();
-            blow(&bed);
-            let (error, took) = loss(&bed, &mut transport);
-            let text = error.to_string();
-            assert!(
-                matches!(error, TransportError::Lost(how) if how.contains(word)),
-                "{index}: {text}"
-            );
-            assert!(took < second, "{index}: {took:?}");
-            drop(transport);
-            bed.share.borrow_mut().kill();
-            bed.flat();
-        }
-    }
-}
-
-/// One lie on one ring ends the connection; the device can be connected again.
-#[test]
-fn a_lie_ends_the_connection_and_the_next_one_works() {
-    let lies = [
-        Lie::Size(0),
-        Lie::Size(6),
-        Lie::Size((64 << 10) + 1),
-        Lie::Size(u32::MAX),
-        Lie::InProd(1 << 20),
-        Lie::InProd(-5000),
-    ];
-    for program in PROGRAMS {
-        for lie in lies {
-            let bed = bed_with(program, |share| {
-                share.faulty(Faults {
-                    lies: Lies::from([(4, lie)]),
-                    ..Faults::default()
-                })
-            });
-            let mut transport = bed.connect().unwrap();
-            exchange(&mut transport, 0).unwrap();
-            let error = exchange(&mut transport, 1).unwrap_err();
-            assert!(
-                matches!(error, TransportError::Violation(_)),
-                "{lie:?}: {error}"
-            );
-            assert_eq!(transport.flush(), Err(error));
-            assert_eq!(transport.wait(transport.now()), Err(error));
-            drop(transport);
-            bed.flat();
-            bed.share.borrow_mut().faults.lies = Lies::default();
-            exchange(&mut bed.connect().unwrap(), 2).unwrap();
-            bed.flat();
-        }
-    }
-}
-
-#[test]
-fn pages_that_a_backend_keeps_wait_in_quarantine() {
-    let bed = bed_with(Program::Qemu, |share| {
-        share.faulty(Faults {
-            keeps_maps: true,
-            ..Faults::default()
-        })
-    });
-    drop(bed.connect().unwrap());
-    let held = bed.xen.grants.counters().quarantined_pages;
-    assert_eq!(held, 3 * 65);
-    exchange(&mut bed.connect().unwrap(), 1).unwrap();
-    assert_eq!(bed.xen.grants.counters().quarantined_pages, 2 * held);
-    assert_eq!(bed.xen.grants.drain(), 2 * held);
-    bed.share.borrow_mut().unmap();
-    assert_eq!(bed.xen.grants.drain(), 0);
-    bed.flat();
-}
-
 /// QEMU 7.2 dies of a second connection: closing must not begin one.
 #[test]
 fn closing_does_not_begin_another_connection() {
@@ -601,60 +369,4 @@ fn closing_does_not_begin_another_connection() {
             ..
         }
     ));
-}
-
-#[test]
-fn noise_in_xenstore_changes_nothing() {
-    let bed = bed(Program::Qemu);
-    let mut transport = bed.connect().unwrap();
-    let back = bed.share.borrow().back().to_owned();
-    let dom0 = bed.fake.dom0();
-    for seed in 0..200 {
-        for _ in 0..20 {
-            dom0.write(&format!("{back}/state"), "4");
-        }
-        exchange(&mut transport, seed).unwrap();
-    }
-    drop(transport);
-    for nonsense in [&b""[..], b"4x", b" 4", b"\xff\xfe", &[b'4'; 2000]] {
-        let mut transport = bed.connect().unwrap();
-        dom0.write(&format!("{back}/state"), nonsense);
-        let (error, _) = loss(&bed, &mut transport);
-        assert!(matches!(error, TransportError::Lost(_)));
-        dom0.write(&format!("{back}/state"), "4");
-    }
-    exchange(&mut bed.connect().unwrap(), 1).unwrap();
-}
-
-/// While one waits for replies, what else the domain has to do goes on.
-#[test]
-fn a_wait_lets_the_rest_of_the_domain_live() {
-    let bed = bed(Program::Qemu);
-    let mut transport = bed.connect().unwrap();
-    let watch = bed.xen.store.watch("control/shutdown").unwrap();
-    let channel = bed.xen.events.alloc_unbound(DomId(0)).unwrap();
-    let rung = Rc::new(Cell::new(0));
-    channel.on_event({
-        let rung = rung.clone();
-        move || rung.set(rung.get() + 1)
-    });
-    let dom0 = bed.fake.dom0();
-    let port = dom0.bind_interdomain(GUEST, channel.port().0).unwrap();
-    transport
-        .wait(transport.now() + Duration::from_secs(1))
-        .unwrap();
-    while watch.take().unwrap().is_some() {}
-    let before = rung.get();
-    dom0.send(port);
-    bed.fake.dom0().write(
-        &format!("/local/domain/{GUEST}/control/shutdown"),
-        "poweroff",
-    );
-    let deadline = transport.now() + Duration::from_millis(100);
-    while transport.now() < deadline {
-        transport.wait(deadline).unwrap();
-    }
-    assert_eq!(rung.get(), before + 1);
-    assert!(watch.take().unwrap().is_some());
-    exchange(&mut transport, 1).unwrap();
 }

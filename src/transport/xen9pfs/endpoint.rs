@@ -205,7 +205,8 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     }
 
     /// Also flushes, runs what waits for other events of the domain, takes in what xenstore has to
-    /// say, and looks after the backend: its state and, once a second, its event channels.
+    /// say, and looks after the backend: its state and, once a second, its event channels. The
+    /// handlers of other event channels run in here, and must not use this transport.
     fn wait(&mut self, deadline: Instant) -> Result<(), TransportError> {
         self.flush()?;
         // All of them: each is only told once of what has moved.
