@@ -335,9 +335,8 @@ impl<P: Platform> Drop for EventChannel<P> {
         drop(slot);
         if self.close {
             // Closing fails only for a port that is not open: after a resume, when all are gone.
+            // Xen forgets a pending event with the port, so the next owner of its number sees none.
             let _ = event_channel::close(self.events.platform(), self.port);
-            // The number will be given out again: its next owner must not see our last event.
-            self.events.table.platform.take_pending(self.port);
         }
     }
 }

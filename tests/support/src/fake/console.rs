@@ -35,6 +35,12 @@ impl RingPage {
         unsafe { AtomicU32::from_ptr(self.0.cast::<u8>().add(offset).cast().as_ptr()) }
     }
 
+    /// Whether a ring is full.
+    pub(super) fn is_full(&self, size: u32, (cons, prod): (usize, usize)) -> bool {
+        let cons = self.word(cons).load(Ordering::SeqCst);
+        self.word(prod).load(Ordering::SeqCst).wrapping_sub(cons) >= size
+    }
+
     /// Takes up to `limit` bytes out of a ring.
     pub(super) fn take(
         &self,

@@ -580,8 +580,10 @@ pub(super) fn step(world: &Rc<World>) -> bool {
         let said = connection
             .page
             .put(ANSWERS, RSP, &mut connection.output, chunk);
-        connection.awake = !input.is_empty() || said > 0;
-        if connection.awake {
+        // With more to say and no room for it, it sleeps until it is told that there is room.
+        let stuck = connection.page.is_full(RING_SIZE, RSP) && !connection.output.is_empty();
+        connection.awake = !input.is_empty() || (said > 0 && !stuck);
+        if !input.is_empty() || said > 0 {
             // Fails when the domain is gone, which is no concern of xenstored's.
             let _ = world.channels.borrow_mut().send(DomId(0), connection.port);
             busy = true;
