@@ -3,17 +3,21 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::time::Duration;
 
 use xen9p::errno::Errno;
 use xen9p::p9::wire::*;
-use xen9p::transport::{Lane, Transport};
+use xen9p::transport::{Lane, Transport, TransportError};
 use xen9p_testing::server::TempDir;
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
 use xen9p_testing::server::raw::Raw;
 use xen9p_testing::server::real::{diod, ninep, p9};
+use xen9p_testing::server::socket::Socket;
 
 const ROOT: Fid = Fid(0);
 const CONTENT: &[u8] = b"all the world's a stage";
@@ -365,4 +369,25 @@ fn qemu_exports_read_only() {
         gid: 0,
     };
     assert_eq!(raw.call(&mkdir), Err(Errno::EROFS));
+}
+
+#[test]
+fn a_server_that_goes_is_noticed_once_its_last_words_are_read() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let mut socket = Socket::new(ours, 4096, ()).unwrap();
+    let lane = Lane(0);
+    assert_eq!(socket.peek(lane), Ok(None));
+    theirs
+        .write_all(&[7, 0, 0, 0, kind::RCLUNK, 1, 0, 9])
+        .unwrap();
+    drop(theirs);
+    let deadline = socket.now() + Duration::from_secs(20);
+    socket.wait(deadline).unwrap();
+    assert!(matches!(socket.peek(lane), Ok(Some(header)) if header.kind == kind::RCLUNK));
+    socket.consume(lane);
+    assert!(matches!(socket.peek(lane), Err(TransportError::Lost(_))));
+    assert!(matches!(
+        socket.wait(deadline),
+        Err(TransportError::Lost(_))
+    ));
 }

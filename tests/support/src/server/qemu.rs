@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::real::find;
+use super::real::{Process, find};
 use qtest::Qtest;
 pub use virtio::Virtio;
 
@@ -53,7 +53,8 @@ pub fn qemu(export: &Path, options: QemuOptions) -> io::Result<Option<Virtio>> {
     if options.read_only {
         fsdev.push(",readonly=on");
     }
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         // With one interrupt controller instead of two there are eight virtio slots, all on it.
         .args([
             "-M",
@@ -70,9 +71,7 @@ pub fn qemu(export: &Path, options: QemuOptions) -> io::Result<Option<Virtio>> {
         .args(["-device", "virtio-9p-device,fsdev=export,mount_tag=export"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let pipes = child.stdin.take().zip(child.stdout.take());
-    let (to, from) = pipes.expect("both were asked for");
-    Virtio::new(Qtest::new(child, to, from), options.msize, options.slots).map(Some)
+        .stderr(Stdio::null());
+    let machine = Qtest::new(Process::start(&mut command)?);
+    Virtio::new(machine, options.msize, options.slots).map(Some)
 }

@@ -5,9 +5,12 @@ use std::env;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
+
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::socket::Socket;
 
@@ -33,8 +36,25 @@ pub fn find(program: &str, package: &str) -> Option<PathBuf> {
     found
 }
 
-/// A process that ends when this is dropped.
-pub struct Process(pub Child);
+/// A process that ends when this is dropped, and also when the thread that started it does: a test
+/// that is killed leaves nothing running.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        let tie = || Ok(set_parent_process_death_signal(Some(Signal::KILL))?);
+        // SAFETY: between fork and exec the closure makes one system call, prctl, and touches no
+        // memory but its own stack.
+        unsafe { command.pre_exec(tie) };
+        command.spawn().map(Process)
+    }
+
+    /// Its standard input and output, if they were piped and nobody took them yet.
+    pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        self.0.stdin.take().zip(self.0.stdout.take())
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -60,7 +80,8 @@ pub fn diod(export: &Path) -> io::Result<Option<Socket>> {
         return Ok(None);
     };
     let (ours, theirs) = UnixStream::pair()?;
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args([
             "-f", "-n", "-N", "-S", "-U", "root", "-r", "0", "-w", "1", "-L", "stderr",
         ])
@@ -68,9 +89,11 @@ pub fn diod(export: &Path) -> io::Result<Option<Socket>> {
         .arg(export)
         .stdin(OwnedFd::from(theirs.try_clone()?))
         .stdout(OwnedFd::from(theirs))
-        .stderr(Stdio::null())
-        .spawn()?;
-    Socket::new(ours, 1 << 16, Process(child)).map(Some)
+        .stderr(Stdio::null());
+    let process = Process::start(&mut command)?;
+    // It keeps its copy of the other end, which would hide that diod has gone.
+    drop(command);
+    Socket::new(ours, 1 << 16, process).map(Some)
 }
 
 /// The server of the crate `p9` (crosvm's) serving `export`, in 9P2000.L.

@@ -2,7 +2,7 @@
 //! (QEMU `softmmu/qtest.c`).
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout};
+use std::process::ChildStdin;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -25,7 +25,9 @@ pub struct Qtest {
 }
 
 impl Qtest {
-    pub fn new(child: Child, to: ChildStdin, from: ChildStdout) -> Self {
+    /// The machine of a QEMU with `-qtest stdio` and piped standard input and output.
+    pub fn new(mut process: Process) -> Self {
+        let (to, from) = process.pipes().expect("piped, and not taken yet");
         let (sender, lines) = channel();
         // Ends with QEMU, or with the receiver.
         thread::spawn(move || {
@@ -39,7 +41,7 @@ impl Qtest {
             to,
             lines,
             interrupted: false,
-            _process: Process(child),
+            _process: process,
         }
     }
 
