@@ -521,15 +521,15 @@ fn compare(fs: &Fs, model: &mut Model, node: usize, path: &[u8], what: &str) {
         let kind = entry.file_type().expect(what);
         match &model.nodes[node] {
             Node::Dir(_) => {
-                assert!(kind.is_dir(), "{what}");
+                assert!(kind.is_dir(), "{what}: {path:?} is a {kind:?}");
                 compare(fs, model, node, &path, what);
             }
             Node::File(content) => {
-                assert!(kind.is_file(), "{what}");
+                assert!(kind.is_file(), "{what}: {path:?} is a {kind:?}");
                 assert!(fs.read(&path).expect(what) == *content, "{what}");
             }
             Node::Link(target) => {
-                assert!(kind.is_symlink(), "{what}");
+                assert!(kind.is_symlink(), "{what}: {path:?} is a {kind:?}");
                 assert_eq!(
                     fs.read_link(&path),
                     Ok::<_, Error>(target.clone()),

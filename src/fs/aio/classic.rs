@@ -202,12 +202,19 @@ pub(super) async fn readlink(fid: &Fid) -> Result<Vec<u8>> {
     target.await?.ok_or(Errno::EINVAL.into())
 }
 
+/// Changes the attributes that `set` sets.
+async fn change<'a>(fid: &Fid, set: impl FnOnce(&mut Stat<'a>)) -> Result<()> {
+    let mut stat = Stat::UNCHANGED;
+    if !is_unix(fid) {
+        // The server of the crate `ninep` wants to see the file's own; to others it is no change.
+        stat.qid = fid.stat(|stat| stat.qid).await?;
+    }
+    set(&mut stat);
+    fid.wstat(stat).await
+}
+
 pub(super) async fn set_size(fid: &Fid, size: u64) -> Result<()> {
-    fid.wstat(Stat {
-        length: size,
-        ..Stat::UNCHANGED
-    })
-    .await
+    change(fid, |stat| stat.length = size).await
 }
 
 pub(super) async fn set_mode(fid: &Fid, permissions: Permissions) -> Result<()> {
@@ -217,21 +224,17 @@ pub(super) async fn set_mode(fid: &Fid, permissions: Permissions) -> Result<()> 
         .iter()
         .fold(DirMode::empty(), |bits, (_, bit)| bits | *bit);
     let old = fid.stat(|stat| stat.mode & (kind - special)).await?;
-    fid.wstat(Stat {
-        mode: old | permissions_of(fid, permissions.mode()),
-        ..Stat::UNCHANGED
-    })
-    .await
+    let mode = old | permissions_of(fid, permissions.mode());
+    change(fid, |stat| stat.mode = mode).await
 }
 
 pub(super) async fn set_owner(fid: &Fid, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     if !is_unix(fid) {
         return Err(unsupported(fid, "chown"));
     }
-    fid.wstat(Stat {
-        n_uid: uid.unwrap_or(u32::MAX),
-        n_gid: gid.unwrap_or(u32::MAX),
-        ..Stat::UNCHANGED
+    change(fid, |stat| {
+        stat.n_uid = uid.unwrap_or(u32::MAX);
+        stat.n_gid = gid.unwrap_or(u32::MAX);
     })
     .await
 }
@@ -246,21 +249,17 @@ pub(super) async fn set_times(fid: &Fid, times: FileTimes) -> Result<()> {
             .filter(|&secs| secs != u32::MAX)
             .ok_or(Error::InvalidInput("a time before 1970 or after 2105")),
     };
-    fid.wstat(Stat {
-        atime: seconds(times.accessed)?,
-        mtime: seconds(times.modified)?,
-        ..Stat::UNCHANGED
+    let (atime, mtime) = (seconds(times.accessed)?, seconds(times.modified)?);
+    change(fid, |stat| {
+        stat.atime = atime;
+        stat.mtime = mtime;
     })
     .await
 }
 
 /// Gives the file another name in its directory.
 pub(super) async fn rename(fid: &Fid, name: &[u8]) -> Result<()> {
-    fid.wstat(Stat {
-        name,
-        ..Stat::UNCHANGED
-    })
-    .await
+    change(fid, |stat| stat.name = name).await
 }
 
 /// Waits until the file is on stable storage (9P2000).

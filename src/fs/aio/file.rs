@@ -74,6 +74,10 @@ impl File {
         self.fid.session()
     }
 
+    pub(super) fn fid(&self) -> &Fid {
+        &self.fid
+    }
+
     /// Most bytes in one request.
     pub(super) fn chunk(&self) -> usize {
         let most = self.session().msize() - crate::p9::wire::IO_HEADER_LEN;
@@ -232,7 +236,7 @@ impl File {
 
     /// The asynchronous form of [`File::set_permissions`](crate::fs::File::set_permissions).
     pub async fn set_permissions(&self, permissions: Permissions) -> Result<()> {
-        node::set_mode(&self.fid, permissions).await
+        node::set_mode(&self.fid, None, permissions).await
     }
 
     /// The asynchronous form of [`File::set_times`](crate::fs::File::set_times).

@@ -266,7 +266,7 @@ impl Fs {
         permissions: Permissions,
     ) -> Result<()> {
         let (handle, ..) = self.find(path.as_ref(), true).await?;
-        node::set_mode(handle.fid(), permissions).await
+        node::set_mode(handle.fid(), None, permissions).await
     }
 
     /// The asynchronous form of [`Fs::set_times`](crate::fs::Fs::set_times).

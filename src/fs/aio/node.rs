@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 
 use super::classic;
 use crate::fs::metadata::TimeChange;
-use crate::fs::{Error, FileTimes, Metadata, OpenOptions, Permissions, Result, StatFs, SystemTime};
+use crate::fs::{
+    Error, FileTimes, FileType, Metadata, OpenOptions, Permissions, Result, StatFs, SystemTime,
+};
 use crate::p9::Dialect;
 use crate::p9::session::Fid;
 use crate::p9::wire::{Attr, AttrMask, OpenFlags, Qid, SetAttr, SetAttrMask, Time};
@@ -127,13 +129,24 @@ pub(super) async fn set_size(fid: &Fid, size: u64) -> Result<()> {
     .await
 }
 
-pub(super) async fn set_mode(fid: &Fid, permissions: Permissions) -> Result<()> {
+/// Changes the permission bits; `kind` is what the file is, if that is known.
+pub(super) async fn set_mode(
+    fid: &Fid,
+    kind: Option<FileType>,
+    permissions: Permissions,
+) -> Result<()> {
     if !is_linux(fid) {
         return classic::set_mode(fid, permissions).await;
     }
+    // The kind is part of the mode: QEMU's mapped security models store what they are sent, and a
+    // file of no kind is what would be left.
+    let kind = match kind {
+        Some(kind) => kind,
+        None => FileType::from_mode(fid.getattr(AttrMask::MODE).await?.mode),
+    };
     fid.setattr(SetAttr {
         valid: SetAttrMask::MODE,
-        mode: permissions.mode(),
+        mode: kind.mode() | permissions.mode(),
         ..SetAttr::default()
     })
     .await

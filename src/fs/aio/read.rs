@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{File, Fs};
+use super::{File, Fs, node};
 use crate::errno::Errno;
 use crate::fs::{Error, OpenOptions, Result};
 
@@ -86,7 +86,8 @@ impl Fs {
             done += count as u64;
         }
         if !created {
-            to.set_permissions(metadata.permissions()).await?;
+            let kind = Some(metadata.file_type());
+            node::set_mode(to.fid(), kind, metadata.permissions()).await?;
         }
         to.close().await?;
         Ok(done)

@@ -220,7 +220,10 @@ impl Session {
             core.news = false;
             core.flush_out();
             core.pump();
-            core.spill_heads();
+            if !core.news {
+                // Nobody has come for these, and nobody will before there is something new.
+                core.spill_heads();
+            }
             !core.news && core.dead.is_none()
         });
         if idle {
