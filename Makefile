@@ -48,6 +48,7 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
 	$(CARGO) test --quiet
+	$(CARGO) test --quiet --lib --features rt rt::
 	$(CARGO) test --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build
 
 test-elf: kernel ## What must and must not be in the image's ELF file

@@ -155,7 +155,14 @@ fn keep_to_reservation(map: &mut [MapEntry]) {
     let Ok(pages) = current_reservation(&BarePlatform) else {
         return;
     };
-    let mut left = (pages * PAGE_SIZE) as u64;
+    let is_ram = |entry: &&MapEntry| entry.kind == sys::XEN_HVM_MEMMAP_TYPE_RAM;
+    let mapped: u64 = map.iter().filter(is_ram).map(|entry| entry.length).sum();
+    let given = (pages * PAGE_SIZE) as u64;
+    if mapped <= given {
+        return;
+    }
+    // What the builder made outside of RAM, some 20 pages, was given to us, too.
+    let mut left = given.saturating_sub(64 * PAGE_SIZE as u64);
     for entry in map {
         if entry.kind == sys::XEN_HVM_MEMMAP_TYPE_RAM {
             entry.length = entry.length.min(left);
