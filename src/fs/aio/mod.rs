@@ -278,6 +278,15 @@ impl Fs {
         node::set_times(handle.fid(), times).await
     }
 
+    /// The asynchronous form of [`Fs::set_times_nofollow`](crate::fs::Fs::set_times_nofollow).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn set_times_nofollow(&self, path: impl AsRef<[u8]>, times: FileTimes) -> Result<()> {
+        let (handle, ..) = self.find(path.as_ref(), false).await?;
+        node::set_times(handle.fid(), times).await
+    }
+
     /// The asynchronous form of [`Fs::chown`](crate::fs::Fs::chown).
     ///
     /// # Errors

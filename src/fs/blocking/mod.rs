@@ -250,6 +250,11 @@ impl Fs {
         self.run(self.inner.set_times(path.as_ref(), times))
     }
 
+    /// As [`set_times`](Self::set_times), but of a symbolic link itself.
+    pub fn set_times_nofollow(&self, path: impl AsRef<[u8]>, times: FileTimes) -> Result<()> {
+        self.run(self.inner.set_times_nofollow(path, times))
+    }
+
     /// Changes owner and group; `None` leaves one as it is.
     pub fn chown(&self, path: impl AsRef<[u8]>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
         self.run(self.inner.chown(path.as_ref(), uid, gid))

@@ -52,11 +52,11 @@ impl Suites {
             .arg(&self.other_fs)
             .args(only);
         // Its status says whether tests failed, which is seen better from the list.
-        run(&mut command, &log, limit)?;
+        let status = run(&mut command, &log, limit)?;
         let outcomes = parse(&fs::read_to_string(&log)?);
         if outcomes.is_empty() {
             return Err(io::Error::other(format!(
-                "pjdfstest ran no test; see {}",
+                "pjdfstest ran no test ({status}); see {}",
                 log.display()
             )));
         }

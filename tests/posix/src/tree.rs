@@ -186,7 +186,7 @@ impl Tree {
             let times: FileTimes = convert::times(to.accessed, to.modified);
             match file {
                 Some(file) => file.set_times(times)?,
-                None => self.root.set_times(&path, times)?,
+                None => self.root.set_times_nofollow(&path, times)?,
             }
         }
         self.attributes(node, handle)

@@ -73,8 +73,9 @@ fn serve(max_message: u32, serve: impl FnOnce(UnixStream) + Send + 'static) -> i
 /// Debian's diod serving `export`, in 9P2000.L. The aname to attach to is the path of `export`.
 /// `None`, and a word about it on stderr, if it isn't installed.
 ///
-/// It never serves more than 64 KiB of msize, drops the connection on what it doesn't know, and has
-/// neither Tunlinkat nor Trenameat in version 1.0.24.
+/// Run by root, as it has to be, it serves every user with that user's rights. It never serves more
+/// than 64 KiB of msize, drops the connection on what it doesn't know, and has neither Tunlinkat nor
+/// Trenameat in version 1.0.24.
 pub fn diod(export: &Path) -> io::Result<Option<Socket>> {
     let Some(program) = find("diod", "diod") else {
         return Ok(None);
@@ -82,9 +83,7 @@ pub fn diod(export: &Path) -> io::Result<Option<Socket>> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(program);
     command
-        .args([
-            "-f", "-n", "-N", "-S", "-U", "root", "-r", "0", "-w", "1", "-L", "stderr",
-        ])
+        .args(["-f", "-n", "-N", "-r", "0", "-w", "1", "-L", "stderr"])
         .args(["-c", "/dev/null", "-e"])
         .arg(export)
         .stdin(OwnedFd::from(theirs.try_clone()?))
