@@ -239,6 +239,38 @@ fn large_directories_are_listed_once_and_whole() {
 }
 
 #[test]
+fn attributes_of_a_whole_directory_are_asked_for_at_once() {
+    let options = LaneOptions {
+        lanes: 4,
+        latency: (
+            std::time::Duration::from_millis(1),
+            std::time::Duration::from_millis(1),
+        ),
+        ..LaneOptions::default()
+    };
+    let bed = bed_with(options, MemOptions::default(), |server| {
+        for index in 0..333 {
+            server.put(&format!("/d/{index}"), &vec![0; index]);
+        }
+    });
+    let begin = bed.fs.to_async().session().now();
+    let listing = bed.fs.read_dir("/d").unwrap();
+    let mut count = 0;
+    for entry in listing.with_metadata() {
+        let (entry, metadata) = entry.unwrap();
+        let size = entry.file_name_lossy().parse::<u64>().unwrap();
+        assert_eq!(metadata.unwrap().len(), size);
+        count += 1;
+    }
+    assert_eq!(count, 333);
+    // One after the other would be a thousand milliseconds.
+    let took = bed.fs.to_async().session().now() - begin;
+    assert!(took < std::time::Duration::from_millis(60), "{took:?}");
+    assert!(bed.control.most_in_flight() >= 30);
+    bed.finish();
+}
+
+#[test]
 fn walks_deeper_than_sixteen_names() {
     let bed = bed();
     for depth in [15, 16, 17, 31, 32, 33, 70] {

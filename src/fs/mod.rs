@@ -11,7 +11,7 @@ mod metadata;
 mod options;
 mod path;
 
-pub use blocking::{DirEntry, File, FileLock, Fs, ReadDir};
+pub use blocking::{DirEntry, File, FileLock, Fs, ReadDir, WithMetadata};
 pub use metadata::{FileTimes, FileType, Metadata, Permissions, StatFs, SystemTime};
 pub use options::{MountOptions, OpenOptions};
 

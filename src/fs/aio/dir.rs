@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::join::join;
 use super::{Fs, classic, node};
 use crate::errno::Errno;
 use crate::fs::{Error, FileType, Metadata, OpenOptions, Result};
@@ -15,6 +16,9 @@ use crate::p9::wire::{DirEntries, IO_HEADER_LEN, QidKind, StatEntries, StatLayou
 
 /// Most bytes of entries to ask for at a time.
 const MOST: u32 = 64 << 10;
+
+/// How many entries [`ReadDir::next_with_metadata`] gives at a time.
+pub const BATCH: usize = 32;
 
 /// The most entries that a directory is believed to have.
 const MOST_ENTRIES: u32 = 1 << 24;
@@ -128,6 +132,23 @@ impl ReadDir {
             }
         }
         None
+    }
+
+    /// The next entries, [`BATCH`] at most, each with its attributes, for all of which the server is
+    /// asked at the same time. Empty at the end.
+    ///
+    /// # Errors
+    /// Those of the listing; what concerns one entry stands beside it.
+    pub async fn next_with_metadata(&mut self) -> Result<Vec<(DirEntry, Result<Metadata>)>> {
+        let mut entries = Vec::new();
+        while entries.len() < BATCH {
+            let Some(entry) = self.next().await else {
+                break;
+            };
+            entries.push(entry?);
+        }
+        let metadata = join(entries.iter().map(DirEntry::metadata)).await;
+        Ok(entries.into_iter().zip(metadata).collect())
     }
 
     /// The next entry of those fetched, "." and ".." left out; an error if the server's data makes no

@@ -9,6 +9,7 @@
 mod classic;
 mod dir;
 mod file;
+mod join;
 mod lookup;
 mod names;
 mod node;
@@ -28,7 +29,7 @@ use crate::p9::Dialect;
 use crate::p9::session::{Fid, Session};
 use crate::p9::wire::{Qid, QidKind};
 
-pub use dir::{DirEntry, ReadDir};
+pub use dir::{BATCH, DirEntry, ReadDir};
 pub use file::File;
 
 /// The asynchronous form of [`crate::fs::Fs`].

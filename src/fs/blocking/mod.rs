@@ -13,7 +13,7 @@ use crate::p9::Dialect;
 use crate::p9::session::{Interrupt, Session, Stats};
 use crate::transport::Transport;
 
-pub use dir::{DirEntry, ReadDir};
+pub use dir::{DirEntry, ReadDir, WithMetadata};
 pub use file::{File, FileLock};
 
 /// A mounted file tree. Clones are cheap and mean the same mount.

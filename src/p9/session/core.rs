@@ -48,6 +48,8 @@ pub(super) struct Core {
     pub(super) stats: Stats,
     /// Why the session is over.
     pub(super) dead: Option<Error>,
+    /// The same until it is logged.
+    pub(super) untold: Option<Error>,
     /// Whether the server understands Tflush.
     pub(super) can_flush: bool,
     /// Slots in [`State::FlushDue`].
@@ -104,6 +106,7 @@ impl Core {
             interrupt: Arc::default(),
             stats: Stats::default(),
             dead: None,
+            untold: None,
             can_flush: true,
             flushes_due: 0,
             waiting: Vec::new(),
@@ -140,8 +143,8 @@ impl Core {
         if let Some(first) = self.dead {
             return first;
         }
-        log::error!("9P session over: {error}");
         self.dead = Some(error);
+        self.untold = Some(error);
         self.wake_all();
         error
     }

@@ -315,15 +315,20 @@ impl Session {
         true
     }
 
-    /// Works on the state and, when nothing is borrowed any more, wakes whom that concerns.
+    /// Works on the state and, when nothing is borrowed any more, wakes and tells whom that concerns:
+    /// wakers and loggers may come back here.
     fn with<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
         let mut core = self.shared.core.borrow_mut();
         let result = work(&mut core);
-        if core.woken.is_empty() {
+        if core.woken.is_empty() && core.untold.is_none() {
             return result;
         }
         let mut woken = mem::take(&mut core.woken);
+        let untold = core.untold.take();
         drop(core);
+        if let Some(error) = untold.filter(|&error| error != TransportError::Closed.into()) {
+            log::error!("9P session over: {error}");
+        }
         for waker in woken.drain(..) {
             waker.wake();
         }
