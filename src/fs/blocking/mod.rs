@@ -1,6 +1,8 @@
 //! The blocking face: each call runs the engine until its operation is over.
 
 mod dir;
+#[cfg(feature = "embedded-io")]
+mod embedded;
 mod file;
 
 use alloc::boxed::Box;
