@@ -4,8 +4,10 @@
 //!   table, event channels and a small xenstore;
 //! * [`backend`]: 9pfs backends that follow the exact rules of QEMU and of xen-9pfsd, or break them;
 //! * [`server`]: 9P servers that others wrote, and [`Transport`](xen9p::transport::Transport)s to
-//!   reach them without Xen.
+//!   reach them without Xen;
+//! * [`count`]: an allocator that counts.
 
 pub mod backend;
+pub mod count;
 pub mod fake;
 pub mod server;

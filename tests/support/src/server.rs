@@ -5,7 +5,7 @@
 //! [`raw`] talks to any server without a session.
 //!
 //! [`real`] has servers that others wrote, over a [`socket`]; [`qemu`] has QEMU's, over the virtio
-//! device that a guest would use, with no guest.
+//! device that a guest would use, with no guest. [`still`] is for measuring the client alone.
 
 pub mod lanes;
 pub mod lies;
@@ -14,5 +14,6 @@ pub mod qemu;
 pub mod raw;
 pub mod real;
 pub mod socket;
+pub mod still;
 
 pub use tempfile::TempDir;
