@@ -407,6 +407,52 @@ fn a_closed_session_says_so() {
     assert!(matches!(file.close(), Err(Error::Transport(_))));
 }
 
+#[test]
+fn small_reads_in_a_row_are_read_ahead() {
+    let bed = bed_with(LaneOptions::default(), MemOptions::default(), |server| {
+        server.put("/big", &content(1 << 20));
+        server.put("/other", b"");
+    });
+    let wanted = content(1 << 20);
+    let file = bed.fs.open("/big").unwrap();
+    let mut buffer = vec![0; 4096];
+    let (_, cost) = bed.cost(|_| {
+        for piece in wanted.chunks(4096) {
+            file.read_exact(&mut buffer).unwrap();
+            assert!(buffer == piece);
+        }
+        assert_eq!(file.read(&mut buffer).unwrap(), 0);
+    });
+    assert!(cost <= 18, "{cost} requests for 256 reads");
+
+    // What this session changes is seen at once, by whatever handle it does so.
+    file.rewind().unwrap();
+    for _ in 0..10 {
+        file.read_exact(&mut buffer).unwrap();
+    }
+    let mut options = OpenOptions::new();
+    let writer = options.write(true).open(&bed.fs, "/big").unwrap();
+    writer.write_all_at(&[0xee; 4096], 10 * 4096).unwrap();
+    file.read_exact(&mut buffer).unwrap();
+    assert!(buffer == [0xee; 4096]);
+    writer.set_len(11 * 4096 + 5).unwrap();
+    assert_eq!(file.read(&mut buffer).unwrap(), 5);
+    assert_eq!(file.read(&mut buffer).unwrap(), 0);
+    drop((file, writer));
+
+    // Reads here and there are what they are.
+    let file = bed.fs.open("/big").unwrap();
+    let (_, cost) = bed.cost(|_| {
+        for at in [3u64, 9, 1, 7, 2, 8] {
+            file.seek(xen9p::fs::SeekFrom::Start(at * 4096)).unwrap();
+            file.read_exact(&mut buffer).unwrap();
+        }
+    });
+    assert_eq!(cost, 6);
+    drop(file);
+    bed.finish();
+}
+
 /// Name, requests, and the operation itself.
 type Row<'a> = (&'a str, u64, &'a dyn Fn(&Fs));
 

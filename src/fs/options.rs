@@ -155,6 +155,7 @@ pub struct MountOptions {
     pub(crate) umask: u32,
     pub(crate) msize: u32,
     pub(crate) window: u16,
+    pub(crate) read_ahead: usize,
     pub(crate) timeout: Duration,
     pub(crate) dialects: Vec<Dialect>,
 }
@@ -167,8 +168,8 @@ impl Default for MountOptions {
 
 impl MountOptions {
     /// User "root" with number 0, the server's default tree, new files with group 0, umask 022, the
-    /// largest message the transport carries, 64 requests in flight, 30 s for each, and the richest
-    /// dialect that the server speaks.
+    /// largest message the transport carries, 64 requests in flight, 30 s for each, 128 KiB read
+    /// ahead, and the richest dialect that the server speaks.
     pub fn new() -> Self {
         MountOptions {
             user: b"root".to_vec(),
@@ -178,6 +179,7 @@ impl MountOptions {
             umask: 0o022,
             msize: u32::MAX,
             window: 64,
+            read_ahead: 128 << 10,
             timeout: Duration::from_secs(30),
             dialects: Dialect::ALL.to_vec(),
         }
@@ -218,6 +220,16 @@ impl MountOptions {
     #[must_use]
     pub const fn msize(mut self, bytes: u32) -> Self {
         self.msize = bytes;
+        self
+    }
+
+    /// How many bytes at most are read ahead of a program that reads a file from front to back in
+    /// pieces of less than half as many; never more than fit into a message. 0 for none: then every
+    /// read sees what the server has at that moment. Otherwise what others than this mount's session
+    /// change may be missed within the bytes read ahead.
+    #[must_use]
+    pub const fn read_ahead(mut self, bytes: usize) -> Self {
+        self.read_ahead = bytes;
         self
     }
 

@@ -423,6 +423,17 @@ fn on_handle(
             file.set_len(size as u64).expect(what);
             content.resize(size, 0);
         }
+        7 if chance.below(2) == 0 => {
+            // In small pieces, from wherever the position is.
+            let mut buffer = [0; 100];
+            for _ in 0..chance.below(200) {
+                let at = file.stream_position().expect(what) as usize;
+                let count = file.read(&mut buffer).expect(what);
+                let from = content.get(at..).unwrap_or(&[]);
+                assert_eq!(count == 0, from.is_empty(), "{what}");
+                assert!(buffer[..count] == from[..count], "{what}, at {at}");
+            }
+        }
         7 => {
             let at = chance.below(content.len() + 10);
             let mut buffer = vec![0; chance.below(5000) + 1];

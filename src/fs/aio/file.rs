@@ -2,10 +2,11 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::time::Duration;
 
+use super::ahead::Ahead;
 use super::{Fs, classic, node};
 use crate::fs::path::CleanPath;
 use crate::fs::{
@@ -32,8 +33,9 @@ pub struct File {
     options: OpenOptions,
     path: CleanPath,
     position: Cell<u64>,
-    /// Keeps the root alive as long as the file.
-    _fs: Fs,
+    pub(super) ahead: RefCell<Ahead>,
+    /// Also keeps the root alive as long as the file.
+    fs: Fs,
 }
 
 impl fmt::Debug for File {
@@ -65,7 +67,8 @@ impl File {
             options: *options,
             path,
             position: Cell::new(0),
-            _fs: fs.clone(),
+            ahead: RefCell::default(),
+            fs: fs.clone(),
         }
     }
 
@@ -76,6 +79,11 @@ impl File {
 
     pub(super) fn fid(&self) -> &Fid {
         &self.fid
+    }
+
+    /// Most bytes to read ahead.
+    pub(super) fn read_ahead_limit(&self) -> usize {
+        self.fs.mount.read_ahead.min(self.chunk())
     }
 
     /// Most bytes in one request.
@@ -91,7 +99,7 @@ impl File {
     /// The asynchronous form of [`File::read`](crate::fs::File::read).
     pub async fn read(&self, into: &mut [u8]) -> Result<usize> {
         let position = self.position().await?;
-        let count = self.read_at(into, position).await?;
+        let count = self.read_ahead(into, position).await?;
         self.position.set(position + count as u64);
         Ok(count)
     }

@@ -6,6 +6,7 @@
 //!
 //! What an operation does and how it fails is written at its blocking form.
 
+mod ahead;
 mod classic;
 mod dir;
 mod file;
@@ -43,6 +44,8 @@ struct Mount {
     root_qid: Qid,
     gid: u32,
     umask: u32,
+    /// Most bytes to read ahead in a file.
+    read_ahead: usize,
     /// What the server turned out not to have.
     lacks: Lacks,
 }
@@ -93,6 +96,7 @@ impl Fs {
                 root_qid,
                 gid: options.gid,
                 umask: options.umask,
+                read_ahead: options.read_ahead,
                 lacks: Lacks::default(),
             }),
         })

@@ -64,6 +64,12 @@ impl Session {
         self.with(|core| core.stats.bytes_written += count as u64);
     }
 
+    /// A number that grows whenever a request of this session that may change a file's content begins
+    /// or ends.
+    pub(crate) fn changes(&self) -> u64 {
+        self.with(|core| core.changes)
+    }
+
     /// Sends a request as soon as there is a free tag and room for it.
     pub(super) fn poll_send(
         &self,

@@ -46,6 +46,8 @@ pub(super) struct Core {
     pub(super) timeout: Duration,
     pub(super) interrupt: Arc<AtomicBool>,
     pub(super) stats: Stats,
+    /// Begins and ends of requests that may change what a file contains.
+    pub(super) changes: u64,
     /// Why the session is over.
     pub(super) dead: Option<Error>,
     /// The same until it is logged.
@@ -105,6 +107,7 @@ impl Core {
             timeout: config.timeout,
             interrupt: Arc::default(),
             stats: Stats::default(),
+            changes: 0,
             dead: None,
             untold: None,
             can_flush: true,
@@ -199,6 +202,7 @@ impl Core {
         self.stats.bytes_sent += u64::from(size);
         let load = size.saturating_add(limit);
         let effects = Effects::of(request);
+        self.changes += u64::from(effects.changes);
         for fid in effects.names.into_iter().flatten() {
             self.fids.hold(fid);
         }
@@ -294,6 +298,7 @@ impl Core {
         slot.spill = Vec::new();
         let load = slot.load;
         let effects = slot.effects;
+        self.changes += u64::from(effects.changes);
         if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
             lane.load = lane.load.saturating_sub(u64::from(load));
         }

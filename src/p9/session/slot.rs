@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::task::Waker;
 
 use crate::p9::Error;
-use crate::p9::wire::{Fid, Request, kind};
+use crate::p9::wire::{Fid, OpenFlags, OpenMode, Request, kind};
 use crate::time::Instant;
 
 /// Replies up to this size are copied into their slot on arrival.
@@ -97,6 +97,8 @@ pub(super) struct Effects {
     pub(super) binds: Option<Fid>,
     /// The fid that any answer ends.
     pub(super) ends: Option<Fid>,
+    /// Whether it may change what a file contains.
+    pub(super) changes: bool,
 }
 
 impl Effects {
@@ -164,6 +166,12 @@ impl Effects {
             names,
             binds,
             ends,
+            changes: match request {
+                Request::Write { .. } | Request::Setattr { .. } | Request::Wstat { .. } => true,
+                Request::Lopen { flags, .. } => flags.contains(OpenFlags::TRUNCATE),
+                Request::Open { mode, .. } => mode.contains(OpenMode::TRUNCATE),
+                _ => false,
+            },
         }
     }
 
