@@ -90,12 +90,26 @@ impl<'a> Lab<'a> {
                 tail::end(fresh, 15)
             );
             self.log_seen = log.len();
-            let destroy: Vec<String> = self
+            let script: Vec<String> = self
                 .of_this_test
                 .iter()
-                .map(|name| format!("xl destroy {name} 2>/dev/null;"))
+                .map(|name| {
+                    format!(
+                        "xl destroy {name} 2>/dev/null; cat /var/log/xen/qemu-dm-{name}.log 2>/dev/null\n"
+                    )
+                })
                 .collect();
-            usable = bed.run(&destroy.concat(), Duration::from_secs(60)).is_ok();
+            let done = bed.run(
+                &format!("{} dmesg | tail -n 5", script.concat()),
+                Duration::from_secs(60),
+            );
+            usable = done.is_ok();
+            if let Ok(done) = done {
+                report += &format!(
+                    "\n--- dom0's backend and kernel:\n{}",
+                    tail::end(&done.output, 12)
+                );
+            }
         }
         if !usable && self.bed.take().is_some() {
             say!("dom0 does not answer any more: the next test gets a new one");
