@@ -15,7 +15,7 @@ BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir ta
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel bootcheck test test-host test-elf test-boot test-xen clean packages-for-run packages-for-test
+.PHONY: help run kernel bootcheck test test-host test-elf test-boot test-xen test-posix clean packages-for-run packages-for-test packages-for-posix
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -60,11 +60,21 @@ test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 test-xen: packages-for-run kernel ## The image under xl, with real 9pfs devices
 	@$(BED) test-xen
 
+# Suites are installed in the versions that the list of expected failures is for.
+test-posix: packages-for-posix ## POSIX suites on a FUSE mount of the client, over QEMU and diod
+	+@$(CARGO) install --quiet --root target/posix-suites --target-dir target/posix-suites-build pjdfstest@0.2.2 fsx@0.3.2
+	+@$(CARGO) test --quiet --manifest-path tests/posix/Cargo.toml --target-dir target/posix-build
+	+@$(CARGO) build --release --quiet --manifest-path tests/posix/Cargo.toml --target-dir target/posix-build
+	@SUITES=target/posix-suites/bin LOGS=target/posix-logs target/posix-build/release/posix
+
 packages-for-run:
 	+@tests/bed/host-packages run
 
 packages-for-test:
 	+@tests/bed/host-packages run test
+
+packages-for-posix:
+	+@tests/bed/host-packages posix
 
 clean: ## Remove everything built, the cached dom0 included
 	rm -rf target

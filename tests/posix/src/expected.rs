@@ -23,7 +23,7 @@ pub struct Verdict {
 }
 
 /// The tests that are expected to fail with `server`. The text has a line for each: servers
-/// (separated by commas), test, cause, reason; `#` begins a comment.
+/// (separated by commas, or `*`), test, cause, reason; `#` begins a comment.
 pub fn list(text: &str, server: &str) -> Result<BTreeSet<String>, String> {
     let mut tests = BTreeSet::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -45,13 +45,32 @@ pub fn list(text: &str, server: &str) -> Result<BTreeSet<String>, String> {
                 CAUSES.join(", ")
             ));
         }
-        if servers.split(',').any(|name| name == server) && !tests.insert(test.to_owned()) {
-            return Err(format!(
-                "line {number}: {test} is listed twice for {server}"
-            ));
+        if servers != "*" && !servers.split(',').any(|name| name == server) {
+            continue;
+        }
+        for test in alternatives(test) {
+            if let Some(twice) = tests.replace(test) {
+                return Err(format!(
+                    "line {number}: {twice} is listed twice for {server}"
+                ));
+            }
         }
     }
     Ok(tests)
+}
+
+/// All that a name with `{a,b}` in it stands for.
+fn alternatives(test: &str) -> Vec<String> {
+    let parts = test
+        .split_once('{')
+        .and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
+    match parts {
+        Some((before, (inside, after))) => inside
+            .split(',')
+            .map(|one| format!("{before}{one}{after}"))
+            .collect(),
+        None => vec![test.to_owned()],
+    }
 }
 
 /// Holds what happened on the mount against the list and against the bare host directory.
@@ -64,7 +83,7 @@ pub fn judge(mount: &Outcomes, host: &Outcomes, listed: &BTreeSet<String>) -> Ve
             (Some(Outcome::Passed), _) => verdict.passed += 1,
             (_, Outcome::Skipped) => verdict.skipped += 1,
             (_, Outcome::Failed) => verdict.host.push(name),
-            (Some(Outcome::Failed), _) if listed.contains(test) => verdict.expected.push(name),
+            (_, _) if listed.contains(test) => verdict.expected.push(name),
             (Some(Outcome::Failed), _) => verdict.unexpected.push(name),
             (Some(Outcome::Skipped) | None, Outcome::Passed) => {
                 verdict.unexpected.push(format!("{name} (did not run)"))
@@ -116,6 +135,12 @@ mod tests {
         let text = "# comment\nqemu,diod  open::x  server  it says so\ndiod open::y protocol no such message\n";
         assert_eq!(list(text, "qemu"), Ok(["open::x".to_owned()].into()));
         assert_eq!(list(text, "diod").map(|tests| tests.len()), Ok(2));
+        let both = list("* open::{x,y} fuse why\n", "p9");
+        assert_eq!(
+            both,
+            Ok(["open::x".to_owned(), "open::y".to_owned()].into())
+        );
+        assert!(list("* open::{x,y} fuse why\np9 open::y fuse why", "p9").is_err());
         assert!(list("qemu open::x server", "qemu").is_err());
         assert!(list("qemu open::x weather rain", "qemu").is_err());
         assert!(list("qemu a fuse x\nqemu a fuse x", "qemu").is_err());

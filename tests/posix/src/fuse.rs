@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use fuser::*;
 use xen9p::fs::{Error, Fs, MountOptions, Result, StatFs};
@@ -18,11 +18,15 @@ use crate::tree::{Caller, Changes, Handle, Place, Tree};
 /// The kernel keeps nothing: every look at a file or a name is a question to the server.
 const NEVER: Duration = Duration::ZERO;
 
+/// How long the kernel may take to close what is closed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 type Job = Box<dyn FnOnce(&mut Tree) + Send>;
 
 /// A mounted client. [`end`](Self::end) it: dropped, it only unmounts.
 pub struct Mount {
     session: BackgroundSession,
+    jobs: Sender<Job>,
     worker: JoinHandle<Result<usize>>,
 }
 
@@ -66,19 +70,44 @@ impl Mount {
             MountOption::Dev,
             MountOption::Suid,
         ];
-        let session = Session::new(Adapter { jobs, direct }, at, &config)?.spawn()?;
-        Ok(Mount { session, worker })
+        let adapter = Adapter {
+            jobs: jobs.clone(),
+            direct,
+        };
+        let session = Session::new(adapter, at, &config)?.spawn()?;
+        Ok(Mount {
+            session,
+            jobs,
+            worker,
+        })
     }
 
     /// Unmounts and ends the connection; complains if that did not go in good order.
     pub fn end(self) -> io::Result<()> {
+        // The kernel closes files some time after their users have, and not at all once unmounted.
+        let deadline = Instant::now() + PATIENCE;
+        while self.open()? > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
         self.session.umount_and_join()?;
+        drop(self.jobs);
         match self.worker.join() {
             Ok(Ok(0)) => Ok(()),
             Ok(Ok(open)) => Err(io::Error::other(format!("{open} files were still open"))),
             Ok(Err(error)) => Err(io::Error::other(error)),
             Err(_) => Err(io::Error::other("the client panicked")),
         }
+    }
+
+    /// How many files and directories are open.
+    fn open(&self) -> io::Result<usize> {
+        let (report, open) = mpsc::channel();
+        let job: Job = Box::new(move |tree| {
+            let _ = report.send(tree.open_handles());
+        });
+        let died = || io::Error::other("the client panicked");
+        self.jobs.send(job).map_err(|_| died())?;
+        open.recv().map_err(|_| died())
     }
 }
 

@@ -31,9 +31,17 @@ impl Server {
         }
     }
 
-    /// Whether it has enough of a POSIX file system to be held against one.
-    pub const fn is_posix(self) -> bool {
-        !matches!(self, Server::P9)
+    /// Which tests of pjdfstest to run on it, by parts of their names; `None`: it is too far from a
+    /// POSIX file system for any.
+    pub const fn pjdfstest(self) -> Option<&'static [&'static str]> {
+        match self {
+            Server::Qemu | Server::Diod => Some(&[]),
+            // What QEMU refuses when it serves files as they are: devices, pipes and sockets.
+            Server::QemuMapped => Some(&[
+                "::block", "::char", "::fifo", "::socket", "mkfifo", "mknod", "open",
+            ]),
+            Server::P9 => None,
+        }
     }
 
     /// The program that it is, if it is one, and the Debian package that brings it.

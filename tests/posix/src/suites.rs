@@ -30,13 +30,13 @@ pub struct Suites {
 }
 
 impl Suites {
-    /// Runs pjdfstest in `dir`, or those of its tests whose names contain `only`. What it says goes
-    /// to the file `NAME-pjdfstest.log`.
+    /// Runs pjdfstest in `dir`, or those of its tests whose names contain one of `only`. What it says
+    /// goes to the file `NAME-pjdfstest.log`.
     pub fn pjdfstest(
         &self,
         name: &str,
         dir: &Path,
-        only: Option<&str>,
+        only: &[&str],
         limit: Duration,
     ) -> io::Result<Outcomes> {
         let config = self.logs.join("pjdfstest.toml");

@@ -78,10 +78,15 @@ impl Tree {
 
     /// Ends the connection in good order; the number of files that were still open.
     pub fn close(self) -> Result<usize> {
-        let open = self.files.len() + self.dirs.len();
+        let open = self.open_handles();
         drop((self.files, self.dirs, self.callers));
         self.root.unmount()?;
         Ok(open)
+    }
+
+    /// How many files and directories are open.
+    pub fn open_handles(&self) -> usize {
+        self.files.len() + self.dirs.len()
     }
 
     fn path(&self, node: NodeId) -> Result<Vec<u8>> {
