@@ -24,7 +24,7 @@
 //! | death by Tstat of the root | xen-9pfsd | in 9P2000.u the attributes of the root are made up |
 //! | four fids at most beside the root | xen-9pfsd | in 9P2000.u, fids given up are clunked before new ones are made |
 //! | directory data in a layout of its own | xen-9pfsd | recognised |
-//! | no Tremove | xen-9pfsd | opened to be removed on close |
+//! | no Tremove, and the fid survives it | xen-9pfsd | opened to be removed on close; the fid is clunked |
 //! | no Tflush | xen-9pfsd | the reply is waited for in the background |
 //! | append is refused | xen-9pfsd, 9P2000 | written at the size the file has; others may come in between |
 //! | Twstat wants the file's own qid | `ninep` | sent in 9P2000 |

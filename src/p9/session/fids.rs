@@ -100,6 +100,13 @@ impl Fids {
         }
     }
 
+    /// The request that should have ended `fid` may not have done so.
+    pub(super) fn still_bound(&mut self, fid: Fid) {
+        if let Some(entry) = self.entry(fid) {
+            entry.state = State::Bound;
+        }
+    }
+
     /// The handle to `fid` is gone.
     pub(super) fn dropped(&mut self, fid: Fid) {
         if let Some(entry) = self.entry(fid) {

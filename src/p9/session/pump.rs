@@ -110,7 +110,12 @@ impl Core {
         transport.consume(lane);
         transport.release(lane, slot.limit);
         if let Some(fid) = slot.effects.ends {
-            self.fids.ended(fid);
+            if is_error && slot.effects.kind == kind::TREMOVE {
+                // Gone by the book, but not where the server has no such request. A clunk settles it.
+                self.fids.still_bound(fid);
+            } else {
+                self.fids.ended(fid);
+            }
         }
         // After a walk that stopped half way too: diod binds the new fid even then.
         if let Some(fid) = slot.effects.binds
