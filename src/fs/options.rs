@@ -146,6 +146,21 @@ impl OpenOptions {
 /// How to mount: what to ask of the server, and the client's limits.
 ///
 /// The defaults suit a Xen 9pfs backend run by QEMU.
+///
+/// ```
+/// use core::time::Duration;
+/// use xen9p::fs::{Fs, MountOptions, Result};
+/// use xen9p::transport::Transport;
+///
+/// fn mount(transport: impl Transport + 'static) -> Result<Fs> {
+///     let options = MountOptions::new()
+///         .user("web", 33)
+///         .gid(33)
+///         .umask(0o027)
+///         .timeout(Duration::from_secs(5));
+///     Fs::mount(transport, &options)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountOptions {
     pub(crate) user: Vec<u8>,

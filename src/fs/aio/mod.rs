@@ -5,6 +5,26 @@
 //! [`Session::block_on`] do all that. Dropping a future takes its requests back from the server.
 //!
 //! What an operation does and how it fails is written at its blocking form.
+//!
+//! ```
+//! use xen9p::fs::{Result, aio::Fs};
+//!
+//! async fn newest(fs: &Fs, path: &str) -> Result<Option<Vec<u8>>> {
+//!     let mut newest = None;
+//!     let mut listing = fs.read_dir(path).await?;
+//!     while let Some(entry) = listing.next().await {
+//!         let entry = entry?;
+//!         let modified = entry.metadata().await?.modified();
+//!         newest = newest.max(Some((modified, entry.path())));
+//!     }
+//!     Ok(newest.map(|(_, path)| path))
+//! }
+//!
+//! /// What a host without an executor of its own does.
+//! fn run(fs: &Fs) -> Result<Option<Vec<u8>>> {
+//!     fs.session().block_on(newest(fs, "/"))
+//! }
+//! ```
 
 mod ahead;
 mod classic;

@@ -10,6 +10,20 @@ use crate::fs::{FileType, Metadata, Result};
 /// Iterates over the entries of a directory; made by [`Fs::read_dir`](super::Fs::read_dir).
 ///
 /// After an error the iteration is over.
+///
+/// ```
+/// use xen9p::fs::{Fs, Result};
+///
+/// /// Bytes in the files of a directory.
+/// fn size(fs: &Fs, path: &str) -> Result<u64> {
+///     let mut bytes = 0;
+///     for entry in fs.read_dir(path)?.with_metadata() {
+///         let (_, metadata) = entry?;
+///         bytes += metadata?.len();
+///     }
+///     Ok(bytes)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ReadDir {
     inner: aio::ReadDir,

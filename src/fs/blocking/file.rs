@@ -15,6 +15,23 @@ use crate::fs::{FileTimes, LockRange, Metadata, Permissions, Result, SeekFrom};
 ///
 /// Dropping a file closes it without waiting for the answer; [`close`](Self::close) waits and
 /// reports errors.
+///
+/// ```
+/// use xen9p::fs::{Fs, OpenOptions, Result, SeekFrom};
+///
+/// /// Counts one up in a file that holds eight bytes.
+/// fn count_up(fs: &Fs, path: &str) -> Result<u64> {
+///     let file = OpenOptions::new().read(true).write(true).open(fs, path)?;
+///     let mut bytes = [0; 8];
+///     file.read_exact(&mut bytes)?;
+///     let count = u64::from_le_bytes(bytes) + 1;
+///     file.seek(SeekFrom::Start(0))?;
+///     file.write_all(&count.to_le_bytes())?;
+///     file.sync_data()?;
+///     file.close()?;
+///     Ok(count)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct File {
     inner: aio::File,

@@ -117,7 +117,27 @@ impl Interrupt {
     }
 }
 
-/// A 9P session. Clones mean the same session; it ends, and closes its transport, with the last
+/// A 9P session.
+///
+/// ```
+/// use xen9p::p9::session::{Config, Session};
+/// use xen9p::p9::{Dialect, Error};
+/// use xen9p::transport::Transport;
+///
+/// /// Reads the beginning of a file, request by request.
+/// async fn beginning(session: &Session, into: &mut [u8]) -> Result<usize, Error> {
+///     session.negotiate(&Dialect::ALL).await?;
+///     let (root, _) = session.attach(None, b"root", 0, b"").await?;
+///     let (file, walk) = root.walk(&[b"etc", b"motd"]).await?;
+///     if walk.names < 2 {
+///         return Ok(0);
+///     }
+///     file.lopen(Default::default()).await?;
+///     file.read_at(0, into, 0).await
+/// }
+/// ```
+///
+/// Clones mean the same session; it ends, and closes its transport, with the last
 /// clone and the last [`Fid`].
 #[derive(Clone)]
 pub struct Session {
