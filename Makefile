@@ -63,6 +63,8 @@ test-xen: packages-for-run kernel ## The image under xl, with real 9pfs devices
 # Suites are installed in the versions that the list of expected failures is for.
 test-posix: packages-for-posix ## POSIX suites on a FUSE mount of the client, over QEMU and diod
 	+@$(CARGO) install --quiet --root target/posix-suites --target-dir target/posix-suites-build pjdfstest@0.2.2 fsx@0.3.2
+	+@$(CARGO) fmt --check --manifest-path tests/posix/Cargo.toml
+	+@$(CARGO) clippy --all-targets --quiet --manifest-path tests/posix/Cargo.toml --target-dir target/posix-build -- -D warnings
 	+@$(CARGO) test --quiet --manifest-path tests/posix/Cargo.toml --target-dir target/posix-build
 	+@$(CARGO) build --release --quiet --manifest-path tests/posix/Cargo.toml --target-dir target/posix-build
 	@SUITES=target/posix-suites/bin LOGS=target/posix-logs target/posix-build/release/posix

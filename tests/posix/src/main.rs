@@ -130,19 +130,12 @@ fn run() -> io::Result<bool> {
         io::Result::Ok(dir)
     };
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))?;
-    let other_fs = make("other")?;
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "other"])
-        .arg(&other_fs)
-        .status()?;
-    if !mounted.success() {
-        return Err(io::Error::other("mounting a tmpfs failed"));
-    }
+    let other_fs = OtherFs::mount(make("other")?)?;
     let suites = Suites {
         pjdfstest: bin.join("pjdfstest"),
         fsx: bin.join("fsx"),
         logs,
-        other_fs,
+        other_fs: other_fs.0.clone(),
     };
 
     let host = suites.pjdfstest("host", &make("host")?, only.as_slice(), PJDFSTEST_LIMIT)?;
@@ -181,6 +174,30 @@ fn run() -> io::Result<bool> {
         }
     }
     Ok(good)
+}
+
+/// A file system in memory, for what can't be done between two. Unmounted when dropped, so that the
+/// directory can be removed.
+struct OtherFs(PathBuf);
+
+impl OtherFs {
+    fn mount(at: PathBuf) -> io::Result<OtherFs> {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "other"])
+            .arg(&at)
+            .status()?;
+        if mounted.success() {
+            Ok(OtherFs(at))
+        } else {
+            Err(io::Error::other("mounting a tmpfs failed"))
+        }
+    }
+}
+
+impl Drop for OtherFs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
 }
 
 /// One server to be tried.
