@@ -31,7 +31,7 @@ const EXPECTED: &str = include_str!("../expected-failures.txt");
 
 /// The longest that a suite may take on one server.
 const PJDFSTEST_LIMIT: Duration = Duration::from_secs(300);
-const FSX_LIMIT: Duration = Duration::from_secs(120);
+const FSX_LIMIT: Duration = Duration::from_secs(240);
 
 /// Two ways to use a file. Through the page cache the client sees pages; files can be mapped, and
 /// what the kernel caches must agree with the server after truncation. Directly, it sees each read
