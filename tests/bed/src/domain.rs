@@ -14,6 +14,9 @@ use crate::xen::{Bed, Job};
 /// public/xen.h, MAX_GUEST_CMDLINE).
 const PV_COMMAND_LINE: usize = 1024;
 
+/// How long a domain that is gone may leave its verdict to be waited for.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Domain type, the xl option `type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -222,6 +225,17 @@ impl Domain {
         Ok(self.wait(bed, Some(Instant::now()), |_| Ok(()))?.is_some())
     }
 
+    /// Gives xenconsoled time to write down the end of the console: it takes the text from the guest, who then may
+    /// power off, before it writes its log.
+    fn wait_for_last_words(&self) {
+        let deadline = Instant::now() + LAST_WORDS;
+        while Instant::now() < deadline
+            && Verdict::from_console(&self.console()) == Verdict::Missing
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits for the end of the domain; `None` if it still runs at the deadline. `meanwhile` is called every
     /// few milliseconds.
     pub fn wait(
@@ -236,6 +250,9 @@ impl Domain {
             let reason = Reason::from_xl(&xl);
             // xl still has the remains of the domain to remove when it knows the reason: no need to wait for that.
             if done.is_some() || reason.is_some() {
+                if reason.is_some() {
+                    self.wait_for_last_words();
+                }
                 meanwhile(self)?;
                 return Ok(Some(Ended {
                     reason,
