@@ -51,7 +51,7 @@ static CHECKS: &[(&str, Check)] = &[
     ("times", times),
     ("names with blanks, UTF-8, 255 bytes", names),
     ("directories: make, list, remove", directories),
-    ("a directory of 300 entries", many_entries),
+    ("a directory of 60 entries", many_entries),
     ("directories 20 deep", deep),
     ("rename and replace", rename),
     ("symbolic links", symlinks),
@@ -173,7 +173,7 @@ fn empty_file(at: &Scratch<'_>) -> Checked {
 
 fn large_file(at: &Scratch<'_>) -> Checked {
     // Not a multiple of anything; small enough for a domain of a few MiB.
-    const SIZE: usize = 600_011;
+    const SIZE: usize = 300_011;
     let path = at.path("large");
     let bytes = pattern(SIZE, 1);
     at.fs.write(&path, &bytes)?;
@@ -332,7 +332,7 @@ fn directories(at: &Scratch<'_>) -> Checked {
 }
 
 fn many_entries(at: &Scratch<'_>) -> Checked {
-    const COUNT: usize = 300;
+    const COUNT: usize = 60;
     let name = |n: usize| format!("entry-with-a-rather-long-name-{n:05}");
     for n in 0..COUNT {
         at.fs.create(at.path(&name(n)))?;
@@ -441,7 +441,7 @@ fn statfs(at: &Scratch<'_>) -> Checked {
 
 fn many_open(at: &Scratch<'_>) -> Checked {
     let mut files = Vec::new();
-    for n in 0_u8..100 {
+    for n in 0_u8..40 {
         let path = at.path(&format!("file-{n}"));
         let file = OpenOptions::new()
             .read(true)
