@@ -44,10 +44,11 @@ test: test-host test-elf test-boot test-xen ## All tests
 test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --check --manifest-path tests/bed/Cargo.toml
-	$(CARGO) clippy --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --all-targets --quiet --features embedded-io -- -D warnings
 	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
-	$(CARGO) test --quiet
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --features rt,embedded-io
+	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --features embedded-io
 	$(CARGO) test --quiet --lib --features rt rt::
 	$(CARGO) test --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build
 
