@@ -1,7 +1,8 @@
 //! Requests as futures.
 
 use core::future::poll_fn;
-use core::task::{Context, Poll};
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use super::Session;
@@ -13,43 +14,121 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Ticket {
     session: Session,
-    index: u16,
+    /// The slot, until the reply is taken: from then on it may be another request's.
+    index: Option<u16>,
 }
 
 impl Ticket {
-    /// The reply, once it is there. Not to be polled again after that.
-    pub(super) fn poll_reply<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        read: impl FnOnce(&Reply<'_>) -> Result<T, Error>,
-    ) -> Poll<Result<T, Error>> {
-        self.session
-            .with(|core| match core.poll_reply(self.index, cx.waker()) {
-                Poll::Ready(Ok(())) => Poll::Ready(core.take_reply(self.index, read)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending => Poll::Pending,
-            })
+    /// Whether the reply is there to be taken. After an error it never will be.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.session.with(|core| match self.index {
+            Some(index) => core.poll_reply(index, cx.waker()),
+            None => Poll::Ready(Err(Error::Closed)),
+        })
     }
 
-    /// The data of an Rread or Rreaddir, once it is there, copied to the front of `into`, which has
-    /// room for as much as was asked for. Not to be polled again after that.
-    pub(super) fn poll_data(
+    /// Lets `read` see the reply that [`poll`](Self::poll) announced.
+    #[inline(never)]
+    pub(super) fn take(
         &mut self,
-        cx: &mut Context<'_>,
-        into: &mut [u8],
-    ) -> Poll<Result<usize, Error>> {
-        self.session
-            .with(|core| match core.poll_reply(self.index, cx.waker()) {
-                Poll::Ready(Ok(())) => Poll::Ready(core.take_data(self.index, into)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending => Poll::Pending,
-            })
+        read: &mut dyn FnMut(&Reply<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let index = self.index.take().ok_or(Error::Closed)?;
+        self.session.with(|core| core.take_reply(index, read))
+    }
+
+    /// Copies the data of the Rread or Rreaddir that [`poll`](Self::poll) announced to the front of
+    /// `into`, which has room for as much as was asked for.
+    pub(super) fn take_data(&mut self, into: &mut [u8]) -> Result<usize, Error> {
+        let index = self.index.take().ok_or(Error::Closed)?;
+        self.session.with(|core| core.take_data(index, into))
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.session.with(|core| core.abandon(self.index));
+        if let Some(index) = self.index {
+            self.session.with(|core| core.abandon(index));
+        }
+    }
+}
+
+/// A request on its way out and back. All requests but those of large transfers share this one state
+/// machine, whatever they ask for: an image has dozens of places that make one.
+struct Exchange<'a> {
+    session: &'a Session,
+    request: Request<'a>,
+    /// When it has to be answered; set when it is polled first.
+    deadline: Option<Instant>,
+    ticket: Option<Ticket>,
+}
+
+impl<'a> Exchange<'a> {
+    fn new(session: &'a Session, request: Request<'a>) -> Self {
+        Exchange {
+            session,
+            request,
+            deadline: None,
+            ticket: None,
+        }
+    }
+
+    /// The ticket, once the reply is there to be taken.
+    #[inline(never)]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<&mut Ticket, Error>> {
+        let session = self.session;
+        let ticket = match &mut self.ticket {
+            Some(ticket) => ticket,
+            none => {
+                let deadline = *self.deadline.get_or_insert_with(|| session.deadline());
+                none.insert(ready!(session.poll_send(cx, &self.request, deadline))?)
+            }
+        };
+        ready!(ticket.poll(cx))?;
+        Poll::Ready(Ok(ticket))
+    }
+}
+
+/// The future of a request whose reply is read by `F`.
+#[must_use = "futures do nothing unless they are polled"]
+pub(super) struct Call<'a, F> {
+    exchange: Exchange<'a>,
+    read: Option<F>,
+}
+
+// Nothing in it is ever pinned.
+impl<F> Unpin for Call<'_, F> {}
+
+impl<T, F: FnOnce(&Reply<'_>) -> Option<T>> Future for Call<'_, F> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        let Call { exchange, read } = &mut *self;
+        let ticket = ready!(exchange.poll(cx))?;
+        let wrong = Error::Protocol("a reply of another type than its request");
+        let mut found = None;
+        ticket.take(&mut |reply| {
+            found = read.take().and_then(|read| read(reply));
+            found.is_some().then_some(()).ok_or(wrong)
+        })?;
+        Poll::Ready(found.ok_or(wrong))
+    }
+}
+
+/// The future of a request whose reply is data.
+#[must_use = "futures do nothing unless they are polled"]
+pub(super) struct Fetch<'a> {
+    exchange: Exchange<'a>,
+    into: &'a mut [u8],
+}
+
+impl Future for Fetch<'_> {
+    type Output = Result<usize, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {
+        let Fetch { exchange, into } = &mut *self;
+        let ticket = ready!(exchange.poll(cx))?;
+        Poll::Ready(ticket.take_data(into))
     }
 }
 
@@ -71,6 +150,7 @@ impl Session {
     }
 
     /// Sends a request as soon as there is a free tag and room for it.
+    #[inline(never)]
     pub(super) fn poll_send(
         &self,
         cx: &mut Context<'_>,
@@ -93,7 +173,7 @@ impl Session {
         match sent {
             Ok(Some(index)) => Poll::Ready(Ok(Ticket {
                 session: self.clone(),
-                index,
+                index: Some(index),
             })),
             Ok(None) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
@@ -126,38 +206,31 @@ impl Session {
 
     /// Makes a request and reads its reply. `read` gives `None` for a reply of another type, which
     /// ends the session.
-    pub(super) async fn call<T>(
-        &self,
-        request: Request<'_>,
-        read: impl FnOnce(&Reply<'_>) -> Option<T>,
-    ) -> Result<T, Error> {
-        let deadline = self.deadline();
-        let mut ticket = poll_fn(|cx| self.poll_send(cx, &request, deadline)).await?;
-        let mut read = Some(read);
-        poll_fn(|cx| {
-            ticket.poll_reply(cx, |reply| {
-                read.take()
-                    .and_then(|read| read(reply))
-                    .ok_or(Error::Protocol("a reply of another type than its request"))
-            })
-        })
-        .await
+    pub(super) fn call<'a, T, F: FnOnce(&Reply<'_>) -> Option<T>>(
+        &'a self,
+        request: Request<'a>,
+        read: F,
+    ) -> Call<'a, F> {
+        Call {
+            exchange: Exchange::new(self, request),
+            read: Some(read),
+        }
     }
 
     /// Makes a request whose reply says nothing but that it is done.
-    pub(super) async fn order(&self, request: Request<'_>) -> Result<(), Error> {
+    pub(super) fn order<'a>(
+        &'a self,
+        request: Request<'a>,
+    ) -> Call<'a, impl FnOnce(&Reply<'_>) -> Option<()>> {
         // The type was checked on arrival.
-        self.call(request, |_| Some(())).await
+        self.call(request, |_| Some(()))
     }
 
     /// Makes a request whose reply is data, and copies that to the front of `into`.
-    pub(super) async fn fetch(
-        &self,
-        request: Request<'_>,
-        into: &mut [u8],
-    ) -> Result<usize, Error> {
-        let deadline = self.deadline();
-        let mut ticket = poll_fn(|cx| self.poll_send(cx, &request, deadline)).await?;
-        poll_fn(|cx| ticket.poll_data(cx, into)).await
+    pub(super) fn fetch<'a>(&'a self, request: Request<'a>, into: &'a mut [u8]) -> Fetch<'a> {
+        Fetch {
+            exchange: Exchange::new(self, request),
+            into,
+        }
     }
 }

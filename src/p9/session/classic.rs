@@ -11,17 +11,15 @@ impl Fid {
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn open(&self, mode: OpenMode) -> Result<(Qid, u32), Error> {
+    pub fn open(&self, mode: OpenMode) -> impl Future<Output = Result<(Qid, u32), Error>> {
         let request = Request::Open {
             fid: self.number(),
             mode,
         };
-        self.session()
-            .call(request, |reply| match *reply {
-                Reply::Open { qid, iounit } => Some((qid, iounit)),
-                _ => None,
-            })
-            .await
+        self.session().call(request, |reply| match *reply {
+            Reply::Open { qid, iounit } => Some((qid, iounit)),
+            _ => None,
+        })
     }
 
     /// Makes a file, directory, link or device in this directory and opens it; the fid stands for it
@@ -30,13 +28,13 @@ impl Fid {
     /// # Errors
     /// What the server refuses. The fid should not be used after that: xen-9pfsd moves it all the
     /// same.
-    pub async fn create(
-        &mut self,
-        name: &[u8],
+    pub fn create<'a>(
+        &'a mut self,
+        name: &'a [u8],
         perm: DirMode,
         mode: OpenMode,
-        extension: &[u8],
-    ) -> Result<(Qid, u32), Error> {
+        extension: &'a [u8],
+    ) -> impl Future<Output = Result<(Qid, u32), Error>> {
         let request = Request::Create {
             fid: self.number(),
             name,
@@ -44,12 +42,10 @@ impl Fid {
             mode,
             extension,
         };
-        self.session()
-            .call(request, |reply| match *reply {
-                Reply::Create { qid, iounit } => Some((qid, iounit)),
-                _ => None,
-            })
-            .await
+        self.session().call(request, |reply| match *reply {
+            Reply::Create { qid, iounit } => Some((qid, iounit)),
+            _ => None,
+        })
     }
 
     /// Hands the attributes to `read` and returns what that makes of them. xen-9pfsd dies of this if
@@ -57,26 +53,25 @@ impl Fid {
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn stat<T>(&self, read: impl FnOnce(&Stat<'_>) -> T) -> Result<T, Error> {
+    pub fn stat<T>(
+        &self,
+        read: impl FnOnce(&Stat<'_>) -> T,
+    ) -> impl Future<Output = Result<T, Error>> {
         let request = Request::Stat { fid: self.number() };
-        self.session()
-            .call(request, |reply| match reply {
-                Reply::Stat { stat } => Some(read(stat)),
-                _ => None,
-            })
-            .await
+        self.session().call(request, |reply| match reply {
+            Reply::Stat { stat } => Some(read(stat)),
+            _ => None,
+        })
     }
 
     /// Changes attributes, those that differ from [`Stat::UNCHANGED`].
     ///
     /// # Errors
     /// What the server refuses; in 9P2000 nothing has changed then.
-    pub async fn wstat(&self, stat: Stat<'_>) -> Result<(), Error> {
-        self.session()
-            .order(Request::Wstat {
-                fid: self.number(),
-                stat,
-            })
-            .await
+    pub fn wstat<'a>(&'a self, stat: Stat<'a>) -> impl Future<Output = Result<(), Error>> {
+        self.session().order(Request::Wstat {
+            fid: self.number(),
+            stat,
+        })
     }
 }

@@ -357,11 +357,11 @@ impl Core {
     }
 
     /// Hands a reply that [`poll_reply`](Self::poll_reply) announced to `read` and ends the request.
-    pub(super) fn take_reply<T>(
+    pub(super) fn take_reply(
         &mut self,
         index: u16,
-        read: impl FnOnce(&Reply<'_>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+        read: &mut dyn FnMut(&Reply<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let dialect = self.dialect;
         let bytes = self.slot(index)?.reply();
         let result = bytes.and_then(|bytes| {

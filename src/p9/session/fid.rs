@@ -191,17 +191,15 @@ impl Fid {
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn lopen(&self, flags: OpenFlags) -> Result<(Qid, u32), Error> {
+    pub fn lopen(&self, flags: OpenFlags) -> impl Future<Output = Result<(Qid, u32), Error>> {
         let request = Request::Lopen {
             fid: self.number,
             flags,
         };
-        self.session
-            .call(request, |reply| match *reply {
-                Reply::Lopen { qid, iounit } => Some((qid, iounit)),
-                _ => None,
-            })
-            .await
+        self.session.call(request, |reply| match *reply {
+            Reply::Lopen { qid, iounit } => Some((qid, iounit)),
+            _ => None,
+        })
     }
 
     /// Makes a file in this directory and opens it; the fid stands for the file then.
@@ -209,13 +207,13 @@ impl Fid {
     /// # Errors
     /// What the server refuses. The fid should not be used after that: xen-9pfsd moves it all the
     /// same.
-    pub async fn lcreate(
-        &mut self,
-        name: &[u8],
+    pub fn lcreate<'a>(
+        &'a mut self,
+        name: &'a [u8],
         flags: OpenFlags,
         mode: u32,
         gid: u32,
-    ) -> Result<(Qid, u32), Error> {
+    ) -> impl Future<Output = Result<(Qid, u32), Error>> {
         let request = Request::Lcreate {
             fid: self.number,
             name,
@@ -223,88 +221,83 @@ impl Fid {
             mode,
             gid,
         };
-        self.session
-            .call(request, |reply| match *reply {
-                Reply::Lcreate { qid, iounit } => Some((qid, iounit)),
-                _ => None,
-            })
-            .await
+        self.session.call(request, |reply| match *reply {
+            Reply::Lcreate { qid, iounit } => Some((qid, iounit)),
+            _ => None,
+        })
     }
 
     /// Attributes of the file.
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn getattr(&self, mask: AttrMask) -> Result<Attr, Error> {
+    pub fn getattr(&self, mask: AttrMask) -> impl Future<Output = Result<Attr, Error>> {
         let request = Request::Getattr {
             fid: self.number,
             mask,
         };
-        self.session.call(request, reply!(Getattr { attr })).await
+        self.session.call(request, reply!(Getattr { attr }))
     }
 
     /// Changes attributes.
     ///
     /// # Errors
     /// What the server refuses; some of the attributes may have changed then.
-    pub async fn setattr(&self, attr: SetAttr) -> Result<(), Error> {
-        self.session
-            .order(Request::Setattr {
-                fid: self.number,
-                attr,
-            })
-            .await
+    pub fn setattr(&self, attr: SetAttr) -> impl Future<Output = Result<(), Error>> {
+        self.session.order(Request::Setattr {
+            fid: self.number,
+            attr,
+        })
     }
 
     /// About the file system.
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn statfs(&self) -> Result<Statfs, Error> {
+    pub fn statfs(&self) -> impl Future<Output = Result<Statfs, Error>> {
         let request = Request::Statfs { fid: self.number };
-        self.session.call(request, reply!(Statfs { statfs })).await
+        self.session.call(request, reply!(Statfs { statfs }))
     }
 
     /// Waits until the file is on stable storage; `data_only`: its attributes need not be.
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn fsync(&self, data_only: bool) -> Result<(), Error> {
-        self.session
-            .order(Request::Fsync {
-                fid: self.number,
-                datasync: data_only.into(),
-            })
-            .await
+    pub fn fsync(&self, data_only: bool) -> impl Future<Output = Result<(), Error>> {
+        self.session.order(Request::Fsync {
+            fid: self.number,
+            datasync: data_only.into(),
+        })
     }
 
     /// What a symbolic link says.
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn readlink(&self) -> Result<Vec<u8>, Error> {
+    pub fn readlink(&self) -> impl Future<Output = Result<Vec<u8>, Error>> {
         let request = Request::Readlink { fid: self.number };
-        self.session
-            .call(request, |reply| match *reply {
-                Reply::Readlink { target } => Some(target.to_vec()),
-                _ => None,
-            })
-            .await
+        self.session.call(request, |reply| match *reply {
+            Reply::Readlink { target } => Some(target.to_vec()),
+            _ => None,
+        })
     }
 
     /// Makes a symbolic link in this directory.
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn symlink(&self, name: &[u8], target: &[u8], gid: u32) -> Result<(), Error> {
-        self.session
-            .order(Request::Symlink {
-                dfid: self.number,
-                name,
-                target,
-                gid,
-            })
-            .await
+    pub fn symlink<'a>(
+        &'a self,
+        name: &'a [u8],
+        target: &'a [u8],
+        gid: u32,
+    ) -> impl Future<Output = Result<(), Error>> {
+        self.session.order(Request::Symlink {
+            dfid: self.number,
+            name,
+            target,
+            gid,
+        })
     }
 
     /// Makes a hard link to `file` in this directory.
@@ -326,38 +319,39 @@ impl Fid {
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn mknod(
-        &self,
-        name: &[u8],
+    pub fn mknod<'a>(
+        &'a self,
+        name: &'a [u8],
         mode: u32,
         (major, minor): (u32, u32),
         gid: u32,
-    ) -> Result<(), Error> {
-        self.session
-            .order(Request::Mknod {
-                dfid: self.number,
-                name,
-                mode,
-                major,
-                minor,
-                gid,
-            })
-            .await
+    ) -> impl Future<Output = Result<(), Error>> {
+        self.session.order(Request::Mknod {
+            dfid: self.number,
+            name,
+            mode,
+            major,
+            minor,
+            gid,
+        })
     }
 
     /// Makes a directory in this directory.
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn mkdir(&self, name: &[u8], mode: u32, gid: u32) -> Result<(), Error> {
-        self.session
-            .order(Request::Mkdir {
-                dfid: self.number,
-                name,
-                mode,
-                gid,
-            })
-            .await
+    pub fn mkdir<'a>(
+        &'a self,
+        name: &'a [u8],
+        mode: u32,
+        gid: u32,
+    ) -> impl Future<Output = Result<(), Error>> {
+        self.session.order(Request::Mkdir {
+            dfid: self.number,
+            name,
+            mode,
+            gid,
+        })
     }
 
     /// Moves `old` of this directory to `new` of directory `to`.
@@ -395,14 +389,16 @@ impl Fid {
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn unlinkat(&self, name: &[u8], flags: UnlinkFlags) -> Result<(), Error> {
-        self.session
-            .order(Request::Unlinkat {
-                dirfid: self.number,
-                name,
-                flags,
-            })
-            .await
+    pub fn unlinkat<'a>(
+        &'a self,
+        name: &'a [u8],
+        flags: UnlinkFlags,
+    ) -> impl Future<Output = Result<(), Error>> {
+        self.session.order(Request::Unlinkat {
+            dirfid: self.number,
+            name,
+            flags,
+        })
     }
 
     /// A fid for an extended attribute of this file, to be read; for an empty name, for the list of
@@ -429,33 +425,31 @@ impl Fid {
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn xattrcreate(
-        &mut self,
-        name: &[u8],
+    pub fn xattrcreate<'a>(
+        &'a mut self,
+        name: &'a [u8],
         size: u64,
         flags: XattrFlags,
-    ) -> Result<(), Error> {
-        self.session
-            .order(Request::Xattrcreate {
-                fid: self.number,
-                name,
-                size,
-                flags,
-            })
-            .await
+    ) -> impl Future<Output = Result<(), Error>> {
+        self.session.order(Request::Xattrcreate {
+            fid: self.number,
+            name,
+            size,
+            flags,
+        })
     }
 
     /// Takes or releases a lock on bytes of the open file.
     ///
     /// # Errors
     /// What the server refuses.
-    pub async fn lock(
-        &self,
+    pub fn lock<'a>(
+        &'a self,
         kind: LockKind,
         start: u64,
         length: u64,
-        owner: (u32, &[u8]),
-    ) -> Result<LockStatus, Error> {
+        owner: (u32, &'a [u8]),
+    ) -> impl Future<Output = Result<LockStatus, Error>> {
         let request = Request::Lock {
             fid: self.number,
             kind,
@@ -465,7 +459,7 @@ impl Fid {
             proc_id: owner.0,
             client_id: owner.1,
         };
-        self.session.call(request, reply!(Lock { status })).await
+        self.session.call(request, reply!(Lock { status }))
     }
 
     fn same_session(&self, other: &Fid) -> Result<(), Error> {

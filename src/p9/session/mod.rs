@@ -343,6 +343,16 @@ impl Session {
         if core.woken.is_empty() && core.untold.is_none() {
             return result;
         }
+        drop(core);
+        self.tell();
+        result
+    }
+
+    /// Wakes and tells whom the last work on the state concerned. Not part of [`with`](Self::with),
+    /// of which there are many copies.
+    #[inline(never)]
+    fn tell(&self) {
+        let mut core = self.shared.core.borrow_mut();
         let mut woken = mem::take(&mut core.woken);
         let untold = core.untold.take();
         drop(core);
@@ -357,6 +367,5 @@ impl Session {
         if core.woken.is_empty() {
             core.woken = woken;
         }
-        result
     }
 }

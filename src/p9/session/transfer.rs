@@ -188,20 +188,16 @@ impl<'a> Transfer<'a> {
                 continue;
             };
             let (start, end) = (part.start, part.end);
-            let answer = match &mut self.data {
-                Data::Read(into) => {
-                    let into = into.get_mut(start..end).unwrap_or(&mut []);
-                    part.ticket.poll_data(cx, into)
-                }
-                Data::Write(_) => part.ticket.poll_reply(cx, |reply| match *reply {
-                    Reply::Write { count } if count as usize <= end - start => Ok(count as usize),
-                    Reply::Write { .. } => Err(Error::Protocol("more written than was sent")),
-                    _ => Err(Error::Protocol("a reply of another type than its request")),
-                }),
-            };
-            let Poll::Ready(answer) = answer else {
+            let Poll::Ready(arrived) = part.ticket.poll(cx) else {
                 continue;
             };
+            let answer = arrived.and_then(|()| match &mut self.data {
+                Data::Read(into) => {
+                    let into = into.get_mut(start..end).unwrap_or(&mut []);
+                    part.ticket.take_data(into)
+                }
+                Data::Write(_) => written(&mut part.ticket, end - start),
+            });
             collected = true;
             if let Some(place) = self.parts.get_mut(index) {
                 *place = None;
@@ -241,4 +237,18 @@ impl<'a> Transfer<'a> {
             self.error = error;
         }
     }
+}
+
+/// How many of the `sent` bytes the server took, says the reply that has come.
+fn written(ticket: &mut Ticket, sent: usize) -> Result<usize, Error> {
+    let mut taken = 0;
+    ticket.take(&mut |reply| match *reply {
+        Reply::Write { count } if count as usize <= sent => {
+            taken = count as usize;
+            Ok(())
+        }
+        Reply::Write { .. } => Err(Error::Protocol("more written than was sent")),
+        _ => Err(Error::Protocol("a reply of another type than its request")),
+    })?;
+    Ok(taken)
 }
