@@ -4,6 +4,7 @@
 //!
 //! | floor | what it does |
 //! |---|---|
+//! | [`ns`] | a private name space: several mounts as one tree, binds, union directories |
 //! | [`fs`] | `File`, `OpenOptions`, `ReadDir` …: the names and habits of `std::fs` |
 //! | [`p9`] | the 9P codec and the client session; knows nothing of Xen |
 //! | [`transport`] | how 9P messages travel: the Xen 9pfs rings, or anything that implements [`transport::Transport`] |
@@ -20,6 +21,7 @@ extern crate alloc;
 pub mod errno;
 pub mod fs;
 pub mod hypercall;
+pub mod ns;
 pub mod p9;
 pub mod platform;
 pub mod sys;

@@ -5,10 +5,10 @@ use core::time::Duration;
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFSOCK: u32 = 0o140_000;
-const S_IFLNK: u32 = 0o120_000;
-const S_IFREG: u32 = 0o100_000;
+pub(crate) const S_IFLNK: u32 = 0o120_000;
+pub(crate) const S_IFREG: u32 = 0o100_000;
 const S_IFBLK: u32 = 0o060_000;
-const S_IFDIR: u32 = 0o040_000;
+pub(crate) const S_IFDIR: u32 = 0o040_000;
 const S_IFCHR: u32 = 0o020_000;
 const S_IFIFO: u32 = 0o010_000;
 
@@ -234,6 +234,28 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// What a file that no server keeps tells of itself: this Unix mode and size, one name, owner
+    /// and times 0.
+    pub const fn new(mode: u32, size: u64) -> Self {
+        let epoch = SystemTime::UNIX_EPOCH;
+        Metadata {
+            ino: 0,
+            version: 0,
+            mode,
+            uid: 0,
+            gid: 0,
+            nlink: 1,
+            rdev: 0,
+            size,
+            blksize: 4096,
+            blocks: size.div_ceil(512),
+            atime: epoch,
+            mtime: epoch,
+            ctime: None,
+            btime: None,
+        }
+    }
+
     /// What kind of thing it is.
     pub const fn file_type(&self) -> FileType {
         FileType::from_mode(self.mode)

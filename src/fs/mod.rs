@@ -30,11 +30,13 @@
 //! | Twstat wants the file's own qid | `ninep` | sent in 9P2000 |
 #![forbid(unsafe_code)]
 
+use alloc::vec::Vec;
+
 pub mod aio;
 mod blocking;
-mod metadata;
+pub(crate) mod metadata;
 mod options;
-mod path;
+pub(crate) mod path;
 
 pub use blocking::{DirEntry, File, FileLock, Fs, ReadDir, WithMetadata};
 pub use metadata::{FileTimes, FileType, Metadata, Permissions, StatFs, SystemTime};
@@ -44,6 +46,28 @@ pub use crate::p9::Error;
 
 /// What operations on files return.
 pub type Result<T> = core::result::Result<T, Error>;
+
+/// How far a path leads when no symbolic link is followed: what [`Fs::probe`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// To its end; that is no symbolic link.
+    Found {
+        /// Whether it is a directory.
+        is_dir: bool,
+    },
+    /// To a symbolic link.
+    Link {
+        /// The index of its name in the path, from 0.
+        at: usize,
+        /// What it says; never empty.
+        target: Vec<u8>,
+    },
+    /// To a directory that has no such name.
+    Missing {
+        /// The index of the name that is not there, from 0.
+        at: usize,
+    },
+}
 
 /// Where to move a file's position to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

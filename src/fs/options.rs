@@ -109,6 +109,46 @@ impl OpenOptions {
         self
     }
 
+    /// Whether the file is to be read.
+    pub const fn is_read(&self) -> bool {
+        self.read
+    }
+
+    /// Whether the file is to be written, at its end or anywhere.
+    pub const fn is_write(&self) -> bool {
+        self.write || self.append
+    }
+
+    /// Whether all that is written goes to the end.
+    pub const fn is_append(&self) -> bool {
+        self.append
+    }
+
+    /// Whether a file that is there is to be emptied.
+    pub const fn is_truncate(&self) -> bool {
+        self.truncate && !self.create_new
+    }
+
+    /// Whether a file that is not there is to be made.
+    pub const fn is_create(&self) -> bool {
+        self.create || self.create_new
+    }
+
+    /// Whether a file that is there is an error.
+    pub const fn is_create_new(&self) -> bool {
+        self.create_new
+    }
+
+    /// Whether anything but a directory is an error.
+    pub const fn is_directory(&self) -> bool {
+        self.directory
+    }
+
+    /// The mode of a file that is made, before any umask.
+    pub const fn new_mode(&self) -> u32 {
+        self.mode
+    }
+
     /// Opens `path` on the mount `fs`. Same as [`Fs::open_with`].
     ///
     /// # Errors

@@ -41,7 +41,8 @@ impl CleanPath {
         self.extend(path)
     }
 
-    fn extend(&mut self, path: &[u8]) -> Result<()> {
+    /// Goes on from here by a path, even by an absolute one.
+    pub(crate) fn extend(&mut self, path: &[u8]) -> Result<()> {
         if path.len() > PATH_MAX {
             return Err(Error::NameTooLong);
         }
@@ -96,6 +97,21 @@ impl CleanPath {
         self.bytes.split(|&byte| byte == b'/').skip(1)
     }
 
+    /// What comes below `above`, if that is this path or one on the way to it.
+    pub(crate) fn below(&self, above: &CleanPath) -> Option<&[u8]> {
+        let rest = self.bytes.strip_prefix(above.bytes.as_slice())?;
+        (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
+    }
+
+    /// The path as a user writes it, with a leading slash.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        if self.bytes.is_empty() {
+            b"/"
+        } else {
+            &self.bytes
+        }
+    }
+
     pub(crate) fn is_root(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -119,7 +135,7 @@ impl CleanPath {
         (front, rest.strip_prefix(b"/").unwrap_or(rest))
     }
 
-    /// The path as a user writes it, with a leading slash.
+    /// As [`as_bytes`](Self::as_bytes), without a copy.
     pub(crate) fn into_bytes(mut self) -> Vec<u8> {
         if self.bytes.is_empty() {
             self.bytes.push(b'/');
@@ -180,6 +196,17 @@ mod tests {
         assert_eq!(front, path);
         assert_eq!(rest, b"");
         assert_eq!(path.split(0).1, b"a/b/c");
+    }
+
+    #[test]
+    fn lies_below_by_whole_names() {
+        let path = CleanPath::new(b"/a/bc").unwrap();
+        let below = |above: &[u8]| path.below(&CleanPath::new(above).unwrap());
+        assert_eq!(below(b"/"), Some(&b"/a/bc"[..]));
+        assert_eq!(below(b"/a"), Some(&b"/bc"[..]));
+        assert_eq!(below(b"/a/bc"), Some(&b""[..]));
+        assert_eq!(below(b"/a/b"), None);
+        assert_eq!(below(b"/a/bc/d"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::{Fs, Mount};
 use crate::errno::Errno;
 use crate::fs::path::CleanPath;
-use crate::fs::{Error, Result};
+use crate::fs::{Error, Probe, Result};
 use crate::p9::session::Fid;
 use crate::p9::wire::{MAX_ELEMENTS, Qid, QidKind};
 
@@ -76,6 +76,39 @@ impl Fs {
             Lookup::Found(handle, ..) => Ok((handle, name)),
             Lookup::Missing(_) => Err(Errno::ENOENT.into()),
         }
+    }
+
+    /// The asynchronous form of [`Fs::probe`](crate::fs::Fs::probe).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn probe(&self, path: impl AsRef<[u8]>) -> Result<Probe> {
+        let path = CleanPath::new(path.as_ref())?;
+        if path.is_root() {
+            let is_dir = self.mount.root_qid.kind.contains(QidKind::DIR);
+            return Ok(Probe::Found { is_dir });
+        }
+        let names: Vec<&[u8]> = path.names().collect();
+        let (at, link) = match self.walk(&names).await? {
+            Way::Through(fid, qid) if qid.kind.contains(QidKind::SYMLINK) => (names.len() - 1, fid),
+            Way::Through(_, qid) => {
+                let is_dir = qid.kind.contains(QidKind::DIR);
+                return Ok(Probe::Found { is_dir });
+            }
+            Way::Link(at) => match self.walk(names.get(..=at).unwrap_or(&names)).await? {
+                Way::Through(fid, _) => (at, fid),
+                // Changed in between.
+                Way::Link(_) => return Err(Errno::ENOENT.into()),
+                Way::Blocked(_, error) => return Err(error),
+            },
+            Way::Blocked(at, error) if error.is_not_found() => return Ok(Probe::Missing { at }),
+            Way::Blocked(_, error) => return Err(error),
+        };
+        let target = super::node::readlink(&link).await?;
+        if target.is_empty() {
+            return Err(Errno::ENOENT.into());
+        }
+        Ok(Probe::Link { at, target })
     }
 
     /// A fid that may be opened or changed.

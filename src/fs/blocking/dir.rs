@@ -109,6 +109,11 @@ impl DirEntry {
         self.inner.path()
     }
 
+    /// What the listing said that the entry is; `None` when it did not.
+    pub fn known_type(&self) -> Option<FileType> {
+        self.inner.known_type()
+    }
+
     /// What the entry is, symbolic links not followed. Asks the server only when it left that out
     /// of the listing.
     pub fn file_type(&self) -> Result<FileType> {

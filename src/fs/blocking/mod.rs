@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::aio;
-use super::{FileTimes, Metadata, MountOptions, OpenOptions, Permissions, Result, StatFs};
+use super::{FileTimes, Metadata, MountOptions, OpenOptions, Permissions, Probe, Result, StatFs};
 use crate::p9::Dialect;
 use crate::p9::session::{Interrupt, Session, Stats};
 use crate::transport::Transport;
@@ -163,6 +163,15 @@ impl Fs {
     /// Attributes of what the path names; of a symbolic link its own.
     pub fn symlink_metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
         self.run(self.inner.symlink_metadata(path.as_ref()))
+    }
+
+    /// How far the path leads when no symbolic link is followed, neither on the way nor at its end:
+    /// for those who resolve links themselves, as a [name space](crate::ns) does.
+    ///
+    /// # Errors
+    /// ENOTDIR when something other than a directory or a link is in the way.
+    pub fn probe(&self, path: impl AsRef<[u8]>) -> Result<Probe> {
+        self.run(self.inner.probe(path.as_ref()))
     }
 
     /// Whether the path leads to something. Errors other than "no such file" are errors.

@@ -1,0 +1,288 @@
+//! The mount table: which trees are seen at which paths.
+
+use alloc::rc::Rc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::error::MAX_ELEMENTS;
+use super::{NsError, Tree};
+use crate::fs::Result;
+use crate::fs::path::CleanPath;
+
+/// Where a bound directory goes in the union.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Replace,
+    Before,
+    After,
+}
+
+/// How to bind: in place of what is there, or united with it.
+///
+/// ```
+/// # use xen9p::ns::{Bind, Namespace, NsError};
+/// # fn demo(ns: &Namespace) -> Result<(), NsError> {
+/// // What is in /overlay hides its namesakes in /etc, and what is new in /etc is made in /overlay.
+/// ns.bind("/overlay", "/etc", Bind::BEFORE.create())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind {
+    order: Order,
+    create: bool,
+}
+
+impl Bind {
+    /// The new is seen instead of the old (MREPL).
+    pub const REPLACE: Bind = Bind::of(Order::Replace);
+    /// The new directory is searched before the old ones (MBEFORE).
+    pub const BEFORE: Bind = Bind::of(Order::Before);
+    /// The new directory is searched after the old ones (MAFTER).
+    pub const AFTER: Bind = Bind::of(Order::After);
+
+    const fn of(order: Order) -> Bind {
+        Bind {
+            order,
+            create: false,
+        }
+    }
+
+    /// Files and directories may be made in the new directory as an element of a union (MCREATE).
+    #[must_use]
+    pub const fn create(mut self) -> Bind {
+        self.create = true;
+        self
+    }
+
+    /// Whether a union comes of it.
+    pub(super) fn unites(self) -> bool {
+        self.order != Order::Replace
+    }
+}
+
+/// A file or directory of a tree.
+#[derive(Clone)]
+pub(super) struct Element {
+    pub(super) tree: Rc<dyn Tree>,
+    pub(super) at: CleanPath,
+    /// Whether it takes what is made in a union that it is part of.
+    create: bool,
+    /// Whether it was there before anything was bound, which goes without saying.
+    original: bool,
+}
+
+impl Element {
+    pub(super) fn new(tree: Rc<dyn Tree>, at: CleanPath) -> Self {
+        Element {
+            tree,
+            at,
+            create: false,
+            original: false,
+        }
+    }
+
+    /// What lies below it by this path.
+    pub(super) fn join(&self, rest: &[u8]) -> Result<Element> {
+        let mut at = self.at.clone();
+        at.extend(rest)?;
+        Ok(Element::new(self.tree.clone(), at))
+    }
+
+    pub(super) fn same_tree(&self, other: &Element) -> bool {
+        Rc::ptr_eq(&self.tree, &other.tree)
+    }
+
+    pub(super) fn is(&self, other: &Element) -> bool {
+        self.same_tree(other) && self.at == other.at
+    }
+}
+
+/// The element of a directory that takes what is made in it.
+pub(super) fn creator(elements: &[Element]) -> Option<&Element> {
+    match elements {
+        [only] => Some(only),
+        union => union.iter().find(|element| element.create),
+    }
+}
+
+/// Something that trees are seen at.
+#[derive(Clone)]
+struct Point {
+    path: CleanPath,
+    is_dir: bool,
+    elements: Vec<Element>,
+}
+
+/// What the table knows of the way to a path.
+pub(super) struct Nearest {
+    /// How many names the way to the nearest point has.
+    pub(super) depth: usize,
+    pub(super) is_dir: bool,
+    pub(super) elements: Vec<Element>,
+    /// The way from there on, empty or with a leading slash.
+    pub(super) rest: Vec<u8>,
+}
+
+#[derive(Clone)]
+pub(super) struct Table {
+    /// What is seen at the root when nothing is bound over it.
+    root: Element,
+    points: Vec<Point>,
+    pub(super) sealed: bool,
+}
+
+impl Table {
+    pub(super) fn new(root: Rc<dyn Tree>) -> Self {
+        Table {
+            root: Element::new(root, CleanPath::root()),
+            points: Vec::new(),
+            sealed: false,
+        }
+    }
+
+    fn position(&self, path: &CleanPath) -> Option<usize> {
+        self.points.iter().position(|point| point.path == *path)
+    }
+
+    /// The longest part of the path that something is mounted at.
+    pub(super) fn nearest(&self, path: &CleanPath) -> Nearest {
+        let points = self.points.iter();
+        let ways = points.filter_map(|point| Some((point, path.below(&point.path)?)));
+        match ways.min_by_key(|(_, rest)| rest.len()) {
+            Some((point, rest)) => Nearest {
+                depth: point.path.names().count(),
+                is_dir: point.is_dir,
+                elements: point.elements.clone(),
+                rest: rest.to_vec(),
+            },
+            None => Nearest {
+                depth: 0,
+                is_dir: true,
+                elements: vec![self.root.clone()],
+                rest: path.below(&CleanPath::root()).unwrap_or(&[]).to_vec(),
+            },
+        }
+    }
+
+    /// Whether something is mounted below the path; there is a directory then, whatever servers say.
+    pub(super) fn leads_on(&self, path: &CleanPath) -> bool {
+        let mut points = self.points.iter();
+        points.any(|point| point.path.below(path).is_some_and(|rest| !rest.is_empty()))
+    }
+
+    /// Whether the path must stay what it is: something is mounted there or below.
+    pub(super) fn holds(&self, path: &CleanPath) -> bool {
+        let mut points = self.points.iter();
+        path.is_root() || points.any(|point| point.path.below(path).is_some())
+    }
+
+    /// The names in a directory that are, or lead to, mount points, each once; and whether it is that of
+    /// a directory.
+    pub(super) fn names_in(&self, path: &CleanPath) -> Vec<(Vec<u8>, bool)> {
+        let mut names: Vec<(Vec<u8>, bool)> = Vec::new();
+        for point in &self.points {
+            let rest = point.path.below(path).unwrap_or(&[]);
+            let mut rest = rest.split(|&byte| byte == b'/').skip(1);
+            let Some(name) = rest.next() else { continue };
+            let is_dir = point.is_dir || rest.next().is_some();
+            match names.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => *known |= is_dir,
+                None => names.push((name.to_vec(), is_dir)),
+            }
+        }
+        names
+    }
+
+    /// Puts elements at a path in place of what was there.
+    pub(super) fn replace(&mut self, path: CleanPath, is_dir: bool, elements: Vec<Element>) {
+        let point = Point {
+            path,
+            is_dir,
+            elements,
+        };
+        match self.position(&point.path) {
+            Some(at) => self.points[at] = point,
+            None => self.points.push(point),
+        }
+    }
+
+    /// Binds `new`, of which there is at least one, onto `path`, at which `old` is seen now.
+    pub(super) fn bind(
+        &mut self,
+        path: CleanPath,
+        is_dir: bool,
+        mut new: Vec<Element>,
+        mut old: Vec<Element>,
+        how: Bind,
+    ) -> core::result::Result<(), NsError> {
+        for element in &mut new {
+            element.original = false;
+        }
+        if let Some(first) = new.first_mut() {
+            first.create |= how.create;
+        }
+        if how.unites() && self.position(&path).is_none() {
+            for element in &mut old {
+                element.original = true;
+            }
+        }
+        let elements: Vec<Element> = match how.order {
+            Order::Replace => new,
+            Order::Before => new.into_iter().chain(old).collect(),
+            Order::After => old.into_iter().chain(new).collect(),
+        };
+        if elements.len() > MAX_ELEMENTS {
+            return Err(NsError::TooManyElements);
+        }
+        self.replace(path, is_dir, elements);
+        Ok(())
+    }
+
+    /// Takes away what is mounted or bound at the path: all, or those elements that are one of `which`.
+    pub(super) fn unmount(
+        &mut self,
+        path: &CleanPath,
+        which: Option<&[Element]>,
+    ) -> core::result::Result<(), NsError> {
+        let Some(at) = self.position(path) else {
+            return Err(match path.is_root() {
+                true => NsError::Root,
+                false => NsError::NotMounted,
+            });
+        };
+        let old = &self.points[at].elements;
+        let gone = |element: &Element| {
+            which.is_none_or(|which| which.iter().any(|given| given.is(element)))
+        };
+        let left: Vec<Element> = old.iter().filter(|&old| !gone(old)).cloned().collect();
+        if left.len() == old.len() {
+            return Err(NsError::NoSuchElement);
+        }
+        if !left.iter().all(|element| element.original) {
+            self.points[at].elements = left;
+            return Ok(());
+        }
+        // Nothing is left but what is there anyway.
+        if !path.is_root() && self.leads_on(path) {
+            return Err(NsError::Busy);
+        }
+        self.points.swap_remove(at);
+        Ok(())
+    }
+
+    /// The points, by path.
+    pub(super) fn list(&self) -> Vec<super::MountPoint> {
+        let mut list: Vec<_> = self
+            .points
+            .iter()
+            .map(|point| super::MountPoint {
+                path: point.path.as_bytes().to_vec(),
+                is_dir: point.is_dir,
+                elements: point.elements.len(),
+            })
+            .collect();
+        list.sort_by(|a, b| a.path.cmp(&b.path));
+        list
+    }
+}
