@@ -220,6 +220,55 @@ impl Namespace {
         let element = found.elements.first().ok_or(Errno::EOPNOTSUPP)?;
         element.tree.statfs(element.at.as_bytes())
     }
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// ENODATA when there is none of this name; EOPNOTSUPP from trees that have none at all.
+    pub fn xattr(&self, path: impl AsRef<[u8]>, name: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        let found = self.find(path.as_ref(), true)?;
+        let element = found.elements.first().ok_or(Errno::EOPNOTSUPP)?;
+        element.tree.xattr(element.at.as_bytes(), name.as_ref())
+    }
+
+    /// The names of all extended attributes.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP from trees that have none at all.
+    pub fn list_xattrs(&self, path: impl AsRef<[u8]>) -> Result<Vec<Vec<u8>>> {
+        let found = self.find(path.as_ref(), true)?;
+        let element = found.elements.first().ok_or(Errno::EOPNOTSUPP)?;
+        element.tree.list_xattrs(element.at.as_bytes())
+    }
+
+    /// Sets an extended attribute, new or not; 64 KiB at most.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP from trees that have none at all.
+    pub fn set_xattr(
+        &self,
+        path: impl AsRef<[u8]>,
+        name: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> Result<()> {
+        let found = self.find(path.as_ref(), true)?;
+        let (element, name) = (found.element()?, name.as_ref());
+        element
+            .tree
+            .set_xattr(element.at.as_bytes(), name, value.as_ref())
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// ENODATA when there is none of this name.
+    pub fn remove_xattr(&self, path: impl AsRef<[u8]>, name: impl AsRef<[u8]>) -> Result<()> {
+        let found = self.find(path.as_ref(), true)?;
+        let element = found.element()?;
+        element
+            .tree
+            .remove_xattr(element.at.as_bytes(), name.as_ref())
+    }
 }
 
 fn stat(found: &Found) -> Result<Metadata> {

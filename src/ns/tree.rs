@@ -146,6 +146,38 @@ pub trait Tree {
     fn statfs(&self, _path: &[u8]) -> Result<StatFs> {
         Err(Errno::EOPNOTSUPP.into())
     }
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// ENODATA when there is none of this name, EOPNOTSUPP from trees that have none at all.
+    fn xattr(&self, _path: &[u8], _name: &[u8]) -> Result<Vec<u8>> {
+        Err(Errno::EOPNOTSUPP.into())
+    }
+
+    /// The names of all extended attributes.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP from trees that have none at all.
+    fn list_xattrs(&self, _path: &[u8]) -> Result<Vec<Vec<u8>>> {
+        Err(Errno::EOPNOTSUPP.into())
+    }
+
+    /// Sets an extended attribute, new or not.
+    ///
+    /// # Errors
+    /// EROFS, or EOPNOTSUPP from trees that have none at all.
+    fn set_xattr(&self, _path: &[u8], _name: &[u8], _value: &[u8]) -> Result<()> {
+        Err(Errno::EROFS.into())
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// As [`set_xattr`](Self::set_xattr); ENODATA when there is none of this name.
+    fn remove_xattr(&self, _path: &[u8], _name: &[u8]) -> Result<()> {
+        Err(Errno::EROFS.into())
+    }
 }
 
 /// The entries of one directory of a tree.
@@ -299,6 +331,22 @@ impl Tree for Fs {
     fn statfs(&self, path: &[u8]) -> Result<StatFs> {
         Fs::statfs(self, path)
     }
+
+    fn xattr(&self, path: &[u8], name: &[u8]) -> Result<Vec<u8>> {
+        Fs::xattr(self, path, name)
+    }
+
+    fn list_xattrs(&self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
+        Fs::list_xattrs(self, path)
+    }
+
+    fn set_xattr(&self, path: &[u8], name: &[u8], value: &[u8]) -> Result<()> {
+        Fs::set_xattr(self, path, name, value)
+    }
+
+    fn remove_xattr(&self, path: &[u8], name: &[u8]) -> Result<()> {
+        Fs::remove_xattr(self, path, name)
+    }
 }
 
 impl OpenFile for fs::File {
@@ -389,6 +437,14 @@ impl Tree for ReadOnly {
 
     fn statfs(&self, path: &[u8]) -> Result<StatFs> {
         self.0.statfs(path)
+    }
+
+    fn xattr(&self, path: &[u8], name: &[u8]) -> Result<Vec<u8>> {
+        self.0.xattr(path, name)
+    }
+
+    fn list_xattrs(&self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.0.list_xattrs(path)
     }
 }
 

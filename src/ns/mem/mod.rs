@@ -342,6 +342,14 @@ impl Tree for MemTree {
         self.node(path)?.set_len(size)
     }
 
+    fn set_xattr(&self, _path: &[u8], _name: &[u8], _value: &[u8]) -> Result<()> {
+        Err(Errno::EOPNOTSUPP.into())
+    }
+
+    fn remove_xattr(&self, _path: &[u8], _name: &[u8]) -> Result<()> {
+        Err(Errno::EOPNOTSUPP.into())
+    }
+
     fn statfs(&self, _path: &[u8]) -> Result<StatFs> {
         const BLOCK: usize = 512;
         let free = self.shared.limit.saturating_sub(self.shared.used.get());
