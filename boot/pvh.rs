@@ -130,7 +130,7 @@ fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
         around(info),
         around(command_line),
     ];
-    taken.sort_by_key(|range| range.start);
+    taken.sort_unstable_by_key(|range| range.start);
     // First what is mapped: the tables for the rest come from there.
     for entry in map.iter().filter(ram) {
         let (start, end) = bounds(entry);

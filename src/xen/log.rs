@@ -65,7 +65,7 @@ impl Filter {
         }
         filter
             .targets
-            .sort_by_key(|(target, _)| core::cmp::Reverse(target.len()));
+            .sort_unstable_by_key(|(target, _)| core::cmp::Reverse(target.len()));
         Ok(filter)
     }
 

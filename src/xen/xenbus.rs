@@ -154,7 +154,7 @@ pub fn enumerate<P: Platform>(
         Err(error) if error.is_not_found() => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    ids.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    ids.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     let mut devices = Vec::new();
     for id in ids {
         match Device::open(store, kind, &id) {

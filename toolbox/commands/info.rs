@@ -30,7 +30,7 @@ pub fn ls(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
 
 fn list(shell: &mut Shell<'_>, directory: &Place, all: bool, long: bool) -> Result<(), Fail> {
     let mut entries = directory.list()?;
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     for entry in entries {
         if all || !entry.name.starts_with(b".") {
             let done = line(shell, &directory.join(&entry.name), &entry.name, long);

@@ -60,7 +60,7 @@ impl fmt::Display for ConnectError {
                 write!(
                     f,
                     "waited {} s in vain for {what}: the 9pfs backend is in state {found}; ",
-                    patience.as_secs_f32()
+                    patience.as_secs()
                 )?;
                 f.write_str(match found {
                     XenbusState::Unknown | XenbusState::Initialising => {
