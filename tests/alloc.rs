@@ -92,6 +92,15 @@ fn requests_on_open_files_allocate_nothing() {
         0,
         "read at the position"
     );
+    // So does what is written behind.
+    let behind = OpenOptions::new()
+        .write(true)
+        .write_behind(1 << 20)
+        .open(&fs, "/f")
+        .unwrap();
+    let write_pages = || (0..1000).for_each(|_| behind.write_all(&page).unwrap());
+    assert_eq!(count(write_pages), 0, "pages written behind");
+    behind.close().unwrap();
     let metadata = || assert!(file.metadata().unwrap().is_file());
     assert_eq!(count(metadata), 0, "metadata");
 }

@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::{Error, File, Fs, Result};
 use crate::p9::Dialect;
 use crate::p9::session::Config;
+use crate::p9::wire::OpenFlags;
 
 /// How to open a file: the options and the meaning of `std::fs::OpenOptions`.
 ///
@@ -26,6 +27,7 @@ pub struct OpenOptions {
     pub(crate) create: bool,
     pub(crate) create_new: bool,
     pub(crate) directory: bool,
+    pub(crate) write_behind: usize,
     pub(crate) mode: u32,
     pub(crate) custom_flags: u32,
 }
@@ -47,6 +49,7 @@ impl OpenOptions {
             create: false,
             create_new: false,
             directory: false,
+            write_behind: 0,
             mode: 0o666,
             custom_flags: 0,
         }
@@ -93,6 +96,36 @@ impl OpenOptions {
     pub const fn directory(&mut self, on: bool) -> &mut Self {
         self.directory = on;
         self
+    }
+
+    /// How many bytes [`File::write`] may keep for the server to get later; less than 2 for none. Small
+    /// writes, each where the one before ended, are put together to large requests that nobody waits
+    /// for.
+    ///
+    /// * What else is done with this [`File`] waits for those bytes first, and so finds them written.
+    ///   By another way (a second handle, a path, another client) they may be missed.
+    /// * An error is told by a later [`write`](File::write), by [`flush`](File::flush),
+    ///   [`sync_all`](File::sync_all), [`sync_data`](File::sync_data) or [`close`](File::close), whichever
+    ///   is first; until then every other use of the file fails with it. Of what was written since the
+    ///   last of these that went well, any part may be missing then.
+    /// * [`close`](File::close) the file, or flush it: dropping it loses what is not sent yet, and
+    ///   errors; the log is warned of both.
+    ///
+    /// Without effect on a file that is opened to [`append`](Self::append), whose writes have to keep
+    /// their order, or with O_SYNC, O_DSYNC or O_DIRECT, which ask for the contrary.
+    pub const fn write_behind(&mut self, bytes: usize) -> &mut Self {
+        self.write_behind = bytes;
+        self
+    }
+
+    /// The bytes to be written behind, when all is considered.
+    pub(crate) fn behind_limit(&self) -> usize {
+        let at_once = OpenFlags::SYNC | OpenFlags::DATA_SYNC | OpenFlags::DIRECT;
+        let flags = OpenFlags::from_bits_retain(self.custom_flags);
+        if self.append || !self.write || flags.intersects(at_once) {
+            return 0;
+        }
+        self.write_behind
     }
 
     /// The mode of a file that is made, less the mount's umask.

@@ -4,6 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
 use core::time::Duration;
 
 use super::ahead::Ahead;
@@ -13,7 +15,7 @@ use crate::fs::{
     Error, FileTimes, LockRange, Metadata, OpenOptions, Permissions, Result, SeekFrom,
 };
 use crate::p9::Dialect;
-use crate::p9::session::{Fid, Session};
+use crate::p9::session::{Behind, Fid, Session};
 use crate::p9::wire::{LockKind, LockStatus, Qid};
 
 /// Position of a file that was appended to: at its end, wherever that is.
@@ -34,6 +36,8 @@ pub struct File {
     path: CleanPath,
     position: Cell<u64>,
     pub(super) ahead: RefCell<Ahead>,
+    /// What is to be written behind, if the file was opened for that.
+    behind: Option<RefCell<Behind>>,
     /// Also keeps the root alive as long as the file.
     fs: Fs,
 }
@@ -60,7 +64,7 @@ impl File {
         options: &OpenOptions,
         path: CleanPath,
     ) -> Self {
-        File {
+        let mut file = File {
             fid,
             qid,
             iounit,
@@ -68,8 +72,14 @@ impl File {
             path,
             position: Cell::new(0),
             ahead: RefCell::default(),
+            behind: None,
             fs: fs.clone(),
+        };
+        let limit = options.behind_limit();
+        if limit >= 2 {
+            file.behind = Some(RefCell::new(Behind::new(limit, file.chunk())));
         }
+        file
     }
 
     /// The session under this file.
@@ -98,6 +108,7 @@ impl File {
 
     /// The asynchronous form of [`File::read`](crate::fs::File::read).
     pub async fn read(&self, into: &mut [u8]) -> Result<usize> {
+        self.settle().await?;
         let position = self.position().await?;
         let count = self.read_ahead(into, position).await?;
         self.position.set(position + count as u64);
@@ -144,7 +155,12 @@ impl File {
             return Ok(count);
         }
         let position = self.position().await?;
-        let count = self.write_at(from, position).await?;
+        let count = if (1..self.options.behind_limit()).contains(&from.len()) {
+            let taken = self.behind(|behind, cx| behind.poll_write(cx, &self.fid, position, from));
+            self.tell(taken.await)?.unwrap_or(0)
+        } else {
+            self.write_at(from, position).await?
+        };
         self.position.set(position + count as u64);
         Ok(count)
     }
@@ -160,6 +176,7 @@ impl File {
 
     /// The asynchronous form of [`File::read_at`](crate::fs::File::read_at).
     pub async fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        self.settle().await?;
         self.fid.read_at(offset, into, self.iounit).await
     }
 
@@ -178,6 +195,7 @@ impl File {
 
     /// The asynchronous form of [`File::write_at`](crate::fs::File::write_at).
     pub async fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
+        self.flush().await?;
         let offset = match self.options.append {
             false => offset,
             // The server decides where it writes.
@@ -227,6 +245,7 @@ impl File {
 
     /// The asynchronous form of [`File::metadata`](crate::fs::File::metadata).
     pub async fn metadata(&self) -> Result<Metadata> {
+        self.settle().await?;
         if self.path.is_root() && self.session().dialect() == Dialect::Unix {
             return Ok(classic::metadata_of_root(self.qid));
         }
@@ -239,26 +258,73 @@ impl File {
         if !(self.options.write || self.options.append) {
             return Err(Error::InvalidInput("the file is not open for writing"));
         }
+        self.settle().await?;
         node::set_size(&self.fid, size).await
     }
 
     /// The asynchronous form of [`File::set_permissions`](crate::fs::File::set_permissions).
     pub async fn set_permissions(&self, permissions: Permissions) -> Result<()> {
+        self.settle().await?;
         node::set_mode(&self.fid, None, permissions).await
     }
 
     /// The asynchronous form of [`File::set_times`](crate::fs::File::set_times).
     pub async fn set_times(&self, times: FileTimes) -> Result<()> {
+        self.settle().await?;
         node::set_times(&self.fid, times).await
+    }
+
+    /// The asynchronous form of [`File::flush`](crate::fs::File::flush).
+    pub async fn flush(&self) -> Result<()> {
+        let settled = self.settle().await;
+        self.tell(settled)
+    }
+
+    /// Waits until the server has what was written behind. An error will be told again.
+    async fn settle(&self) -> Result<()> {
+        let settled = self.behind(|behind, cx| behind.poll_settle(cx, &self.fid));
+        settled.await.map(|_| ())
+    }
+
+    /// Works on what is written behind, if anything may be.
+    async fn behind<T>(
+        &self,
+        mut work: impl FnMut(&mut Behind, &mut Context<'_>) -> Poll<Result<T>>,
+    ) -> Result<Option<T>> {
+        let Some(behind) = &self.behind else {
+            return Ok(None);
+        };
+        poll_fn(|cx| match behind.try_borrow_mut() {
+            Ok(mut behind) => work(&mut behind, cx).map_ok(Some),
+            // A waker that was called out of this very work polls another operation at once.
+            Err(_) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// The program gets to know of the error, if it is one of writing behind.
+    fn tell<T>(&self, result: Result<T>) -> Result<T> {
+        if let Err(error) = result
+            && let Some(behind) = &self.behind
+            && let Ok(mut behind) = behind.try_borrow_mut()
+        {
+            behind.told(error);
+        }
+        result
     }
 
     /// The asynchronous form of [`File::sync_all`](crate::fs::File::sync_all).
     pub async fn sync_all(&self) -> Result<()> {
+        self.flush().await?;
         node::fsync(&self.fid, false).await
     }
 
     /// The asynchronous form of [`File::sync_data`](crate::fs::File::sync_data).
     pub async fn sync_data(&self) -> Result<()> {
+        self.flush().await?;
         node::fsync(&self.fid, true).await
     }
 
@@ -271,6 +337,7 @@ impl File {
         } else {
             LockKind::READ
         };
+        self.settle().await?;
         match self.lock_request(kind, range).await? {
             LockStatus::SUCCESS => Ok(true),
             LockStatus::BLOCKED | LockStatus::GRACE => Ok(false),
@@ -295,7 +362,9 @@ impl File {
 
     /// Releases the bytes that [`try_lock`](Self::try_lock) or [`lock`](Self::lock) took.
     pub async fn unlock(&self, range: LockRange) -> Result<()> {
-        self.lock_request(LockKind::UNLOCK, range).await.map(drop)
+        let settled = self.settle().await;
+        self.lock_request(LockKind::UNLOCK, range).await?;
+        settled
     }
 
     async fn lock_request(&self, kind: LockKind, range: LockRange) -> Result<LockStatus> {
@@ -306,6 +375,8 @@ impl File {
 
     /// The asynchronous form of [`File::close`](crate::fs::File::close).
     pub async fn close(self) -> Result<()> {
-        self.fid.close().await
+        let flushed = self.flush().await;
+        let closed = self.fid.close().await;
+        flushed.and(closed)
     }
 }

@@ -107,19 +107,26 @@ impl Fs {
     }
 
     async fn attach_to(session: &Session, options: &MountOptions) -> Result<Fs> {
-        let (root, root_qid) = session
+        let (root, qid) = session
             .attach(None, &options.user, options.uid, &options.tree)
             .await?;
-        Ok(Fs {
+        Ok(Fs::from_root(root, qid, options))
+    }
+
+    /// The tree whose root is what [`Session::attach`] gave: for servers that want to be convinced
+    /// first, on the file of [`Session::auth`]. Only gid, umask and the bytes to read ahead of `options`
+    /// matter.
+    pub fn from_root(root: Fid, qid: Qid, options: &MountOptions) -> Fs {
+        Fs {
             mount: Rc::new(Mount {
                 root,
-                root_qid,
+                root_qid: qid,
                 gid: options.gid,
                 umask: options.umask,
                 read_ahead: options.read_ahead,
                 lacks: Lacks::default(),
             }),
-        })
+        }
     }
 
     /// The asynchronous form of [`Fs::unmount`](crate::fs::Fs::unmount).

@@ -38,9 +38,8 @@ impl Write for File {
         File::write(self, from)
     }
 
-    /// Does nothing: the client keeps nothing back.
     fn flush(&mut self) -> Result<(), Error> {
-        Ok(())
+        File::flush(self)
     }
 }
 

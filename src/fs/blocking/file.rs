@@ -10,8 +10,9 @@ use crate::fs::{FileTimes, LockRange, Metadata, Permissions, Result, SeekFrom};
 ///
 /// The methods are those of `std::fs::File` and of its traits `Read`, `Write`, `Seek` and `FileExt`.
 /// All take `&self`: the position lives in the handle. Large transfers are cut into requests that
-/// fit the message size and travel all at once; nothing is buffered in the client, so there is
-/// nothing to flush.
+/// fit the message size and travel all at once. Unless the file was opened with
+/// [`OpenOptions::write_behind`](crate::fs::OpenOptions::write_behind), nothing that is written is kept
+/// in the client, and there is nothing to flush.
 ///
 /// Dropping a file closes it without waiting for the answer; [`close`](Self::close) waits and
 /// reports errors.
@@ -148,6 +149,13 @@ impl File {
     /// Changes access and modification time.
     pub fn set_times(&self, times: FileTimes) -> Result<()> {
         self.run(self.inner.set_times(times))
+    }
+
+    /// Returns when the server has all that was
+    /// [written behind](crate::fs::OpenOptions::write_behind); at once if the file was not opened for
+    /// that.
+    pub fn flush(&self) -> Result<()> {
+        self.run(self.inner.flush())
     }
 
     /// Returns when the server has content and attributes on stable storage.

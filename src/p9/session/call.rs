@@ -1,11 +1,13 @@
 //! Requests as futures.
 
+use alloc::rc::Rc;
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use super::Session;
+use super::slot::Outcome;
 use crate::p9::Error;
 use crate::p9::wire::{Reply, Request};
 use crate::time::Instant;
@@ -150,13 +152,53 @@ impl Session {
     }
 
     /// Sends a request as soon as there is a free tag and room for it.
-    #[inline(never)]
     pub(super) fn poll_send(
         &self,
         cx: &mut Context<'_>,
         request: &Request<'_>,
         deadline: Instant,
     ) -> Poll<Result<Ticket, Error>> {
+        let index = ready!(self.poll_submit(cx, request, deadline))?;
+        Poll::Ready(Ok(Ticket {
+            session: self.clone(),
+            index: Some(index),
+        }))
+    }
+
+    /// Sends a write that nobody waits for; `outcome` tells one day.
+    pub(super) fn poll_post(
+        &self,
+        cx: &mut Context<'_>,
+        request: &Request<'_>,
+        deadline: Instant,
+        outcome: &Rc<Outcome>,
+    ) -> Poll<Result<(), Error>> {
+        let index = ready!(self.poll_submit(cx, request, deadline))?;
+        self.with(|core| core.detach(index, Some(outcome.clone())));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the outcome of a write that [`poll_post`](Self::poll_post) sent, once there is one.
+    pub(super) fn poll_outcome(
+        &self,
+        cx: &mut Context<'_>,
+        outcome: &Outcome,
+        deadline: Instant,
+    ) -> Poll<Result<u32, Error>> {
+        if let Some(result) = outcome.take() {
+            return Poll::Ready(result);
+        }
+        ready!(self.poll_until(cx, deadline))?;
+        Poll::Ready(Err(Error::TimedOut))
+    }
+
+    #[inline(never)]
+    fn poll_submit(
+        &self,
+        cx: &mut Context<'_>,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> Poll<Result<u16, Error>> {
         let sent = self.with(|core| {
             if core.is_interrupted() && !matches!(request, Request::Clunk { .. }) {
                 return Err(Error::Interrupted);
@@ -171,10 +213,7 @@ impl Session {
             Ok(sent)
         });
         match sent {
-            Ok(Some(index)) => Poll::Ready(Ok(Ticket {
-                session: self.clone(),
-                index: Some(index),
-            })),
+            Ok(Some(index)) => Poll::Ready(Ok(index)),
             Ok(None) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
         }
@@ -185,23 +224,23 @@ impl Session {
     /// # Errors
     /// [`Error::Interrupted`], or why the session is over.
     pub(crate) async fn sleep(&self, time: Duration) -> Result<(), Error> {
-        let until = self.with(|core| core.transport.now()) + time;
-        poll_fn(|cx| {
-            self.with(|core| {
-                if let Err(error) = core.alive() {
-                    return Poll::Ready(Err(error));
-                }
-                if core.is_interrupted() {
-                    return Poll::Ready(Err(Error::Interrupted));
-                }
-                if core.transport.now() >= until {
-                    return Poll::Ready(Ok(()));
-                }
-                core.wait_for_room(cx.waker(), until);
-                Poll::Pending
-            })
+        let until = self.now() + time;
+        poll_fn(|cx| self.poll_until(cx, until)).await
+    }
+
+    /// Ready when the time has come; polled again whenever a request is over.
+    fn poll_until(&self, cx: &mut Context<'_>, until: Instant) -> Poll<Result<(), Error>> {
+        self.with(|core| {
+            core.alive()?;
+            if core.is_interrupted() {
+                return Poll::Ready(Err(Error::Interrupted));
+            }
+            if core.transport.now() >= until {
+                return Poll::Ready(Ok(()));
+            }
+            core.wait_for_room(cx.waker(), until);
+            Poll::Pending
         })
-        .await
     }
 
     /// Makes a request and reads its reply. `read` gives `None` for a reply of another type, which

@@ -2,6 +2,7 @@
 //! that a callback could meet.
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use super::fids::Fids;
-use super::slot::{Effects, Place, Slot, State};
+use super::slot::{Effects, Outcome, Place, Slot, State};
 use super::{Config, Stats};
 use crate::p9::wire::{READ_HEADER_LEN, Reply, Request, Tag, WireError, payload_len};
 use crate::p9::wire::{Reader, kind};
@@ -295,6 +296,7 @@ impl Core {
         }
         slot.state = State::Free;
         slot.waker = None;
+        slot.outcome = None;
         slot.spill = Vec::new();
         let load = slot.load;
         let effects = slot.effects;
@@ -320,8 +322,10 @@ impl Core {
 
     /// Remembers who waits for a free slot, for room, or just for time to pass.
     pub(super) fn wait_for_room(&mut self, waker: &Waker, deadline: Instant) {
-        if !self.waiting.iter().any(|(known, _)| known.will_wake(waker)) {
-            self.waiting.push((waker.clone(), deadline));
+        let mut known = self.waiting.iter_mut();
+        match known.find(|(known, _)| known.will_wake(waker)) {
+            Some((_, earliest)) => *earliest = deadline.min(*earliest),
+            None => self.waiting.push((waker.clone(), deadline)),
         }
     }
 
@@ -462,10 +466,11 @@ impl Core {
         }
     }
 
-    /// The request is carried through, and its reply ignored.
-    pub(super) fn detach(&mut self, index: u16) {
+    /// The request is carried through, and its reply ignored, or noted in `outcome`.
+    pub(super) fn detach(&mut self, index: u16, outcome: Option<Rc<Outcome>>) {
         if let Ok(slot) = self.slot(index) {
             slot.state = State::Detached;
+            slot.outcome = outcome;
         }
     }
 

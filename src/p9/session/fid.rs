@@ -305,7 +305,7 @@ impl Fid {
     /// # Errors
     /// What the server refuses; [`Error::Closed`] for a file of another session.
     pub async fn link(&self, file: &Fid, name: &[u8]) -> Result<(), Error> {
-        self.same_session(file)?;
+        self.session.same(&file.session)?;
         self.session
             .order(Request::Link {
                 dfid: self.number,
@@ -359,7 +359,7 @@ impl Fid {
     /// # Errors
     /// What the server refuses; [`Error::Closed`] for a directory of another session.
     pub async fn renameat(&self, old: &[u8], to: &Fid, new: &[u8]) -> Result<(), Error> {
-        self.same_session(to)?;
+        self.session.same(&to.session)?;
         self.session
             .order(Request::Renameat {
                 olddirfid: self.number,
@@ -375,7 +375,7 @@ impl Fid {
     /// # Errors
     /// As [`renameat`](Self::renameat).
     pub async fn rename(&self, to: &Fid, name: &[u8]) -> Result<(), Error> {
-        self.same_session(to)?;
+        self.session.same(&to.session)?;
         self.session
             .order(Request::Rename {
                 fid: self.number,
@@ -460,10 +460,5 @@ impl Fid {
             client_id: owner.1,
         };
         self.session.call(request, reply!(Lock { status }))
-    }
-
-    fn same_session(&self, other: &Fid) -> Result<(), Error> {
-        let same = alloc::rc::Rc::ptr_eq(&self.session.shared, &other.session.shared);
-        if same { Ok(()) } else { Err(Error::Closed) }
     }
 }

@@ -22,6 +22,7 @@
 //! Requests with tag T travel on lane T % lanes (see [`crate::transport`]). Each takes a tag on the
 //! lane with the fewest bytes in flight, so that small requests pass by bulk data on other lanes.
 
+mod behind;
 mod call;
 mod classic;
 mod core;
@@ -48,6 +49,7 @@ use super::{Dialect, Error};
 use crate::time::Instant;
 use crate::transport::{Transport, TransportError};
 
+pub(crate) use behind::Behind;
 pub use fid::{Fid, Walk};
 
 /// The most requests in flight.

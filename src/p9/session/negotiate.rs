@@ -1,5 +1,7 @@
 //! The beginning of a session: dialect, message size, attach.
 
+use alloc::rc::Rc;
+
 use super::{Fid, MIN_MSIZE, Session};
 use crate::p9::wire::{self, Qid, Reply, Request};
 use crate::p9::{Dialect, Error};
@@ -54,7 +56,7 @@ impl Session {
     /// file that [`auth`](Self::auth) gave and on which the server was convinced.
     ///
     /// # Errors
-    /// What the server refuses.
+    /// What the server refuses; [`Error::Closed`] for a file of another session.
     pub async fn attach(
         &self,
         auth: Option<&Fid>,
@@ -62,6 +64,9 @@ impl Session {
         uid: u32,
         tree: &[u8],
     ) -> Result<(Fid, Qid), Error> {
+        if let Some(auth) = auth {
+            self.same(auth.session())?;
+        }
         let root = Fid::new(self)?;
         let request = Request::Attach {
             fid: root.number(),
@@ -99,6 +104,12 @@ impl Session {
             })
             .await?;
         Ok((afid, qid))
+    }
+
+    /// Refuses what belongs to another session.
+    pub(super) fn same(&self, other: &Session) -> Result<(), Error> {
+        let same = Rc::ptr_eq(&self.shared, &other.shared);
+        if same { Ok(()) } else { Err(Error::Closed) }
     }
 
     /// Ends the session because the server broke a rule; returns the error.

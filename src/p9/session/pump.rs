@@ -134,7 +134,10 @@ impl Core {
                 self.flushes_due -= 1;
                 self.retire(index);
             }
-            _ => self.retire(index),
+            _ => {
+                slot.note(self.dialect)?;
+                self.retire(index);
+            }
         }
         Ok(())
     }
@@ -221,7 +224,7 @@ impl Core {
                 break;
             };
             match self.submit(&Request::Clunk { fid }, Instant::NEVER) {
-                Ok(Some(index)) => self.detach(index),
+                Ok(Some(index)) => self.detach(index, None),
                 Ok(None) => {
                     self.fids.clunk_later(fid);
                     break;

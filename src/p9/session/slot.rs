@@ -1,11 +1,17 @@
 //! One request in flight, and the table of all of them.
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::task::Waker;
 
-use crate::p9::Error;
-use crate::p9::wire::{Fid, OpenFlags, OpenMode, Request, kind};
+use crate::errno::Errno;
+use crate::p9::wire::{Fid, OpenFlags, OpenMode, Reader, Reply, Request, kind};
+use crate::p9::{Dialect, Error};
 use crate::time::Instant;
+
+/// How many bytes of a write that nobody waits for the server took, once it has said so.
+pub(super) type Outcome = Cell<Option<Result<u32, Error>>>;
 
 /// Replies up to this size are copied into their slot on arrival.
 pub(super) const INLINE: usize = 256;
@@ -51,6 +57,8 @@ pub(super) struct Slot {
     pub(super) load: u32,
     pub(super) deadline: Instant,
     pub(super) waker: Option<Waker>,
+    /// Where to note what became of a write that nobody waits for.
+    pub(super) outcome: Option<Rc<Outcome>>,
     /// Size of the reply.
     pub(super) len: u32,
     pub(super) inline: [u8; INLINE],
@@ -66,6 +74,7 @@ impl Slot {
             load: 0,
             deadline: Instant::NEVER,
             waker: None,
+            outcome: None,
             len: 0,
             inline: [0; INLINE],
             spill: Vec::new(),
@@ -81,6 +90,25 @@ impl Slot {
             _ => None,
         };
         bytes.ok_or(Error::Closed)
+    }
+
+    /// Notes what the reply, which has just come, says of a write that nobody waits for.
+    pub(super) fn note(&mut self, dialect: Dialect) -> Result<(), Error> {
+        let Some(outcome) = self.outcome.take() else {
+            return Ok(());
+        };
+        // Only the text of an error could be too long to be kept.
+        let unknown = Error::Errno(Errno::EIO);
+        let result = match self.inline.get(..self.len as usize) {
+            Some(bytes) => match Reply::decode(Reader::new(bytes, dialect)) {
+                Ok((_, Reply::Write { count })) => Ok(count),
+                Ok((_, reply)) => Err(reply.errno().map_or(unknown, Error::Errno)),
+                Err(error) => return Err(Error::Malformed(error)),
+            },
+            None => Err(unknown),
+        };
+        outcome.set(Some(result));
+        Ok(())
     }
 }
 

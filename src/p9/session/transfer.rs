@@ -212,9 +212,12 @@ impl<'a> Transfer<'a> {
                 Ok(count) => self.stop_at(start + count, self.short_error(count)),
                 Err(error) => {
                     self.stop_at(start, Some(error));
-                    // What was asked for beyond has become pointless.
+                    // What was asked for beyond has become pointless. A write is waited for all the
+                    // same: it must not overtake what the program does next.
                     for place in &mut self.parts {
-                        if place.as_ref().is_some_and(|part| part.start > start) {
+                        if matches!(self.data, Data::Read(_))
+                            && place.as_ref().is_some_and(|part| part.start > start)
+                        {
                             *place = None;
                         }
                     }
