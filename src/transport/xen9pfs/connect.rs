@@ -85,7 +85,11 @@ pub fn connect<P: Platform>(
         order.get()
     );
     if let Err(error) = announce(&device, &state, ready, &lines, config.patience) {
-        leave(&device, &state, lines);
+        // A backend that did not connect need not disconnect either: one error is enough.
+        if let Err(error) = device.leave(&state, LEAVE) {
+            log::debug!("9pfs {}: not closed in good order: {error}", name(&device));
+        }
+        drop(lines);
         return Err(patient(error));
     }
     log::info!(

@@ -16,15 +16,15 @@ pub const TESTS: &[Test] = &[
     ("unknown-option", unknown_option),
     ("open-quote", |lab| refused(lab, "write /x 'no end", 2, "opens a ' and never closes it")),
     ("backend-never-starts", |lab| fake(lab, &[("state", "1")], "state 1")),
-    ("backend-never-connects", |lab| fake(lab, &backend("1", "4", "9"), "state 2")),
-    ("backend-closes", |lab| fake(lab, &[("state", "6")], "state 6")),
-    ("backend-of-another-version", |lab| fake(lab, &backend("2,3", "4", "9"), "version 1")),
-    ("no-versions", |lab| fake(lab, &backend("", "4", "9"), "version")),
-    ("no-rings", |lab| fake(lab, &backend("1", "0", "9"), "\"max-rings\" is 0")),
-    ("garbage-for-rings", |lab| fake(lab, &backend("1", "many", "9"), "\"max-rings\"")),
-    ("rings-of-no-page", |lab| fake(lab, &backend("1", "4", "0"), "\"max-ring-page-order\" is 0")),
+    ("backend-never-connects", |lab| fake(lab, &backend("1", "4", "9", "2"), "state 2")),
+    ("backend-closes", |lab| fake(lab, &backend("1", "4", "9", "6"), "state 6")),
+    ("backend-of-another-version", |lab| fake(lab, &backend("2,3", "4", "9", "2"), "version 1")),
+    ("no-versions", |lab| fake(lab, &backend("", "4", "9", "2"), "version")),
+    ("no-rings", |lab| fake(lab, &backend("1", "0", "9", "2"), "\"max-rings\" is 0")),
+    ("garbage-for-rings", |lab| fake(lab, &backend("1", "many", "9", "2"), "\"max-rings\"")),
+    ("rings-of-no-page", |lab| fake(lab, &backend("1", "4", "0", "2"), "\"max-ring-page-order\" is 0")),
     // A huge limit is a limit like any other; this backend then fails to connect.
-    ("huge-rings", |lab| fake(lab, &backend("1", "4294967295", "200"), "state 2")),
+    ("huge-rings", |lab| fake(lab, &backend("1", "4294967295", "200", "2"), "state 2")),
 ];
 
 /// Fails unless there is exactly one line besides the verdict, with that text, and that status.
@@ -69,13 +69,18 @@ fn no_such_tag(lab: &mut Lab<'_>) -> Result<()> {
     shows(&ended.console, "films")
 }
 
-/// What a backend that waits for its frontend has written.
-fn backend<'a>(versions: &'a str, rings: &'a str, order: &'a str) -> [(&'a str, &'a str); 4] {
+/// What a backend has written that gets so far.
+fn backend<'a>(
+    versions: &'a str,
+    rings: &'a str,
+    order: &'a str,
+    state: &'a str,
+) -> [(&'a str, &'a str); 4] {
     [
         ("versions", versions),
         ("max-rings", rings),
         ("max-ring-page-order", order),
-        ("state", "2"),
+        ("state", state),
     ]
 }
 
