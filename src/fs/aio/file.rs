@@ -156,8 +156,12 @@ impl File {
         }
         let position = self.position().await?;
         let count = if (1..self.options.behind_limit()).contains(&from.len()) {
-            let taken = self.behind(|behind, cx| behind.poll_write(cx, &self.fid, position, from));
-            self.tell(taken.await)?.unwrap_or(0)
+            poll_fn(|cx| {
+                self.tell(self.poll_behind(cx, |behind, cx| {
+                    behind.poll_write(cx, &self.fid, position, from)
+                }))
+            })
+            .await?
         } else {
             self.write_at(from, position).await?
         };
@@ -275,39 +279,41 @@ impl File {
     }
 
     /// The asynchronous form of [`File::flush`](crate::fs::File::flush).
-    pub async fn flush(&self) -> Result<()> {
-        let settled = self.settle().await;
-        self.tell(settled)
+    pub fn flush(&self) -> impl Future<Output = Result<()>> {
+        poll_fn(|cx| self.poll_settle(cx, true))
     }
 
     /// Waits until the server has what was written behind. An error will be told again.
-    async fn settle(&self) -> Result<()> {
-        let settled = self.behind(|behind, cx| behind.poll_settle(cx, &self.fid));
-        settled.await.map(|_| ())
+    fn settle(&self) -> impl Future<Output = Result<()>> {
+        poll_fn(|cx| self.poll_settle(cx, false))
+    }
+
+    #[inline(never)]
+    fn poll_settle(&self, cx: &mut Context<'_>, tell: bool) -> Poll<Result<()>> {
+        let settled = self.poll_behind(cx, |behind, cx| behind.poll_settle(cx, &self.fid));
+        if tell { self.tell(settled) } else { settled }
     }
 
     /// Works on what is written behind, if anything may be.
-    async fn behind<T>(
+    fn poll_behind<T: Default>(
         &self,
-        mut work: impl FnMut(&mut Behind, &mut Context<'_>) -> Poll<Result<T>>,
-    ) -> Result<Option<T>> {
-        let Some(behind) = &self.behind else {
-            return Ok(None);
-        };
-        poll_fn(|cx| match behind.try_borrow_mut() {
-            Ok(mut behind) => work(&mut behind, cx).map_ok(Some),
+        cx: &mut Context<'_>,
+        work: impl FnOnce(&mut Behind, &mut Context<'_>) -> Poll<Result<T>>,
+    ) -> Poll<Result<T>> {
+        match self.behind.as_ref().map(RefCell::try_borrow_mut) {
+            None => Poll::Ready(Ok(T::default())),
+            Some(Ok(mut behind)) => work(&mut behind, cx),
             // A waker that was called out of this very work polls another operation at once.
-            Err(_) => {
+            Some(Err(_)) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-        })
-        .await
+        }
     }
 
     /// The program gets to know of the error, if it is one of writing behind.
-    fn tell<T>(&self, result: Result<T>) -> Result<T> {
-        if let Err(error) = result
+    fn tell<T>(&self, result: Poll<Result<T>>) -> Poll<Result<T>> {
+        if let Poll::Ready(Err(error)) = result
             && let Some(behind) = &self.behind
             && let Ok(mut behind) = behind.try_borrow_mut()
         {

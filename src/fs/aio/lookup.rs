@@ -1,7 +1,9 @@
 //! From paths to fids: walking in steps of 16 names and following symbolic links.
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::pin::Pin;
 
 use super::{Fs, Mount};
 use crate::errno::Errno;
@@ -119,7 +121,18 @@ impl Fs {
         }
     }
 
-    pub(super) async fn lookup(&self, mut path: CleanPath, follow: bool) -> Result<Lookup> {
+    /// Where `path` leads, as [`find`](Self::find), or that it could be made there.
+    ///
+    /// Boxed: nearly every operation begins with it, and would have the whole of it in its own future.
+    pub(super) fn lookup(
+        &self,
+        path: CleanPath,
+        follow: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<Lookup>> + '_>> {
+        Box::pin(self.follow(path, follow))
+    }
+
+    async fn follow(&self, mut path: CleanPath, follow: bool) -> Result<Lookup> {
         for _ in 0..=MAX_LINKS {
             if path.is_root() {
                 let root = Handle::Root(self.mount.clone());
