@@ -7,9 +7,14 @@
 
 pub mod codec;
 pub mod directory;
+pub mod session;
 
 /// Does something with any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its directory in `seeds/`.
-pub const TARGETS: &[(&str, Target)] = &[("codec", codec::run), ("directory", directory::run)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("codec", codec::run),
+    ("directory", directory::run),
+    ("session", session::run),
+];

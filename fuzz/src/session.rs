@@ -4,6 +4,7 @@
 //! that waits for what can't come is caught.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(100_000);
 
 /// Where the input says what the server does.
 struct Verdicts {
-    bytes: std::vec::IntoIter<u8>,
+    bytes: VecDeque<u8>,
     dialect: Dialect,
     /// Whether anything was sent that an honest server would not.
     lied: bool,
@@ -38,12 +39,12 @@ struct Verdicts {
 
 impl Verdicts {
     fn byte(&mut self) -> u8 {
-        self.bytes.next().unwrap_or(0)
+        self.bytes.pop_front().unwrap_or(0)
     }
 
     fn some(&mut self) -> Vec<u8> {
-        let count = self.byte().into();
-        self.bytes.by_ref().take(count).collect()
+        let count = usize::from(self.byte()).min(self.bytes.len());
+        self.bytes.drain(..count).collect()
     }
 
     /// What is sent instead of the honest reply.
@@ -174,7 +175,7 @@ pub fn run(input: &[u8]) {
     server.put("/dir/file", &[7; 30_000]);
     server.put("/dir/other", b"short");
     let verdicts = Rc::new(RefCell::new(Verdicts {
-        bytes: verdicts.to_vec().into_iter(),
+        bytes: verdicts.iter().copied().collect(),
         dialect,
         lied: dialect != Dialect::Linux,
         requests: 0,
@@ -202,7 +203,7 @@ pub fn run(input: &[u8]) {
     let lied = verdicts.borrow().lied;
     assert!(lied || session.error().is_none(), "{:?}", session.error());
     if !lied {
-        verdicts.borrow_mut().bytes = Vec::new().into_iter();
+        verdicts.borrow_mut().bytes.clear();
         fs.interrupt().clear();
         assert_eq!(fs.metadata("/").map(drop), Ok(()));
     }
@@ -214,7 +215,7 @@ fn operate(fs: &Fs, file: &mut Option<File>, operation: u8) {
     if let Some(file) = file {
         use_open(file, operation & 63);
     }
-    let done: Result<(), Error> = match operation & 63 {
+    let _: Result<(), Error> = match operation & 63 {
         0 => fs.read(path).map(drop),
         1 => fs.write(path, [1; 3000]),
         2 => fs.read_dir("/dir").map(|listing| {
@@ -285,13 +286,12 @@ fn operate(fs: &Fs, file: &mut Option<File>, operation: u8) {
         }
         _ => Ok(()),
     };
-    drop(done);
 }
 
 /// Uses an open file.
 fn use_open(file: &File, operation: u8) {
     let mut buffer = [0; 700];
-    let done = match operation {
+    let _: Result<(), Error> = match operation {
         32 => file.read(&mut buffer).map(drop),
         33 => file.read_at(&mut [0; 25_000], 100).map(drop),
         34 => file.read_to_end(&mut Vec::new()).map(drop),
@@ -309,7 +309,6 @@ fn use_open(file: &File, operation: u8) {
         46 => (0..20).try_for_each(|_| file.read(&mut buffer).map(drop)),
         _ => Ok(()),
     };
-    drop(done);
 }
 
 /// Lets an operation run until it would wait, and no further.
