@@ -8,6 +8,7 @@
 pub mod codec;
 pub mod directory;
 pub mod session;
+pub mod store;
 
 /// Does something with any bytes.
 pub type Target = fn(&[u8]);
@@ -17,4 +18,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("codec", codec::run),
     ("directory", directory::run),
     ("session", session::run),
+    ("store", store::run),
 ];
