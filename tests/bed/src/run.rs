@@ -17,12 +17,20 @@ const PANICKED: u8 = 101;
 /// What runs when the user does not say.
 const DEMO: &str = "cat /hello.txt; write /from-guest.txt Written by a guest that has no operating system.; ls -l /";
 
+/// What is shared when the user does not say, in the project's directory.
+const SAMPLES: &str = "target/share";
+
 /// Machine memory that is not the guest's, in MiB: Xen's, dom0's, and a 9pfs backend per share.
 pub const BASE_MEMORY: u32 = 1024;
 
 /// Runs the image and returns the status to end with.
 pub fn run(settings: &Settings) -> Result<u8> {
     let share = share(settings)?;
+    let shown = settings
+        .share
+        .as_deref()
+        .unwrap_or(Path::new(SAMPLES))
+        .display();
     let guest = Guest {
         name: "xen9p".to_owned(),
         kind: settings.kind,
@@ -39,7 +47,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
     }
     let mounts = [Mount {
         tag: "share".to_owned(),
-        path: share.clone(),
+        path: share,
     }];
     let mut bed = xen::start(
         &image,
@@ -49,10 +57,9 @@ pub fn run(settings: &Settings) -> Result<u8> {
     )?;
     bed.bring(&settings.image, "xen9p.elf")?;
     say!(
-        "xl create: {} guest, {} MiB, share {}",
+        "xl create: {} guest, {} MiB, share {shown}",
         guest.kind.name(),
         guest.memory,
-        share.display()
     );
     let mut domain = Domain::create(&mut bed, &guest)?;
     let mut noise = Tail::new(bed.dom0_log());
@@ -70,10 +77,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
     }
     match (Verdict::from_console(&ended.console), ended.reason) {
         (Verdict::Exit(status), _) => {
-            say!(
-                "guest ended with status {status}; its files are in {}",
-                share.display()
-            );
+            say!("guest ended with status {status}; its files are in {shown}");
             Ok(u8::try_from(status).unwrap_or(u8::MAX))
         }
         (Verdict::Panic(text), _) => {
@@ -114,7 +118,7 @@ fn share(settings: &Settings) -> Result<PathBuf> {
             Err(error) => Err(fail!("SHARE={}: {error}", share.display())),
         };
     }
-    let path = settings.root.join("target/share");
+    let path = settings.root.join(SAMPLES);
     sample(&path, "hello.txt", "Hello from the host.\n")?;
     sample(&path, "docs/nested.txt", "A file in a directory.\n")?;
     Ok(path)
