@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     match status {
         Ok(status) => status.into(),
         Err(fail) => {
-            eprintln!("bed: {fail}");
+            eprintln!("xen9p: {fail}");
             host::BED_FAILED.into()
         }
     }
