@@ -39,7 +39,7 @@ bootcheck:
 	+@$(CARGO) build --release --features rt --bin bootcheck
 	+@strip -o $(BOOTCHECK) target/release/bootcheck
 
-test: test-host test-elf test-boot test-xen ## All tests
+test: test-host test-elf test-boot test-xen test-posix ## All tests
 
 test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --all --check

@@ -160,7 +160,13 @@ fn a_server_that_wants_no_authentication_says_so() {
     });
     let session = negotiated(transport);
     let auth = session.block_on(session.auth(b"ann", 7, b""));
-    assert_eq!(auth.map(drop), Err(Error::Errno(Errno::EOPNOTSUPP)));
+    assert_eq!(
+        auth.map(drop),
+        Err(Error::Unsupported {
+            op: "Tauth",
+            dialect: Dialect::Linux
+        })
+    );
     assert_eq!(session.fids_in_use(), 0);
     let attached = session.block_on(session.attach(None, b"ann", 7, b""));
     assert!(attached.is_ok());

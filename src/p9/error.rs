@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::Dialect;
-use super::wire::WireError;
+use super::wire::{WireError, kind as message};
 use crate::errno::Errno;
 use crate::transport::TransportError;
 
@@ -59,6 +59,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a server's refusal of a request of type `kind` means: that it has no such request, or that it had a reason.
+    pub(crate) fn refusal(errno: Errno, kind: u8, dialect: Dialect) -> Error {
+        match errno {
+            Errno::EOPNOTSUPP | Errno::ENOSYS => Error::Unsupported {
+                op: message::name(kind),
+                dialect,
+            },
+            errno => Error::Errno(errno),
+        }
+    }
+
     /// The Linux error number that comes nearest.
     pub fn errno(self) -> Errno {
         match self {

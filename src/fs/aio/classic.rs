@@ -279,7 +279,7 @@ pub(super) async fn remove(fid: Fid) -> Result<()> {
     let (again, _) = fid.walk(&[]).await?;
     match fid.remove().await {
         // xen-9pfsd has another way only.
-        Err(Error::Errno(Errno::EOPNOTSUPP | Errno::ENOSYS)) => {
+        Err(Error::Unsupported { .. }) => {
             again.open(OpenMode::REMOVE_ON_CLOSE).await?;
             again.close().await
         }

@@ -55,7 +55,7 @@ impl Fs {
             let mut flags = UnlinkFlags::empty();
             flags.set(UnlinkFlags::REMOVE_DIR, is_dir);
             match parent.unlinkat(name, flags).await {
-                Err(Error::Errno(Errno::EOPNOTSUPP | Errno::ENOSYS)) => lacks.set(true),
+                Err(Error::Unsupported { .. }) => lacks.set(true),
                 result => return result,
             }
         }
@@ -96,7 +96,7 @@ impl Fs {
         let lacks = &self.mount.lacks.renameat;
         if !lacks.get() {
             match old_dir.renameat(&old, new_dir, &new).await {
-                Err(Error::Errno(Errno::EOPNOTSUPP | Errno::ENOSYS)) => lacks.set(true),
+                Err(Error::Unsupported { .. }) => lacks.set(true),
                 result => return result,
             }
         }

@@ -367,12 +367,13 @@ impl Core {
         read: &mut dyn FnMut(&Reply<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let dialect = self.dialect;
-        let bytes = self.slot(index)?.reply();
-        let result = bytes.and_then(|bytes| {
+        let slot = self.slot(index)?;
+        let kind = slot.effects.kind;
+        let result = slot.reply().and_then(|bytes| {
             let (_, reply) =
                 Reply::decode(Reader::new(bytes, dialect)).map_err(Error::Malformed)?;
             match reply.errno() {
-                Some(errno) => Err(Error::Errno(errno)),
+                Some(errno) => Err(Error::refusal(errno, kind, dialect)),
                 None => read(&reply),
             }
         });
@@ -414,9 +415,8 @@ impl Core {
                 if bytes.get(4) != Some(&(slot.effects.kind + 1)) {
                     let (_, reply) =
                         Reply::decode(Reader::new(bytes, dialect)).map_err(Error::Malformed)?;
-                    return Err(Error::Errno(
-                        reply.errno().unwrap_or(crate::errno::Errno::EPROTO),
-                    ));
+                    let errno = reply.errno().unwrap_or(crate::errno::Errno::EPROTO);
+                    return Err(Error::refusal(errno, slot.effects.kind, dialect));
                 }
                 let (head, data) = bytes
                     .split_first_chunk()
