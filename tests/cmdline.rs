@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cmdline::{CmdlineError, commands, parse, words};
 use proptest::prelude::*;
+use xen9p::ns;
 
 #[test]
 fn options_come_first_and_the_rest_is_untouched() {
@@ -54,6 +55,36 @@ fn bad_options_are_named() {
     assert!(message("timeout=0").starts_with("timeout=0: expected"));
     assert!(message("share=").starts_with("share=: expected"));
     assert_eq!(parse("share='x"), Err(CmdlineError::OpenQuote('\'')));
+}
+
+#[test]
+fn a_name_space_is_described() {
+    let (options, rest) =
+        parse("mount=share:/,data:/mnt/data,ro=logs:/var/log bind=before:/overlay:/etc mount=#dev:/dev ls")
+            .unwrap();
+    assert_eq!(rest, "ls");
+    let mounts = options.layout.mounts().iter();
+    let mounts: Vec<_> = mounts
+        .map(|mount| (mount.source.as_str(), mount.at.as_str(), mount.read_only))
+        .collect();
+    assert_eq!(
+        mounts,
+        [
+            ("share", "/", false),
+            ("data", "/mnt/data", false),
+            ("logs", "/var/log", true),
+            ("#dev", "/dev", false)
+        ]
+    );
+    assert_eq!(options.layout.binds().len(), 1);
+    assert!(parse("share=x mount=y:/mnt").is_ok());
+
+    let message = |line| parse(line).unwrap_err().to_string();
+    assert!(message("mount=a:/,b ls").starts_with("mount=a:/,b: entry 2 of the mount option"));
+    assert!(message("mount=a:/x,b:/x").contains("entry 2"));
+    assert!(message("bind=beside:/a:/b").starts_with("bind=beside:/a:/b: entry 1"));
+    assert!(message("bind=before:/a").starts_with("bind=before:/a: entry 1"));
+    assert_eq!(parse("mount=a:/ share=b"), Err(CmdlineError::TwoRoots));
 }
 
 #[test]

@@ -8,18 +8,21 @@ mod cmdline;
 #[path = "../toolbox/commands/mod.rs"]
 mod commands;
 
+use std::rc::Rc;
 use std::time::{Duration, Instant as Clock};
 
 use commands::Host;
 use xen9p::fs::{Fs, MountOptions};
+use xen9p::ns::{self, MemTree, Namespace, Tree};
 use xen9p::time::Instant;
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 /// Runs command lines on two shares, the root and the one with the tag "other".
 struct Desk {
-    root: Fs,
-    other: Fs,
+    root: Namespace,
+    other: Namespace,
+    directory: Vec<u8>,
     started: Clock,
     console: Vec<u8>,
 }
@@ -29,15 +32,26 @@ impl Host for Desk {
         self.console.extend_from_slice(bytes);
     }
 
-    fn root(&self) -> Fs {
+    fn root(&self) -> Namespace {
         self.root.clone()
     }
 
-    fn share(&mut self, tag: &str) -> Result<Fs, String> {
+    fn share(&mut self, tag: &str) -> Result<Namespace, String> {
         match tag {
             "other" => Ok(self.other.clone()),
             _ => Err("no such share".into()),
         }
+    }
+
+    fn tree(&mut self, source: &str) -> Result<Rc<dyn Tree>, String> {
+        match source {
+            "#mem" => Ok(Rc::new(MemTree::new())),
+            _ => Err(format!("there is no tree '{source}'")),
+        }
+    }
+
+    fn directory(&mut self) -> &mut Vec<u8> {
+        &mut self.directory
     }
 
     fn now(&self) -> Instant {
@@ -54,14 +68,14 @@ impl Host for Desk {
 }
 
 /// An empty share of its own.
-fn share() -> Fs {
+fn share() -> Namespace {
     let mut server = MemServer::new(MemOptions::default());
     let options = LaneOptions {
         lanes: 3,
         ..LaneOptions::default()
     };
     let (transport, _) = lanes(options, move |request| server.handle(request));
-    Fs::mount(transport, &MountOptions::new()).unwrap()
+    Namespace::new(Fs::mount(transport, &MountOptions::new()).unwrap())
 }
 
 impl Desk {
@@ -69,6 +83,7 @@ impl Desk {
         Desk {
             root: share(),
             other: share(),
+            directory: b"/".to_vec(),
             started: Clock::now(),
             console: Vec::new(),
         }
@@ -137,7 +152,7 @@ fn wrong_calls_show_the_usage_and_give_2() {
     let mut desk = Desk::new();
     assert!(
         desk.fails(2, "frobnicate /x")
-            .starts_with("frobnicate: unknown command; there are: append cat")
+            .starts_with("frobnicate: unknown command; there are: append bind cat cd")
     );
     assert_eq!(
         desk.fails(2, "ls -lz /"),
@@ -373,4 +388,49 @@ fn selftest_passes_and_leaves_nothing() {
     let mut desk = Desk::new();
     let output = desk.ok("selftest; ls -a /");
     assert!(output.ends_with(" 0 failed\n"), "{output}");
+}
+
+#[test]
+fn the_directory_is_where_relative_paths_start() {
+    let mut desk = Desk::new();
+    desk.ok("mkdir -p /a/b; write /a/b/f x; cd a/b; write g y; cd ..; mkdir c");
+    assert_eq!(desk.ok("pwd; ls; cat b/f b/g"), "/a\nb\nc\nx\ny\n");
+    assert_eq!(desk.ok("cd; pwd; ls"), "/\na\n");
+    assert_eq!(
+        desk.fails(1, "cd /a/b/f"),
+        "cd: /a/b/f: Not a directory (ENOTDIR)\n"
+    );
+    assert_eq!(
+        desk.fails(1, "cd /a; cat b/none"),
+        "cat: /a/b/none: No such file or directory (ENOENT)\n"
+    );
+    assert!(desk.fails(1, "cd other:/").contains("mount it first"));
+}
+
+#[test]
+fn the_name_space_is_changed_by_commands() {
+    let mut desk = Desk::new();
+    desk.ok("mkdir /etc; write /etc/hosts root; mount #mem /overlay; write /overlay/hosts mine; bind -bc /overlay /etc");
+    desk.ok("write /etc/motd hello");
+    assert_eq!(desk.ok("cat /etc/hosts /overlay/motd"), "mine\nhello\n");
+    assert_eq!(
+        desk.ok("ns"),
+        "/etc\tdirectory, a union of 2\n/overlay\tdirectory\n"
+    );
+    // Between trees a move is a copy.
+    desk.ok("mv /overlay/motd /motd; cat /motd; unmount /overlay /etc; mount -r #mem /ro");
+    assert_eq!(desk.ok("cat /etc/hosts"), "root\n");
+    let refusal = desk.fails(1, "write /ro/x y");
+    assert_eq!(refusal, "write: /ro/x: Read-only file system (EROFS)\n");
+    assert!(
+        desk.fails(1, "mount nothing /n")
+            .contains("no tree 'nothing'")
+    );
+    assert!(desk.fails(1, "unmount /etc").contains("nothing is mounted"));
+    assert!(desk.fails(1, "bind /nowhere /etc").contains("(ENOENT)"));
+    assert!(
+        desk.fails(1, "bind /motd /etc")
+            .contains("onto a directory")
+    );
+    desk.fails(2, "bind -ab /motd /etc");
 }

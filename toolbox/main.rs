@@ -10,6 +10,7 @@ extern crate alloc;
 mod commands;
 
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -17,14 +18,14 @@ use core::time::Duration;
 
 use commands::Host;
 use commands::format::{Bytes, Span};
-use xen9p::fs::Fs;
+use xen9p::ns::{Namespace, Tree};
 use xen9p::println;
 use xen9p::rt::{self, ExitCode, cmdline};
 use xen9p::time::Instant;
 
 xen9p::entry!(main);
 
-fn main(fs: &Fs) -> ExitCode {
+fn main(ns: &Namespace) -> ExitCode {
     let commands = match cmdline::commands(rt::app_line()) {
         Ok(commands) => commands,
         Err(error) => {
@@ -33,7 +34,8 @@ fn main(fs: &Fs) -> ExitCode {
         }
     };
     let mut image = Image {
-        root: fs.clone(),
+        root: ns.clone(),
+        directory: b"/".to_vec(),
         first_byte: None,
     };
     if commands.is_empty() {
@@ -46,7 +48,8 @@ fn main(fs: &Fs) -> ExitCode {
 
 /// The commands' host is the machine.
 struct Image {
-    root: Fs,
+    root: Namespace,
+    directory: Vec<u8>,
     first_byte: Option<Instant>,
 }
 
@@ -55,12 +58,21 @@ impl Host for Image {
         rt::print_bytes(bytes);
     }
 
-    fn root(&self) -> Fs {
+    fn root(&self) -> Namespace {
         self.root.clone()
     }
 
-    fn share(&mut self, tag: &str) -> Result<Fs, String> {
-        rt::share(tag).map_err(|error| error.to_string())
+    fn share(&mut self, tag: &str) -> Result<Namespace, String> {
+        let share = rt::share(tag).map_err(|error| error.to_string())?;
+        Ok(Namespace::new(share))
+    }
+
+    fn tree(&mut self, source: &str) -> Result<Rc<dyn Tree>, String> {
+        rt::tree(source).map_err(|error| error.to_string())
+    }
+
+    fn directory(&mut self) -> &mut Vec<u8> {
+        &mut self.directory
     }
 
     fn bytes_arrived(&mut self) {

@@ -14,6 +14,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use crate::ns::{Layout, OptionError};
+
 /// What the options of the command line ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,7 +23,7 @@ pub struct Options {
     /// `log=LEVEL[,TARGET=LEVEL…]`: which log records are printed, in the words of
     /// [`log::Filter`](crate::xen::log::Filter).
     pub log: Option<String>,
-    /// `share=TAG`: the 9pfs device that becomes the root.
+    /// `share=TAG`: the 9pfs device that becomes the root, unless a mount does.
     pub share: Option<String>,
     /// `msize=BYTES`: the largest 9P message to ask for.
     pub msize: Option<u32>,
@@ -32,11 +34,14 @@ pub struct Options {
     /// `timeout=SECONDS`: how long the backend may take for each step of connecting, and the server
     /// for each answer.
     pub timeout: Option<Duration>,
+    /// `mount=[ro=]SOURCE:/PATH[,…]` and `bind=HOW:/NEW:/OLD[,…]`: what is added to the root to make the
+    /// name space.
+    pub layout: Layout,
 }
 
 /// The names [`Options`] knows, as a usage line shows them.
-pub const USAGE: &str =
-    "options: log=LEVEL[,TARGET=LEVEL...] share=TAG msize=BYTES rings=N order=N timeout=SECONDS";
+pub const USAGE: &str = "options: log=LEVEL[,TARGET=LEVEL...] share=TAG mount=[ro=]TAG:/PATH[,...] \
+     bind=HOW:/NEW:/OLD[,...] msize=BYTES rings=N order=N timeout=SECONDS";
 
 /// Why a command line can't be obeyed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +53,10 @@ pub enum CmdlineError {
     UnknownOption(String),
     /// A known option with a value that makes no sense; the text says what is expected.
     BadValue(&'static str, String, &'static str),
+    /// A mount or bind option that makes no sense.
+    Layout(&'static str, String, OptionError),
+    /// Both `share=` and `mount=` say what the root is.
+    TwoRoots,
 }
 
 impl fmt::Display for CmdlineError {
@@ -59,6 +68,10 @@ impl fmt::Display for CmdlineError {
             CmdlineError::UnknownOption(key) => write!(f, "unknown option '{key}='; {USAGE}"),
             CmdlineError::BadValue(key, value, expected) => {
                 write!(f, "{key}={value}: expected {expected}")
+            }
+            CmdlineError::Layout(key, value, error) => write!(f, "{key}={value}: {error}"),
+            CmdlineError::TwoRoots => {
+                f.write_str("share= and mount=TAG:/ both say what the root is; leave one out")
             }
         }
     }
@@ -73,19 +86,23 @@ impl core::error::Error for CmdlineError {}
 pub fn parse(line: &str) -> Result<(Options, &str), CmdlineError> {
     let mut options = Options::default();
     let mut rest = line;
-    loop {
+    let app = loop {
         let (token, after) = next_token(rest)?;
         match token {
-            Some(Token::Word(word)) if word == "--" => return Ok((options, after.trim_start())),
+            Some(Token::Word(word)) if word == "--" => break after,
             Some(Token::Word(word)) => match word.split_once('=') {
                 Some((key, value)) if is_key(key) => options.set(key, value)?,
-                _ => return Ok((options, rest.trim_start())),
+                _ => break rest,
             },
             Some(Token::End) => {}
-            None => return Ok((options, "")),
+            None => break "",
         }
         rest = after;
+    };
+    if options.share.is_some() && options.layout.has_root() {
+        return Err(CmdlineError::TwoRoots);
     }
+    Ok((options, app.trim_start()))
 }
 
 fn is_key(word: &str) -> bool {
@@ -105,6 +122,14 @@ impl Options {
                     return Err(bad("share", "the tag of a 9pfs device"));
                 }
                 self.share = Some(value.to_string());
+            }
+            "mount" => {
+                let added = self.layout.add_mounts(value);
+                added.map_err(|error| CmdlineError::Layout("mount", value.to_string(), error))?;
+            }
+            "bind" => {
+                let added = self.layout.add_binds(value);
+                added.map_err(|error| CmdlineError::Layout("bind", value.to_string(), error))?;
             }
             "msize" => {
                 self.msize = Some(

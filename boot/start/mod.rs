@@ -1,6 +1,7 @@
 //! From a machine that is up to an app that has files, and back to Xen in good order.
 
 pub mod cmdline;
+mod files;
 mod output;
 mod shares;
 mod stop;
@@ -29,6 +30,7 @@ use output::LogSink;
 use shares::Shares;
 use stop::Stop;
 
+pub use files::{Files, SourceError, tree};
 pub use output::{print, print_bytes, read_console};
 pub use shares::{ShareError, ShareInfo, shares};
 
@@ -81,11 +83,13 @@ impl<T: Termination, E: fmt::Display> Termination for Result<T, E> {
     }
 }
 
-/// Makes a function the main function of an image that has files:
-/// `fn(&`[`Fs`](crate::fs::Fs)`) -> impl `[`Termination`](crate::rt::Termination), that is `()`, an
-/// [`ExitCode`](crate::rt::ExitCode), or a `Result` of these.
+/// Makes a function the main function of an image that has files: `fn(&Files) -> impl`
+/// [`Termination`](crate::rt::Termination), that is `()`, an [`ExitCode`](crate::rt::ExitCode), or a
+/// `Result` of these. What it takes is up to it: a [`Fs`](crate::fs::Fs), the root share, or a
+/// [`Namespace`](crate::ns::Namespace), all that the command line mounts and binds; see
+/// [`Files`](crate::rt::Files).
 ///
-/// It is called when the root share is mounted; when it returns, files and device are closed, the
+/// It is called when these files are there; when it returns, files and device are closed, the
 /// verdict `[xen9p] exit N` is printed and the domain powers off. Heap and panic handler come along,
 /// as with [`bare_entry!`](crate::bare_entry).
 ///
@@ -106,7 +110,7 @@ macro_rules! entry {
     ($main:path) => {
         const _: () = {
             fn bare() -> u8 {
-                $crate::rt::run(|fs| $crate::rt::Termination::report($main(fs)))
+                $crate::rt::run(|files| $crate::rt::Termination::report($main(files)))
             }
             $crate::bare_entry!(bare);
         };
@@ -141,7 +145,7 @@ fn system() -> &'static System {
 }
 
 /// Why an app can't be started: a message and the status it means.
-struct NoStart(ExitCode, String);
+pub struct NoStart(ExitCode, String);
 
 impl NoStart {
     fn new(code: ExitCode, error: impl fmt::Display) -> Self {
@@ -150,11 +154,11 @@ impl NoStart {
 }
 
 /// Sets everything up, runs `app`, and ends the domain. What [`entry!`](crate::entry) calls.
-pub fn run(app: fn(&Fs) -> ExitCode) -> ! {
+pub fn run<F: Files>(app: fn(&F) -> ExitCode) -> ! {
     let status = match start() {
-        Ok(root) => {
-            let code = app(&root);
-            drop(root);
+        Ok(files) => {
+            let code = app(&files);
+            drop(files);
             finish();
             code
         }
@@ -169,8 +173,8 @@ pub fn run(app: fn(&Fs) -> ExitCode) -> ! {
     exit_for(status.0, asked.unwrap_or(ShutdownReason::PowerOff))
 }
 
-/// Brings the system up and mounts the root share.
-fn start() -> Result<Fs, NoStart> {
+/// Brings the system up and mounts the app's files.
+fn start<F: Files>() -> Result<F, NoStart> {
     let events = Events::new(BarePlatform);
     output::open(&events);
     let line = str::from_utf8(command_line())
@@ -194,22 +198,19 @@ fn start() -> Result<Fs, NoStart> {
     let fails = |error| NoStart::new(ExitCode::FAILURE, error);
     let xen = Xen::new(events).map_err(fails)?;
     let watch = ShutdownWatch::new(&xen.store, false).map_err(fails)?;
-    let system = SYSTEM.0.get_or_init(|| System {
+    SYSTEM.0.get_or_init(|| System {
         options,
         app_line,
         xen,
         stop: Stop::new(watch),
         shares: Shares::default(),
     });
-    let root = system
-        .shares
-        .root()
-        .map_err(|error| NoStart::new(ExitCode::FAILURE, error))?;
+    let files = F::open()?;
     log::info!(
-        "root mounted {} us after the first instruction",
+        "files mounted {} us after the first instruction",
         uptime().as_micros()
     );
-    Ok(root)
+    Ok(files)
 }
 
 /// Closes what the app left open.

@@ -154,6 +154,36 @@ impl File {
         self.inner.write_at(from, offset)
     }
 
+    /// Fills the buffer from `offset` on, whatever the position.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedEof`] when the file ends before.
+    pub fn read_exact_at(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        let mut done = 0;
+        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.read_at(rest, offset.saturating_add(done as u64))? {
+                0 => return Err(Error::UnexpectedEof),
+                count => done += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all bytes at `offset`, whatever the position.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    pub fn write_all_at(&self, from: &[u8], offset: u64) -> Result<()> {
+        let mut done = 0;
+        while let Some(rest) = from.get(done..).filter(|rest| !rest.is_empty()) {
+            match self.write_at(rest, offset.saturating_add(done as u64))? {
+                0 => return Err(Error::WriteZero),
+                count => done += count,
+            }
+        }
+        Ok(())
+    }
+
     /// Moves the position and returns the new one. Beyond the end is legal.
     ///
     /// # Errors

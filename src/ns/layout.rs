@@ -204,6 +204,11 @@ impl Layout {
         Ok(())
     }
 
+    /// Whether something is to be mounted at "/".
+    pub fn has_root(&self) -> bool {
+        self.mounts.iter().any(|mount| mount.at == "/")
+    }
+
     /// Puts the name space together; `open` gives the tree for a tag and is asked once for each. What is to
     /// be mounted at "/" becomes the root; without it the root is empty and read-only.
     ///
@@ -211,6 +216,19 @@ impl Layout {
     /// [`LayoutError`].
     pub fn build<E>(
         &self,
+        open: impl FnMut(&str) -> Result<Rc<dyn Tree>, E>,
+    ) -> Result<Namespace, LayoutError<E>> {
+        let empty = Rc::new(ReadOnly::new(MemTree::with_limit(0)));
+        self.build_over(empty, open)
+    }
+
+    /// As [`build`](Self::build), with `root` as the root when nothing is to be mounted at "/".
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn build_over<E>(
+        &self,
+        root: Rc<dyn Tree>,
         mut open: impl FnMut(&str) -> Result<Rc<dyn Tree>, E>,
     ) -> Result<Namespace, LayoutError<E>> {
         let mut trees: Vec<(&str, Rc<dyn Tree>)> = Vec::new();
@@ -228,11 +246,8 @@ impl Layout {
                 false => tree,
             })
         };
-        let root = self.mounts.iter().find(|mount| mount.at == "/");
-        let ns = match root.and_then(tree_of) {
-            Some(tree) => Namespace::with_root(tree),
-            None => Namespace::new(ReadOnly::new(MemTree::with_limit(0))),
-        };
+        let mounted = self.mounts.iter().find(|mount| mount.at == "/");
+        let ns = Namespace::with_root(mounted.and_then(tree_of).unwrap_or(root));
         for (at, mount) in (1..).zip(&self.mounts) {
             if mount.at != "/"
                 && let Some(tree) = tree_of(mount)

@@ -6,14 +6,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use xen9p::errno::Errno;
-use xen9p::fs::{self, FileTimes, Fs, OpenOptions, Permissions, SeekFrom, SystemTime};
+use xen9p::fs::{self, FileTimes, OpenOptions, Permissions, SeekFrom, SystemTime};
+use xen9p::ns::Namespace;
 
 use super::place::Place;
 use super::{Fail, Shell, operands};
 
 /// Where the checks work: an empty directory that goes away afterwards.
 struct Scratch<'a> {
-    fs: &'a Fs,
+    fs: &'a Namespace,
     top: &'a Place,
 }
 
@@ -74,11 +75,11 @@ pub fn selftest(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail>
     let top = parent.join(name.as_bytes());
     let (mut passed, mut skipped, mut failed) = (0, 0, 0);
     for (title, check) in CHECKS {
-        top.fs
+        top.ns
             .create_dir(&top.path)
             .map_err(|error| Fail::from_fs(format_args!("cannot create '{top}'"), error))?;
         let scratch = Scratch {
-            fs: &top.fs,
+            fs: &top.ns,
             top: &top,
         };
         match check(&scratch) {
@@ -100,7 +101,7 @@ pub fn selftest(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail>
                 shell.say(format_args!("FAIL  {title}: {text}\n"));
             }
         }
-        top.fs
+        top.ns
             .remove_dir_all(&top.path)
             .map_err(|error| Fail::from_fs(format_args!("cannot remove '{top}'"), error))?;
     }
@@ -186,11 +187,10 @@ fn large_file(at: &Scratch<'_>) -> Checked {
 
 fn offsets(at: &Scratch<'_>) -> Checked {
     let path = at.path("offsets");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .open(at.fs, &path)?;
+    let file = at.fs.open_with(
+        &path,
+        OpenOptions::new().read(true).write(true).create(true),
+    )?;
     file.write_all(b"0123456789")?;
     file.write_all_at(b"AB", 4)?;
     file.write_all_at(b"end", 5000)?;
@@ -209,10 +209,9 @@ fn offsets(at: &Scratch<'_>) -> Checked {
 fn append(at: &Scratch<'_>) -> Checked {
     let path = at.path("log");
     for line in ["one\n", "two\n", "three\n"] {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(at.fs, &path)?;
+        let file = at
+            .fs
+            .open_with(&path, OpenOptions::new().append(true).create(true))?;
         file.write_all(line.as_bytes())?;
         file.close()?;
     }
@@ -225,7 +224,7 @@ fn sizes(at: &Scratch<'_>) -> Checked {
     at.fs.write(&path, "0123456789")?;
     at.fs.truncate(&path, 4)?;
     same("content", at.fs.read(&path)?.as_slice(), b"0123")?;
-    let file = OpenOptions::new().write(true).open(at.fs, &path)?;
+    let file = at.fs.open_with(&path, OpenOptions::new().write(true))?;
     file.set_len(6)?;
     file.close()?;
     same("content", at.fs.read(&path)?.as_slice(), b"0123\0\0")
@@ -235,8 +234,12 @@ fn create_new(at: &Scratch<'_>) -> Checked {
     let path = at.path("new");
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    options.open(at.fs, &path)?.close()?;
-    refused("making it again", options.open(at.fs, &path), Errno::EEXIST)
+    at.fs.open_with(&path, &options)?.close()?;
+    refused(
+        "making it again",
+        at.fs.open_with(&path, &options),
+        Errno::EEXIST,
+    )
 }
 
 fn attributes(at: &Scratch<'_>) -> Checked {
@@ -443,11 +446,10 @@ fn many_open(at: &Scratch<'_>) -> Checked {
     let mut files = Vec::new();
     for n in 0_u8..40 {
         let path = at.path(&format!("file-{n}"));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .open(at.fs, path)?;
+        let file = at.fs.open_with(
+            &path,
+            OpenOptions::new().read(true).write(true).create(true),
+        )?;
         file.write_all(&[n])?;
         files.push(file);
     }

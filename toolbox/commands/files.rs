@@ -104,8 +104,9 @@ fn put(shell: &mut Shell<'_>, arguments: &[String], how: &OpenOptions) -> Result
     };
     let place = shell.place(path)?;
     let text = text.join(" ") + end;
-    let file = how
-        .open(&place.fs, &place.path)
+    let file = place
+        .ns
+        .open_with(&place.path, how)
         .map_err(|error| place.fail(error))?;
     file.write_all(text.as_bytes())
         .and_then(|()| file.close())
@@ -135,10 +136,9 @@ pub fn truncate(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail>
         _ => return Err(Fail::Usage(format!("'{flag} {size}' is no size"))),
     };
     shell.each(paths, |_, place| {
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .open(&place.fs, &place.path)
+        place
+            .ns
+            .open_with(&place.path, OpenOptions::new().write(true).create(true))
             .and_then(|file| file.set_len(size))
             .map_err(|error| place.fail(error))
     })

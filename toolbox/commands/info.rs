@@ -12,8 +12,8 @@ pub fn ls(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     let (flags, paths) = operands(arguments, "al")?;
     let (all, long) = (flags.has(0), flags.has(1));
     if paths.is_empty() {
-        let root = shell.place("/")?;
-        return list(shell, &root, all, long);
+        let here = shell.place(".")?;
+        return list(shell, &here, all, long);
     }
     let titles = paths.len() > 1;
     shell.each(paths, |shell, place| {
@@ -54,7 +54,7 @@ fn line(shell: &mut Shell<'_>, place: &Place, name: &[u8], long: bool) -> Result
         ));
         shell.host.print(name);
         if found.is_symlink() {
-            let target = place.fs.read_link(&place.path);
+            let target = place.ns.read_link(&place.path);
             shell.host.print(b" -> ");
             shell
                 .host
@@ -105,11 +105,11 @@ pub fn df(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
         "{:>12} {:>12} {:>12} Use% Path\n",
         "1K-blocks", "Used", "Available"
     ));
-    let root = ["/".into()];
-    let paths = if paths.is_empty() { &root } else { paths };
+    let here = [String::from_utf8_lossy(shell.host.directory()).into_owned()];
+    let paths = if paths.is_empty() { &here } else { paths };
     shell.each(paths, |shell, place| {
         let found = place
-            .fs
+            .ns
             .statfs(&place.path)
             .map_err(|error| place.fail(error))?;
         let used = found.total_bytes().saturating_sub(found.free_bytes());

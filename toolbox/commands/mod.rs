@@ -5,16 +5,18 @@ mod check;
 mod files;
 pub mod format;
 mod info;
+mod names;
 mod place;
 mod tree;
 
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use xen9p::fs::Fs;
+use xen9p::ns::{Namespace, Tree};
 use xen9p::time::Instant;
 
 use place::Place;
@@ -25,13 +27,22 @@ pub trait Host {
     fn print(&mut self, bytes: &[u8]);
 
     /// The file system that a path without a share in front means.
-    fn root(&self) -> Fs;
+    fn root(&self) -> Namespace;
 
     /// The file system of another share.
     ///
     /// # Errors
     /// A message: there is no such share, or it can't be mounted.
-    fn share(&mut self, tag: &str) -> Result<Fs, String>;
+    fn share(&mut self, tag: &str) -> Result<Namespace, String>;
+
+    /// The tree that the source of a mount means.
+    ///
+    /// # Errors
+    /// A message: there is none, or it can't be used.
+    fn tree(&mut self, source: &str) -> Result<Rc<dyn Tree>, String>;
+
+    /// The directory that relative paths start from.
+    fn directory(&mut self) -> &mut Vec<u8>;
 
     /// Called whenever bytes of a file have arrived: a mark for `stats`.
     fn bytes_arrived(&mut self) {}
@@ -80,7 +91,9 @@ struct Command {
 #[rustfmt::skip]
 static COMMANDS: &[Command] = &[
     Command { name: "append", arguments: "[-n] PATH TEXT...", summary: "add a line to a file", run: files::append },
+    Command { name: "bind", arguments: "[-abc] NEW OLD", summary: "show NEW also at OLD: instead, -a after, -b before; -c: takes new files", run: names::bind },
     Command { name: "cat", arguments: "PATH...", summary: "print files", run: files::cat },
+    Command { name: "cd", arguments: "[DIRECTORY]", summary: "change the directory", run: names::cd },
     Command { name: "cp", arguments: "[-r] SOURCE... TARGET", summary: "copy files and directories", run: tree::cp },
     Command { name: "df", arguments: "[PATH...]", summary: "show how full file systems are", run: info::df },
     Command { name: "echo", arguments: "[-n] [TEXT...]", summary: "print text", run: files::echo },
@@ -88,7 +101,10 @@ static COMMANDS: &[Command] = &[
     Command { name: "help", arguments: "", summary: "list the commands", run: help },
     Command { name: "ls", arguments: "[-al] [PATH...]", summary: "list directories", run: info::ls },
     Command { name: "mkdir", arguments: "[-p] PATH...", summary: "make directories", run: tree::mkdir },
+    Command { name: "mount", arguments: "[-r] SOURCE PATH", summary: "mount a share, #dev, #mem or #xen; -r: read-only", run: names::mount },
     Command { name: "mv", arguments: "SOURCE... TARGET", summary: "move or rename", run: tree::mv },
+    Command { name: "ns", arguments: "", summary: "list what is mounted and bound", run: names::ns },
+    Command { name: "pwd", arguments: "", summary: "print the directory", run: names::pwd },
     Command { name: "rm", arguments: "[-fr] PATH...", summary: "remove files and directories", run: tree::rm },
     Command { name: "selftest", arguments: "[DIRECTORY]", summary: "try every operation in a scratch directory", run: check::selftest },
     Command { name: "sha256", arguments: "PATH...", summary: "print checksums", run: files::sha256 },
@@ -96,6 +112,7 @@ static COMMANDS: &[Command] = &[
     Command { name: "stat", arguments: "PATH...", summary: "show what is known of files", run: info::stat },
     Command { name: "stats", arguments: "", summary: "show memory, times and the connection", run: info::stats },
     Command { name: "truncate", arguments: "-s BYTES PATH...", summary: "set the size of files", run: files::truncate },
+    Command { name: "unmount", arguments: "[NEW] OLD", summary: "undo a mount or bind", run: names::unmount },
     Command { name: "write", arguments: "[-n] PATH TEXT...", summary: "make a file of one line", run: files::write },
 ];
 
@@ -194,18 +211,27 @@ impl Shell<'_> {
     fn place(&mut self, path: &str) -> Result<Place, Fail> {
         match path.split_once(":/") {
             Some((tag, _)) if !tag.is_empty() && !tag.contains('/') => Ok(Place {
-                fs: self
+                ns: self
                     .host
                     .share(tag)
                     .map_err(|text| Fail::Error(format!("{path}: {text}")))?,
                 path: path.as_bytes()[tag.len() + 1..].into(),
                 share: path[..=tag.len()].into(),
             }),
-            _ => Ok(Place {
-                fs: self.host.root(),
-                path: path.as_bytes().into(),
-                share: "".into(),
-            }),
+            _ => {
+                let directory = self.host.directory();
+                let mut whole = Vec::new();
+                if !path.starts_with('/') && directory.len() > 1 {
+                    whole.extend_from_slice(directory);
+                    whole.push(b'/');
+                }
+                whole.extend_from_slice(path.as_bytes());
+                Ok(Place {
+                    ns: self.host.root(),
+                    path: whole,
+                    share: "".into(),
+                })
+            }
         }
     }
 

@@ -6,14 +6,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use xen9p::fs::{self, File, FileType, Fs, Metadata};
+use xen9p::fs::{self, FileType, Metadata};
+use xen9p::ns::{File, Namespace};
 
 use super::Fail;
 
 /// A path on one of the shares.
 #[derive(Clone)]
 pub struct Place {
-    pub fs: Fs,
+    pub ns: Namespace,
     /// Bytes: names on a server need not be text.
     pub path: Vec<u8>,
     /// The share's tag and a colon, or nothing: what people see in front of the path.
@@ -69,24 +70,24 @@ impl Place {
 
     /// Opens the file for reading.
     pub fn open(&self) -> Result<File, Fail> {
-        self.fs.open(&self.path).map_err(|error| self.fail(error))
+        self.ns.open(&self.path).map_err(|error| self.fail(error))
     }
 
     pub fn metadata(&self) -> Result<Metadata, Fail> {
-        self.fs
+        self.ns
             .metadata(&self.path)
             .map_err(|error| self.fail(error))
     }
 
     pub fn symlink_metadata(&self) -> Result<Metadata, Fail> {
-        self.fs
+        self.ns
             .symlink_metadata(&self.path)
             .map_err(|error| self.fail(error))
     }
 
     /// The entries of the directory, without `.` and `..`.
     pub fn list(&self) -> Result<Vec<Entry>, Fail> {
-        let entries = self.fs.read_dir(&self.path).map_err(|e| self.fail(e))?;
+        let entries = self.ns.read_dir(&self.path).map_err(|e| self.fail(e))?;
         let mut list = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|error| self.fail(error))?;

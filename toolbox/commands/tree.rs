@@ -15,9 +15,9 @@ pub fn mkdir(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     let (flags, paths) = operands(arguments, "p")?;
     shell.each(paths, |_, place| {
         let made = if flags.has(0) {
-            place.fs.create_dir_all(&place.path)
+            place.ns.create_dir_all(&place.path)
         } else {
-            place.fs.create_dir(&place.path)
+            place.ns.create_dir(&place.path)
         };
         made.map_err(|error| {
             Fail::from_fs(format_args!("cannot create directory '{place}'"), error)
@@ -36,10 +36,10 @@ pub fn rm(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
             return Err(Fail::Error(format!("'{place}' is a root and stays")));
         }
         let cannot = |error| Fail::from_fs(format_args!("cannot remove '{place}'"), error);
-        match place.fs.symlink_metadata(&place.path) {
+        match place.ns.symlink_metadata(&place.path) {
             Err(error) if force && error.is_not_found() => Ok(()),
             Err(error) => Err(cannot(error)),
-            Ok(found) if !found.is_dir() => place.fs.remove_file(&place.path).map_err(cannot),
+            Ok(found) if !found.is_dir() => place.ns.remove_file(&place.path).map_err(cannot),
             Ok(_) if recursive => remove_tree(shell, place),
             Ok(_) => Err(Fail::Error(format!(
                 "cannot remove '{place}': Is a directory"
@@ -74,7 +74,7 @@ fn remove_tree(shell: &mut Shell<'_>, top: &Place) -> Result<(), Fail> {
                 directories.push(place);
             } else {
                 let done = place
-                    .fs
+                    .ns
                     .remove_file(&place.path)
                     .map_err(|error| Fail::from_fs(format_args!("cannot remove '{place}'"), error));
                 tell(shell, done)?;
@@ -84,7 +84,7 @@ fn remove_tree(shell: &mut Shell<'_>, top: &Place) -> Result<(), Fail> {
     // Parents stand before their children in the list.
     for place in directories.iter().rev() {
         let done = place
-            .fs
+            .ns
             .remove_dir(&place.path)
             .map_err(|error| Fail::from_fs(format_args!("cannot remove '{place}'"), error));
         tell(shell, done)?;
@@ -113,9 +113,13 @@ pub fn mv(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     let (_, paths) = operands(arguments, "")?;
     to_target(shell, paths, |shell, from, to| {
         if from.share == to.share {
-            return from.fs.rename(&from.path, &to.path).map_err(|error| {
-                Fail::from_fs(format_args!("cannot move '{from}' to '{to}'"), error)
-            });
+            let moved = from.ns.rename(&from.path, &to.path);
+            // Two trees can be mounted in one name space.
+            if moved.map_err(|error| error.errno()) != Err(Errno::EXDEV) {
+                return moved.map_err(|error| {
+                    Fail::from_fs(format_args!("cannot move '{from}' to '{to}'"), error)
+                });
+            }
         }
         let found = from.metadata()?;
         if found.is_dir() {
@@ -123,7 +127,7 @@ pub fn mv(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
             remove_tree(shell, from)
         } else {
             copy_file(shell, from, &found, to)?;
-            from.fs
+            from.ns
                 .remove_file(&from.path)
                 .map_err(|error| Fail::from_fs(format_args!("cannot remove '{from}'"), error))
         }
@@ -146,7 +150,7 @@ fn to_target(
         )));
     }
     let target = shell.place(target)?;
-    let into = match target.fs.metadata(&target.path) {
+    let into = match target.ns.metadata(&target.path) {
         Ok(found) => found.is_dir(),
         Err(error) if error.is_not_found() => false,
         Err(error) => return Err(target.fail(error)),
@@ -169,7 +173,7 @@ fn copy_file(
     found: &Metadata,
     to: &Place,
 ) -> Result<(), Fail> {
-    match to.fs.metadata(&to.path) {
+    match to.ns.metadata(&to.path) {
         Ok(there) if is_same(found, &there) => {
             return Err(Fail::Error(format!(
                 "'{from}' and '{to}' are the same file"
@@ -182,12 +186,11 @@ fn copy_file(
             "'{from}' is no regular file: not copied"
         )));
     }
-    let output = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(found.mode() & 0o777)
-        .open(&to.fs, &to.path)
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    let output = to
+        .ns
+        .open_with(&to.path, options.mode(found.mode() & 0o777))
         .map_err(|error| Fail::from_fs(format_args!("cannot create '{to}'"), error))?;
     read_through(shell, from, |_, bytes| {
         output.write_all(bytes).map_err(|error| to.fail(error))
@@ -246,14 +249,14 @@ fn copy_tree(
 /// Makes a directory that its owner can fill, unless it is there.
 fn make_directory(place: &Place, permissions: Permissions) -> Result<(), Fail> {
     let cannot = |error| Fail::from_fs(format_args!("cannot create directory '{place}'"), error);
-    match place.fs.create_dir(&place.path) {
+    match place.ns.create_dir(&place.path) {
         Ok(()) => {
             let mode = permissions.mode() & 0o777 | 0o700;
             if mode == 0o755 {
                 return Ok(());
             }
             place
-                .fs
+                .ns
                 .set_permissions(&place.path, Permissions::from_mode(mode))
                 .map_err(cannot)
         }
@@ -264,10 +267,10 @@ fn make_directory(place: &Place, permissions: Permissions) -> Result<(), Fail> {
 
 fn copy_link(from: &Place, to: &Place) -> Result<(), Fail> {
     let target = from
-        .fs
+        .ns
         .read_link(&from.path)
         .map_err(|error| from.fail(error))?;
-    to.fs
+    to.ns
         .symlink(target, &to.path)
         .map_err(|error| Fail::from_fs(format_args!("cannot create symbolic link '{to}'"), error))
 }

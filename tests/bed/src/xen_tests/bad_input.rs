@@ -28,7 +28,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Fails unless there is exactly one line besides the verdict, with that text, and that status.
-fn one_line(ended: &Ended, status: i32, text: &str) -> Result<()> {
+pub fn one_line(ended: &Ended, status: i32, text: &str) -> Result<()> {
     ends_with(ended, status)?;
     shows(&ended.console, text)?;
     match ended

@@ -5,6 +5,7 @@ mod bad_input;
 mod files;
 mod lab;
 mod life;
+mod names;
 
 use crate::dom0;
 use crate::domain::Kind;
@@ -30,6 +31,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
     let tests = || {
         files::TESTS
             .iter()
+            .chain(names::TESTS)
             .chain(life::TESTS)
             .chain(bad_input::TESTS)
     };

@@ -1,0 +1,117 @@
+//! Commands on the name space: cd, pwd, mount, bind, unmount, ns.
+
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+
+use xen9p::ns::{Bind, NsError, ReadOnly};
+
+use super::{Fail, Shell, operands};
+
+fn refused(what: &str, error: NsError) -> Fail {
+    match error {
+        NsError::NoSource(error) | NsError::NoPlace(error) => {
+            Fail::from_fs(format_args!("{what}"), error)
+        }
+        error => Fail::Error(format!("{what}: {error}")),
+    }
+}
+
+pub fn cd(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let path = match arguments {
+        [] => "/",
+        [path] => path,
+        _ => return Err(Fail::Usage("one directory is expected".into())),
+    };
+    let place = shell.place(path)?;
+    if !place.share.is_empty() {
+        return Err(Fail::Error(format!(
+            "{place}: a share can't be entered; mount it first"
+        )));
+    }
+    let clean = place.ns.canonicalize(&place.path);
+    let clean = clean.map_err(|error| place.fail(error))?;
+    // Listing is what tells a directory from a file that may not be entered.
+    place
+        .ns
+        .read_dir(&clean)
+        .map_err(|error| place.fail(error))?;
+    *shell.host.directory() = clean;
+    Ok(())
+}
+
+pub fn pwd(shell: &mut Shell<'_>, _arguments: &[String]) -> Result<(), Fail> {
+    let here = shell.place(".")?;
+    let here = here
+        .ns
+        .canonicalize(&here.path)
+        .map_err(|error| here.fail(error))?;
+    shell.host.print(&here);
+    shell.host.print(b"\n");
+    Ok(())
+}
+
+pub fn mount(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (flags, arguments) = operands(arguments, "r")?;
+    let [source, at] = arguments else {
+        return Err(Fail::Usage("a source and a path are expected".into()));
+    };
+    let place = shell.place(at)?;
+    let mut tree = shell.host.tree(source).map_err(Fail::Error)?;
+    if flags.has(0) {
+        tree = Rc::new(ReadOnly::of(tree));
+    }
+    let mounted = place.ns.mount_shared(tree, &place.path);
+    mounted.map_err(|error| refused(&format!("cannot mount at '{place}'"), error))
+}
+
+pub fn bind(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (flags, arguments) = operands(arguments, "abc")?;
+    let [new, old] = arguments else {
+        return Err(Fail::Usage("two paths are expected".into()));
+    };
+    let how = match (flags.has(0), flags.has(1)) {
+        (false, false) => Bind::REPLACE,
+        (true, false) => Bind::AFTER,
+        (false, true) => Bind::BEFORE,
+        (true, true) => return Err(Fail::Usage("-a and -b exclude each other".into())),
+    };
+    let how = if flags.has(2) { how.create() } else { how };
+    let (new, old) = (shell.place(new)?, shell.place(old)?);
+    if !new.share.is_empty() {
+        return Err(Fail::Error(format!(
+            "{new}: a share can't be bound; mount it first"
+        )));
+    }
+    let bound = old.ns.bind(&new.path, &old.path, how);
+    bound.map_err(|error| refused(&format!("cannot bind '{new}' to '{old}'"), error))
+}
+
+pub fn unmount(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (new, old) = match arguments {
+        [old] => (None, old),
+        [new, old] => (Some(shell.place(new)?), old),
+        _ => return Err(Fail::Usage("one or two paths are expected".into())),
+    };
+    let old = shell.place(old)?;
+    let done = match new {
+        Some(new) => old.ns.unmount_from(&new.path, &old.path),
+        None => old.ns.unmount(&old.path),
+    };
+    done.map_err(|error| refused(&format!("cannot unmount '{old}'"), error))
+}
+
+pub fn ns(shell: &mut Shell<'_>, _arguments: &[String]) -> Result<(), Fail> {
+    for point in shell.host.root().mount_points() {
+        shell.host.print(&point.path);
+        shell.say(format_args!(
+            "\t{}",
+            if point.is_dir { "directory" } else { "file" }
+        ));
+        if point.elements > 1 {
+            shell.say(format_args!(", a union of {}", point.elements));
+        }
+        shell.host.print(b"\n");
+    }
+    Ok(())
+}
