@@ -4,8 +4,53 @@
 //! hypercalls, the clock, and a way to wait for events. The feature `rt` implements it for a bare
 //! PV or PVH domain; an embedding kernel implements its own; the tests implement a simulated Xen.
 //!
-//! Everything is single-threaded: a `Platform` handle and every driver built on it belong to one
-//! thread (or one executor), and no method is called from an interrupt handler.
+//! # The contract
+//!
+//! **What an implementor owes** is said at each method under "Implementation safety": memory goes to other
+//! domains on the strength of it. Everything else a method promises is a matter of function, not of safety:
+//! a clock that goes back or a lost event makes operations late or fail, no more.
+//!
+//! **What the drivers promise**, under "Safety" and here:
+//!
+//! * They call from one thread (or one executor) only, the one that made them; handles are neither `Send` nor
+//!   `Sync` unless the platform's is. **No method is called from an interrupt handler**, and none has to be
+//!   callable from one. An interrupt handler of yours may wake your executor, set an
+//!   [`Interrupt`](crate::p9::session::Interrupt), and note which ports fired for
+//!   [`take_pending`](Platform::take_pending) to tell later: that is all the drivers need of it.
+//! * Pages come back as they were allocated, once, with no active grant. What a peer does not let go of is
+//!   kept, and asked for again later.
+//! * No method is called while another runs, except what [`wait`](Platform::wait) does itself.
+//! * Only [`wait`](Platform::wait) may block; each call has a deadline, and nothing is held meanwhile that an
+//!   interrupt handler or another thread might need.
+//! * `alloc_pages` may say `None` at any point: the operation fails with an error, what it had taken is given
+//!   back, and it may be tried again. Small objects come from the global allocator.
+//! * `unsafe` hypercalls are made for the operations that [`hypercall`](crate::hypercall) lists, no others.
+//!
+//! # Checklist
+//!
+//! 1. A global allocator, and the crate without default features.
+//! 2. The way into Xen: [`Gate`](crate::hypercall::raw::Gate), `syscall` for PV, by processor for PVH and HVM.
+//! 3. shared_info mapped, if PVH or HVM by [`add_to_physmap`](crate::hypercall::memory::add_to_physmap). There,
+//!    set `HVM_PARAM_CALLBACK_IRQ` from 64-bit mode even if interrupts stay off: it makes Xen use the 64-bit
+//!    layout.
+//! 4. Pages: whole, zeroed at each allocation, mapped read-write; [`frame`](Platform::frame) is the MFN in a PV
+//!    domain, else the GFN.
+//! 5. Grant frames: [`setup_table`](crate::hypercall::grant_table::setup_table) and mapping machine frames (PV), or
+//!    [`add_to_physmap`](crate::hypercall::memory::add_to_physmap) at guest frames that are no memory. Version 1;
+//!    whoever else uses grants in this kernel shares one [`Grants`](crate::xen::grant::Grants), or keeps away from
+//!    the references that it takes.
+//! 6. The builder's rings: from start_info (PV) or `HVM_PARAM_STORE_PFN` and its like.
+//! 7. Clock: [`clock`](crate::xen::clock) reads Xen's.
+//! 8. Events, by one of two ways. Polling: leave all ports masked, take bits out of `evtchn_pending` in
+//!    `take_pending`, wait in [`sched::poll`](crate::hypercall::sched::poll). Interrupts: unmask the ports that
+//!    `take_pending` and `wait` are asked about, move the pending bits in the handler into bits of your own, and
+//!    `hlt` with interrupts enabled only after looking at these with interrupts disabled.
+//!    `examples/embed-rust` does the latter.
+//! 9. [`conformance::check`] passes.
+//! 10. [`Xen::new`](crate::xen::Xen::new), [`xen9pfs::device`](crate::transport::xen9pfs::device),
+//!     [`xen9pfs::connect`](crate::transport::xen9pfs::connect), [`Fs::mount`](crate::fs::Fs::mount).
+
+pub mod conformance;
 
 use core::fmt;
 use core::num::NonZeroUsize;

@@ -100,3 +100,55 @@ unsafe fn grant_op<P: Platform, T>(
     };
     XenError::check(result).map(drop)
 }
+
+/// Where [`copy`] reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// The beginning of a frame of this domain.
+    Frame(Frame),
+    /// The beginning of a page that a domain grants to this one by this reference.
+    Grant(DomId, u32),
+}
+
+/// Has Xen copy the first `len` bytes of one page to another.
+///
+/// # Errors
+/// `EINVAL` for a reference that is none, `EPERM` for a grant to somebody else, `EFAULT` for a frame that
+/// is not there; others as Xen says.
+///
+/// # Safety
+/// The target is memory that may be written to, and no Rust reference points to it.
+pub unsafe fn copy<P: Platform>(
+    platform: &P,
+    from: Memory,
+    to: Memory,
+    len: u16,
+) -> Result<(), XenError> {
+    let end = |memory| match memory {
+        Memory::Frame(frame) => sys::gnttab_copy_gnttab_copy_ptr {
+            u: sys::gnttab_copy_gnttab_copy_ptr__bindgen_ty_1 { gmfn: frame.0 },
+            domid: DomId::SELF.0,
+            offset: 0,
+        },
+        Memory::Grant(domain, reference) => sys::gnttab_copy_gnttab_copy_ptr {
+            u: sys::gnttab_copy_gnttab_copy_ptr__bindgen_ty_1 { ref_: reference },
+            domid: domain.0,
+            offset: 0,
+        },
+    };
+    let flag = |memory, flag| match memory {
+        Memory::Frame(_) => 0,
+        Memory::Grant(..) => flag,
+    };
+    let mut argument = sys::gnttab_copy {
+        source: end(from),
+        dest: end(to),
+        len,
+        // GNTCOPY_source_gref and GNTCOPY_dest_gref.
+        flags: flag(from, 1) | flag(to, 2),
+        status: 0,
+    };
+    // SAFETY: the operation takes this structure; the caller vouches for the target.
+    unsafe { grant_op(platform, sys::GNTTABOP_copy, &mut argument) }?;
+    check_status(argument.status)
+}

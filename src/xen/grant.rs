@@ -49,6 +49,8 @@ pub enum GrantError {
     Limit(usize),
     /// Peers hold on to this many pages that were taken back from them, which is the limit.
     Quarantine(usize),
+    /// The platform's pages are not page-aligned: it breaks its contract. The number is the address.
+    Misaligned(usize),
     /// A page lies higher than a version-1 entry can say (16 TiB).
     OutOfReach(Frame),
 }
@@ -66,6 +68,10 @@ impl fmt::Display for GrantError {
                 f,
                 "other domains still map {pages} pages that were taken back from them; \
                  no new ones are shared before they let go"
+            ),
+            GrantError::Misaligned(address) => write!(
+                f,
+                "the platform's pages at {address:#x} are not page-aligned: it breaks its contract"
             ),
             GrantError::OutOfReach(frame) => {
                 write!(f, "{frame:?} is too high for a version-1 grant")
@@ -193,6 +199,10 @@ impl<P: Platform> Grants<P> {
         }
         self.reserve(count.get())?;
         let first = platform.alloc_pages(count).ok_or(GrantError::NoMemory)?;
+        if !first.addr().get().is_multiple_of(PAGE_SIZE) {
+            // Not to be given back either: nobody knows what such an address is part of.
+            return Err(GrantError::Misaligned(first.addr().get()));
+        }
         let frames: Result<Vec<u32>, GrantError> = (0..count.get())
             .map(|index| {
                 // SAFETY: `index` is less than the number of pages allocated at `first`.

@@ -93,6 +93,7 @@ fn main() -> u8 {
     check("floating point", checks::floating_point());
     check("events", checks::events());
     check("event ports beyond one poll", checks::many_events());
+    check("conformance of the platform", checks::conformance());
     check("grants", checks::grants());
     check("memory", checks::memory());
     if measure {

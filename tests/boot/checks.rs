@@ -11,9 +11,10 @@ use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use core::time::Duration;
 
+use xen9p::hypercall::grant_table::{self, Memory};
 use xen9p::hypercall::sched::MAX_POLL_PORTS;
 use xen9p::hypercall::{DomId, XenError, memory, vcpu, version};
-use xen9p::platform::{PAGE_SIZE, Page, Platform};
+use xen9p::platform::{PAGE_SIZE, Page, Platform, conformance};
 use xen9p::rt::{self, BarePlatform};
 use xen9p::sys;
 use xen9p::time::Instant;
@@ -356,40 +357,22 @@ pub fn grants() -> Verdict {
 
 /// Has Xen copy the first 8 bytes of a granted page of ours to `target`.
 fn copy_granted(reference: u32, target: NonNull<Page>) -> Result<(), Failure> {
-    let mut copy = sys::gnttab_copy {
-        source: sys::gnttab_copy_gnttab_copy_ptr {
-            u: sys::gnttab_copy_gnttab_copy_ptr__bindgen_ty_1 { ref_: reference },
-            domid: DOM0.0,
-            offset: 0,
-        },
-        dest: sys::gnttab_copy_gnttab_copy_ptr {
-            u: sys::gnttab_copy_gnttab_copy_ptr__bindgen_ty_1 {
-                gmfn: BarePlatform.frame(target).0,
-            },
-            domid: DomId::SELF.0,
-            offset: 0,
-        },
-        len: 8,
-        // The source is a grant reference.
-        flags: 1,
-        status: 0,
-    };
-    // SAFETY: one copy, to a page of ours.
-    let result = unsafe {
-        BarePlatform.hypercall(
-            sys::__HYPERVISOR_grant_table_op,
-            [
-                sys::GNTTABOP_copy as usize,
-                (&raw mut copy).expose_provenance(),
-                1,
-                0,
-                0,
-            ],
-        )
-    };
-    XenError::check(result).map_err(|e| failed("copy")(&e))?;
-    ensure!(copy.status == 0, "the copy's status is {}", copy.status);
-    Ok(())
+    let to = Memory::Frame(BarePlatform.frame(target));
+    // SAFETY: to a page of ours.
+    let copied = unsafe { grant_table::copy(&BarePlatform, Memory::Grant(DOM0, reference), to, 8) };
+    copied.map_err(|e| failed("copy")(&e))
+}
+
+/// The contract that every platform has to keep.
+pub fn conformance() -> Verdict {
+    let mut passed = 0;
+    let mut breaches = alloc::string::String::new();
+    conformance::check(&BarePlatform, |rule, outcome| match outcome {
+        Ok(()) => passed += 1,
+        Err(breach) => breaches += &format!("{rule}: {breach}; "),
+    });
+    ensure!(breaches.is_empty(), "{breaches}");
+    Ok(format!("{passed} rules"))
 }
 
 /// All memory: taken, each page written with its own address, found intact, given back.

@@ -71,6 +71,14 @@ impl World {
             .collect()
     }
 
+    /// The frame that an entry lets `reader` read.
+    pub(super) fn readable_by(&self, reader: DomId, granter: DomId, reference: u32) -> Option<u64> {
+        let entry = self.entry(granter, reference)?;
+        let current = entry.flags().load(Ordering::Acquire);
+        let permitted = current & sys::GTF_type_mask == sys::GTF_permit_access;
+        (permitted && entry.domain() == reader).then(|| entry.frame())
+    }
+
     pub(super) fn map(
         self: &Rc<Self>,
         mapper: DomId,

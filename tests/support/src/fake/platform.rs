@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use xen9p::hypercall::sched::MAX_POLL_PORTS;
 use xen9p::hypercall::{DomId, XenError};
-use xen9p::platform::{BuilderRing, Frame, Page, Platform};
+use xen9p::platform::{BuilderRing, Frame, PAGE_SIZE, Page, Platform};
 use xen9p::sys;
 use xen9p::time::Instant;
 use xen9p::xen::event::Port;
@@ -45,6 +45,14 @@ impl FakePlatform {
         }
     }
 
+    /// The domain that a number in a hypercall means.
+    fn named(&self, number: u16) -> DomId {
+        match DomId(number) {
+            DomId::SELF => self.id,
+            other => other,
+        }
+    }
+
     fn event_op(&self, op: usize, argument: usize) -> Result<usize, XenError> {
         let mut channels = self.world.channels.borrow_mut();
         let me = self.id;
@@ -55,7 +63,7 @@ impl FakePlatform {
                 if call.dom != sys::DOMID_SELF && call.dom != me.0 {
                     return Err(XenError::EPERM);
                 }
-                let remote = DomId(call.remote_dom);
+                let remote = self.named(call.remote_dom);
                 if !self.world.domains.borrow().contains_key(&remote) {
                     return Err(XenError::ESRCH);
                 }
@@ -167,8 +175,58 @@ impl FakePlatform {
                 call.status = sys::GNTST_okay;
                 Ok(0)
             }
+            sys::GNTTABOP_copy => {
+                // SAFETY: as above.
+                let call = unsafe { argument_mut::<sys::gnttab_copy>(argument) };
+                call.status = self.copy(call);
+                Ok(0)
+            }
             _ => Err(XenError::ENOSYS),
         }
+    }
+
+    /// Copies between frames of this domain and pages granted to it; returns a `GNTST_*`.
+    fn copy(&self, call: &sys::gnttab_copy) -> i16 {
+        let from = self.copy_end(&call.source, call.flags & 1 != 0);
+        let to = self.copy_end(&call.dest, call.flags & 2 != 0);
+        let (from, to) = match (from, to) {
+            (Ok(from), Ok(to)) => (from, to),
+            (Err(status), _) | (_, Err(status)) => return status,
+        };
+        let (from_offset, to_offset) = (call.source.offset, call.dest.offset);
+        let len = usize::from(call.len);
+        if [from_offset, to_offset]
+            .iter()
+            .any(|&offset| usize::from(offset) + len > PAGE_SIZE)
+        {
+            return sys::GNTST_address_too_big;
+        }
+        let from = from.cast::<u8>().as_ptr().wrapping_add(from_offset.into());
+        let to = to.cast::<u8>().as_ptr().wrapping_add(to_offset.into());
+        // SAFETY: within pages of this machine, which nobody holds references to.
+        unsafe { from.copy_to(to, len) };
+        sys::GNTST_okay
+    }
+
+    fn copy_end(
+        &self,
+        end: &sys::gnttab_copy_gnttab_copy_ptr,
+        is_grant: bool,
+    ) -> Result<NonNull<Page>, i16> {
+        let frame = if is_grant {
+            // SAFETY: either field is an integer.
+            let reference = unsafe { end.u.ref_ };
+            let granter = self.named(end.domid);
+            let frame = self.world.readable_by(self.id, granter, reference);
+            frame.ok_or(sys::GNTST_bad_gntref)?
+        } else if end.domid == sys::DOMID_SELF {
+            // SAFETY: as above.
+            unsafe { end.u.gmfn }
+        } else {
+            return Err(sys::GNTST_permission_denied);
+        };
+        let page = self.world.memory.borrow().page(frame);
+        page.ok_or(sys::GNTST_bad_page)
     }
 
     fn dispatch(&self, number: u32, args: [usize; 5]) -> Result<usize, XenError> {

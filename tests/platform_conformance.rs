@@ -1,0 +1,325 @@
+//! The conformance test for platforms: the simulated Xen passes it, and each way to break the contract is found.
+
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use xen9p::hypercall::{DomId, XenError};
+use xen9p::platform::conformance::{self, Breach};
+use xen9p::platform::{BuilderRing, Frame, PAGE_SIZE, Page, Platform};
+use xen9p::time::Instant;
+use xen9p::xen::event::Port;
+use xen9p::xen::grant::{GrantError, Grants};
+use xen9p_testing::fake::{FakePlatform, FakeXen};
+
+const GUEST: DomId = DomId(1);
+
+/// What a platform does wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flaw {
+    None,
+    MisalignedPages,
+    DirtyPages,
+    SamePages,
+    EndlessPages,
+    NoMoreAllocations(u32),
+    NextFrame,
+    SameFrame,
+    ChangingFrame,
+    NoSuchFrame,
+    NoHypercalls,
+    EagerHypercalls,
+    WritesNotSeen,
+    OtherGrantFrame,
+    MovingGrantFrame,
+    MisalignedGrantFrame,
+    NoGrantFrame,
+    LostEvents,
+    StickyEvents,
+    MadeUpEvents,
+    BackwardClock,
+    StandingClock,
+    SameRings,
+    UnboundRing,
+}
+
+/// A platform with a flaw.
+#[derive(Clone)]
+struct Flawed {
+    good: FakePlatform,
+    flaw: Flaw,
+    calls: Rc<Cell<u32>>,
+    kept: Rc<RefCell<Vec<(NonNull<Page>, usize)>>>,
+}
+
+impl Flawed {
+    fn new(xen: &FakeXen, flaw: Flaw) -> Self {
+        Flawed {
+            good: xen.platform(GUEST),
+            flaw,
+            calls: Rc::default(),
+            kept: Rc::default(),
+        }
+    }
+
+    /// How many calls of this kind there were before.
+    fn count(&self) -> u32 {
+        self.calls.replace(self.calls.get() + 1)
+    }
+
+    fn shifted(page: NonNull<Page>, by: isize) -> NonNull<Page> {
+        // SAFETY: the allocation has a page more than was asked for.
+        unsafe { page.byte_offset(by) }
+    }
+}
+
+// SAFETY: none of the flaws makes the simulated domain's memory anything but memory of this process; who is
+// misled is the code under test, which is what this is for.
+unsafe impl Platform for Flawed {
+    fn alloc_pages(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {
+        let one_more = count.saturating_add(1);
+        match self.flaw {
+            Flaw::EndlessPages if count.get() > 1 << 30 => self.good.alloc_pages(NonZeroUsize::MIN),
+            _ if count.get() > 1 << 30 => None,
+            Flaw::NoMoreAllocations(after) if self.count() >= after => None,
+            Flaw::MisalignedPages => Some(Self::shifted(self.good.alloc_pages(one_more)?, 8)),
+            Flaw::DirtyPages => {
+                let first = self.good.alloc_pages(count)?;
+                // SAFETY: the last byte of the pages just allocated.
+                unsafe { first.cast::<u8>().add(count.get() * PAGE_SIZE - 1).write(1) };
+                Some(first)
+            }
+            Flaw::SamePages => {
+                let mut kept = self.kept.borrow_mut();
+                if kept.is_empty() {
+                    let pages = NonZeroUsize::new(32).unwrap();
+                    kept.push((self.good.alloc_pages(pages)?, 32));
+                }
+                Some(kept[0].0)
+            }
+            _ => self.good.alloc_pages(count),
+        }
+    }
+
+    unsafe fn free_pages(&self, first: NonNull<Page>, count: NonZeroUsize) {
+        let (first, count) = match self.flaw {
+            Flaw::MisalignedPages => (Self::shifted(first, -8), count.saturating_add(1)),
+            Flaw::SamePages => return,
+            _ => (first, count),
+        };
+        // SAFETY: as they were allocated above.
+        unsafe { self.good.free_pages(first, count) };
+    }
+
+    fn frame(&self, page: NonNull<Page>) -> Frame {
+        let frame = self.good.frame(page);
+        match self.flaw {
+            // Right in number and kind, but another page's.
+            Flaw::NextFrame => Frame(frame.0 ^ 1),
+            Flaw::SameFrame => Frame(0x1_0000),
+            Flaw::ChangingFrame => Frame(frame.0 + u64::from(self.count())),
+            Flaw::NoSuchFrame => Frame(frame.0 + 0x100_0000),
+            _ => frame,
+        }
+    }
+
+    unsafe fn hypercall(&self, number: u32, args: [usize; 5]) -> isize {
+        match self.flaw {
+            Flaw::NoHypercalls => return -(XenError::ENOSYS.0 as isize),
+            Flaw::EagerHypercalls => return 4 << 16,
+            Flaw::WritesNotSeen if number == xen9p::sys::__HYPERVISOR_event_channel_op => {
+                // Xen is given a copy, as by a platform whose assembly hides what Xen writes.
+                let mut copy = [0_u64; 4];
+                let original: *const u64 = std::ptr::with_exposed_provenance(args[1]);
+                if args[0] as u32 == xen9p::sys::EVTCHNOP_status {
+                    // SAFETY: the structure is 24 bytes of integers.
+                    unsafe { copy.as_mut_ptr().copy_from(original, 3) };
+                    let copy = copy.as_mut_ptr().expose_provenance();
+                    // SAFETY: the caller's promise, for the copy.
+                    return unsafe { self.good.hypercall(number, [args[0], copy, 0, 0, 0]) };
+                }
+            }
+            _ => {}
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.good.hypercall(number, args) }
+    }
+
+    fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError> {
+        let page = self.good.grant_frame(index)?;
+        Ok(match self.flaw {
+            Flaw::NoGrantFrame => return Err(XenError::ENOSPC),
+            Flaw::OtherGrantFrame => {
+                let mut kept = self.kept.borrow_mut();
+                if kept.is_empty() {
+                    let page = self.good.alloc_pages(NonZeroUsize::MIN);
+                    kept.push((page.ok_or(XenError::ENOMEM)?, 1));
+                }
+                kept[0].0
+            }
+            Flaw::MovingGrantFrame => {
+                let page = self.good.alloc_pages(NonZeroUsize::MIN);
+                page.ok_or(XenError::ENOMEM)?
+            }
+            Flaw::MisalignedGrantFrame => Self::shifted(page, 16),
+            _ => page,
+        })
+    }
+
+    fn xenstore_ring(&self) -> Option<BuilderRing> {
+        let mut ring = self.good.xenstore_ring()?;
+        if self.flaw == Flaw::UnboundRing {
+            ring.port = Port(999);
+        }
+        Some(ring)
+    }
+
+    fn console_ring(&self) -> Option<BuilderRing> {
+        match self.flaw {
+            Flaw::SameRings => self.good.xenstore_ring(),
+            _ => self.good.console_ring(),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        match self.flaw {
+            Flaw::BackwardClock => Instant::from_nanos(u64::MAX / 2 - u64::from(self.count())),
+            Flaw::StandingClock => Instant::from_nanos(1),
+            _ => self.good.now(),
+        }
+    }
+
+    fn wall_clock(&self) -> u64 {
+        self.good.wall_clock()
+    }
+
+    fn take_pending(&self, port: Port) -> bool {
+        match self.flaw {
+            Flaw::LostEvents => {
+                self.good.take_pending(port);
+                false
+            }
+            Flaw::StickyEvents => {
+                let fired = u32::from(self.good.take_pending(port)) << (port.0 % 32);
+                self.calls.set(self.calls.get() | fired);
+                self.calls.get() & 1 << (port.0 % 32) != 0
+            }
+            Flaw::MadeUpEvents => port.0 == u32::MAX || self.good.take_pending(port),
+            _ => self.good.take_pending(port),
+        }
+    }
+
+    fn wait(&self, ports: &[Port], deadline: Instant) {
+        if self.flaw != Flaw::StandingClock {
+            self.good.wait(ports, deadline);
+        }
+    }
+}
+
+/// What is found wrong, by rule.
+fn breaches(xen: &FakeXen, flaw: Flaw) -> Vec<(&'static str, Breach)> {
+    let mut found = Vec::new();
+    let platform = Flawed::new(xen, flaw);
+    let failures = conformance::check(&platform, |rule, outcome| {
+        found.extend(outcome.err().map(|breach| (rule, breach)));
+    });
+    assert_eq!(failures, found.len());
+    found
+}
+
+fn machine() -> FakeXen {
+    let xen = FakeXen::new();
+    xen.add_domain(GUEST);
+    xen
+}
+
+#[test]
+fn a_good_platform_passes_and_gets_everything_back() {
+    let xen = machine();
+    let before = xen.usage(GUEST);
+    assert_eq!(breaches(&xen, Flaw::None), []);
+    assert_eq!(xen.usage(GUEST), before);
+}
+
+#[test]
+fn each_breach_is_found_under_its_rule() {
+    for (flaw, rule, what) in [
+        (Flaw::MisalignedPages, "pages", "not page-aligned"),
+        (Flaw::DirtyPages, "pages", "not zeroed"),
+        (Flaw::SamePages, "pages", "twice"),
+        (Flaw::EndlessPages, "too many pages", "more pages"),
+        (Flaw::NextFrame, "frames", "frame"),
+        (Flaw::SameFrame, "frames", "two pages have one frame"),
+        (Flaw::ChangingFrame, "frames", "changes"),
+        (Flaw::NoSuchFrame, "frames", "does not find the frame"),
+        (Flaw::NoHypercalls, "hypercalls", "version"),
+        (Flaw::EagerHypercalls, "hypercalls", "not refused"),
+        (
+            Flaw::WritesNotSeen,
+            "the grant table",
+            "not seen afterwards",
+        ),
+        (
+            Flaw::OtherGrantFrame,
+            "the grant table",
+            "does not find a grant",
+        ),
+        (Flaw::MovingGrantFrame, "the grant table", "two addresses"),
+        (
+            Flaw::MisalignedGrantFrame,
+            "the grant table",
+            "not page-aligned",
+        ),
+        (Flaw::NoGrantFrame, "the grant table", "can't be mapped"),
+        (Flaw::LostEvents, "events", "lost"),
+        (Flaw::StickyEvents, "events", "twice"),
+        (Flaw::MadeUpEvents, "events", "can't exist"),
+        (Flaw::BackwardClock, "time", "went back"),
+        (Flaw::StandingClock, "time", "stands still"),
+        (Flaw::SameRings, "the builder's rings", "one"),
+        (Flaw::UnboundRing, "the builder's rings", "not connected"),
+    ] {
+        let found = breaches(&machine(), flaw);
+        assert!(
+            found
+                .iter()
+                .any(|(name, breach)| name.starts_with(rule) && breach.what.contains(what)),
+            "{flaw:?}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn memory_that_ends_at_any_point_is_told() {
+    let mut after = 0;
+    loop {
+        let xen = machine();
+        let before = xen.usage(GUEST);
+        let found = breaches(&xen, Flaw::NoMoreAllocations(after));
+        assert_eq!(xen.usage(GUEST), before, "after {after} allocations");
+        if found.is_empty() {
+            break;
+        }
+        assert!(
+            found
+                .iter()
+                .all(|(_, breach)| breach.what.contains("no memory")
+                    || breach.what.contains("can't be granted"))
+        );
+        after += 1;
+    }
+    assert!(after > 5, "all was checked with {after} allocations");
+}
+
+#[test]
+fn drivers_refuse_misaligned_pages() {
+    let xen = machine();
+    let grants = Grants::new(Flawed::new(&xen, Flaw::MisalignedPages));
+    let refused = grants.share(NonZeroUsize::MIN, DomId(0));
+    assert!(
+        matches!(refused, Err(GrantError::Misaligned(_))),
+        "{refused:?}"
+    );
+    assert_eq!(grants.counters().used_refs, 0);
+}
