@@ -50,7 +50,7 @@ struct Flawed {
     good: FakePlatform,
     flaw: Flaw,
     calls: Rc<Cell<u32>>,
-    kept: Rc<RefCell<Vec<(NonNull<Page>, usize)>>>,
+    kept: Rc<RefCell<Vec<NonNull<Page>>>>,
 }
 
 impl Flawed {
@@ -94,9 +94,9 @@ unsafe impl Platform for Flawed {
                 let mut kept = self.kept.borrow_mut();
                 if kept.is_empty() {
                     let pages = NonZeroUsize::new(32).unwrap();
-                    kept.push((self.good.alloc_pages(pages)?, 32));
+                    kept.push(self.good.alloc_pages(pages)?);
                 }
-                Some(kept[0].0)
+                Some(kept[0])
             }
             _ => self.good.alloc_pages(count),
         }
@@ -154,9 +154,9 @@ unsafe impl Platform for Flawed {
                 let mut kept = self.kept.borrow_mut();
                 if kept.is_empty() {
                     let page = self.good.alloc_pages(NonZeroUsize::MIN);
-                    kept.push((page.ok_or(XenError::ENOMEM)?, 1));
+                    kept.push(page.ok_or(XenError::ENOMEM)?);
                 }
-                kept[0].0
+                kept[0]
             }
             Flaw::MovingGrantFrame => {
                 let page = self.good.alloc_pages(NonZeroUsize::MIN);
