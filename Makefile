@@ -8,6 +8,7 @@ export TYPE SHARE APP MEMORY ONLY V IMAGE
 ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
 BOOTCHECK := target/bootcheck.elf
+EMBED := examples/embed-rust
 # cargo without make's flags and job server, which are not meant for it.
 CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build --
@@ -15,7 +16,7 @@ BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir ta
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel bootcheck test test-host test-elf test-boot test-xen test-posix clean packages-for-run packages-for-test packages-for-posix
+.PHONY: help run kernel bootcheck embed test test-host test-elf test-boot test-xen test-posix clean packages-for-run packages-for-test packages-for-posix
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +40,11 @@ bootcheck:
 	+@$(CARGO) build --release --features rt --bin bootcheck
 	+@strip -o $(BOOTCHECK) target/release/bootcheck
 
+# Kernels that embed the library: packages of their own, as somebody else's would be.
+embed:
+	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
+	@strip -o target/embed-rust.elf target/embed/release/embed-rust
+
 test: test-host test-elf test-boot test-xen test-posix ## All tests
 
 test-host: packages-for-test ## Format, lints, and the tests that need no Xen
@@ -46,6 +52,8 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --check --manifest-path tests/bed/Cargo.toml
 	$(CARGO) clippy --all-targets --quiet --features embedded-io -- -D warnings
 	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
+	$(CARGO) fmt --check --manifest-path $(EMBED)/Cargo.toml
+	$(CARGO) clippy --quiet --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --features rt,embedded-io
 	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --features embedded-io
@@ -58,7 +66,7 @@ test-elf: kernel ## What must and must not be in the image's ELF file
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(BED) test-boot
 
-test-xen: packages-for-run kernel ## The image under xl, with real 9pfs devices
+test-xen: packages-for-run kernel embed ## The image under xl, with real 9pfs devices
 	@$(BED) test-xen
 
 # Suites are installed in the versions that the list of expected failures is for.

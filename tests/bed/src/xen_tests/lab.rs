@@ -144,6 +144,16 @@ impl<'a> Lab<'a> {
         }
     }
 
+    /// A guest whose kernel is another image than the one under test: `target/NAME.elf`.
+    pub fn guest_of(&mut self, image: &str, command_line: &str) -> Result<Guest> {
+        let name = format!("{image}.elf");
+        let path = self.settings.root.join("target").join(&name);
+        self.bed()?.bring(&path, &name)?;
+        let mut guest = self.guest(command_line);
+        guest.kernel = format!("/host/{name}");
+        Ok(guest)
+    }
+
     /// Starts a guest.
     pub fn start(&mut self, guest: &Guest) -> Result<Domain> {
         self.of_this_test.push(guest.name.clone());

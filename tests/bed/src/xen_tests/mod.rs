@@ -2,6 +2,7 @@
 //! wrote is compared with what is on this machine's disk.
 
 mod bad_input;
+mod embed;
 mod files;
 mod lab;
 mod life;
@@ -41,7 +42,8 @@ pub fn run(settings: &Settings) -> Result<u8> {
     );
     for kind in [Kind::Pvh, Kind::Pv] {
         lab.kind = kind;
-        for (name, test) in tests() {
+        let embedded = embed::TESTS.iter().filter(|_| kind == Kind::Pvh);
+        for (name, test) in tests().chain(embedded) {
             suite.run(&format!("xen/{}/{name}", kind.name()), || {
                 lab.attempt(*test)
             });

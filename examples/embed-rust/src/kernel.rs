@@ -1,0 +1,169 @@
+//! The kernel as xen9p sees it: its [`Platform`].
+
+use alloc::alloc::{alloc_zeroed, dealloc};
+use core::alloc::Layout;
+use core::arch::x86_64::_rdtsc;
+use core::num::NonZeroUsize;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use xen9p::hypercall::memory::{Space, add_to_physmap};
+use xen9p::hypercall::raw::Gate;
+use xen9p::hypercall::{XenError, event_channel, hvm};
+use xen9p::platform::{BuilderRing, Frame, PAGE_SIZE, Page, Platform};
+use xen9p::sys;
+use xen9p::time::Instant;
+use xen9p::xen::clock;
+use xen9p::xen::event::Port;
+
+use crate::interrupts;
+
+/// This kernel. All that it knows is in statics.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel;
+
+/// Grant frames that can be mapped.
+const GRANT_FRAMES: u64 = 64;
+
+/// The first of the guest frames that are no memory: shared_info goes there, and then the grant table.
+static FREE_FRAMES: AtomicU64 = AtomicU64::new(0);
+
+/// Which grant frames are mapped, a bit each.
+static MAPPED: AtomicU64 = AtomicU64::new(0);
+
+fn layout(count: NonZeroUsize) -> Option<Layout> {
+    Layout::from_size_align(count.get().checked_mul(PAGE_SIZE)?, PAGE_SIZE).ok()
+}
+
+impl Kernel {
+    /// Sets up what the drivers will ask for.
+    ///
+    /// # Safety
+    /// Once, at the start. Nothing is behind the guest frames from `free_frames` on.
+    pub unsafe fn init(free_frames: u64) -> Result<(), XenError> {
+        FREE_FRAMES.store(free_frames, Ordering::Relaxed);
+        let vector =
+            u64::from(sys::HVM_PARAM_CALLBACK_TYPE_VECTOR) << 56 | u64::from(interrupts::VECTOR);
+        // SAFETY: nothing is behind that frame; the vector has a handler before interrupts are on.
+        unsafe {
+            add_to_physmap(&Kernel, Space::SharedInfo, Frame(free_frames))?;
+            interrupts::init(free_frames * PAGE_SIZE as u64);
+            hvm::set_param(&Kernel, sys::HVM_PARAM_CALLBACK_IRQ, vector)?;
+        }
+        // Deadlines: its events only have to wake us.
+        event_channel::bind_virq(&Kernel, sys::VIRQ_TIMER, 0)?;
+        // SAFETY: everything is in place.
+        unsafe { core::arch::asm!("sti") };
+        Ok(())
+    }
+
+    fn shared_info(&self) -> *const sys::shared_info {
+        (FREE_FRAMES.load(Ordering::Relaxed) * PAGE_SIZE as u64) as *const _
+    }
+
+    fn ring(&self, frame: u32, port: u32) -> Option<BuilderRing> {
+        let frame = hvm::get_param(self, frame)
+            .ok()
+            .filter(|&frame| frame != 0)?;
+        let port = hvm::get_param(self, port).ok()?;
+        Some(BuilderRing {
+            page: NonNull::new((frame * PAGE_SIZE as u64) as *mut Page)?,
+            port: Port(port as u32),
+        })
+    }
+}
+
+// SAFETY: pages come from the global allocator as whole pages; memory is mapped one to one, so that an address says the
+// guest frame; hypercalls go to Xen by the processor's instruction; grant frames are put where nothing is.
+unsafe impl Platform for Kernel {
+    fn alloc_pages(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {
+        // SAFETY: the layout is not empty.
+        NonNull::new(unsafe { alloc_zeroed(layout(count)?) }.cast())
+    }
+
+    unsafe fn free_pages(&self, first: NonNull<Page>, count: NonZeroUsize) {
+        if let Some(layout) = layout(count) {
+            // SAFETY: allocated with this layout.
+            unsafe { dealloc(first.as_ptr().cast(), layout) };
+        }
+    }
+
+    fn frame(&self, page: NonNull<Page>) -> Frame {
+        Frame((page.addr().get() / PAGE_SIZE) as u64)
+    }
+
+    unsafe fn hypercall(&self, number: u32, args: [usize; 5]) -> isize {
+        static GATE: AtomicU64 = AtomicU64::new(0);
+        let gate = match GATE.load(Ordering::Relaxed) {
+            0 => {
+                let gate = Gate::of_hvm();
+                GATE.store(if gate == Gate::Vmcall { 1 } else { 2 }, Ordering::Relaxed);
+                gate
+            }
+            1 => Gate::Vmcall,
+            _ => Gate::Vmmcall,
+        };
+        // SAFETY: a PVH domain's gate; the rest is the caller's promise.
+        let answer = unsafe { gate.call(number, args) };
+        if number == sys::__HYPERVISOR_event_channel_op && args[0] == sys::EVTCHNOP_close as usize {
+            // What a closed port left behind is not for the next port of its number.
+            // SAFETY: the caller's promise: the structure of this operation.
+            let close = unsafe { &*(args[1] as *const sys::evtchn_close) };
+            interrupts::take(close.port);
+        }
+        answer
+    }
+
+    fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError> {
+        if u64::from(index) >= GRANT_FRAMES {
+            return Err(XenError::ENOSPC);
+        }
+        let frame = FREE_FRAMES.load(Ordering::Relaxed) + 1 + u64::from(index);
+        if MAPPED.load(Ordering::Relaxed) & 1 << index == 0 {
+            // SAFETY: nothing is behind that frame.
+            unsafe { add_to_physmap(self, Space::GrantTable(index), Frame(frame))? };
+            MAPPED.fetch_or(1 << index, Ordering::Relaxed);
+        }
+        NonNull::new((frame * PAGE_SIZE as u64) as *mut Page).ok_or(XenError::EINVAL)
+    }
+
+    fn xenstore_ring(&self) -> Option<BuilderRing> {
+        self.ring(sys::HVM_PARAM_STORE_PFN, sys::HVM_PARAM_STORE_EVTCHN)
+    }
+
+    fn console_ring(&self) -> Option<BuilderRing> {
+        self.ring(sys::HVM_PARAM_CONSOLE_PFN, sys::HVM_PARAM_CONSOLE_EVTCHN)
+    }
+
+    fn now(&self) -> Instant {
+        // SAFETY: inside shared_info, which is mapped.
+        let nanos = unsafe {
+            let time = &raw const (*self.shared_info()).vcpu_info[0].time;
+            clock::system_time(time, || _rdtsc())
+        };
+        Instant::from_nanos(nanos)
+    }
+
+    fn wall_clock(&self) -> u64 {
+        // SAFETY: shared_info is mapped.
+        match unsafe { clock::wall_clock_base(self.shared_info()) } {
+            0 => 0,
+            base => base + self.now().as_nanos(),
+        }
+    }
+
+    fn take_pending(&self, port: Port) -> bool {
+        interrupts::take(port.0)
+    }
+
+    fn wait(&self, ports: &[Port], deadline: Instant) {
+        if deadline != Instant::NEVER {
+            let at = deadline.as_nanos().max(1) as usize;
+            // SAFETY: the operation takes a time. Refused or past, the wait is cut short below.
+            unsafe { self.hypercall(sys::__HYPERVISOR_set_timer_op, [at, 0, 0, 0, 0]) };
+        }
+        interrupts::sleep_unless(|| {
+            self.now() >= deadline || ports.iter().any(|port| interrupts::fired(port.0))
+        });
+    }
+}

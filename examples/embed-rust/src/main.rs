@@ -1,0 +1,153 @@
+//! A kernel that has nothing of xen9p's feature `rt`: its own entry, page tables, heap and interrupts. It boots as a
+//! PVH domain, checks that its platform keeps the contract, mounts the first 9pfs device, and uses it.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod interrupts;
+mod kernel;
+
+use alloc::string::String;
+use core::arch::global_asm;
+use core::fmt::{self, Write};
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+use linked_list_allocator::LockedHeap;
+use xen9p::fs::{Fs, MountOptions};
+use xen9p::hypercall::sched::{self, ShutdownReason};
+use xen9p::hypercall::{console_io, memory};
+use xen9p::platform::{PAGE_SIZE, Platform, conformance};
+use xen9p::sys::hvm_start_info;
+use xen9p::transport::xen9pfs::{self, Config};
+use xen9p::xen::Xen;
+use xen9p::xen::console::Console;
+use xen9p::xen::event::Events;
+
+use kernel::Kernel;
+
+global_asm!(include_str!("start.s"));
+
+#[global_allocator]
+static HEAP: LockedHeap = LockedHeap::empty();
+
+unsafe extern "C" {
+    static kernel_end: u8;
+}
+
+/// The console, for `write!`.
+struct Out<'a>(&'a Console<Kernel>);
+
+impl Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.replace('\n', "\r\n").as_bytes());
+        Ok(())
+    }
+}
+
+/// Called by start.s.
+#[unsafe(no_mangle)]
+extern "C" fn start(info: &hvm_start_info) -> ! {
+    let memory = usable_memory(info);
+    // SAFETY: memory behind everything that is in use, mapped one to one; what is above it is none.
+    unsafe {
+        HEAP.lock().init(memory.start as *mut u8, memory.len());
+        Kernel::init((memory.end / PAGE_SIZE) as u64)
+            .expect("Xen provides what every PVH domain has");
+    }
+    let events = Events::new(Kernel);
+    // The rule that drivers own what they use: the check has to be over before the first starts.
+    let mut breaches = String::new();
+    conformance::check(&Kernel, |rule, outcome| {
+        if let Err(breach) = outcome {
+            let _ = writeln!(breaches, "FAILED {rule}: {breach}");
+        }
+    });
+    let console = Console::open(&events).expect("there is a console");
+    let mut out = Out(&console);
+    let done = match breaches.as_str() {
+        "" => use_files(&events, &mut out),
+        breaches => Err(String::from(breaches)),
+    };
+    let status = match done {
+        Ok(()) => 0,
+        Err(error) => {
+            let _ = writeln!(out, "embed-rust: {error}");
+            1
+        }
+    };
+    let _ = writeln!(out, "[xen9p] exit {status}");
+    console.drain(Kernel.now() + Duration::from_secs(2));
+    end(ShutdownReason::PowerOff)
+}
+
+/// Mounts, lists, reads and writes.
+fn use_files(events: &Events<Kernel>, out: &mut Out<'_>) -> Result<(), String> {
+    let text = |error: &dyn fmt::Display| alloc::format!("{error}");
+    let xen = Xen::new(events.clone()).map_err(|e| text(&e))?;
+    let device = xen9pfs::device(&xen, None).map_err(|e| text(&e))?;
+    let transport =
+        xen9pfs::connect(&xen, device, &Config::for_memory(16 << 20)).map_err(|e| text(&e))?;
+    let fs = Fs::mount(transport, &MountOptions::new()).map_err(|e| text(&e))?;
+    let mut work = || {
+        for entry in fs.read_dir("/")? {
+            let _ = writeln!(out, "entry {}", entry?.file_name_lossy());
+        }
+        let greeting = fs.read_to_string("/hello.txt")?;
+        let _ = writeln!(out, "read {}", greeting.trim_end());
+        let large = fs.read("/large.bin")?;
+        fs.write("/copy.bin", &large)?;
+        fs.write("/from-rust.txt", "Written by a kernel of its own.\n")
+    };
+    work().map_err(|e: xen9p::fs::Error| text(&e))?;
+    let count = interrupts::COUNT.load(Ordering::Relaxed);
+    let _ = writeln!(out, "{count} interrupts, {} waits", fs.stats().waits);
+    fs.unmount().map_err(|e| text(&e))
+}
+
+/// The memory from the end of all that is in use to the end of its region.
+fn usable_memory(info: &hvm_start_info) -> core::ops::Range<usize> {
+    let region = memory::MapEntry::default();
+    let mut map = [region; 32];
+    let count = memory::memory_map(&Kernel, &mut map).unwrap_or(0);
+    let image_end = (&raw const kernel_end).addr();
+    let pages = memory::current_reservation(&Kernel).unwrap_or(0);
+    let end = map[..count.min(map.len())]
+        .iter()
+        .filter(|entry| entry.kind == 1 && entry.start as usize <= image_end)
+        .map(|entry| (entry.start + entry.length) as usize)
+        .max();
+    // The loader puts what it has to say behind the image: a page or two.
+    let told = [
+        core::ptr::from_ref(info).addr(),
+        info.cmdline_paddr as usize,
+        info.memmap_paddr as usize,
+    ];
+    let start = told.into_iter().fold(image_end, usize::max) + 2 * PAGE_SIZE;
+    // With maxmem= above memory= the map shows more than there is.
+    let end = end.unwrap_or(0).min(pages * PAGE_SIZE) & !(PAGE_SIZE - 1);
+    start.next_multiple_of(PAGE_SIZE)..end.min(3 << 30)
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    /// Xen's own console: works in any state.
+    struct Emergency;
+    impl Write for Emergency {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let _ = console_io::write(&Kernel, text.as_bytes());
+            Ok(())
+        }
+    }
+    let _ = writeln!(Emergency, "embed-rust: {info}");
+    end(ShutdownReason::Crash)
+}
+
+fn end(reason: ShutdownReason) -> ! {
+    let _ = sched::shutdown(&Kernel, reason);
+    // Xen refused, which it never does.
+    loop {
+        core::hint::spin_loop();
+    }
+}
