@@ -3,12 +3,13 @@
 # As typed: make would expand dollars in a command line such as APP='echo $HOME'.
 override APP := $(value APP)
 override SHARE := $(value SHARE)
-export TYPE SHARE APP MEMORY ONLY V IMAGE
+export TYPE SHARE APP MEMORY ONLY V IMAGE ROUNDS SCALE
 
 ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
 BOOTCHECK := target/bootcheck.elf
 EMBED := examples/embed-rust
+BENCH := benches/xen/linux
 # cargo without make's flags and job server, which are not meant for it.
 CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build --
@@ -16,7 +17,7 @@ BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir ta
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel bootcheck embed test test-host test-elf test-boot test-xen test-posix clean packages-for-run packages-for-test packages-for-posix
+.PHONY: help run kernel bootcheck embed bench bench-programs test test-host test-elf test-boot test-xen test-posix clean packages-for-run packages-for-test packages-for-posix
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +41,14 @@ bootcheck:
 	+@$(CARGO) build --release --features rt --bin bootcheck
 	+@strip -o $(BOOTCHECK) target/release/bootcheck
 
+bench: packages-for-run kernel bench-programs ## Measure xen9p beside Linux; leaves a report in target/bench
+	+@$(BED) bench
+
+bench-programs:
+	+@$(CARGO) build --release --features rt --bin bench
+	+@strip -o target/bench.elf target/release/bench
+	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux
+
 # Kernels that embed the library: packages of their own, as somebody else's would be.
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
@@ -54,6 +63,8 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
 	$(CARGO) fmt --check --manifest-path $(EMBED)/Cargo.toml
 	$(CARGO) clippy --quiet --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed -- -D warnings
+	$(CARGO) fmt --check --manifest-path $(BENCH)/Cargo.toml
+	$(CARGO) clippy --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --features rt,embedded-io
 	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --features embedded-io

@@ -56,6 +56,15 @@ const MODULES: &[&str] = &[
     "fs/9p/9p",
 ];
 
+/// Kernel modules a Linux guest needs for its share, in the order they are loaded.
+const GUEST_MODULES: &[&str] = &[
+    "fs/netfs/netfs",
+    "fs/fscache/fscache",
+    "net/9p/9pnet",
+    "net/9p/9pnet_xen",
+    "fs/9p/9p",
+];
+
 /// Programs dom0 needs from the release's Xen directory.
 const XEN_PROGRAMS: &[&str] = &[
     "xl",
@@ -111,6 +120,9 @@ pub struct Image {
     pub kernel: PathBuf,
     /// dom0's file system.
     pub initrd: PathBuf,
+    /// A Linux guest's file system, with the modules for its share; its first process is still to be added by
+    /// appending another archive.
+    pub guest: PathBuf,
     /// The packages it was made of, with versions.
     pub versions: String,
 }
@@ -136,6 +148,7 @@ pub fn prepare(cache: &Path) -> Result<Image> {
         xen: directory.join("xen"),
         kernel: directory.join("vmlinux"),
         initrd: directory.join("initrd"),
+        guest: directory.join("guest"),
         versions,
     })
 }
@@ -201,6 +214,7 @@ fn build(release: &Release, cache: &Path, directory: &Path) -> Result<()> {
         &unpack_kernel(&read(&root.join(format!("boot/vmlinuz-{kernel}")))?)?,
     )?;
     write_initrd(release, &root, &kernel, &work.join("initrd"))?;
+    write_guest(&root, &kernel, &work.join("guest"))?;
     write(&work.join("versions"), versions.as_bytes())?;
     fs::remove_dir_all(&root).during("remove", &root)?;
     fs::rename(&work, directory).during("create", directory)
@@ -345,11 +359,7 @@ fn write_initrd(release: &Release, root: &Path, kernel: &str, path: &Path) -> Re
         root,
         programs.iter().map(|(from, _)| from.as_path()),
     )?;
-    let out = fs::File::create(path).during("create", path)?;
-    let mut add = Packer {
-        archive: Archive::new(BufWriter::new(out)),
-        path,
-    };
+    let mut add = Packer::new(path)?;
     for name in DIRECTORIES {
         add.done(|archive| archive.directory(name))?;
     }
@@ -374,27 +384,55 @@ fn write_initrd(release: &Release, root: &Path, kernel: &str, path: &Path) -> Re
         &inside(root, &root.join("lib64/ld-linux-x86-64.so.2")),
         "lib64/ld-linux-x86-64.so.2",
     )?;
-    for module in MODULES {
-        let name = module.rsplit('/').next().unwrap_or(module);
-        let from = root.join(format!("lib/modules/{kernel}/kernel/{module}.ko"));
-        add.copy(&from, &format!("modules/{name}.ko"))?;
+    add.modules(root, kernel, MODULES)?;
+    add.finish()
+}
+
+/// Packs what a Linux guest has besides its first process.
+fn write_guest(root: &Path, kernel: &str, path: &Path) -> Result<()> {
+    let mut add = Packer::new(path)?;
+    for name in ["dev", "modules"] {
+        add.done(|archive| archive.directory(name))?;
     }
-    let out = add.archive.finish().during("write", path)?;
-    out.into_inner()
-        .map_err(|error| error.into_error())
-        .during("write", path)?;
-    Ok(())
+    add.done(|archive| archive.char_device("dev/console", 5, 1))?;
+    add.modules(root, kernel, GUEST_MODULES)?;
+    add.finish()
 }
 
 /// The archive, with errors that name it.
-struct Packer<'a, W> {
-    archive: Archive<W>,
+struct Packer<'a> {
+    archive: Archive<Out>,
     path: &'a Path,
 }
 
-impl<W: std::io::Write> Packer<'_, W> {
-    fn done(&mut self, add: impl FnOnce(&mut Archive<W>) -> std::io::Result<()>) -> Result<()> {
+type Out = BufWriter<fs::File>;
+
+impl Packer<'_> {
+    fn new(path: &Path) -> Result<Packer<'_>> {
+        let out = fs::File::create(path).during("create", path)?;
+        Ok(Packer {
+            archive: Archive::new(BufWriter::new(out)),
+            path,
+        })
+    }
+
+    fn done(&mut self, add: impl FnOnce(&mut Archive<Out>) -> std::io::Result<()>) -> Result<()> {
         add(&mut self.archive).during("write", self.path)
+    }
+
+    fn modules(&mut self, root: &Path, kernel: &str, modules: &[&str]) -> Result<()> {
+        for module in modules {
+            let name = module.rsplit('/').next().unwrap_or(module);
+            let from = root.join(format!("lib/modules/{kernel}/kernel/{module}.ko"));
+            self.copy(&from, &format!("modules/{name}.ko"))?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<()> {
+        let out = self.archive.finish().during("write", self.path)?;
+        let file = out.into_inner().map_err(|error| error.into_error());
+        file.during("write", self.path).map(drop)
     }
 
     fn copy(&mut self, from: &Path, to: &str) -> Result<()> {

@@ -45,6 +45,8 @@ pub struct Guest {
     pub kind: Kind,
     /// Path of the image in dom0.
     pub kernel: String,
+    /// Path in dom0 of the first file system, if it gets one.
+    pub ramdisk: Option<String>,
     /// Its memory, in MiB.
     pub memory: u32,
     /// Its virtual processors.
@@ -70,8 +72,12 @@ impl Guest {
             .iter()
             .map(|(tag, path)| quoted(&format!("tag={tag},path={path},security_model=none")))
             .collect();
+        let ramdisk = match &self.ramdisk {
+            Some(path) => format!("ramdisk={}\n", quoted(path)),
+            None => String::new(),
+        };
         Ok(format!(
-            "name={}\ntype={}\nkernel={}\nmemory={}\nvcpus={}\nextra={}\np9=[{}]\n\
+            "{ramdisk}name={}\ntype={}\nkernel={}\nmemory={}\nvcpus={}\nextra={}\np9=[{}]\n\
              on_poweroff=\"destroy\"\non_reboot=\"destroy\"\non_crash=\"destroy\"\n",
             quoted(&self.name),
             quoted(self.kind.name()),
@@ -193,7 +199,9 @@ impl Domain {
         Self::create_by(bed, guest, &script)
     }
 
-    fn create_by(bed: &mut Bed, guest: &Guest, script: &str) -> Result<Domain> {
+    /// Runs a script in dom0 that makes the guest from `/host/NAME.cfg`, lets it run, and prints xl's record of how it
+    /// ended.
+    pub fn create_by(bed: &mut Bed, guest: &Guest, script: &str) -> Result<Domain> {
         let config = bed.path().join(format!("{}.cfg", guest.name));
         fs::write(&config, guest.config()?).during("write", &config)?;
         let job = bed.start_job(script)?;
@@ -297,6 +305,7 @@ mod tests {
             name: "g".into(),
             kind: Kind::Pv,
             kernel: "/k".into(),
+            ramdisk: None,
             memory: 16,
             vcpus: 1,
             command_line: "x".repeat(1023),

@@ -1,6 +1,7 @@
 //! Boots real Xen with a Linux dom0 in QEMU and runs xen9p images under it. Called by the Makefile; settings come in
 //! the environment, as `make` exports them.
 
+mod bench;
 mod boot_tests;
 mod cpio;
 mod dom0;
@@ -36,6 +37,10 @@ pub struct Settings {
     memory: u32,
     /// Which tests to run: those with this in their name.
     only: Option<String>,
+    /// How often the benchmark is run, if not as often as usual.
+    rounds: Option<usize>,
+    /// The part of the full amounts of files that the benchmark works with, if not the usual one.
+    scale: Option<u32>,
     /// Show everything.
     verbose: bool,
 }
@@ -49,11 +54,11 @@ impl Settings {
             Some(Ok(text)) => Ok(Some(text)),
             Some(Err(_)) => Err(fail!("{name} is not UTF-8")),
         };
-        let memory = match text("MEMORY")? {
-            None => 64,
+        let number = |name: &str, unit: &str| match text(name)? {
+            None => Ok(None),
             Some(value) => match value.parse() {
-                Ok(memory @ 1..=65536) => memory,
-                _ => return Err(fail!("MEMORY={value}: it is a number of MiB")),
+                Ok(number @ 1..=65536) => Ok(Some(number)),
+                _ => Err(fail!("{name}={value}: it is a number{unit}")),
             },
         };
         let root = root.canonicalize().during("find", &root)?;
@@ -64,7 +69,9 @@ impl Settings {
             share: given("SHARE").map(PathBuf::from),
             app: text("APP")?,
             only: text("ONLY")?,
-            memory,
+            memory: number("MEMORY", " of MiB")?.unwrap_or(64),
+            rounds: number("ROUNDS", "")?.map(|rounds| rounds as usize),
+            scale: number("SCALE", "")?,
             verbose: given("V").is_some_and(|value| value != "0"),
         })
     }
@@ -79,12 +86,13 @@ fn main() -> ExitCode {
     host::elapsed();
     let command = env::args().nth(1).unwrap_or_default();
     let status = Settings::from_environment().and_then(|settings| match command.as_str() {
+        "bench" => bench::run(&settings),
         "run" => run::run(&settings),
         "test-boot" => boot_tests::run(&settings),
         "dom0" => run::in_dom0(&settings, env::args().skip(2)),
         "test-xen" => xen_tests::run(&settings),
         _ => Err(fail!(
-            "usage: bed run | test-boot | test-xen | dom0 SCRIPT..."
+            "usage: bed run | bench | test-boot | test-xen | dom0 SCRIPT..."
         )),
     });
     match status {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::domain::{Domain, Guest, Kind, Verdict};
 use crate::host::{Context, Result};
 use crate::tail::Tail;
-use crate::xen::{self, Mount};
+use crate::xen::{self, Mount, Size};
 use crate::{Settings, dom0, fail, say};
 
 /// Status when the guest panicked. Rust's own programs use it, too.
@@ -35,6 +35,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
         name: "xen9p".to_owned(),
         kind: settings.kind,
         kernel: "/host/xen9p.elf".to_owned(),
+        ramdisk: None,
         memory: settings.memory,
         vcpus: 1,
         command_line: settings.app.clone().unwrap_or_else(|| DEMO.to_owned()),
@@ -52,7 +53,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
     let mut bed = xen::start(
         &image,
         &settings.cache(),
-        BASE_MEMORY + guest.memory,
+        Size::of_machine(BASE_MEMORY + guest.memory),
         &mounts,
     )?;
     bed.bring(&settings.image, "xen9p.elf")?;
@@ -98,7 +99,12 @@ pub fn run(settings: &Settings) -> Result<u8> {
 /// For a look around: runs shell scripts in dom0 that find the image as /host/xen9p.elf, and prints what they print.
 pub fn in_dom0(settings: &Settings, scripts: impl Iterator<Item = String>) -> Result<u8> {
     let image = dom0::prepare(&settings.cache())?;
-    let mut bed = xen::start(&image, &settings.cache(), 2 * BASE_MEMORY, &[])?;
+    let mut bed = xen::start(
+        &image,
+        &settings.cache(),
+        Size::of_machine(2 * BASE_MEMORY),
+        &[],
+    )?;
     bed.bring(&settings.image, "xen9p.elf")?;
     let mut status = 0;
     for script in scripts {

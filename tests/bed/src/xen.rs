@@ -13,8 +13,35 @@ use crate::host::{self, Context, Result, Scratch};
 use crate::qemu::Machine;
 use crate::{fail, say, tail};
 
-/// dom0's share of the machine. Without the upper limit Linux would prepare for all of it.
-const XEN_OPTIONS: &str = "dom0_mem=512M,max:512M dom0_max_vcpus=2";
+/// dom0's share of the machine.
+#[derive(Clone, Copy)]
+pub struct Size {
+    /// Machine memory in MiB, for all of Xen, dom0 and the guests.
+    pub machine: u32,
+    /// dom0's memory in MiB.
+    pub dom0: u32,
+    /// dom0's virtual processors; a single one stays on the first processor of the machine, so that a guest may have the
+    /// second for itself.
+    pub vcpus: u32,
+}
+
+impl Size {
+    /// dom0 as small as it goes, on both processors.
+    pub fn of_machine(memory: u32) -> Size {
+        Size {
+            machine: memory,
+            dom0: 512,
+            vcpus: 2,
+        }
+    }
+
+    /// What Xen is told. Without the upper limit of memory Linux would prepare for all of it.
+    fn options(self) -> String {
+        let Size { dom0, vcpus, .. } = self;
+        let pin = if vcpus == 1 { " dom0_vcpus_pin" } else { "" };
+        format!("dom0_mem={dom0}M,max:{dom0}M dom0_max_vcpus={vcpus}{pin}")
+    }
+}
 
 /// dom0's kernel options: the first process, and no work that only a machine in service needs.
 const KERNEL_OPTIONS: &str =
@@ -62,8 +89,8 @@ pub struct Finished {
 }
 
 impl Bed {
-    /// Boots dom0 with `memory` MiB of machine memory for all of Xen, dom0 and the guests, and waits until it takes jobs.
-    pub fn start(image: &Image, parent: &Path, memory: u32, mounts: &[Mount]) -> Result<Bed> {
+    /// Boots dom0 and waits until it takes jobs.
+    pub fn start(image: &Image, parent: &Path, size: Size, mounts: &[Mount]) -> Result<Bed> {
         let scratch = Scratch::new(parent)?;
         for name in ["job", "console"] {
             let path = scratch.path().join(name);
@@ -79,11 +106,11 @@ impl Bed {
         let tags: Vec<&str> = mounts.iter().map(|mount| mount.tag.as_str()).collect();
         let machine = Machine {
             xen: &image.xen,
-            xen_options: XEN_OPTIONS,
+            xen_options: &size.options(),
             kernel: &image.kernel,
             kernel_options: &format!("{KERNEL_OPTIONS} bed.mounts={}", tags.join(",")),
             initrd: Some(&image.initrd),
-            memory,
+            memory: size.machine,
             console: scratch.path().join("dom0.log"),
         };
         let mut qemu = machine.command();
@@ -243,9 +270,9 @@ impl Drop for Bed {
 }
 
 /// Says how long the start took.
-pub fn start(image: &Image, parent: &Path, memory: u32, mounts: &[Mount]) -> Result<Bed> {
+pub fn start(image: &Image, parent: &Path, size: Size, mounts: &[Mount]) -> Result<Bed> {
     say!("booting Xen and dom0 in QEMU");
-    let bed = Bed::start(image, parent, memory, mounts)?;
+    let bed = Bed::start(image, parent, size, mounts)?;
     say!("dom0 is up");
     Ok(bed)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::dom0::Image;
 use crate::domain::{Domain, Ended, Guest, Kind, Reason, Verdict};
 use crate::host::{self, Context, Result};
-use crate::xen::{self, Bed};
+use crate::xen::{self, Bed, Size};
 use crate::{Settings, fail, say, tail};
 
 /// Time a guest may take. Most take 5 s on an idle machine; this allows for one that does much else.
@@ -59,7 +59,7 @@ impl<'a> Lab<'a> {
     pub fn bed(&mut self) -> Result<&mut Bed> {
         if self.bed.is_none() {
             let cache = self.settings.cache();
-            let bed = xen::start(&self.image, &cache, self.memory, &[])?;
+            let bed = xen::start(&self.image, &cache, Size::of_machine(self.memory), &[])?;
             bed.bring(&self.settings.image, "xen9p.elf")?;
             self.log_seen = 0;
             self.bed = Some(bed);
@@ -137,6 +137,7 @@ impl<'a> Lab<'a> {
             name,
             kind: self.kind,
             kernel: "/host/xen9p.elf".to_owned(),
+            ramdisk: None,
             memory: 32,
             vcpus: 1,
             command_line: command_line.to_owned(),

@@ -1,0 +1,239 @@
+//! The benchmark's guest without a system: the workload over `xen9p::fs`.
+//!
+//! Command line: `run CONTROL FILES OUT SCALE`, or `pair CONTROL FILES OUT` for one of many domains at once.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod content;
+mod workload;
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::fmt;
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::Poll;
+use core::time::Duration;
+
+use xen9p::fs::aio::File;
+use xen9p::fs::{Fs, OpenOptions};
+use xen9p::p9::session::Session;
+use xen9p::println;
+use xen9p::rt;
+
+use content::{Amounts, IN_PAGES, PAGE, Seed, fill};
+use workload::{Host, Marks, Result};
+
+xen9p::entry!(main);
+
+fn main(fs: &Fs) -> Result<()> {
+    let words = rt::args().map_err(|error| error.to_string())?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let host = Bare {
+        fs,
+        session: fs.to_async().session().clone(),
+    };
+    match words[..] {
+        ["run", control, files, out, scale] => {
+            let scale = scale.parse().map_err(|_| "SCALE is not a number")?;
+            let mut marks = Marks::new(control);
+            workload::first_byte(&host, &mut marks, files, "ours")?;
+            workload::run(&host, &mut marks, "ours", files, out, Amounts::new(scale))?;
+            marks.end(&host)?;
+            marks.print(&host);
+            Ok(())
+        }
+        ["pair", control, files, out] => {
+            // Small calls: such a domain has little memory.
+            let mut buffer = vec![0; 256 << 10];
+            workload::read_file(&host, &format!("{files}/pages"), &mut buffer, IN_PAGES)?;
+            fill(&mut buffer);
+            workload::write_file(&host, &format!("{out}/written-4k"), &mut buffer, IN_PAGES)?;
+            Marks::new(control).end(&host)
+        }
+        _ => Err("usage: run CONTROL FILES OUT SCALE | pair CONTROL FILES OUT".into()),
+    }
+}
+
+/// Files by the library's asynchronous face, one operation after the other unless several are asked for: which is what
+/// its blocking face is.
+struct Bare<'a> {
+    fs: &'a Fs,
+    session: Session,
+}
+
+/// An error, as text, with what was being done.
+fn at<T>(path: &str, result: xen9p::fs::Result<T>) -> Result<T> {
+    result.map_err(|error| format!("{path}: {error}"))
+}
+
+impl Host for Bare<'_> {
+    type File = File;
+
+    fn now(&self) -> Duration {
+        rt::uptime()
+    }
+
+    fn print(&self, line: fmt::Arguments<'_>) {
+        println!("{line}");
+    }
+
+    fn requests(&self) -> u64 {
+        self.fs.stats().requests
+    }
+
+    fn open(&self, path: &str) -> Result<File> {
+        at(path, self.fs.open(path)).map(|file| file.into_async())
+    }
+
+    fn open_both(&self, path: &str) -> Result<File> {
+        let mut options = OpenOptions::new();
+        at(path, options.read(true).write(true).open(self.fs, path)).map(|file| file.into_async())
+    }
+
+    fn create(&self, path: &str) -> Result<File> {
+        at(path, self.fs.create(path)).map(|file| file.into_async())
+    }
+
+    fn read(&self, file: &mut File, into: &mut [u8]) -> Result<usize> {
+        at("read", self.block_on(file.read(into)))
+    }
+
+    fn write(&self, file: &mut File, from: &[u8]) -> Result<()> {
+        at("write", self.block_on(file.write_all(from)))
+    }
+
+    fn sync(&self, file: &File) -> Result<()> {
+        at("sync", self.block_on(file.sync_all()))
+    }
+
+    fn read_pages(&self, file: &File, places: &[u64], depth: usize, seed: Seed) -> Result<()> {
+        let mut pages = vec![[0; PAGE]; depth];
+        if depth == 1 {
+            return places.iter().try_for_each(|&place| {
+                at(
+                    "read",
+                    self.block_on(file.read_exact_at(&mut pages[0], place)),
+                )?;
+                right(seed, &pages[0], place)
+            });
+        }
+        let next = Cell::new(places.iter());
+        self.block_on_all(pages.iter_mut().map(|page| async {
+            while let Some(place) = take(&next) {
+                at("read", file.read_exact_at(page, place).await)?;
+                right(seed, page, place)?;
+            }
+            Ok(())
+        }))
+    }
+
+    fn write_pages(&self, file: &File, places: &[u64], depth: usize, seed: Seed) -> Result<()> {
+        let mut pages = vec![[0; PAGE]; depth];
+        pages.iter_mut().for_each(|page| fill(page));
+        if depth == 1 {
+            return places.iter().try_for_each(|&place| {
+                seed.put(&mut pages[0], place);
+                at("write", self.block_on(file.write_all_at(&pages[0], place)))
+            });
+        }
+        let next = Cell::new(places.iter());
+        self.block_on_all(pages.iter_mut().map(|page| async {
+            while let Some(place) = take(&next) {
+                seed.put(page, place);
+                at("write", file.write_all_at(page, place).await)?;
+            }
+            Ok(())
+        }))
+    }
+
+    fn size(&self, path: &str) -> Result<u64> {
+        at(path, self.fs.metadata(path)).map(|metadata| metadata.len())
+    }
+
+    fn list(&self, path: &str, each: &mut dyn FnMut(&str, u64)) -> Result<()> {
+        for entry in at(path, self.fs.read_dir(path))?.with_metadata() {
+            let (entry, metadata) = at(path, entry)?;
+            each(&entry.file_name_lossy(), at(path, metadata)?.len());
+        }
+        Ok(())
+    }
+
+    fn names(&self, path: &str) -> Result<Vec<(String, bool)>> {
+        at(path, self.fs.read_dir(path))?
+            .map(|entry| {
+                let entry = at(path, entry)?;
+                let kind = at(path, entry.file_type())?;
+                Ok((entry.file_name_lossy().into_owned(), kind.is_dir()))
+            })
+            .collect()
+    }
+
+    fn create_dir(&self, path: &str) -> Result<()> {
+        at(path, self.fs.create_dir(path))
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        at(path, self.fs.remove_file(path))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        at(from, self.fs.rename(from, to))
+    }
+
+    fn copy(&self, from: &str, to: &str) -> Result<()> {
+        at(from, self.fs.copy(from, to)).map(drop)
+    }
+}
+
+impl Bare<'_> {
+    fn block_on<T>(&self, operation: impl Future<Output = T>) -> T {
+        self.session.block_on(operation)
+    }
+
+    /// Runs all of these at the same time to their ends.
+    fn block_on_all(
+        &self,
+        work: impl Iterator<Item = impl Future<Output = Result<()>>>,
+    ) -> Result<()> {
+        let mut running: Vec<Pin<Box<_>>> = work.map(Box::pin).collect();
+        let all = poll_fn(|cx| {
+            let mut failed = None;
+            running.retain_mut(|future| match future.as_mut().poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready(result) => {
+                    failed = failed.take().or(result.err());
+                    false
+                }
+            });
+            match failed {
+                Some(why) => Poll::Ready(Err(why)),
+                None if running.is_empty() => Poll::Ready(Ok(())),
+                None => Poll::Pending,
+            }
+        });
+        self.block_on(all)
+    }
+}
+
+/// The next place that nobody has taken.
+fn take(next: &Cell<core::slice::Iter<'_, u64>>) -> Option<u64> {
+    let mut iter = next.take();
+    let place = iter.next().copied();
+    next.set(iter);
+    place
+}
+
+fn right(seed: Seed, page: &[u8], place: u64) -> Result<()> {
+    if seed.looks_right(page, place) {
+        Ok(())
+    } else {
+        Err("wrong data: a page".into())
+    }
+}

@@ -1,0 +1,59 @@
+//! The Linux side of the benchmark, one static program:
+//!
+//! | as | it does |
+//! |---|---|
+//! | first process of a guest | the workload over `std::fs` on v9fs, once for each set of mount options |
+//! | `prepare DIRECTORY SCALE` in dom0 | makes the files that guests read |
+//! | `doom DIRECTORY SCALE` in dom0 | makes those that a guest will remove |
+//! | `verify FILES OUT SCALE` in dom0 | checks what a guest wrote |
+//! | `verify-pair OUT` in dom0 | the same for one of many domains |
+//! | `meter CONTROL DOMID...` in dom0 | lets domains run and answers their marks |
+
+extern crate alloc;
+
+#[path = "../../content.rs"]
+mod content;
+mod dom0;
+mod guest;
+mod meter;
+mod sys;
+#[path = "../../workload.rs"]
+mod workload;
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+use workload::Result;
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        guest::main();
+    }
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match command(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("bench: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(words: &[&str]) -> Result<()> {
+    let scale = |text: &str| match text.parse() {
+        Ok(scale) => Ok(content::Amounts::new(scale)),
+        Err(_) => Err(format!("{text}: not a number")),
+    };
+    match *words {
+        ["prepare", directory, amounts] => dom0::prepare(Path::new(directory), scale(amounts)?),
+        ["doom", directory, amounts] => dom0::doom(Path::new(directory), scale(amounts)?),
+        ["verify", files, out, amounts] => {
+            dom0::verify(Path::new(files), Path::new(out), scale(amounts)?)
+        }
+        ["verify-pair", out] => dom0::verify_pair(Path::new(out)),
+        ["meter", control, ref domains @ ..] => meter::run(Path::new(control), domains),
+        _ => Err(format!("what is {words:?}?")),
+    }
+}

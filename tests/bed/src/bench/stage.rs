@@ -1,0 +1,189 @@
+//! Where the benchmark's guests run: one dom0 with its share in memory, and one guest at a time.
+
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::bench::data::{Column, Row};
+use crate::cpio::Archive;
+use crate::dom0::Image;
+use crate::domain::{Domain, Guest, Kind, Reason, Verdict};
+use crate::host::{Context, Result};
+use crate::xen::{self, Bed, Size};
+use crate::{Settings, fail, tail};
+
+/// Time a guest may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The machine. dom0 has one processor and the guest the other, so that neither takes the other's time.
+const SIZE: Size = Size {
+    machine: 3072,
+    dom0: 1536,
+    vcpus: 1,
+};
+
+/// Memory of both kinds of guest, in MiB.
+pub const MEMORY: u32 = 256;
+
+/// Programs and kernels, in dom0's memory.
+const BIN: &str = "/run/bench";
+
+/// dom0 with everything that runs need.
+pub struct Stage {
+    bed: Bed,
+    scale: u32,
+    runs: u32,
+}
+
+impl Stage {
+    /// Boots dom0, brings everything there and makes the files that are read.
+    pub fn new(settings: &Settings, image: &Image, scale: u32) -> Result<Stage> {
+        let bed = xen::start(image, &settings.cache(), SIZE, &[])?;
+        for (from, to) in programs(settings) {
+            bed.bring(&from, to)?;
+        }
+        bed.bring(&image.kernel, "vmlinux")?;
+        let initrd = bed.path().join("linux.cpio");
+        let init = settings.root.join(LINUX);
+        write_initrd(image, &init, &initrd)?;
+        let mut stage = Stage {
+            bed,
+            scale,
+            runs: 0,
+        };
+        stage.dom0(&format!(
+            "set -e\nmkdir -p {BIN} /share\nmount -t tmpfs -o size=900M tmpfs /share\n\
+             cp /host/*.elf /host/vmlinux /host/linux.cpio /host/bench-linux {BIN}\n\
+             {BIN}/bench-linux prepare /share/files {scale}\n"
+        ))?;
+        Ok(stage)
+    }
+
+    /// Runs a script in dom0 that must succeed; returns its output.
+    pub fn dom0(&mut self, script: &str) -> Result<String> {
+        let done = self.bed.run(script, PATIENCE)?;
+        match done.status {
+            0 => Ok(done.output),
+            status => Err(fail!(
+                "status {status} in dom0 of: {script}\n{}",
+                done.output.trim_end()
+            )),
+        }
+    }
+
+    /// Runs our workload in a guest of ours.
+    pub fn ours(&mut self, kind: Kind, options: &str) -> Result<Vec<Row>> {
+        let run = format!("{options} run /control/0 /files /out/ours {}", self.scale);
+        self.run(kind, "bench.elf", None, &run, &[Column::Ours])
+    }
+
+    /// Runs it in a Linux guest, once for each of these mounts.
+    pub fn linux(&mut self, kind: Kind, modes: &[Column]) -> Result<Vec<Row>> {
+        let names: Vec<&str> = modes.iter().map(|mode| mode.name()).collect();
+        let line = format!(
+            "console=hvc0 quiet rdinit=/init bench=/control/0:/files:/out:{}:{}",
+            self.scale,
+            names.join(",")
+        );
+        self.run(kind, "vmlinux", Some("linux.cpio"), &line, modes)
+    }
+
+    /// Runs one guest from nothing to its end, and checks all it wrote.
+    fn run(
+        &mut self,
+        kind: Kind,
+        kernel: &str,
+        ramdisk: Option<&str>,
+        command_line: &str,
+        columns: &[Column],
+    ) -> Result<Vec<Row>> {
+        self.runs += 1;
+        let guest = Guest {
+            name: format!("bench{}", self.runs),
+            kind,
+            kernel: format!("{BIN}/{kernel}"),
+            ramdisk: ramdisk.map(|name| format!("{BIN}/{name}")),
+            memory: MEMORY,
+            vcpus: 1,
+            command_line: command_line.trim_start().to_owned(),
+            shares: vec![("share".to_owned(), "/share".to_owned())],
+        };
+        let name = &guest.name;
+        let scale = self.scale;
+        let each = |what: &str| -> String {
+            let lines = columns
+                .iter()
+                .map(|column| what.replace('@', column.name()));
+            lines.collect()
+        };
+        let doom = each(&format!(
+            "{BIN}/bench-linux doom /share/out/@/doomed {scale}\n"
+        ));
+        let script = format!(
+            "set -e\n{doom}xl create -p /host/{name}.cfg\nid=$(xl domid {name})\nxl vcpu-pin {name} 0 1\n\
+             {BIN}/bench-linux meter /share/control $id\n\
+             log=/var/log/xen/xl-{name}.log\nuntil grep -q 'has shut down' $log; do sleep 0.1; done; cat $log\n\
+             while xl domid {name} >/dev/null 2>&1; do sleep 0.1; done\n"
+        );
+        let mut domain = Domain::create_by(&mut self.bed, &guest, &script)?;
+        let ended = domain.wait(&mut self.bed, Some(Instant::now() + PATIENCE), |_| Ok(()))?;
+        let console = domain.console();
+        let end = || tail::end(&console, 15);
+        let Some(ended) = ended else {
+            return Err(fail!(
+                "{name} still runs after {} s:\n{}",
+                PATIENCE.as_secs(),
+                end()
+            ));
+        };
+        let verdict = Verdict::from_console(&console);
+        if verdict != Verdict::Exit(0) || ended.reason != Some(Reason::PowerOff) {
+            return Err(fail!(
+                "{name} ended by {:?} with verdict {verdict:?}\n--- its console:\n{}\n--- dom0:\n{}",
+                ended.reason,
+                end(),
+                tail::end(&ended.xl, 15)
+            ));
+        }
+        let verify = each(&format!(
+            "{BIN}/bench-linux verify /share/files /share/out/@ {scale}\n"
+        ));
+        self.dom0(&format!(
+            "set -e\n{verify}while xl domid {name} >/dev/null 2>&1; do sleep 0.1; done\nrm -rf /share/out /share/control\n"
+        ))?;
+        let rows: Vec<Row> = console.lines().filter_map(Row::parse).collect();
+        if rows.is_empty() {
+            return Err(fail!("{name} measured nothing:\n{}", end()));
+        }
+        Ok(rows)
+    }
+}
+
+/// Linux's side of the benchmark, in the project's directory.
+const LINUX: &str = "target/bench-linux/release/bench-linux";
+
+/// What dom0 gets: where it is here, and its name there.
+fn programs(settings: &Settings) -> Vec<(PathBuf, &'static str)> {
+    let at = |path: &str| settings.root.join(path);
+    vec![
+        (at("target/xen9p.elf"), "xen9p.elf"),
+        (at("target/bench.elf"), "bench.elf"),
+        (at(LINUX), "bench-linux"),
+    ]
+}
+
+/// Adds the first process to the Linux guest's file system.
+fn write_initrd(image: &Image, init: &std::path::Path, path: &std::path::Path) -> Result<()> {
+    let modules = fs::read(&image.guest).during("read", &image.guest)?;
+    let program = fs::read(init).during("read", init)?;
+    let file = fs::File::create(path).during("create", path)?;
+    let mut out = BufWriter::new(file);
+    out.write_all(&modules)
+        .and_then(|()| {
+            let mut archive = Archive::new(out);
+            archive.file("init", 0o755, &program)?;
+            archive.finish()?.flush()
+        })
+        .during("write", path)
+}
