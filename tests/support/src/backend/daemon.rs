@@ -1,6 +1,6 @@
 //! xen-9pfsd: a byte stream each way, request and reply taken and given in pieces.
 
-use super::{Backend, Handler, Lie, Lies, RingView, Step, Trouble};
+use super::{Backend, Deed, Handler, Lie, Lies, RingView, Step, Trouble};
 
 const HEADER: usize = 7;
 const RVERSION: u8 = 101;
@@ -120,7 +120,7 @@ impl Backend for Daemon {
         }
         if !ring.reply.is_empty() {
             return if ring.give() {
-                Lies::after(ring.lie.take(), &ring.view, ring.start);
+                self.lies.after(ring.lie.take(), &ring.view, ring.start);
                 Step::Event
             } else {
                 Step::Progress
@@ -148,7 +148,7 @@ impl Backend for Daemon {
             self.troubles.push(Trouble::Undecodable);
             ring.ignored = true;
         } else {
-            ring.lie = self.lies.bend(&mut reply);
+            ring.lie = self.lies.bend(&request, &mut reply);
         }
         ring.start = ring.in_prod;
         ring.reply = reply;
@@ -161,5 +161,17 @@ impl Backend for Daemon {
 
     fn troubles(&self) -> &[Trouble] {
         &self.troubles
+    }
+
+    fn view(&self, ring: usize) -> &RingView {
+        &self.rings[ring].view
+    }
+
+    fn told(&mut self, ring: usize) {
+        self.lies.told(&self.rings[ring].view);
+    }
+
+    fn take_deeds(&mut self) -> Vec<Deed> {
+        self.lies.take_deeds()
     }
 }

@@ -1,21 +1,30 @@
 //! A ring's memory as the backend sees it.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use xen9p::platform::{PAGE_SIZE, Page};
 use xen9p::transport::xen9pfs::ring::{Order, Ring};
 
-use crate::fake::MappedGrant;
+use super::canary::Canary;
+use super::machine::MappedPage;
+
+/// What overwritten words say.
+const SCRIBBLE: u32 = 0xDEAD_BEEF;
 
 /// The backend's view of one ring: the interface page and the data pages in the order of their
 /// references, which need not lie side by side.
 pub struct RingView {
     interface: NonNull<u8>,
     pages: Vec<NonNull<u8>>,
+    canary: RefCell<Canary>,
+    /// What was in the words that are overwritten.
+    scribbled: RefCell<BTreeMap<usize, u32>>,
     /// Keeps them mapped, where they are another domain's.
-    _maps: Vec<MappedGrant>,
+    _maps: Vec<MappedPage>,
 }
 
 impl RingView {
@@ -31,16 +40,19 @@ impl RingView {
     /// pointer and, on another thread, only in the order that the indices give.
     pub unsafe fn new(interface: NonNull<u8>, pages: Vec<NonNull<u8>>) -> RingView {
         assert!(pages.len().is_power_of_two());
+        let canary = RefCell::new(Canary::new(pages.len() * PAGE_SIZE));
         RingView {
             interface,
             pages,
+            canary,
+            scribbled: RefCell::default(),
             _maps: Vec::new(),
         }
     }
 
     /// A ring of another domain's, mapped until the view is dropped.
-    pub fn mapped(interface: MappedGrant, pages: Vec<MappedGrant>) -> RingView {
-        let addresses = pages.iter().map(MappedGrant::as_ptr).collect();
+    pub fn mapped(interface: MappedPage, pages: Vec<MappedPage>) -> RingView {
+        let addresses = pages.iter().map(MappedPage::as_ptr).collect();
         // SAFETY: mapped as long as the grants, which the view keeps; the domain runs on the same
         // thread and reaches its shared pages by raw pointer only.
         let mut view = unsafe { RingView::new(interface.as_ptr(), addresses) };
@@ -56,7 +68,11 @@ impl RingView {
 
     /// A word of the interface page.
     pub fn get(&self, offset: usize) -> u32 {
-        self.word(offset).load(Ordering::SeqCst)
+        let value = self.word(offset).load(Ordering::SeqCst);
+        match self.scribbled.borrow().get(&offset) {
+            Some(&covered) if value == SCRIBBLE => covered,
+            _ => value,
+        }
     }
 
     /// Sets a word of the interface page.
@@ -72,10 +88,21 @@ impl RingView {
 
     /// Bytes of the request half, from free-running `index` on.
     pub fn read_requests(&self, index: u32, len: usize) -> Vec<u8> {
+        let bytes = self.bytes(self.size(), index, len);
+        self.canary.borrow_mut().read(index, &bytes);
+        bytes
+    }
+
+    /// Bytes of the reply half, from free-running `index` on.
+    pub fn replies(&self, index: u32, len: usize) -> Vec<u8> {
+        self.bytes(0, index, len)
+    }
+
+    fn bytes(&self, half: u32, index: u32, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let mut done = 0;
         while done < len {
-            let (at, run) = self.run(self.size(), index.wrapping_add(done as u32));
+            let (at, run) = self.run(half, index.wrapping_add(done as u32));
             let run = run.min(len - done);
             // SAFETY: `run` bytes are left in the page; the frontend, having published them, does
             // not write to them before it sees them consumed.
@@ -87,6 +114,7 @@ impl RingView {
 
     /// Puts bytes into the reply half, from free-running `index` on.
     pub fn write_replies(&self, index: u32, bytes: &[u8]) {
+        self.canary.borrow_mut().written(index, bytes);
         let mut done = 0;
         while done < bytes.len() {
             let (at, run) = self.run(0, index.wrapping_add(done as u32));
@@ -95,6 +123,39 @@ impl RingView {
             // sees them published.
             unsafe { at.copy_from_nonoverlapping(bytes[done..].as_ptr(), run) };
             done += run;
+        }
+    }
+
+    /// Whether there is anything in the frontend's pages besides zeros, what was exchanged over the ring, and the
+    /// words that the interface page has.
+    pub fn leaks(&self) -> bool {
+        let mut data = vec![0; self.pages.len() * PAGE_SIZE];
+        for (page, copy) in self.pages.iter().zip(data.chunks_exact_mut(PAGE_SIZE)) {
+            // SAFETY: a whole page, mapped as `new` asks; the copy may be torn, which is as good as any.
+            unsafe { page.copy_to_nonoverlapping(NonNull::from(copy).cast(), PAGE_SIZE) };
+        }
+        let refs_end = Self::REF + 4 * self.pages.len();
+        let interface = (0..PAGE_SIZE).step_by(4).filter(|&at| {
+            let used = [Self::IN_CONS, Self::IN_PROD, Self::OUT_CONS, Self::OUT_PROD];
+            !used.contains(&at) && !(Self::RING_ORDER..refs_end).contains(&at)
+        });
+        let canary = self.canary.borrow();
+        canary.leaks(&data, self.get(Self::OUT_PROD))
+            || (self.scribbled.borrow().is_empty()
+                && interface.into_iter().any(|at| self.get(at) != 0))
+    }
+
+    /// Overwrites all words that are the frontend's own: its indices, the order, all references. The backend itself
+    /// still knows what was there.
+    pub fn scribble(&self) {
+        let mut scribbled = self.scribbled.borrow_mut();
+        let own = [Self::IN_CONS, Self::OUT_PROD, Self::RING_ORDER];
+        for offset in own.into_iter().chain((Self::REF..PAGE_SIZE).step_by(4)) {
+            // In one step, or what the frontend writes just now would be lost.
+            let covered = self.word(offset).swap(SCRIBBLE, Ordering::SeqCst);
+            if covered != SCRIBBLE {
+                scribbled.insert(offset, covered);
+            }
         }
     }
 

@@ -6,20 +6,27 @@
 //! let happen is not papered over: the backend then behaves as the real one would (hangs, overwrites,
 //! disconnects) and writes a [`Trouble`] down. [`Lies`] turn either into a hostile backend.
 //!
-//! [`PlainRing`] is a ring without a Xen around it; [`Share`] is a whole backend program with a device
-//! on the simulated Xen, xenbus and all.
+//! [`PlainRing`] is a ring without a Xen around it; [`Share`] is a whole backend program with a device, xenbus and
+//! all. It reaches the machine through [`Machine`]: the simulated Xen here, the devices of a Linux dom0 in
+//! `tests/backend`, whose program is this one. What it does wrong there can be told in a small language: [`Faults`]
+//! are parsed from it.
 
+mod canary;
 mod daemon;
 pub mod echo;
 mod lies;
+mod machine;
 mod memory;
 mod qemu;
+mod script;
 mod share;
 
 pub use daemon::Daemon;
-pub use lies::{Lie, Lies};
+pub use lies::{Deed, Lie, Lies, Trick, When};
+pub use machine::{Machine, MappedPage};
 pub use memory::{PlainRing, RingView};
 pub use qemu::Qemu;
+pub use script::BadScript;
 pub use share::{Faults, Program, Share};
 
 /// A 9P server: one request in, its reply out. An empty reply means that the request could not be
@@ -53,6 +60,8 @@ pub enum Trouble {
     Undecodable,
     /// A request shorter than a header or longer than msize: xen-9pfsd ignores the ring from now on.
     Ignored,
+    /// In the shared pages is something that is neither zero nor has gone over the wire.
+    Leak,
 }
 
 /// A backend that serves rings.
@@ -67,6 +76,12 @@ pub trait Backend {
     fn serving(&self) -> bool;
     /// What went wrong so far.
     fn troubles(&self) -> &[Trouble];
+    /// The memory of a ring.
+    fn view(&self, ring: usize) -> &RingView;
+    /// The frontend was sent an event for `ring`: whatever lie goes on then does.
+    fn told(&mut self, ring: usize);
+    /// What the script wants done besides, since this was last asked.
+    fn take_deeds(&mut self) -> Vec<Deed>;
 
     /// Lets all rings advance until nothing moves, at most `limit` steps (a hostile backend may
     /// never rest); returns which rings sent the frontend an event.

@@ -1,6 +1,6 @@
 //! QEMU's backend, as of 7.2 to 10: one request per ring at a time, and no mercy.
 
-use super::{Backend, Handler, Lie, Lies, RingView, Step, Trouble};
+use super::{Backend, Deed, Handler, Lie, Lies, RingView, Step, Trouble};
 
 const HEADER: u32 = 7;
 const RREAD: u8 = 117;
@@ -11,8 +11,8 @@ enum Stage {
     Ready,
     /// A request of this many bytes at `out_cons` is being served.
     Serving(u32),
-    /// Its reply waits for room; only an event lets it look again.
-    Blocked(u32, Vec<u8>),
+    /// The reply to this request waits for room; only an event lets it look again.
+    Blocked(Vec<u8>, Vec<u8>),
     /// The reply is in the ring, not published yet.
     Written {
         request: u32,
@@ -64,11 +64,6 @@ impl Qemu {
         self
     }
 
-    /// The memory of a ring.
-    pub fn view(&self, ring: usize) -> &RingView {
-        &self.rings[ring].view
-    }
-
     fn trouble(&mut self, trouble: Trouble) -> Stage {
         self.troubles.push(trouble);
         if matches!(trouble, Trouble::NoRoom | Trouble::Undecodable) {
@@ -100,7 +95,7 @@ impl Qemu {
     }
 
     /// Puts a reply into the ring, or finds that it can't.
-    fn marshal(&mut self, index: usize, request: u32, mut reply: Vec<u8>) -> Stage {
+    fn marshal(&mut self, index: usize, request: Vec<u8>, mut reply: Vec<u8>) -> Stage {
         let view = &self.rings[index].view;
         let size = view.size();
         let (prod, cons) = (view.get(RingView::IN_PROD), view.get(RingView::IN_CONS));
@@ -123,11 +118,11 @@ impl Qemu {
         if len > really_free {
             self.troubles.push(Trouble::Overwrite);
         }
-        let lie = self.lies.bend(&mut reply);
+        let lie = self.lies.bend(&request, &mut reply);
         let view = &self.rings[index].view;
         view.write_replies(prod, &reply);
         Stage::Written {
-            request,
+            request: request.len() as u32,
             reply: reply.len() as u32,
             lie,
         }
@@ -162,7 +157,7 @@ impl Backend for Qemu {
                 let next = if reply.is_empty() {
                     self.trouble(Trouble::Undecodable)
                 } else {
-                    self.marshal(index, request, reply)
+                    self.marshal(index, bytes, reply)
                 };
                 (next, Step::Progress)
             }
@@ -182,7 +177,7 @@ impl Backend for Qemu {
                     view.get(RingView::OUT_CONS).wrapping_add(request),
                 );
                 view.set(RingView::IN_PROD, start.wrapping_add(reply));
-                Lies::after(lie, view, start);
+                self.lies.after(lie, view, start);
                 ring.awake = true;
                 (Stage::Ready, Step::Event)
             }
@@ -198,5 +193,17 @@ impl Backend for Qemu {
 
     fn troubles(&self) -> &[Trouble] {
         &self.troubles
+    }
+
+    fn view(&self, ring: usize) -> &RingView {
+        &self.rings[ring].view
+    }
+
+    fn told(&mut self, ring: usize) {
+        self.lies.told(&self.rings[ring].view);
+    }
+
+    fn take_deeds(&mut self) -> Vec<Deed> {
+        self.lies.take_deeds()
     }
 }

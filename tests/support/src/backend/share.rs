@@ -1,4 +1,4 @@
-//! A backend program with one 9pfs device, on the simulated Xen.
+//! A backend program with one 9pfs device.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,7 +7,10 @@ use std::rc::Rc;
 use xen9p::hypercall::DomId;
 use xen9p::xen::xenbus::XenbusState::{self, *};
 
-use super::{Backend, Daemon, Handler, Lies, Qemu, RingView, Step, Trouble};
+use super::{
+    Backend, BadScript, Daemon, Deed, Handler, Lies, Machine, MappedPage, Qemu, RingView, Step,
+    Trouble,
+};
 use crate::fake::{DeviceSpec, FakeDomain, FakeXen, Peer};
 
 /// Which program serves the device.
@@ -18,9 +21,13 @@ pub enum Program {
     Daemon,
 }
 
-/// How the program departs from what it should do.
+/// How the program departs from what it should do. Parsed from the language of `script.rs`.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
+    /// It begins again, with the backend's state 1, when it is told of these faults.
+    pub restarts: bool,
+    /// It offers other values, or none.
+    pub offers: Vec<(String, Option<String>)>,
     /// It never leaves this state.
     pub stuck_in: Option<XenbusState>,
     /// It goes to this state instead of connecting.
@@ -38,15 +45,18 @@ struct Connection {
     ports: Vec<u32>,
 }
 
+/// Events, or writes of the state, that are sent at a time when there are many to send.
+const BURST: u32 = 1000;
+
 /// A program with one device. Takes part in the simulated world as a [`Peer`].
 pub struct Share {
     program: Program,
-    domain: FakeDomain,
+    machine: Box<dyn Machine>,
     guest: DomId,
     front: String,
     back: String,
     handler: Rc<RefCell<Handler>>,
-    offer: BTreeMap<&'static str, String>,
+    offer: BTreeMap<String, String>,
     /// How it departs from what it should do.
     pub faults: Faults,
     alive: bool,
@@ -58,6 +68,13 @@ pub struct Share {
     kept: Vec<Connection>,
     connections: usize,
     troubles: Vec<Trouble>,
+    /// Events and writes that are still to come.
+    events: u32,
+    watches: u32,
+    /// Whether it looks for scripts in xenstore.
+    takes_scripts: bool,
+    /// The script that was followed last.
+    script: Vec<u8>,
 }
 
 impl Share {
@@ -70,9 +87,9 @@ impl Share {
         program: Program,
         handler: Handler,
     ) -> Share {
-        let (backend_kind, max_rings) = match program {
-            Program::Qemu => ("9pfs", "8"),
-            Program::Daemon => ("xen_9pfs", "4"),
+        let backend_kind = match program {
+            Program::Qemu => "9pfs",
+            Program::Daemon => "xen_9pfs",
         };
         let spec = DeviceSpec {
             kind: "9pfs",
@@ -82,6 +99,27 @@ impl Share {
         };
         let nodes = [("path", "/srv"), ("security_model", "none")];
         let (front, back) = domain.add_device(&spec, &[("tag", tag)], &nodes);
+        Share::on(
+            Box::new(domain.clone()),
+            guest,
+            (front, back),
+            program,
+            handler,
+        )
+    }
+
+    /// The program on any machine, for a device that is there: the frontend's directory and the backend's.
+    pub fn on(
+        machine: Box<dyn Machine>,
+        guest: DomId,
+        (front, back): (String, String),
+        program: Program,
+        handler: Handler,
+    ) -> Share {
+        let max_rings = match program {
+            Program::Qemu => "8",
+            Program::Daemon => "4",
+        };
         let offer = [
             ("versions", "1"),
             ("max-rings", max_rings),
@@ -89,12 +127,14 @@ impl Share {
         ];
         Share {
             program,
-            domain: domain.clone(),
+            machine,
             guest,
             front,
             back,
             handler: Rc::new(RefCell::new(handler)),
-            offer: offer.map(|(node, value)| (node, value.into())).into(),
+            offer: offer
+                .map(|(node, value)| (node.into(), value.into()))
+                .into(),
             faults: Faults::default(),
             alive: true,
             looked_at: u64::MAX,
@@ -103,13 +143,17 @@ impl Share {
             kept: Vec::new(),
             connections: 0,
             troubles: Vec::new(),
+            events: 0,
+            watches: 0,
+            takes_scripts: false,
+            script: Vec::new(),
         }
     }
 
     /// Offers something else: `value` in the node, or no such node.
     pub fn offering(mut self, node: &'static str, value: Option<&str>) -> Share {
         match value {
-            Some(value) => self.offer.insert(node, value.into()),
+            Some(value) => self.offer.insert(node.into(), value.into()),
             None => self.offer.remove(node),
         };
         self
@@ -118,6 +162,13 @@ impl Share {
     /// Departs from what it should do.
     pub fn faulty(mut self, faults: Faults) -> Share {
         self.faults = faults;
+        self
+    }
+
+    /// Follows the scripts that the guest writes, each as `NUMBER:SCRIPT`, into its node `data/backend-script`. Once it
+    /// does, `data/backend-ready` says the same, or what is wrong with it.
+    pub fn taking_scripts(mut self) -> Share {
+        self.takes_scripts = true;
         self
     }
 
@@ -172,11 +223,65 @@ impl Share {
 
     /// Lets go of what it kept mapped.
     pub fn unmap(&mut self) {
-        self.kept.clear();
+        for connection in std::mem::take(&mut self.kept) {
+            self.look_for_leaks(&connection);
+        }
+    }
+
+    /// Follows a script from now on: a backend that was broken so far is in order again, but for what the script says.
+    ///
+    /// # Errors
+    /// The script makes no sense; nothing has changed then.
+    pub fn follow(&mut self, script: &str) -> Result<(), BadScript> {
+        self.faults = script.parse()?;
+        self.unmap();
+        (self.events, self.watches) = (0, 0);
+        let (_, back) = self.states();
+        let waits = match back {
+            InitWait | Closed => true,
+            // One that says so with nothing behind it would be waited for in vain.
+            Connected => self.connection.is_some(),
+            _ => false,
+        };
+        if self.faults.restarts || !self.alive || !waits {
+            self.disconnect();
+            self.restart();
+            self.put_nodes();
+        } else if back != Connected {
+            self.put_offer();
+        }
+        Ok(())
+    }
+
+    /// The nodes of the backend's directory, as the toolstack makes them.
+    fn put_nodes(&self) {
+        self.machine.write(&self.back, b"");
+        self.machine.share(&self.back, self.guest);
+        let guest = self.guest.to_string();
+        let nodes = [
+            ("frontend", self.front.as_str()),
+            ("frontend-id", &guest),
+            ("online", "1"),
+            ("state", "1"),
+        ];
+        for (node, value) in nodes {
+            self.put(node, value.as_bytes());
+        }
+    }
+
+    fn put(&self, node: &str, value: &[u8]) {
+        self.machine.write(&format!("{}/{node}", self.back), value);
+    }
+
+    fn look_for_leaks(&mut self, connection: &Connection) {
+        let backend = &connection.backend;
+        if (0..backend.rings()).any(|ring| backend.view(ring).leaks()) {
+            self.troubles.push(Trouble::Leak);
+        }
     }
 
     fn state(&self, directory: &str) -> XenbusState {
-        let value = self.domain.read(&format!("{directory}/state"));
+        let value = self.machine.read(&format!("{directory}/state"));
         value.map_or(Unknown, |value| XenbusState::from_value(&value))
     }
 
@@ -187,7 +292,7 @@ impl Share {
             return false;
         }
         let number = (state as u32).to_string();
-        self.domain.write(&format!("{}/state", self.back), number);
+        self.put("state", number.as_bytes());
         true
     }
 
@@ -195,10 +300,21 @@ impl Share {
         if self.faults.stuck_in == Some(Initialising) {
             return false;
         }
-        for (node, value) in &self.offer {
-            self.domain.write(&format!("{}/{node}", self.back), value);
-        }
+        self.put_offer();
         self.go(InitWait)
+    }
+
+    /// Writes what it offers.
+    fn put_offer(&self) {
+        for (node, value) in &self.offer {
+            self.put(node, value.as_bytes());
+        }
+        for (node, value) in &self.faults.offers {
+            match value {
+                Some(value) => self.put(node, value.as_bytes()),
+                None => self.machine.rm(&format!("{}/{node}", self.back)),
+            }
+        }
     }
 
     /// Acts on the states as QEMU's framework for backends does.
@@ -211,7 +327,7 @@ impl Share {
                 self.go(front)
             }
             (Closed, Initialising) => {
-                let online = self.domain.read(&format!("{}/online", self.back));
+                let online = self.machine.read(&format!("{}/online", self.back));
                 online.as_deref() == Some(b"1") && self.go(Initialising)
             }
             (InitWait, Initialised | Connected) => {
@@ -256,20 +372,21 @@ impl Share {
             return false;
         };
         self.connections += 1;
+        self.look_for_leaks(&connection);
         self.connection = Some(connection);
         self.go(Connected)
     }
 
     fn map(&self, max_rings: u32) -> Option<Connection> {
         let number = |node: &str| -> Option<u32> {
-            let text = self.domain.read_text(&format!("{}/{node}", self.front))?;
-            text.parse().ok()
+            let value = self.machine.read(&format!("{}/{node}", self.front))?;
+            String::from_utf8(value).ok()?.parse().ok()
         };
         if self.program == Program::Daemon && number("version")? != 1 {
             return None;
         }
         let rings = number("num-rings").filter(|rings| (1..=max_rings).contains(rings))?;
-        let map = |reference| self.domain.map_grant(self.guest, reference, true).ok();
+        let map = |reference| self.machine.map(self.guest, reference);
         let mut views = Vec::new();
         let mut ports = Vec::new();
         for ring in 0..rings {
@@ -278,12 +395,14 @@ impl Share {
             if !(1..=9).contains(&order) {
                 return None;
             }
-            let pages: Option<_> = (0..1 << order)
+            let pages: Option<Vec<MappedPage>> = (0..1 << order)
                 .map(|page| map(interface.load(RingView::REF + 4 * page)))
                 .collect();
             views.push(RingView::mapped(interface, pages?));
+        }
+        for ring in 0..rings {
             let port = number(&format!("event-channel-{ring}"))?;
-            ports.push(self.domain.bind_interdomain(self.guest, port).ok()?);
+            ports.push(self.machine.bind(self.guest, port)?);
         }
         let handler = Rc::clone(&self.handler);
         let handler: Handler = Box::new(move |request| (*handler.borrow_mut())(request));
@@ -300,8 +419,9 @@ impl Share {
             return;
         };
         self.troubles.extend(connection.backend.troubles());
+        self.look_for_leaks(&connection);
         for port in connection.ports.drain(..) {
-            self.domain.close(port);
+            self.machine.close(port);
         }
         if self.faults.keeps_maps {
             self.kept.push(connection);
@@ -310,42 +430,110 @@ impl Share {
 
     /// Serves all rings, one step each.
     fn serve(&mut self) -> bool {
+        let mut busy = self.storm();
         let Some(Connection { backend, ports }) = &mut self.connection else {
-            return false;
+            return busy;
         };
-        let mut busy = false;
         for (ring, &port) in ports.iter().enumerate() {
-            if self.domain.take_pending(port) {
+            if self.machine.take_pending(port) {
                 backend.event(ring);
             }
             let step = backend.step(ring);
             if step == Step::Event {
-                self.domain.send(port);
+                self.machine.send(port);
+                backend.told(ring);
             }
             busy |= step != Step::Idle;
         }
+        let deeds = backend.take_deeds();
         if !backend.serving() {
             self.disconnect();
             self.go(Closing);
         }
+        for deed in deeds {
+            match deed {
+                Deed::State(value) => self.put("state", &value),
+                Deed::Remove => self.machine.rm(&self.back),
+                Deed::Die => self.kill(),
+                Deed::Events(count) => self.events += count,
+                Deed::Watches(count) => self.watches += count,
+            }
+            busy = true;
+        }
         busy
     }
-}
 
-impl Peer for Share {
-    fn step(&mut self, _: &FakeXen) -> bool {
+    /// Sends some of the many events, and makes some of the many writes, that are still to come.
+    fn storm(&mut self) -> bool {
+        let Some(connection) = &self.connection else {
+            return false;
+        };
+        let events = self.events.min(BURST);
+        self.events -= events;
+        for _ in 0..events {
+            for &port in &connection.ports {
+                self.machine.send(port);
+            }
+        }
+        let watches = self.watches.min(BURST / 50);
+        self.watches -= watches;
+        if watches > 0
+            && let Some(state) = self.machine.read(&format!("{}/state", self.back))
+        {
+            (0..watches).for_each(|_| self.put("state", &state));
+        }
+        events + watches > 0
+    }
+
+    /// The script that somebody has put into the guest's directory, if it is a new one, is followed from now on, and
+    /// that is said there.
+    fn look_for_script(&mut self) {
+        let node = |name| format!("/local/domain/{}/data/{name}", self.guest);
+        let Some(script) = self.machine.read(&node("backend-script")) else {
+            return;
+        };
+        if script == self.script {
+            return;
+        }
+        self.script.clone_from(&script);
+        let script = String::from_utf8_lossy(&script).into_owned();
+        let answer = match script.split_once(':').map(|(_, text)| self.follow(text)) {
+            Some(Ok(())) => script.clone(),
+            Some(Err(error)) => error.to_string(),
+            None => "a script begins with a number and a colon".to_owned(),
+        };
+        self.machine.write(
+            &format!("/local/domain/{}/data/backend-ready", self.guest),
+            answer.as_bytes(),
+        );
+    }
+
+    /// Does what there is to do now, without blocking; whether there was anything.
+    pub fn work(&mut self) -> bool {
+        let generation = self.machine.store_generation();
+        let news = self.looked_at != generation;
+        if news {
+            self.looked_at = generation;
+            if self.takes_scripts {
+                self.look_for_script();
+            }
+        }
         if !self.alive {
             return false;
         }
         let mut busy = false;
-        let generation = self.domain.store_generation();
-        if self.looked_at != generation {
-            self.looked_at = generation;
+        if news {
             busy |= match self.program {
                 Program::Qemu => self.qemu(),
                 Program::Daemon => self.daemon(),
             };
         }
         busy | self.serve()
+    }
+}
+
+impl Peer for Share {
+    fn step(&mut self, _: &FakeXen) -> bool {
+        self.work()
     }
 }

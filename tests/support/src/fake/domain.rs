@@ -205,7 +205,7 @@ pub struct DeviceSpec<'a> {
 }
 
 /// Owned by one domain, readable for another.
-fn grants(owner: DomId, reader: DomId) -> [Permission; 2] {
+pub(crate) fn grants(owner: DomId, reader: DomId) -> [Permission; 2] {
     use xen9p::xen::store::Access;
     [
         Permission {

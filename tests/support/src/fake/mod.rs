@@ -37,6 +37,7 @@ use self::event::{Channel, Channels};
 use self::memory::Memory;
 use self::store::Server;
 
+pub(crate) use domain::grants;
 pub use domain::{DeviceSpec, FakeDomain};
 pub use grant::{MapError, MappedGrant};
 pub use platform::FakePlatform;
