@@ -53,6 +53,8 @@ bench-programs:
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
 	@strip -o target/embed-rust.elf target/embed/release/embed-rust
+	+@cd capi && $(CARGO) rustc --quiet --release --crate-type staticlib --target-dir ../target/capi
+	+@$(MAKE) --no-print-directory --silent -C examples/embed-c OUT=../../target
 
 test: test-host test-elf test-boot test-xen test-posix ## All tests
 
@@ -65,10 +67,13 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) clippy --quiet --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed -- -D warnings
 	$(CARGO) fmt --check --manifest-path $(BENCH)/Cargo.toml
 	$(CARGO) clippy --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux -- -D warnings
+	$(CARGO) fmt --check --manifest-path capi/Cargo.toml
+	$(CARGO) clippy --all-targets --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --features rt,embedded-io
 	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --features embedded-io
 	$(CARGO) test --quiet --lib --features rt rt::
+	$(CARGO) test --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi
 	$(CARGO) test --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build
 
 test-elf: kernel ## What must and must not be in the image's ELF file

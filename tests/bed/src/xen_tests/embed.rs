@@ -5,7 +5,7 @@ use super::lab::{Lab, ends_with, shows};
 use crate::fail;
 use crate::host::Result;
 
-pub const TESTS: &[Test] = &[("embed-rust", embed_rust)];
+pub const TESTS: &[Test] = &[("embed-rust", embed_rust), ("embed-c", embed_c)];
 
 /// What each such kernel finds on its share, and leaves there.
 fn files(lab: &mut Lab<'_>, image: &str, written: &str) -> Result<String> {
@@ -33,4 +33,10 @@ fn embed_rust(lab: &mut Lab<'_>) -> Result<()> {
         Some(count) if count > 10 => Ok(()),
         _ => Err(fail!("there were no interrupts to speak of: {count:?}")),
     }
+}
+
+/// It also calls with null pointers, closed handles and in the wrong order, and says so if that is not refused as it
+/// should be.
+fn embed_c(lab: &mut Lab<'_>) -> Result<()> {
+    files(lab, "embed-c", "from-c.txt").map(drop)
 }
