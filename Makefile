@@ -17,7 +17,7 @@ BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir ta
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel bootcheck embed bench bench-programs test test-host test-elf test-boot test-xen test-posix clean packages-for-run packages-for-test packages-for-posix
+.PHONY: help run kernel bootcheck embed bench bench-sweep bench-count bench-programs test test-host test-elf test-boot test-xen test-posix clean packages-for-run packages-for-test packages-for-posix packages-for-count
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,9 +44,20 @@ bootcheck:
 bench: packages-for-run kernel bench-programs ## Measure xen9p beside Linux; leaves a report in target/bench
 	+@$(BED) bench
 
+bench-sweep: packages-for-run kernel bench-programs ## Measure xen9p with other numbers and sizes of rings
+	+@$(BED) bench-sweep
+
+# Each operation's counts are a dump of callgrind's, with its name and the sum of so many operations.
+bench-count: packages-for-count ## Instructions per operation of codec, ring and client, natively under callgrind
+	@rm -rf target/bench/count && mkdir -p target/bench/count
+	@BENCH_COUNT=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind -q --tool=callgrind --callgrind-out-file=$(CURDIR)/target/bench/count/out' \
+		$(CARGO) bench --quiet --bench client
+	@ls -v target/bench/count/out.* | xargs awk '/^desc: Trigger: Client Request: / { sub(/.*Request: /, ""); name = $$0 } \
+		/^totals: / { if (name) printf "%-40s %10.1f instructions\n", name, $$2 / 64; name = "" }' | tee target/bench/count.txt
+
 bench-programs:
-	+@$(CARGO) build --release --features rt --bin bench
-	+@strip -o target/bench.elf target/release/bench
+	+@$(CARGO) build --release --features rt --bin bench --bin bench-limit --bin hello
+	+@for name in bench bench-limit hello; do strip -o target/$$name.elf target/release/$$name; done
 	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux
 
 # Kernels that embed the library: packages of their own, as somebody else's would be.
@@ -102,6 +113,9 @@ packages-for-test:
 
 packages-for-posix:
 	+@tests/bed/host-packages posix
+
+packages-for-count:
+	+@tests/bed/host-packages count
 
 clean: ## Remove everything built, the cached dom0 included
 	rm -rf target

@@ -1,6 +1,8 @@
 //! What the client costs by itself: encoding and decoding of the messages of file traffic, and
 //! requests over a server in memory that answers at once. Time and allocations, each the least of
 //! several runs. `cargo bench`, with part of a name to run only some.
+//!
+//! Under callgrind (`make bench-count`) each is counted instead: every operation's instructions go to a dump of its own.
 
 use std::env;
 use std::hint::black_box;
@@ -11,6 +13,8 @@ use xen9p::p9::wire::{
     Attr, AttrMask, Dialect, DirEntries, DirEntry, DirEntryKind, Fid, Names, OpenFlags, Payload,
     Qid, Qids, Reader, Reply, Request, Tag,
 };
+use xen9p::transport::xen9pfs::ring::Order;
+use xen9p_testing::backend::PlainRing;
 use xen9p_testing::count::{Counting, allocations};
 use xen9p_testing::server::still::Still;
 
@@ -20,15 +24,50 @@ static ALLOCATOR: Counting = Counting;
 const RUNS: u32 = 7;
 const RUN: Duration = Duration::from_millis(40);
 
+/// Operations that are counted together under callgrind, and as many before that for practice.
+const COUNTED: u64 = 64;
+
 struct Bench {
     only: Option<String>,
+    counting: bool,
 }
+
+/// Asks valgrind for something (its manual, "The Client Request mechanism"); without effect when it does not run.
+fn valgrind(request: u64, argument: u64) {
+    let words = [request, argument, 0, 0, 0, 0];
+    // SAFETY: rotations by 128 bits in all and an exchange of a register with itself: nothing changes but the flags
+    // and rdx. valgrind knows the sequence and reads the words at rax.
+    unsafe {
+        std::arch::asm!(
+            "rol rdi, 3",
+            "rol rdi, 13",
+            "rol rdi, 61",
+            "rol rdi, 51",
+            "xchg rbx, rbx",
+            in("rax") words.as_ptr(),
+            inout("rdx") 0_u64 => _,
+        );
+    }
+}
+
+const CALLGRIND: u64 = (b'C' as u64) << 24 | (b'T' as u64) << 16;
+/// Starts counting anew.
+const ZERO_STATS: u64 = CALLGRIND + 1;
+/// Writes down what was counted, under a name.
+const DUMP_STATS_AT: u64 = CALLGRIND + 3;
 
 impl Bench {
     /// Measures one operation, which moves `bytes` of data.
     fn measure(&self, name: &str, bytes: usize, mut operation: impl FnMut()) {
         if self.only.as_ref().is_some_and(|part| !name.contains(part)) {
             return;
+        }
+        if self.counting {
+            let name = std::ffi::CString::new(name).unwrap_or_default();
+            (0..COUNTED).for_each(|_| operation());
+            valgrind(ZERO_STATS, 0);
+            (0..COUNTED).for_each(|_| operation());
+            return valgrind(DUMP_STATS_AT, name.as_ptr() as u64);
         }
         // As many as fill a run.
         let mut count = 1_u32;
@@ -65,8 +104,10 @@ impl Bench {
 fn main() {
     // cargo passes --bench.
     let only = env::args().skip(1).find(|word| !word.starts_with('-'));
-    let bench = Bench { only };
+    let counting = env::var_os("BENCH_COUNT").is_some();
+    let bench = Bench { only, counting };
     wire(&bench);
+    ring(&bench);
     client(&bench);
 }
 
@@ -171,6 +212,38 @@ fn listing(bytes: &mut [u8]) -> usize {
         len += entry.encode(&mut bytes[len..]).unwrap_or_default();
     }
     len
+}
+
+/// The ring alone: the other end only moves its indices.
+fn ring(bench: &Bench) {
+    /// Where the other end's indices are in the interface page (`xen/interface/io/9pfs.h`).
+    const IN_PROD: usize = 4;
+    const OUT_CONS: usize = 64;
+
+    for (name, size) in [("32 B", 32_u32), ("64 KiB", 64 << 10)] {
+        let memory = PlainRing::new(Order::MAX);
+        let (mut ring, other) = (memory.frontend(0), memory.backend());
+        let mut message = vec![0; size as usize];
+        message[..4].copy_from_slice(&size.to_le_bytes());
+        // One size, which divides the ring's: the same replies are there all the time.
+        for place in (0..other.size()).step_by(size as usize) {
+            other.write_replies(place, &message);
+        }
+        let mut sent = 0_u32;
+        bench.measure(&format!("ring: send {name}"), size as usize, || {
+            assert_eq!(ring.send(&[black_box(&message)], 0), Ok(true));
+            sent = sent.wrapping_add(size);
+            other.set(OUT_CONS, sent);
+        });
+        let mut answered = 0_u32;
+        bench.measure(&format!("ring: receive {name}"), size as usize, || {
+            answered = answered.wrapping_add(size);
+            other.set(IN_PROD, answered);
+            assert!(matches!(ring.peek(), Ok(Some(_))));
+            ring.copy_out(0, black_box(&mut message));
+            ring.consume();
+        });
+    }
 }
 
 fn client(bench: &Bench) {

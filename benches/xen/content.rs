@@ -1,6 +1,9 @@
 //! What is in the benchmark's files, so that any page read or written can be told from any other: by the guests, and
 //! by dom0, which makes the files that are read and checks those that were written.
 
+use alloc::format;
+use alloc::string::String;
+
 /// A page of a file; reads and writes at random places are of this size.
 pub const PAGE: usize = 4096;
 
@@ -27,17 +30,25 @@ pub struct Amounts {
     pub entries: usize,
     /// Files of the tree that is copied.
     pub tree: usize,
+    /// Bytes of the file that is written, in order and then at random places.
+    pub written: u64,
 }
 
 impl Amounts {
-    /// One `scale`th of the full amounts.
-    pub fn new(scale: usize) -> Amounts {
+    /// One `scale`th of the full amounts, for this kind of guest and mount.
+    pub fn new(scale: usize, mode: &str) -> Amounts {
         let part = |full: usize| (full / scale.max(1)).max(10);
         Amounts {
             files: part(1000),
             paths: part(2000),
             entries: part(5000),
             tree: part(500),
+            // With that cache, which is one for reading, Linux writes every page by itself.
+            written: if mode == "linux_cached" {
+                BIG / 16
+            } else {
+                BIG
+            },
         }
     }
 }
@@ -84,20 +95,21 @@ impl Seed {
 pub fn fill(pages: &mut [u8]) {
     for page in pages.chunks_mut(PAGE) {
         for (at, byte) in page.iter_mut().enumerate() {
-            *byte = filler(at);
+            *byte = (at * 7 + at / 256) as u8;
         }
     }
 }
 
-/// The byte at this place in a page, the stamps apart.
-pub fn filler(at: usize) -> u8 {
-    (at * 7 + at / 256) as u8
-}
-
-/// Places of `count` pages in a file of [`BIG`] bytes, in no order, none twice.
-pub fn places(count: u64, depth: usize) -> impl Iterator<Item = u64> {
-    let pages = BIG / PAGE as u64;
-    // An odd factor makes this a permutation of the pages: their number is a power of two.
+/// Places of `count` pages in a file of `size` bytes, a power of two, in no order, none twice.
+pub fn places(size: u64, count: u64, depth: usize) -> impl Iterator<Item = u64> {
+    let pages = size / PAGE as u64;
+    // An odd factor makes this a permutation of the pages.
     let start = depth as u64 * 977;
     (start..start + count).map(move |n| n.wrapping_mul(0x5851_f42d) % pages * PAGE as u64)
+}
+
+/// Path of the `number`th file whose attributes are asked for, four levels deep.
+pub fn deep(number: usize) -> String {
+    let (a, b, c) = (number / 250, number / 25 % 10, number / 5 % 5);
+    format!("deep/a{a}/b{b}/c{c}/f{number}")
 }

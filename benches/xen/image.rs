@@ -1,12 +1,15 @@
 //! The benchmark's guest without a system: the workload over `xen9p::fs`.
 //!
-//! Command line: `run CONTROL FILES OUT SCALE`, or `pair CONTROL FILES OUT` for one of many domains at once.
+//! Command line: `run CONTROL FILES OUT SCALE`; `sweep CONTROL FILES OUT` for a comparison of settings; `growth CONTROL
+//! FILES OUT` for how time and memory grow with the work; `pair CONTROL FILES OUT` for one of many domains at once.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
 mod content;
+mod growth;
+mod marks;
 mod workload;
 
 use alloc::boxed::Box;
@@ -27,8 +30,9 @@ use xen9p::p9::session::Session;
 use xen9p::println;
 use xen9p::rt;
 
-use content::{Amounts, IN_PAGES, PAGE, Seed, fill};
-use workload::{Host, Marks, Result};
+use content::{Amounts, BIG, IN_PAGES, MADE, PAGE, Seed, fill, places};
+use marks::{Marks, Result, Signals};
+use workload::Host;
 
 xen9p::entry!(main);
 
@@ -44,7 +48,45 @@ fn main(fs: &Fs) -> Result<()> {
             let scale = scale.parse().map_err(|_| "SCALE is not a number")?;
             let mut marks = Marks::new(control);
             workload::first_byte(&host, &mut marks, files, "ours")?;
-            workload::run(&host, &mut marks, "ours", files, out, Amounts::new(scale))?;
+            workload::run(
+                &host,
+                &mut marks,
+                "ours",
+                files,
+                out,
+                Amounts::new(scale, "ours"),
+            )?;
+            marks.end(&host)?;
+            marks.print(&host);
+            Ok(())
+        }
+        ["sweep", control, files, out] => {
+            let mut marks = Marks::new(control);
+            let mut buffer = vec![0; workload::CALL];
+            let amounts = Amounts::new(1, "ours");
+            workload::bulk(&host, &mut marks, "ours", files, out, &mut buffer, amounts)?;
+            let file = host.open(&format!("{files}/big"))?;
+            for (count, depth) in [(128, 1), (512, 4), (1024, 16), (1024, 64)] {
+                let places: Vec<u64> = places(BIG, count, depth).collect();
+                let name = format!("rand-read-{depth}");
+                marks.row(&host, "ours", &name, count, || {
+                    host.read_pages(&file, &places, depth, MADE)
+                })?;
+            }
+            marks.end(&host)?;
+            marks.print(&host);
+            Ok(())
+        }
+        ["growth", control, files, out] => {
+            let mut marks = Marks::new(control);
+            for round in 0..3 {
+                for times in [1, 10] {
+                    let out = format!("{out}/{round}-{times}");
+                    growth::growth(&host, &mut marks, "ours", files, &out, times)?;
+                    let used = rt::memory_info().used() as u64;
+                    marks.note("ours", &format!("memory-{times}"), 1, used);
+                }
+            }
             marks.end(&host)?;
             marks.print(&host);
             Ok(())
@@ -57,7 +99,10 @@ fn main(fs: &Fs) -> Result<()> {
             workload::write_file(&host, &format!("{out}/written-4k"), &mut buffer, IN_PAGES)?;
             Marks::new(control).end(&host)
         }
-        _ => Err("usage: run CONTROL FILES OUT SCALE | pair CONTROL FILES OUT".into()),
+        _ => Err(
+            "usage: run CONTROL FILES OUT SCALE | sweep CONTROL FILES OUT | growth CONTROL FILES OUT | pair CONTROL FILES OUT"
+                .into(),
+        ),
     }
 }
 
@@ -73,9 +118,7 @@ fn at<T>(path: &str, result: xen9p::fs::Result<T>) -> Result<T> {
     result.map_err(|error| format!("{path}: {error}"))
 }
 
-impl Host for Bare<'_> {
-    type File = File;
-
+impl Signals for Bare<'_> {
     fn now(&self) -> Duration {
         rt::uptime()
     }
@@ -87,6 +130,24 @@ impl Host for Bare<'_> {
     fn requests(&self) -> u64 {
         self.fs.stats().requests
     }
+
+    fn touch(&self, path: &str) -> Result<()> {
+        self.create(path).map(drop)
+    }
+
+    fn names(&self, path: &str) -> Result<Vec<(String, bool)>> {
+        at(path, self.fs.read_dir(path))?
+            .map(|entry| {
+                let entry = at(path, entry)?;
+                let kind = at(path, entry.file_type())?;
+                Ok((entry.file_name_lossy().into_owned(), kind.is_dir()))
+            })
+            .collect()
+    }
+}
+
+impl Host for Bare<'_> {
+    type File = File;
 
     fn open(&self, path: &str) -> Result<File> {
         at(path, self.fs.open(path)).map(|file| file.into_async())
@@ -163,16 +224,6 @@ impl Host for Bare<'_> {
             each(&entry.file_name_lossy(), at(path, metadata)?.len());
         }
         Ok(())
-    }
-
-    fn names(&self, path: &str) -> Result<Vec<(String, bool)>> {
-        at(path, self.fs.read_dir(path))?
-            .map(|entry| {
-                let entry = at(path, entry)?;
-                let kind = at(path, entry.file_type())?;
-                Ok((entry.file_name_lossy().into_owned(), kind.is_dir()))
-            })
-            .collect()
     }
 
     fn create_dir(&self, path: &str) -> Result<()> {

@@ -1,44 +1,21 @@
 //! The benchmark's work, the same for xen9p and for Linux: [`Host`] is what differs.
-//!
-//! Each row's work is bracketed by two marks: a mark is a file that the guest makes in its control directory, where a
-//! program in dom0 answers by a file whose name tells how much processor time both domains have taken. The rows are
-//! printed when all is done:
-//!
-//! ```text
-//! row MODE NAME UNITS NANOSECONDS GUEST-CPU DOM0-CPU REQUESTS
-//! ```
 
 use alloc::format;
-use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt;
-use core::time::Duration;
 
 use crate::content::{
-    Amounts, BIG, IN_PAGES, MADE, PAGE, RANDOM, SCATTERED, SMALL, Seed, WRITTEN, fill, places,
+    Amounts, BIG, IN_PAGES, MADE, PAGE, RANDOM, SCATTERED, SMALL, Seed, WRITTEN, deep, fill, places,
 };
-
-/// What went wrong, for people.
-pub type Result<T> = core::result::Result<T, String>;
-
-/// How long dom0's answer to a mark is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::marks::{Marks, Result, Signals, check};
 
 /// Bytes in a large call.
-const CALL: usize = 1 << 20;
+pub const CALL: usize = 1 << 20;
 
 /// Files as the system at hand has them.
-pub trait Host {
+pub trait Host: Signals {
     /// An open file. Dropping it closes it.
     type File;
-
-    /// A monotonic clock.
-    fn now(&self) -> Duration;
-    /// Prints a line.
-    fn print(&self, line: fmt::Arguments<'_>);
-    /// 9P requests until now, where that is known.
-    fn requests(&self) -> u64;
 
     /// Opens for reading.
     fn open(&self, path: &str) -> Result<Self::File>;
@@ -68,8 +45,6 @@ pub trait Host {
     fn size(&self, path: &str) -> Result<u64>;
     /// Names and sizes in a directory.
     fn list(&self, path: &str, each: &mut dyn FnMut(&str, u64)) -> Result<()>;
-    /// Names in a directory, and whether they are directories.
-    fn names(&self, path: &str) -> Result<Vec<(String, bool)>>;
     /// Makes a directory.
     fn create_dir(&self, path: &str) -> Result<()>;
     /// Removes a file.
@@ -78,157 +53,6 @@ pub trait Host {
     fn rename(&self, from: &str, to: &str) -> Result<()>;
     /// Copies a file.
     fn copy(&self, from: &str, to: &str) -> Result<()>;
-}
-
-/// What dom0 answers to a mark.
-#[derive(Clone, Copy, Default)]
-pub struct Sample {
-    /// Time since the domain was let run.
-    pub since_start: u64,
-    /// Processor time of this domain.
-    pub guest: u64,
-    /// Processor time of dom0.
-    pub dom0: u64,
-}
-
-/// A line of the result.
-pub struct Row {
-    mode: String,
-    name: String,
-    units: u64,
-    time: u64,
-    guest: u64,
-    dom0: u64,
-    requests: u64,
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Row {
-            mode,
-            name,
-            units,
-            time,
-            guest,
-            dom0,
-            requests,
-        } = self;
-        write!(
-            f,
-            "row {mode} {name} {units} {time} {guest} {dom0} {requests}"
-        )
-    }
-}
-
-/// The marks of a run, and its rows.
-pub struct Marks {
-    control: String,
-    next: u32,
-    rows: Vec<Row>,
-}
-
-impl Marks {
-    /// Marks are made in this directory.
-    pub fn new(control: &str) -> Marks {
-        Marks {
-            control: control.to_string(),
-            next: 0,
-            rows: Vec::new(),
-        }
-    }
-
-    /// Makes a mark and waits for the answer.
-    pub fn mark(&mut self, host: &impl Host) -> Result<Sample> {
-        let number = self.next;
-        self.next += 1;
-        drop(host.create(&format!("{}/mark-{number}", self.control))?);
-        let deadline = host.now() + PATIENCE;
-        loop {
-            let names = host.names(&self.control)?;
-            let answer = names
-                .iter()
-                .find_map(|(name, _)| parse_answer(name, number));
-            match answer {
-                Some(sample) => return Ok(sample),
-                None if host.now() > deadline => return Err("dom0 does not answer marks".into()),
-                None => {}
-            }
-        }
-    }
-
-    /// Tells dom0 that all work is done.
-    pub fn end(&self, host: &impl Host) -> Result<()> {
-        host.create(&format!("{}/mark-end", self.control)).map(drop)
-    }
-
-    /// Does the work of a row and notes what it took.
-    pub fn row<H: Host>(
-        &mut self,
-        host: &H,
-        mode: &str,
-        name: &str,
-        units: u64,
-        work: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
-        let before = self.mark(host)?;
-        let requests = host.requests();
-        let start = host.now();
-        work().map_err(|why| format!("{mode} {name}: {why}"))?;
-        let time = host.now() - start;
-        let requests = host.requests() - requests;
-        let after = self.mark(host)?;
-        self.rows.push(Row {
-            mode: mode.to_string(),
-            name: name.to_string(),
-            units,
-            time: time.as_nanos() as u64,
-            guest: after.guest - before.guest,
-            dom0: after.dom0 - before.dom0,
-            requests,
-        });
-        Ok(())
-    }
-
-    /// Notes a row that has only a time.
-    pub fn note(&mut self, mode: &str, name: &str, units: u64, time: u64) {
-        self.rows.push(Row {
-            mode: mode.to_string(),
-            name: name.to_string(),
-            units,
-            time,
-            guest: 0,
-            dom0: 0,
-            requests: 0,
-        });
-    }
-
-    /// Prints all rows.
-    pub fn print(&self, host: &impl Host) {
-        for row in &self.rows {
-            host.print(format_args!("{row}"));
-        }
-    }
-}
-
-/// `NUMBER-SINCE-GUEST-DOM0`
-pub fn parse_answer(name: &str, number: u32) -> Option<Sample> {
-    let mut parts = name.split('-').map(|part| part.parse::<u64>().ok());
-    if parts.next()?? != u64::from(number) {
-        return None;
-    }
-    Some(Sample {
-        since_start: parts.next()??,
-        guest: parts.next()??,
-        dom0: parts.next()??,
-    })
-}
-
-fn check(right: bool, what: &str) -> Result<()> {
-    if right {
-        Ok(())
-    } else {
-        Err(format!("wrong data: {what}"))
-    }
 }
 
 /// Reads the first byte of a file and tells dom0, which knows since when the domain runs. To be done before anything else.
@@ -241,6 +65,26 @@ pub fn first_byte<H: Host>(host: &H, marks: &mut Marks, files: &str, mode: &str)
     Ok(())
 }
 
+/// Reads and writes in large calls; and first of all nothing, to know what the marks themselves take.
+pub fn bulk<H: Host>(
+    host: &H,
+    marks: &mut Marks,
+    mode: &str,
+    files: &str,
+    out: &str,
+    buffer: &mut [u8],
+    amounts: Amounts,
+) -> Result<()> {
+    marks.row(host, mode, "nothing", 1, || Ok(()))?;
+    fill(buffer);
+    marks.row(host, mode, "seq-write", amounts.written >> 20, || {
+        write_file(host, &format!("{out}/written"), buffer, amounts.written)
+    })?;
+    marks.row(host, mode, "seq-read", BIG >> 20, || {
+        read_file(host, &format!("{files}/big"), buffer, BIG)
+    })
+}
+
 /// Does all rows. `files` is where dom0 has put files to read, `out` an empty directory.
 pub fn run<H: Host>(
     host: &H,
@@ -251,17 +95,9 @@ pub fn run<H: Host>(
     amounts: Amounts,
 ) -> Result<()> {
     let mut buffer = vec![0; CALL];
-    fill(&mut buffer);
     let big = format!("{files}/big");
 
-    // What the marks themselves take.
-    marks.row(host, mode, "nothing", 1, || Ok(()))?;
-    marks.row(host, mode, "seq-write", BIG >> 20, || {
-        write_file(host, &format!("{out}/written"), &mut buffer, BIG)
-    })?;
-    marks.row(host, mode, "seq-read", BIG >> 20, || {
-        read_file(host, &big, &mut buffer, BIG)
-    })?;
+    bulk(host, marks, mode, files, out, &mut buffer, amounts)?;
     fill(&mut buffer);
     marks.row(host, mode, "seq-write-4k", IN_PAGES >> 20, || {
         write_file(
@@ -283,12 +119,13 @@ pub fn run<H: Host>(
     let reading = host.open(&big)?;
     let writing = host.open_both(&format!("{out}/written"))?;
     for (count, depth) in RANDOM {
-        let places: Vec<u64> = places(count, depth).collect();
+        let from: Vec<u64> = places(BIG, count, depth).collect();
+        let to: Vec<u64> = places(amounts.written, count, depth).collect();
         marks.row(host, mode, &format!("rand-read-{depth}"), count, || {
-            host.read_pages(&reading, &places, depth, MADE)
+            host.read_pages(&reading, &from, depth, MADE)
         })?;
         marks.row(host, mode, &format!("rand-write-{depth}"), count, || {
-            host.write_pages(&writing, &places, depth, SCATTERED)?;
+            host.write_pages(&writing, &to, depth, SCATTERED)?;
             host.sync(&writing)
         })?;
     }
@@ -299,6 +136,7 @@ pub fn run<H: Host>(
         paths,
         entries,
         tree,
+        ..
     } = amounts;
     let small = &mut buffer[..SMALL];
     fill(small);
@@ -356,12 +194,6 @@ pub fn run<H: Host>(
     marks.row(host, mode, "copy-tree", tree as u64, || {
         copy_tree(host, &format!("{files}/tree"), &format!("{out}/tree"))
     })
-}
-
-/// Path of the `number`th file whose attributes are asked for, four levels deep.
-pub fn deep(number: usize) -> String {
-    let (a, b, c) = (number / 250, number / 25 % 10, number / 5 % 5);
-    format!("deep/a{a}/b{b}/c{c}/f{number}")
 }
 
 /// Writes a file from its beginning to its end, in calls as large as the buffer.

@@ -87,12 +87,13 @@ fn main() -> ExitCode {
     let command = env::args().nth(1).unwrap_or_default();
     let status = Settings::from_environment().and_then(|settings| match command.as_str() {
         "bench" => bench::run(&settings),
+        "bench-sweep" => bench::sweep(&settings),
         "run" => run::run(&settings),
         "test-boot" => boot_tests::run(&settings),
         "dom0" => run::in_dom0(&settings, env::args().skip(2)),
         "test-xen" => xen_tests::run(&settings),
         _ => Err(fail!(
-            "usage: bed run | bench | test-boot | test-xen | dom0 SCRIPT..."
+            "usage: bed run | bench | bench-sweep | test-boot | test-xen | dom0 SCRIPT..."
         )),
     });
     match status {

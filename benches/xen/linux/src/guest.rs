@@ -11,8 +11,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::content::{Amounts, PAGE, Seed, fill};
+use crate::marks::{Marks, Result, Signals};
 use crate::sys;
-use crate::workload::{self, Host, Marks, Result};
+use crate::workload::{self, Host};
 
 /// In the order in which they have to be loaded.
 const MODULES: [&str; 5] = ["netfs", "fscache", "9pnet", "9pnet_xen", "9p"];
@@ -65,7 +66,7 @@ fn run() -> Result<()> {
     let [control, files, out, scale, modes] = parts[..] else {
         return Err(format!("what is bench={task}?"));
     };
-    let amounts = Amounts::new(scale.parse().map_err(|_| "the scale is not a number")?);
+    let scale = scale.parse().map_err(|_| "the scale is not a number")?;
     fs::create_dir_all(SHARE).map_err(at(SHARE))?;
     let host = Linux {
         start: Instant::now(),
@@ -80,6 +81,7 @@ fn run() -> Result<()> {
             workload::first_byte(&host, &mut marks, &below(files), mode)?;
         }
         let out = below(&format!("{out}/{mode}"));
+        let amounts = Amounts::new(scale, mode);
         workload::run(&host, &mut marks, mode, &below(files), &out, amounts)?;
         if index + 1 == modes.len() {
             marks.end(&host)?;
@@ -99,9 +101,7 @@ fn at<T>(path: &str, result: std::io::Result<T>) -> Result<T> {
     result.map_err(|error| format!("{path}: {error}"))
 }
 
-impl Host for Linux {
-    type File = File;
-
+impl Signals for Linux {
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
@@ -113,6 +113,27 @@ impl Host for Linux {
     fn requests(&self) -> u64 {
         0
     }
+
+    fn touch(&self, path: &str) -> Result<()> {
+        self.create(path).map(drop)
+    }
+
+    fn names(&self, path: &str) -> Result<Vec<(String, bool)>> {
+        at(path, fs::read_dir(path))?
+            .map(|entry| {
+                let entry = at(path, entry)?;
+                let kind = at(path, entry.file_type())?;
+                Ok((
+                    entry.file_name().to_string_lossy().into_owned(),
+                    kind.is_dir(),
+                ))
+            })
+            .collect()
+    }
+}
+
+impl Host for Linux {
+    type File = File;
 
     fn open(&self, path: &str) -> Result<File> {
         at(path, File::open(path))
@@ -167,19 +188,6 @@ impl Host for Linux {
             each(&entry.file_name().to_string_lossy(), size);
         }
         Ok(())
-    }
-
-    fn names(&self, path: &str) -> Result<Vec<(String, bool)>> {
-        at(path, fs::read_dir(path))?
-            .map(|entry| {
-                let entry = at(path, entry)?;
-                let kind = at(path, entry.file_type())?;
-                Ok((
-                    entry.file_name().to_string_lossy().into_owned(),
-                    kind.is_dir(),
-                ))
-            })
-            .collect()
     }
 
     fn create_dir(&self, path: &str) -> Result<()> {

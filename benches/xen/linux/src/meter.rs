@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Instant;
 
+use crate::marks::Result;
 use crate::sys::{Domctl, Watch};
-use crate::workload::Result;
 
 /// How often the domains are looked after while nothing happens.
 const PULSE_MS: i32 = 2000;

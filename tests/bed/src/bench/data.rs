@@ -149,6 +149,11 @@ impl Results {
         }
     }
 
+    /// Whether there is nothing of this type of domain.
+    pub fn is_empty(&self, kind: Kind) -> bool {
+        self.rows.keys().all(|(name, ..)| *name != kind.name())
+    }
+
     /// A measure of a row, in nanoseconds (or requests) per unit.
     pub fn spread(
         &self,
@@ -165,7 +170,7 @@ impl Results {
             Measure::Requests => row.requests / row.units,
         };
         let spread = Spread::of(rows.iter().map(value).collect())?;
-        (spread.most > 0.0).then_some(spread)
+        (spread.median > 0.0).then_some(spread)
     }
 
     /// The median of that.

@@ -1,55 +1,121 @@
 //! `make bench`: xen9p beside Linux, in the same dom0, by turns.
 
+mod chart;
 mod data;
+mod facts;
 mod report;
 mod stage;
+mod sweep;
+
+use std::fs;
 
 use crate::domain::Kind;
 use crate::host::{Context, Result};
-use crate::{Settings, dom0, say};
+use crate::{Settings, dom0, fail, say};
 
 use data::{Column, Results};
+use facts::Facts;
 use stage::Stage;
+
+pub use sweep::run as sweep;
 
 /// How often everything is run.
 const ROUNDS: usize = 5;
 
 /// The amounts of files are one part in so many of the full ones, so that all is over in time.
-const SCALE: u32 = 20;
+const SCALE: u32 = 25;
 
 /// The mounts of a Linux guest.
 const LINUX: [Column; 3] = [Column::LinuxBest, Column::LinuxDefault, Column::LinuxCached];
+
+/// Domains at once.
+const CROWDS: [usize; 3] = [1, 8, 32];
+
+/// Memory to look for the smallest that is enough, in MiB, most first.
+const SMALL: [u32; 7] = [8, 6, 5, 4, 3, 2, 1];
 
 /// Runs everything and writes the report.
 pub fn run(settings: &Settings) -> Result<u8> {
     let image = dom0::prepare(&settings.cache())?;
     let rounds = settings.rounds.unwrap_or(ROUNDS);
     let scale = settings.scale.unwrap_or(SCALE);
+    let mut facts = Facts {
+        versions: image.versions.clone(),
+        rounds,
+        scale,
+        ..Facts::default()
+    };
+    let at = |path: &str| settings.root.join(path);
+    facts.size("xen9p, the toolbox", &[&at("target/xen9p.elf")])?;
+    facts.size(
+        "xen9p, an app of one's own (examples/hello.rs)",
+        &[&at("target/hello.elf")],
+    )?;
+    facts.size("Linux, kernel and modules", &[&image.kernel, &image.guest])?;
+
+    let kinds = kinds(settings);
     let mut stage = Stage::new(settings, &image, scale)?;
     let mut results = Results::default();
-    let kinds: Vec<Kind> = [Kind::Pv, Kind::Pvh]
-        .into_iter()
-        .filter(|kind| {
-            settings
-                .only
-                .as_deref()
-                .is_none_or(|only| only == kind.name())
-        })
-        .collect();
     for round in 0..rounds {
         for &kind in &kinds {
             say!("round {} of {rounds}, {}", round + 1, kind.name());
-            let rows = stage.ours(kind, "")?;
-            results.add(kind, rows);
+            facts.load.push(facts::load());
+            results.add(kind, stage.ours(kind)?);
+            results.add(kind, stage.limit(kind)?);
             // Another one first in each round.
             let mut modes = LINUX;
             modes.rotate_left(round % LINUX.len());
-            let rows = stage.linux(kind, &modes)?;
-            results.add(kind, rows);
+            results.add(kind, stage.linux(kind, &modes)?);
         }
     }
+    for &kind in &kinds {
+        say!("growth, {}", kind.name());
+        let mut growth = Results::default();
+        growth.add(kind, stage.growth(kind)?);
+        facts.growth.push((kind, growth));
+        say!("the smallest memory, {}", kind.name());
+        let mut smallest = None;
+        for memory in SMALL {
+            if !stage.passes(kind, memory)? {
+                break;
+            }
+            smallest = Some(memory);
+        }
+        let smallest = smallest.ok_or_else(|| fail!("the self-test fails in {} MiB", SMALL[0]))?;
+        facts.smallest.push((kind.name(), smallest));
+    }
+    for domains in CROWDS {
+        say!("{domains} at once");
+        facts.crowds.push(stage.crowd(Kind::Pvh, domains)?);
+    }
+    facts.minutes = crate::host::elapsed() / 60.0;
+    write(settings, &results, &facts)
+}
+
+/// The types of domain that are wanted: ONLY=pv or pvh, or both.
+fn kinds(settings: &Settings) -> Vec<Kind> {
+    let wanted = |kind: &Kind| {
+        settings
+            .only
+            .as_deref()
+            .is_none_or(|only| only == kind.name())
+    };
+    report::KINDS.into_iter().filter(wanted).collect()
+}
+
+fn write(settings: &Settings, results: &Results, facts: &Facts) -> Result<u8> {
     let directory = settings.root.join("target/bench");
-    std::fs::create_dir_all(&directory).during("create", &directory)?;
-    print!("{}", report::table(&results));
+    fs::create_dir_all(&directory).during("create", &directory)?;
+    let report = report::markdown(results, facts);
+    for (name, text) in [
+        ("report.md", &report),
+        ("report.json", &report::json(results, facts)),
+        ("report.svg", &chart::svg(results)),
+    ] {
+        let path = directory.join(name);
+        fs::write(&path, text).during("write", &path)?;
+    }
+    println!("{report}");
+    say!("report.md, report.json and report.svg are in target/bench");
     Ok(0)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::bench::data::{Column, Row};
+use crate::bench::facts::Crowd;
 use crate::cpio::Archive;
 use crate::dom0::Image;
 use crate::domain::{Domain, Guest, Kind, Reason, Verdict};
@@ -73,9 +74,27 @@ impl Stage {
     }
 
     /// Runs our workload in a guest of ours.
-    pub fn ours(&mut self, kind: Kind, options: &str) -> Result<Vec<Row>> {
-        let run = format!("{options} run /control/0 /files /out/ours {}", self.scale);
+    pub fn ours(&mut self, kind: Kind) -> Result<Vec<Row>> {
+        let run = format!("run /control/0 /files /out/ours {}", self.scale);
         self.run(kind, "bench.elf", None, &run, &[Column::Ours])
+    }
+
+    /// Runs what settings of the connection matter for, with these.
+    pub fn sweep(&mut self, kind: Kind, options: &str) -> Result<Vec<Row>> {
+        let run = format!("{options} sweep /control/0 /files /out/ours");
+        self.run(kind, "bench.elf", None, &run, &[Column::Ours])
+    }
+
+    /// Does some work and ten times as much, several times.
+    pub fn growth(&mut self, kind: Kind) -> Result<Vec<Row>> {
+        let run = "growth /control/0 /files /out/ours";
+        self.run(kind, "bench.elf", None, run, &[Column::Ours])
+    }
+
+    /// Sends the same requests without a file API.
+    pub fn limit(&mut self, kind: Kind) -> Result<Vec<Row>> {
+        let run = format!("limit /control/0 /files /out/limit {}", self.scale);
+        self.run(kind, "bench-limit.elf", None, &run, &[Column::Limit])
     }
 
     /// Runs it in a Linux guest, once for each of these mounts.
@@ -87,6 +106,85 @@ impl Stage {
             names.join(",")
         );
         self.run(kind, "vmlinux", Some("linux.cpio"), &line, modes)
+    }
+
+    /// Has many domains of ours at once read and write on the share.
+    pub fn crowd(&mut self, kind: Kind, domains: usize) -> Result<Crowd> {
+        /// MiB that each reads, and writes.
+        const PART: f64 = 2.0;
+        const MEMORY: u32 = 8;
+
+        self.runs += 1;
+        let batch = self.runs;
+        let mut script = String::from("set -e\n");
+        let mut verify = String::from("set -e\n");
+        for index in 0..domains {
+            let guest = Guest {
+                name: format!("crowd{batch}-{index}"),
+                kind,
+                kernel: format!("{BIN}/bench.elf"),
+                ramdisk: None,
+                memory: MEMORY,
+                vcpus: 1,
+                command_line: format!("timeout=120 pair /control/{index} /files /out/{index}"),
+                shares: vec![("share".to_owned(), "/share".to_owned())],
+            };
+            let name = &guest.name;
+            let config = self.bed.path().join(format!("{name}.cfg"));
+            fs::write(&config, guest.config()?).during("write", &config)?;
+            script += &format!(
+                "mkdir -p /share/out/{index}\nxl create -q -p /host/{name}.cfg\nxl vcpu-pin {name} 0 1\n\
+                 ids=\"$ids $(xl domid {name})\"\n"
+            );
+            verify += &format!(
+                "{BIN}/bench-linux verify-pair /share/out/{index}\n\
+                 while xl domid {name} >/dev/null 2>&1; do sleep 0.1; done\n"
+            );
+        }
+        script += &format!("{BIN}/bench-linux meter /share/control $ids\n");
+        let output = self.dom0(&script)?;
+        self.dom0(&format!("{verify}rm -rf /share/out /share/control\n"))?;
+        // done INDEX NANOSECONDS GUEST-CPU DOM0-CPU PAGES
+        let done: Vec<Vec<f64>> = output
+            .lines()
+            .filter_map(|line| line.strip_prefix("done "))
+            .map(|line| {
+                line.split(' ')
+                    .filter_map(|word| word.parse().ok())
+                    .collect()
+            })
+            .collect();
+        if done.len() != domains || done.iter().any(|line| line.len() != 5) {
+            return Err(fail!("not all of {domains} domains are done:\n{output}"));
+        }
+        let most = |at: usize| done.iter().map(|line| line[at]).fold(0.0, f64::max);
+        Ok(Crowd {
+            kind: kind.name(),
+            domains,
+            memory: most(4) / 256.0,
+            seconds: most(1) / 1e9,
+            moved: 2.0 * PART * domains as f64,
+        })
+    }
+
+    /// Whether the self-test passes in a domain with that memory.
+    pub fn passes(&mut self, kind: Kind, memory: u32) -> Result<bool> {
+        self.runs += 1;
+        let guest = Guest {
+            name: format!("small{}", self.runs),
+            kind,
+            kernel: format!("{BIN}/xen9p.elf"),
+            ramdisk: None,
+            memory,
+            vcpus: 1,
+            command_line: "selftest".to_owned(),
+            shares: vec![("share".to_owned(), "/share/small".to_owned())],
+        };
+        self.dom0("rm -rf /share/small && mkdir -p /share/small")?;
+        let mut domain = Domain::create(&mut self.bed, &guest)?;
+        let deadline = Instant::now() + PATIENCE;
+        let ended = domain.wait(&mut self.bed, Some(deadline), |_| Ok(()))?;
+        Ok(ended.is_some_and(|ended| Verdict::from_console(&ended.console) == Verdict::Exit(0)))
     }
 
     /// Runs one guest from nothing to its end, and checks all it wrote.
@@ -106,7 +204,7 @@ impl Stage {
             ramdisk: ramdisk.map(|name| format!("{BIN}/{name}")),
             memory: MEMORY,
             vcpus: 1,
-            command_line: command_line.trim_start().to_owned(),
+            command_line: command_line.to_owned(),
             shares: vec![("share".to_owned(), "/share".to_owned())],
         };
         let name = &guest.name;
@@ -146,9 +244,13 @@ impl Stage {
                 tail::end(&ended.xl, 15)
             ));
         }
-        let verify = each(&format!(
-            "{BIN}/bench-linux verify /share/files /share/out/@ {scale}\n"
-        ));
+        let task = command_line.split(" /").next().unwrap_or_default();
+        let verify = each(&match task.rsplit(' ').next() {
+            Some("sweep") => format!("{BIN}/bench-linux verify-sweep /share/out/@\n"),
+            // This one checks by itself what it can, and removes it.
+            Some("growth") => String::new(),
+            _ => format!("{BIN}/bench-linux verify /share/files /share/out/@ {scale}\n"),
+        });
         self.dom0(&format!(
             "set -e\n{verify}while xl domid {name} >/dev/null 2>&1; do sleep 0.1; done\nrm -rf /share/out /share/control\n"
         ))?;
@@ -169,6 +271,7 @@ fn programs(settings: &Settings) -> Vec<(PathBuf, &'static str)> {
     vec![
         (at("target/xen9p.elf"), "xen9p.elf"),
         (at("target/bench.elf"), "bench.elf"),
+        (at("target/bench-limit.elf"), "bench-limit.elf"),
         (at(LINUX), "bench-linux"),
     ]
 }
