@@ -23,7 +23,7 @@ fn a_share_connects_carries_messages_and_closes() {
         let bed = bed(program);
         let mut transport = bed.connect().unwrap();
         assert_eq!(transport.lanes(), 3);
-        assert_eq!(transport.max_message(), 64 << 10);
+        assert_eq!(transport.max_message(), (64 << 10) + 24);
         assert_eq!(bed.share.borrow().rings(), 3);
         assert_eq!(bed.share.borrow().states(), (Connected, Connected));
         let front = bed.share.borrow().front().to_owned();
@@ -80,7 +80,7 @@ fn all_rings_and_orders_that_a_backend_offers() {
             let mut transport = bed.connect_with(&config).unwrap();
             let most = if program == Program::Qemu { 8 } else { 4 };
             assert_eq!(transport.lanes(), most);
-            assert_eq!(transport.max_message(), 1024 << order);
+            assert_eq!(transport.max_message(), (1024 << order) + 24);
             if order > 2 {
                 exchange(&mut transport, 1).unwrap();
             }

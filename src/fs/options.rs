@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Error, File, Fs, Result};
+use crate::errno::Errno;
 use crate::p9::Dialect;
 use crate::p9::session::Config;
-use crate::p9::wire::OpenFlags;
+use crate::p9::wire::{OpenFlags, Qid, QidKind};
 
 /// How to open a file: the options and the meaning of `std::fs::OpenOptions`.
 ///
@@ -191,6 +192,19 @@ impl OpenOptions {
         fs.open_with(path, self)
     }
 
+    /// What the file turns out to be has to be what the options are for.
+    pub(crate) fn check_kind(&self, qid: Qid) -> Result<()> {
+        let is_dir = qid.kind.contains(QidKind::DIR);
+        // Not every server checks this: QEMU opens directories for writing.
+        if is_dir && (self.write || self.append) {
+            return Err(Errno::EISDIR.into());
+        }
+        if self.directory && !is_dir {
+            return Err(Errno::ENOTDIR.into());
+        }
+        Ok(())
+    }
+
     /// The same checks as `std` on Unix makes.
     pub(crate) fn check(&self) -> Result<()> {
         if !(self.read || self.write || self.append) {
@@ -244,6 +258,7 @@ pub struct MountOptions {
     pub(crate) msize: u32,
     pub(crate) window: u16,
     pub(crate) read_ahead: usize,
+    pub(crate) keep_dirs: Duration,
     pub(crate) timeout: Duration,
     pub(crate) dialects: Vec<Dialect>,
 }
@@ -257,7 +272,7 @@ impl Default for MountOptions {
 impl MountOptions {
     /// User "root" with number 0, the server's default tree, new files with group 0, umask 022, the
     /// largest message the transport carries, 64 requests in flight, 30 s for each, 128 KiB read
-    /// ahead, and the richest dialect that the server speaks.
+    /// ahead, directories kept for 1 s, and the richest dialect that the server speaks.
     pub fn new() -> Self {
         MountOptions {
             user: b"root".to_vec(),
@@ -268,6 +283,7 @@ impl MountOptions {
             msize: u32::MAX,
             window: 64,
             read_ahead: 128 << 10,
+            keep_dirs: Duration::from_secs(1),
             timeout: Duration::from_secs(30),
             dialects: Dialect::ALL.to_vec(),
         }
@@ -318,6 +334,15 @@ impl MountOptions {
     #[must_use]
     pub const fn read_ahead(mut self, bytes: usize) -> Self {
         self.read_ahead = bytes;
+        self
+    }
+
+    /// How long the way to a directory in which names are changed one after the other (files made, removed,
+    /// renamed) is believed to be the same; zero for never. Only others than this mount who put another
+    /// directory in its place meanwhile could notice.
+    #[must_use]
+    pub const fn keep_dirs(mut self, time: Duration) -> Self {
+        self.keep_dirs = time;
         self
     }
 

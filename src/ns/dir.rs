@@ -1,6 +1,7 @@
 //! Listing directories, united ones too.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -41,7 +42,12 @@ impl fmt::Debug for ReadDir {
 }
 
 impl ReadDir {
-    pub(super) fn open(ns: &Namespace, path: &[u8], found: &Found) -> Result<ReadDir> {
+    pub(super) fn open(
+        ns: &Namespace,
+        path: &[u8],
+        found: &Found,
+        metadata: bool,
+    ) -> Result<ReadDir> {
         if !found.is_dir {
             return Err(Errno::ENOTDIR.into());
         }
@@ -49,7 +55,13 @@ impl ReadDir {
         let mut listings = Vec::new();
         let mut gone = None;
         for element in &found.elements {
-            match element.tree.read_dir(element.at.as_bytes()) {
+            let (tree, at) = (&element.tree, element.at.as_bytes());
+            let listing = if metadata {
+                tree.read_dir_with_metadata(at)
+            } else {
+                tree.read_dir(at)
+            };
+            match listing {
                 Ok(listing) => listings.push(listing),
                 Err(error) if error.is_not_found() => gone = Some(error),
                 Err(error) => return Err(error),
@@ -84,6 +96,7 @@ impl ReadDir {
             name,
             kind,
             ino,
+            metadata: None,
         }
     }
 }
@@ -130,7 +143,10 @@ impl Iterator for ReadDir {
                     let (name, is_dir) = self.points.swap_remove(at);
                     self.entry(name, is_dir.then_some(FileType::DIR), 0)
                 }
-                None => self.entry(entry.name, entry.kind, entry.ino),
+                None => DirEntry {
+                    metadata: entry.metadata,
+                    ..self.entry(entry.name, entry.kind, entry.ino)
+                },
             }));
         }
     }
@@ -144,6 +160,7 @@ pub struct DirEntry {
     name: Vec<u8>,
     kind: Option<FileType>,
     ino: u64,
+    metadata: Option<Box<Metadata>>,
 }
 
 impl fmt::Debug for DirEntry {
@@ -188,11 +205,15 @@ impl DirEntry {
     }
 
     /// Attributes of the entry, symbolic links not followed; of a mount point, those of what is mounted
-    /// there.
+    /// there. Those that came with the listing of
+    /// [`read_dir_with_metadata`](Namespace::read_dir_with_metadata) are as old as that.
     ///
     /// # Errors
     /// What the tree says.
     pub fn metadata(&self) -> Result<Metadata> {
+        if let Some(metadata) = &self.metadata {
+            return Ok(**metadata);
+        }
         self.ns.symlink_metadata(self.path())
     }
 

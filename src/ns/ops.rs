@@ -125,7 +125,17 @@ impl Namespace {
     /// ENOTDIR.
     pub fn read_dir(&self, path: impl AsRef<[u8]>) -> Result<ReadDir> {
         let found = self.find(path.as_ref(), true)?;
-        ReadDir::open(self, path.as_ref(), &found)
+        ReadDir::open(self, path.as_ref(), &found, false)
+    }
+
+    /// As [`read_dir`](Self::read_dir), for a program that will call [`metadata`](super::DirEntry::metadata) of all entries:
+    /// trees on a server are asked for the attributes of many at the same time.
+    ///
+    /// # Errors
+    /// ENOTDIR.
+    pub fn read_dir_with_metadata(&self, path: impl AsRef<[u8]>) -> Result<ReadDir> {
+        let found = self.find(path.as_ref(), true)?;
+        ReadDir::open(self, path.as_ref(), &found, true)
     }
 
     /// Attributes of what the path leads to; of a mount point, those of what is mounted there.

@@ -43,6 +43,15 @@ pub trait Tree {
     /// ENOENT, ENOTDIR.
     fn read_dir(&self, path: &[u8]) -> Result<Entries>;
 
+    /// As [`read_dir`](Self::read_dir); where that costs less than asking for each, the entries' attributes
+    /// come along.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR.
+    fn read_dir_with_metadata(&self, path: &[u8]) -> Result<Entries> {
+        self.read_dir(path)
+    }
+
     /// Makes an empty directory.
     ///
     /// # Errors
@@ -192,6 +201,8 @@ pub struct Entry {
     pub kind: Option<FileType>,
     /// The number that identifies the file in its tree.
     pub ino: u64,
+    /// Its attributes, symbolic links not followed, where they came with the listing.
+    pub metadata: Option<Box<Metadata>>,
 }
 
 /// An open file of a tree, without a position. Dropping it closes it.
@@ -276,6 +287,19 @@ impl Tree for Fs {
                 name: entry.file_name().to_vec(),
                 kind: entry.known_type(),
                 ino: entry.ino(),
+                metadata: None,
+            })
+        })))
+    }
+
+    fn read_dir_with_metadata(&self, path: &[u8]) -> Result<Entries> {
+        let listing = Fs::read_dir(self, path)?.with_metadata();
+        Ok(Box::new(listing.map(|entry| {
+            entry.map(|(entry, metadata)| Entry {
+                name: entry.file_name().to_vec(),
+                kind: entry.known_type(),
+                ino: entry.ino(),
+                metadata: metadata.ok().map(Box::new),
             })
         })))
     }
@@ -433,6 +457,10 @@ impl Tree for ReadOnly {
 
     fn read_dir(&self, path: &[u8]) -> Result<Entries> {
         self.0.read_dir(path)
+    }
+
+    fn read_dir_with_metadata(&self, path: &[u8]) -> Result<Entries> {
+        self.0.read_dir_with_metadata(path)
     }
 
     fn statfs(&self, path: &[u8]) -> Result<StatFs> {

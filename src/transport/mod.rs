@@ -65,6 +65,13 @@ pub trait Transport {
     /// Number of lanes, at least 1 and constant.
     fn lanes(&self) -> u16;
 
+    /// Whether the server is known to finish the requests of one lane in the order in which they were
+    /// sent. Then a request that needs what the one before it brings (a file opened by the fid that a walk
+    /// makes) is sent right behind it; where this is `false`, only after the answer.
+    fn in_order(&self) -> bool {
+        false
+    }
+
     /// The largest message, in bytes, that can be carried either way while leaving room for others;
     /// what the client proposes as msize at most.
     fn max_message(&self) -> u32;

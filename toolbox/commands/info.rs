@@ -19,7 +19,8 @@ pub fn ls(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     shell.each(paths, |shell, place| {
         let found = place.metadata()?;
         if !found.is_dir() {
-            return line(shell, place, place.to_string().as_bytes(), long);
+            let details = long.then(|| place.symlink_metadata()).transpose()?;
+            return line(shell, place, place.to_string().as_bytes(), details);
         }
         if titles {
             shell.say(format_args!("{place}:\n"));
@@ -29,20 +30,37 @@ pub fn ls(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
 }
 
 fn list(shell: &mut Shell<'_>, directory: &Place, all: bool, long: bool) -> Result<(), Fail> {
-    let mut entries = directory.list()?;
-    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    for entry in entries {
-        if all || !entry.name.starts_with(b".") {
-            let done = line(shell, &directory.join(&entry.name), &entry.name, long);
+    if !long {
+        let mut entries = directory.list()?;
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        for entry in entries {
+            if all || !entry.name.starts_with(b".") {
+                line(shell, &directory.join(&entry.name), &entry.name, None)?;
+            }
+        }
+        return Ok(());
+    }
+    let mut entries = directory.list_with_metadata()?;
+    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    for (name, found) in entries {
+        if all || !name.starts_with(b".") {
+            let place = directory.join(&name);
+            let done = found
+                .map_err(|error| place.fail(error))
+                .and_then(|found| line(shell, &place, &name, Some(found)));
             shell.settle(done)?;
         }
     }
     Ok(())
 }
 
-fn line(shell: &mut Shell<'_>, place: &Place, name: &[u8], long: bool) -> Result<(), Fail> {
-    if long {
-        let found = place.symlink_metadata()?;
+fn line(
+    shell: &mut Shell<'_>,
+    place: &Place,
+    name: &[u8],
+    details: Option<Metadata>,
+) -> Result<(), Fail> {
+    if let Some(found) = details {
         shell.say(format_args!(
             "{} {:>3} {:>5} {:>5} {:>10} {} ",
             Mode(&found),

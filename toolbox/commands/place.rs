@@ -27,6 +27,9 @@ pub struct Entry {
     pub kind: FileType,
 }
 
+/// A name in a directory, and what is known of it.
+pub type Described = (Vec<u8>, fs::Result<Metadata>);
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.share, String::from_utf8_lossy(&self.path))
@@ -83,6 +86,16 @@ impl Place {
         self.ns
             .symlink_metadata(&self.path)
             .map_err(|error| self.fail(error))
+    }
+
+    /// As [`list`](Self::list): names with what is known of them.
+    pub fn list_with_metadata(&self) -> Result<Vec<Described>, Fail> {
+        let entries = self.ns.read_dir_with_metadata(&self.path);
+        let named = entries.map_err(|e| self.fail(e))?.map(|entry| {
+            let entry = entry.map_err(|error| self.fail(error))?;
+            Ok((entry.file_name().into(), entry.metadata()))
+        });
+        named.collect()
     }
 
     /// The entries of the directory, without `.` and `..`.

@@ -1,14 +1,14 @@
 //! Listing directories.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::join::join;
-use super::{Fs, classic, node};
+use super::{Fs, Handle, classic, node};
 use crate::errno::Errno;
 use crate::fs::{Error, FileType, Metadata, OpenOptions, Result};
 use crate::p9::session::{Fid, Session};
@@ -16,9 +16,6 @@ use crate::p9::wire::{DirEntries, IO_HEADER_LEN, QidKind, StatEntries, StatLayou
 
 /// Most bytes of entries to ask for at a time.
 const MOST: u32 = 64 << 10;
-
-/// How many entries [`ReadDir::next_with_metadata`] gives at a time.
-pub const BATCH: usize = 32;
 
 /// The most entries that a directory is believed to have.
 const MOST_ENTRIES: u32 = 1 << 24;
@@ -116,39 +113,39 @@ impl ReadDir {
     /// The next entry; `None` at the end. After an error the listing is over.
     pub async fn next(&mut self) -> Option<Result<DirEntry>> {
         while !self.ended {
-            match self.take() {
+            match self.next_fetched() {
                 Ok(Some(entry)) => return Some(Ok(entry)),
-                Ok(None) => match self.fetch().await {
-                    Ok(()) => {}
-                    Err(error) => {
-                        self.ended = true;
-                        return Some(Err(error));
-                    }
-                },
-                Err(rule) => {
-                    self.ended = true;
-                    return Some(Err(self.session().violated(rule)));
-                }
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+            if let Err(error) = self.fetch_more().await {
+                return Some(Err(error));
             }
         }
         None
     }
 
-    /// The next entries, [`BATCH`] at most, each with its attributes, for all of which the server is
-    /// asked at the same time. Empty at the end.
-    ///
-    /// # Errors
-    /// Those of the listing; what concerns one entry stands beside it.
-    pub async fn next_with_metadata(&mut self) -> Result<Vec<(DirEntry, Result<Metadata>)>> {
-        let mut entries = Vec::new();
-        while entries.len() < BATCH {
-            let Some(entry) = self.next().await else {
-                break;
-            };
-            entries.push(entry?);
+    /// The next entry of those fetched that need no request; see [`next`](Self::next).
+    pub(super) fn next_fetched(&mut self) -> Result<Option<DirEntry>> {
+        self.take().map_err(|rule| {
+            self.ended = true;
+            self.session().violated(rule)
+        })
+    }
+
+    /// Fetches entries when there are none left; `false` at the end.
+    pub(super) async fn fetch_more(&mut self) -> Result<bool> {
+        if !self.ended {
+            let fetched = self.fetch().await;
+            self.ended |= fetched.is_err();
+            fetched?;
         }
-        let metadata = join(entries.iter().map(DirEntry::metadata)).await;
-        Ok(entries.into_iter().zip(metadata).collect())
+        Ok(!self.ended)
+    }
+
+    /// A fid of the directory that is not open.
+    pub(super) async fn directory(&self) -> Result<Handle> {
+        Ok(self.fs.find(&self.path, true).await?.0)
     }
 
     /// The next entry of those fetched, "." and ".." left out; an error if the server's data makes no
@@ -177,6 +174,7 @@ impl ReadDir {
                 kind: FileType::from_dirent(entry.kind.0),
                 ino: entry.qid.path,
                 cookie: entry.offset,
+                listed: None,
             }));
         }
     }
@@ -234,13 +232,15 @@ impl ReadDir {
             if !is_wanted(stat.name, self.entries)? || u64::from(self.entries) <= self.skip {
                 continue;
             }
+            let metadata = classic::metadata_of(&stat);
             self.ready.push_back(DirEntry {
                 fs: self.fs.clone(),
                 dir: self.path.clone(),
                 name: stat.name.into(),
-                kind: Some(classic::metadata_of(&stat).file_type()),
+                kind: Some(metadata.file_type()),
                 ino: stat.qid.path,
                 cookie: self.entries.into(),
+                listed: Some(Box::new(metadata)),
             });
         }
         self.buffer.clear();
@@ -271,6 +271,8 @@ pub struct DirEntry {
     kind: Option<FileType>,
     ino: u64,
     cookie: u64,
+    /// The attributes, where they are part of the listing.
+    pub(super) listed: Option<Box<Metadata>>,
 }
 
 impl fmt::Debug for DirEntry {

@@ -106,6 +106,20 @@ impl File {
         chunk as usize
     }
 
+    /// The most bytes that a read gets in one piece, unless the file ends: what the iounit promises (open(5)
+    /// of Plan 9). 0 where the server promises nothing.
+    pub(super) fn whole_reads(&self) -> usize {
+        match self.iounit {
+            0 => 0,
+            _ => self.chunk(),
+        }
+    }
+
+    /// Writes to a new file what fits into one request, and closes it. Says how much the server took.
+    pub(super) async fn write_and_close(self, content: &[u8]) -> Result<usize> {
+        self.fid.write_and_close(content).await
+    }
+
     /// The asynchronous form of [`File::read`](crate::fs::File::read).
     pub async fn read(&self, into: &mut [u8]) -> Result<usize> {
         self.settle().await?;

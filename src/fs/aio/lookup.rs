@@ -5,11 +5,11 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::pin::Pin;
 
-use super::{Fs, Mount};
+use super::{File, Fs, Mount, node};
 use crate::errno::Errno;
 use crate::fs::path::CleanPath;
-use crate::fs::{Error, Probe, Result};
-use crate::p9::session::Fid;
+use crate::fs::{Error, Metadata, OpenOptions, Probe, Result};
+use crate::p9::session::{Fid, Walk};
 use crate::p9::wire::{MAX_ELEMENTS, Qid, QidKind};
 
 /// How many symbolic links are followed on the way of one path.
@@ -18,6 +18,8 @@ const MAX_LINKS: usize = 40;
 /// A fid for what a path leads to. The root's own stands for the root, so that it costs nothing.
 pub(super) enum Handle {
     Root(Rc<Mount>),
+    /// One of the directories that are kept.
+    Kept(Rc<Fid>),
     Own(Fid),
 }
 
@@ -25,6 +27,7 @@ impl Handle {
     pub(super) fn fid(&self) -> &Fid {
         match self {
             Handle::Root(mount) => &mount.root,
+            Handle::Kept(fid) => fid,
             Handle::Own(fid) => fid,
         }
     }
@@ -55,31 +58,6 @@ impl Fs {
         }
     }
 
-    /// The directory of what `path` names, and its name there. For the root, which has none, the
-    /// error is `at_root`.
-    pub(super) async fn find_parent(
-        &self,
-        path: &[u8],
-        at_root: Errno,
-    ) -> Result<(Handle, Vec<u8>)> {
-        self.parent_of(&CleanPath::new(path)?, at_root).await
-    }
-
-    pub(super) async fn parent_of(
-        &self,
-        path: &CleanPath,
-        at_root: Errno,
-    ) -> Result<(Handle, Vec<u8>)> {
-        let name = path.file_name().ok_or(at_root)?.to_vec();
-        match self.lookup(path.parent(), true).await? {
-            Lookup::Found(_, qid, _) if !qid.kind.contains(QidKind::DIR) => {
-                Err(Errno::ENOTDIR.into())
-            }
-            Lookup::Found(handle, ..) => Ok((handle, name)),
-            Lookup::Missing(_) => Err(Errno::ENOENT.into()),
-        }
-    }
-
     /// The asynchronous form of [`Fs::probe`](crate::fs::Fs::probe).
     ///
     /// # Errors
@@ -106,18 +84,70 @@ impl Fs {
             Way::Blocked(at, error) if error.is_not_found() => return Ok(Probe::Missing { at }),
             Way::Blocked(_, error) => return Err(error),
         };
-        let target = super::node::readlink(&link).await?;
+        let target = node::readlink(&link).await?;
         if target.is_empty() {
             return Err(Errno::ENOENT.into());
         }
         Ok(Probe::Link { at, target })
     }
 
+    /// What is at the end of `path`, if one walk leads there: the attributes come in the same burst. `None`
+    /// if symbolic links are to be followed.
+    pub(super) async fn glance(&self, path: &CleanPath, follow: bool) -> Result<Option<Metadata>> {
+        let names: Vec<&[u8]> = path.names().collect();
+        if names.is_empty() || names.len() > MAX_ELEMENTS || !node::is_linux(&self.mount.root) {
+            return Ok(None);
+        }
+        let (walk, attr) = self
+            .mount
+            .root
+            .walk_getattr(&names, node::ATTRIBUTES)
+            .await?;
+        let (mut done, mut last) = (0, self.mount.root_qid);
+        match judge(walk, names.len(), &mut done, &mut last)? {
+            None if follow && last.kind.contains(QidKind::SYMLINK) => Ok(None),
+            None => attr.map(|attr| Ok(node::metadata_of(&attr?))).transpose(),
+            Some(Way::Blocked(_, error)) => Err(error),
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// Opens the file at the end of `path`, if one walk leads there, by a request in the same burst. `None`
+    /// if symbolic links are to be followed, or the file may have to be made.
+    pub(super) async fn open_at_once(
+        &self,
+        path: &CleanPath,
+        options: &OpenOptions,
+    ) -> Result<Option<File>> {
+        let names: Vec<&[u8]> = path.names().collect();
+        let fits = !names.is_empty() && names.len() <= MAX_ELEMENTS;
+        if !fits || options.truncate || !node::is_linux(&self.mount.root) {
+            return Ok(None);
+        }
+        let flags = node::open_flags(options);
+        let (fid, walk, opened) = self.mount.root.walk_lopen(&names, flags).await?;
+        let (mut done, mut last) = (0, self.mount.root_qid);
+        match judge(walk, names.len(), &mut done, &mut last)? {
+            None if last.kind.contains(QidKind::SYMLINK) => Ok(None),
+            None => {
+                options.check_kind(last)?;
+                let (qid, iounit) = opened.ok_or(Errno::EIO)??;
+                let file = File::new(self, fid, qid, iounit, options, path.clone());
+                Ok(Some(file))
+            }
+            Some(Way::Blocked(at, error)) if at + 1 < names.len() || !error.is_not_found() => {
+                Err(error)
+            }
+            Some(Way::Blocked(..)) if !options.create => Err(Errno::ENOENT.into()),
+            Some(_) => Ok(None),
+        }
+    }
+
     /// A fid that may be opened or changed.
     pub(super) async fn own(&self, handle: Handle) -> Result<Fid> {
         match handle {
             Handle::Own(fid) => Ok(fid),
-            Handle::Root(mount) => Ok(mount.root.walk(&[]).await?.0),
+            handle => Ok(handle.fid().walk(&[]).await?.0),
         }
     }
 
@@ -142,7 +172,7 @@ impl Fs {
             let last = names.len() - 1;
             let (at, target) = match self.walk(&names).await? {
                 Way::Through(fid, qid) if follow && qid.kind.contains(QidKind::SYMLINK) => {
-                    (last, super::node::readlink(&fid).await?)
+                    (last, node::readlink(&fid).await?)
                 }
                 Way::Through(fid, qid) => {
                     return Ok(Lookup::Found(Handle::Own(fid), qid, path));
@@ -150,7 +180,7 @@ impl Fs {
                 Way::Link(at) => {
                     let names = names.get(..=at).unwrap_or(&names);
                     match self.walk(names).await? {
-                        Way::Through(fid, _) => (at, super::node::readlink(&fid).await?),
+                        Way::Through(fid, _) => (at, node::readlink(&fid).await?),
                         // Changed in between.
                         Way::Link(_) => return Err(Errno::ENOENT.into()),
                         Way::Blocked(_, error) => return Err(error),
@@ -188,35 +218,48 @@ impl Fs {
                     walk
                 }),
             };
-            let complete = match walk {
-                Ok(walk) => {
-                    done += walk.names;
-                    last = walk.last.unwrap_or(last);
-                    walk.names == names.len()
-                }
-                Err(error @ Error::Errno(_)) => {
-                    if last.kind.contains(QidKind::SYMLINK) && done > 0 {
-                        return Ok(Way::Link(done - 1));
-                    }
-                    return Ok(Way::Blocked(done, error));
-                }
-                Err(error) => return Err(error),
-            };
-            if complete {
-                continue;
+            if let Some(end) = judge(walk, names.len(), &mut done, &mut last)? {
+                return Ok(end);
             }
-            // The protocol does not tell why the way ended here.
-            return Ok(if last.kind.contains(QidKind::SYMLINK) {
-                Way::Link(done - 1)
-            } else if last.kind.contains(QidKind::DIR) {
-                Way::Blocked(done, Errno::ENOENT.into())
-            } else {
-                Way::Blocked(done, Errno::ENOTDIR.into())
-            });
         }
         match fid {
             Some(fid) => Ok(Way::Through(fid, last)),
             None => Err(Error::InvalidPath("empty path")),
         }
     }
+}
+
+/// What the answer to a walk of so many names means, after `done` names that led to `last`; `None` if the way
+/// goes on.
+fn judge(
+    walk: Result<Walk>,
+    names: usize,
+    done: &mut usize,
+    last: &mut Qid,
+) -> Result<Option<Way>> {
+    match walk {
+        Ok(walk) => {
+            *done += walk.names;
+            *last = walk.last.unwrap_or(*last);
+            if walk.names == names {
+                return Ok(None);
+            }
+        }
+        Err(error @ Error::Errno(_)) => {
+            return Ok(Some(if last.kind.contains(QidKind::SYMLINK) && *done > 0 {
+                Way::Link(*done - 1)
+            } else {
+                Way::Blocked(*done, error)
+            }));
+        }
+        Err(error) => return Err(error),
+    }
+    // The protocol does not tell why the way ended here.
+    Ok(Some(if last.kind.contains(QidKind::SYMLINK) {
+        Way::Link(*done - 1)
+    } else if last.kind.contains(QidKind::DIR) {
+        Way::Blocked(*done, Errno::ENOENT.into())
+    } else {
+        Way::Blocked(*done, Errno::ENOTDIR.into())
+    }))
 }

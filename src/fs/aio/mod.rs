@@ -30,19 +30,22 @@ mod ahead;
 mod classic;
 mod dir;
 mod file;
-mod join;
+mod listing;
 mod lookup;
 mod names;
 mod node;
+mod parents;
 mod read;
 mod tree;
 mod xattr;
 
 use alloc::rc::Rc;
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
+use core::time::Duration;
 
 use self::lookup::{Handle, Lookup};
+use self::parents::Parents;
 use super::path::CleanPath;
 use super::{Error, FileTimes, Metadata, MountOptions, OpenOptions, Permissions, Result, StatFs};
 use crate::errno::Errno;
@@ -50,8 +53,9 @@ use crate::p9::Dialect;
 use crate::p9::session::{Fid, Session};
 use crate::p9::wire::{Qid, QidKind};
 
-pub use dir::{BATCH, DirEntry, ReadDir};
+pub use dir::{DirEntry, ReadDir};
 pub use file::File;
+pub use listing::WithMetadata;
 
 /// The asynchronous form of [`crate::fs::Fs`].
 #[derive(Clone)]
@@ -66,6 +70,9 @@ struct Mount {
     umask: u32,
     /// Most bytes to read ahead in a file.
     read_ahead: usize,
+    /// How long directories are kept that names are changed in, and those that are.
+    keep_dirs: Duration,
+    parents: RefCell<Parents>,
     /// What the server turned out not to have.
     lacks: Lacks,
 }
@@ -124,6 +131,8 @@ impl Fs {
                 gid: options.gid,
                 umask: options.umask,
                 read_ahead: options.read_ahead,
+                keep_dirs: options.keep_dirs,
+                parents: RefCell::default(),
                 lacks: Lacks::default(),
             }),
         }
@@ -135,7 +144,10 @@ impl Fs {
     /// See there.
     pub async fn unmount(self) -> Result<()> {
         match Rc::try_unwrap(self.mount) {
-            Ok(mount) => mount.root.close().await,
+            Ok(mount) => {
+                drop(mount.parents);
+                mount.root.close().await
+            }
             Err(_) => Ok(()),
         }
     }
@@ -191,6 +203,9 @@ impl Fs {
         // Nor in the other dialects, which have no EXCL.
         let linux = node::is_linux(&self.mount.root);
         let mut create = linux && (options.create_new || (options.create && options.truncate));
+        if !create && let Some(file) = self.open_at_once(&path, options).await? {
+            return Ok((file, false));
+        }
         for _ in 0..TRIES {
             if create {
                 match self.create_file(&path, options, mode).await {
@@ -221,11 +236,11 @@ impl Fs {
         options: &OpenOptions,
         mode: u32,
     ) -> Result<File> {
-        let (parent, name) = self.parent_of(path, Errno::EEXIST).await?;
-        // The fid of the directory becomes that of the file.
-        let mut fid = self.own(parent).await?;
-        let gid = self.mount.gid;
-        let (qid, iounit) = node::create(&mut fid, &name, options, mode & 0o7777, gid).await?;
+        let (mode, gid) = (mode & 0o7777, self.mount.gid);
+        let made = self.in_parent(path, Errno::EEXIST, async |parent, name| {
+            node::create(self, parent, name, options, mode, gid).await
+        });
+        let (fid, qid, iounit) = made.await?;
         Ok(File::new(self, fid, qid, iounit, options, path.clone()))
     }
 
@@ -236,14 +251,7 @@ impl Fs {
         path: CleanPath,
         options: &OpenOptions,
     ) -> Result<File> {
-        let is_dir = qid.kind.contains(QidKind::DIR);
-        // Not every server checks this: QEMU opens directories for writing.
-        if is_dir && (options.write || options.append) {
-            return Err(Errno::EISDIR.into());
-        }
-        if options.directory && !is_dir {
-            return Err(Errno::ENOTDIR.into());
-        }
+        options.check_kind(qid)?;
         let fid = self.own(handle).await?;
         let (qid, iounit) = node::open(&fid, options).await?;
         Ok(File::new(self, fid, qid, iounit, options, path))
@@ -254,8 +262,7 @@ impl Fs {
     /// # Errors
     /// See there.
     pub async fn metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
-        let (handle, ..) = self.find(path.as_ref(), true).await?;
-        self.stat(&handle).await
+        self.stat(path.as_ref(), true).await
     }
 
     /// The asynchronous form of [`Fs::symlink_metadata`](crate::fs::Fs::symlink_metadata).
@@ -263,12 +270,15 @@ impl Fs {
     /// # Errors
     /// See there.
     pub async fn symlink_metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
-        let (handle, ..) = self.find(path.as_ref(), false).await?;
-        self.stat(&handle).await
+        self.stat(path.as_ref(), false).await
     }
 
-    async fn stat(&self, handle: &Handle) -> Result<Metadata> {
-        match handle {
+    async fn stat(&self, path: &[u8], follow: bool) -> Result<Metadata> {
+        if let Some(metadata) = self.glance(&CleanPath::new(path)?, follow).await? {
+            return Ok(metadata);
+        }
+        let (handle, ..) = self.find(path, follow).await?;
+        match &handle {
             Handle::Root(mount) if self.session().dialect() == Dialect::Unix => {
                 Ok(classic::metadata_of_root(mount.root_qid))
             }

@@ -19,13 +19,15 @@ impl Fs {
     }
 
     pub(super) async fn make_dir(&self, path: &CleanPath, mode: u32) -> Result<()> {
-        let (parent, name) = self.parent_of(path, Errno::EEXIST).await?;
         let mode = mode & 0o7777 & !self.mount.umask;
-        if node::is_linux(parent.fid()) {
-            return parent.fid().mkdir(&name, mode, self.mount.gid).await;
-        }
-        let dir = self.own(parent).await?;
-        classic::make(dir, &name, DirMode::DIR, mode, b"").await
+        self.in_parent(path, Errno::EEXIST, async |parent, name| {
+            if node::is_linux(parent.fid()) {
+                return parent.fid().mkdir(name, mode, self.mount.gid).await;
+            }
+            let dir = self.own(parent).await?;
+            classic::make(dir, name, DirMode::DIR, mode, b"").await
+        })
+        .await
     }
 
     /// The asynchronous form of [`Fs::remove_file`](crate::fs::Fs::remove_file).
@@ -33,8 +35,11 @@ impl Fs {
     /// # Errors
     /// See there.
     pub async fn remove_file(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        let (parent, name) = self.find_parent(path.as_ref(), Errno::EISDIR).await?;
-        self.unlink(&parent, &name, false).await
+        let path = CleanPath::new(path.as_ref())?;
+        self.in_parent(&path, Errno::EISDIR, async |parent, name| {
+            self.unlink(&parent, name, false).await
+        })
+        .await
     }
 
     /// The asynchronous form of [`Fs::remove_dir`](crate::fs::Fs::remove_dir).
@@ -42,8 +47,13 @@ impl Fs {
     /// # Errors
     /// See there.
     pub async fn remove_dir(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        let (parent, name) = self.find_parent(path.as_ref(), Errno::EBUSY).await?;
-        self.unlink(&parent, &name, true).await
+        let path = CleanPath::new(path.as_ref())?;
+        let removed = self.in_parent(&path, Errno::EBUSY, async |parent, name| {
+            self.unlink(&parent, name, true).await
+        });
+        let removed = removed.await;
+        self.forget(&path);
+        removed
     }
 
     /// Removes one name, of an empty directory or of something else.
@@ -75,13 +85,33 @@ impl Fs {
     /// See there.
     pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let (from, to) = (CleanPath::new(from.as_ref())?, CleanPath::new(to.as_ref())?);
-        let (old_dir, old) = self.parent_of(&from, Errno::EBUSY).await?;
+        let renamed = self.in_parent(&from, Errno::EBUSY, async |dir, old| {
+            let result = self.rename_from(dir, old, &from, &to).await;
+            if result.is_err() {
+                self.forget(&to.parent());
+            }
+            result
+        });
+        let renamed = renamed.await;
+        self.forget(&from);
+        self.forget(&to);
+        renamed
+    }
+
+    /// Renames `old` in `old_dir`, which is `from`, to `to`.
+    async fn rename_from(
+        &self,
+        old_dir: Handle,
+        old: &[u8],
+        from: &CleanPath,
+        to: &CleanPath,
+    ) -> Result<()> {
         // Within a directory its fid serves for both.
         let same = to.parent() == from.parent();
         let (new_dir, new) = if same {
             (None, to.file_name().ok_or(Errno::EBUSY)?.to_vec())
         } else {
-            let (dir, name) = self.parent_of(&to, Errno::EBUSY).await?;
+            let (dir, name) = self.parent_of(to, Errno::EBUSY).await?;
             (Some(dir), name)
         };
         let old_dir = old_dir.fid();
@@ -90,17 +120,17 @@ impl Fs {
             if !same {
                 return Err(Errno::EXDEV.into());
             }
-            let (fid, _) = old_dir.walk(&[&old]).await?;
+            let (fid, _) = old_dir.walk(&[old]).await?;
             return classic::rename(&fid, &new).await;
         }
         let lacks = &self.mount.lacks.renameat;
         if !lacks.get() {
-            match old_dir.renameat(&old, new_dir, &new).await {
+            match old_dir.renameat(old, new_dir, &new).await {
                 Err(Error::Unsupported { .. }) => lacks.set(true),
                 result => return result,
             }
         }
-        let (fid, _) = old_dir.walk(&[&old]).await?;
+        let (fid, _) = old_dir.walk(&[old]).await?;
         fid.rename(new_dir, &new).await
     }
 
@@ -114,11 +144,14 @@ impl Fs {
         link: impl AsRef<[u8]>,
     ) -> Result<()> {
         let (file, ..) = self.find(original.as_ref(), false).await?;
-        let (parent, name) = self.find_parent(link.as_ref(), Errno::EEXIST).await?;
-        if node::is_linux(parent.fid()) {
-            return parent.fid().link(file.fid(), &name).await;
-        }
-        classic::link(self.own(parent).await?, file.fid(), &name).await
+        let link = CleanPath::new(link.as_ref())?;
+        self.in_parent(&link, Errno::EEXIST, async |parent, name| {
+            if node::is_linux(parent.fid()) {
+                return parent.fid().link(file.fid(), name).await;
+            }
+            classic::link(self.own(parent).await?, file.fid(), name).await
+        })
+        .await
     }
 
     /// The asynchronous form of [`Fs::symlink`](crate::fs::Fs::symlink).
@@ -133,11 +166,14 @@ impl Fs {
         if target.contains(&0) {
             return Err(Error::InvalidPath("NUL in a path"));
         }
-        let (parent, name) = self.find_parent(link.as_ref(), Errno::EEXIST).await?;
-        if node::is_linux(parent.fid()) {
-            return parent.fid().symlink(&name, target, self.mount.gid).await;
-        }
-        classic::symlink(self.own(parent).await?, &name, target).await
+        let link = CleanPath::new(link.as_ref())?;
+        self.in_parent(&link, Errno::EEXIST, async |parent, name| {
+            if node::is_linux(parent.fid()) {
+                return parent.fid().symlink(name, target, self.mount.gid).await;
+            }
+            classic::symlink(self.own(parent).await?, name, target).await
+        })
+        .await
     }
 
     /// The asynchronous form of [`Fs::read_link`](crate::fs::Fs::read_link).
@@ -172,16 +208,16 @@ impl Fs {
         major: u32,
         minor: u32,
     ) -> Result<()> {
-        let (parent, name) = self.find_parent(path.as_ref(), Errno::EEXIST).await?;
-        let mode = mode & !self.mount.umask;
-        if !node::is_linux(parent.fid()) {
-            let dir = self.own(parent).await?;
-            return classic::mknod(dir, &name, mode, (major, minor)).await;
-        }
-        parent
-            .fid()
-            .mknod(&name, mode, (major, minor), self.mount.gid)
-            .await
+        let (path, mode) = (CleanPath::new(path.as_ref())?, mode & !self.mount.umask);
+        let device = (major, minor);
+        self.in_parent(&path, Errno::EEXIST, async |parent, name| {
+            if node::is_linux(parent.fid()) {
+                let dir = parent.fid();
+                return dir.mknod(name, mode, device, self.mount.gid).await;
+            }
+            classic::mknod(self.own(parent).await?, name, mode, device).await
+        })
+        .await
     }
 
     /// Whether the path leads to a directory, as far as one can tell.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::classic;
+use super::{Fs, Handle, classic};
 use crate::fs::metadata::TimeChange;
 use crate::fs::{
     Error, FileTimes, FileType, Metadata, OpenOptions, Permissions, Result, StatFs, SystemTime,
@@ -34,7 +34,7 @@ pub(super) fn only_linux(fid: &Fid, op: &'static str) -> Result<()> {
 }
 
 /// Linux's open flags; those that decide about access come from the options alone.
-fn open_flags(options: &OpenOptions) -> OpenFlags {
+pub(super) fn open_flags(options: &OpenOptions) -> OpenFlags {
     let ours = OpenFlags::WRITE_ONLY
         | OpenFlags::READ_WRITE
         | OpenFlags::CREATE
@@ -62,27 +62,39 @@ pub(super) async fn open(fid: &Fid, options: &OpenOptions) -> Result<(Qid, u32)>
     fid.lopen(flags).await
 }
 
-/// Makes a file of this name in the directory, which must not be there, and opens it: the fid is that
-/// of the file then.
+/// Makes a file of this name in the directory, which must not be there, and opens it.
 pub(super) async fn create(
-    fid: &mut Fid,
+    fs: &Fs,
+    dir: Handle,
     name: &[u8],
     options: &OpenOptions,
     mode: u32,
     gid: u32,
-) -> Result<(Qid, u32)> {
-    if !is_linux(fid) {
-        return classic::create(fid, name, options, mode).await;
+) -> Result<(Fid, Qid, u32)> {
+    if !is_linux(dir.fid()) {
+        let mut fid = fs.own(dir).await?;
+        let (qid, iounit) = classic::create(&mut fid, name, options, mode).await?;
+        return Ok((fid, qid, iounit));
     }
     let flags = open_flags(options) | OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
-    fid.lcreate(name, flags, mode, gid).await
+    match dir {
+        // The fid of the directory becomes that of the file.
+        Handle::Own(mut fid) => {
+            let (qid, iounit) = fid.lcreate(name, flags, mode, gid).await?;
+            Ok((fid, qid, iounit))
+        }
+        dir => dir.fid().create_in(name, flags, mode, gid).await,
+    }
 }
+
+/// What is asked for of a file.
+pub(super) const ATTRIBUTES: AttrMask = AttrMask::BASIC.union(AttrMask::BTIME);
 
 pub(super) async fn stat(fid: &Fid) -> Result<Metadata> {
     if !is_linux(fid) {
         return classic::stat(fid).await;
     }
-    let attr = fid.getattr(AttrMask::BASIC | AttrMask::BTIME).await?;
+    let attr = fid.getattr(ATTRIBUTES).await?;
     Ok(metadata_of(&attr))
 }
 
@@ -94,7 +106,7 @@ fn time_of(time: Time) -> SystemTime {
     )
 }
 
-fn metadata_of(attr: &Attr) -> Metadata {
+pub(super) fn metadata_of(attr: &Attr) -> Metadata {
     let known = |mask, time| attr.valid.contains(mask).then(|| time_of(time));
     Metadata {
         ino: attr.qid.path,

@@ -41,9 +41,23 @@ impl Fs {
     /// # Errors
     /// See there.
     pub async fn write(&self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Result<()> {
-        let file = self.create(path).await?;
-        file.write_all(content.as_ref()).await?;
-        file.close().await
+        let (path, content) = (path.as_ref(), content.as_ref());
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true);
+        let mode = options.mode & !self.mount.umask;
+        let (file, created) = self.open_or_create(path, options, mode).await?;
+        if !created || content.is_empty() || content.len() > file.chunk() {
+            file.write_all(content).await?;
+            return file.close().await;
+        }
+        let count = file.write_and_close(content).await?;
+        let rest = content.get(count..).unwrap_or(&[]);
+        if !rest.is_empty() {
+            let file = self.open_with(path, OpenOptions::new().write(true)).await?;
+            file.write_all_at(rest, count as u64).await?;
+            file.close().await?;
+        }
+        Ok(())
     }
 
     /// The asynchronous form of [`Fs::copy`](crate::fs::Fs::copy).
@@ -77,7 +91,10 @@ impl Fs {
         let mut done: u64 = 0;
         // Files that are made up when they are read say that they are empty.
         while size == 0 || done < size {
-            let count = from.read_at(&mut buffer, done).await?;
+            let left = usize::try_from(size.saturating_sub(done)).unwrap_or(room);
+            let want = if size == 0 { room } else { room.min(left) };
+            let into = buffer.get_mut(..want).unwrap_or(&mut []);
+            let count = from.read_at(into, done).await?;
             if count == 0 {
                 break;
             }
@@ -117,14 +134,19 @@ impl File {
             }
             let first = *done == 0;
             *done += count;
+            if count < room && room <= self.whole_reads() {
+                return Ok(());
+            }
             if first && count == room {
                 // A large file: knowing how large saves memory and lets all requests go at once.
                 let size = self.metadata().await?.len();
                 let left = size.saturating_sub(position + *done as u64);
                 let left = usize::try_from(left).unwrap_or(usize::MAX);
+                // One more than is left, so that the end shows in the last read.
+                let left = left.saturating_add(1);
                 // Without success if the size is a lie: then it goes on in smaller steps.
                 let _ = into.try_reserve_exact(left);
-                room = left.clamp(room, (MOST_ROOM / chunk).max(1) * chunk);
+                room = left.clamp(LEAST_ROOM, (MOST_ROOM / chunk).max(1) * chunk);
             }
         }
     }

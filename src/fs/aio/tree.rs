@@ -65,7 +65,15 @@ impl Fs {
     /// # Errors
     /// See there.
     pub async fn remove_dir_all(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        let (parent, name) = self.find_parent(path.as_ref(), Errno::EBUSY).await?;
+        let path = CleanPath::new(path.as_ref())?;
+        let (parent, name) = self.parent_of(&path, Errno::EBUSY).await?;
+        let removed = self.empty(parent, name).await;
+        self.forget_all();
+        removed
+    }
+
+    /// Removes the directory `name` of `parent` and all that is in it.
+    async fn empty(&self, parent: Handle, name: Vec<u8>) -> Result<()> {
         let mut levels = Vec::new();
         levels.push(self.descend(parent.fid(), name).await?);
         while let Some(level) = levels.last_mut() {

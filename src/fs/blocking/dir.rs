@@ -1,7 +1,6 @@
 //! Listing directories.
 
 use alloc::borrow::Cow;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::fs::aio;
@@ -38,8 +37,7 @@ impl ReadDir {
     /// the same time, which is a good deal faster than [`DirEntry::metadata`] for each.
     pub fn with_metadata(self) -> WithMetadata {
         WithMetadata {
-            listing: self,
-            ready: VecDeque::new(),
+            inner: self.inner.with_metadata(),
         }
     }
 
@@ -64,26 +62,16 @@ impl Iterator for ReadDir {
 /// place of its attributes.
 #[derive(Debug)]
 pub struct WithMetadata {
-    listing: ReadDir,
-    ready: VecDeque<(DirEntry, Result<Metadata>)>,
+    inner: aio::WithMetadata,
 }
 
 impl Iterator for WithMetadata {
     type Item = Result<(DirEntry, Result<Metadata>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() {
-            let session = self.listing.inner.session().clone();
-            match session.block_on(self.listing.inner.next_with_metadata()) {
-                Ok(batch) => {
-                    let batch = batch.into_iter();
-                    self.ready
-                        .extend(batch.map(|(inner, metadata)| (DirEntry { inner }, metadata)));
-                }
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        self.ready.pop_front().map(Ok)
+        let session = self.inner.session().clone();
+        let next = session.block_on(self.inner.next())?;
+        Some(next.map(|(inner, metadata)| (DirEntry { inner }, metadata)))
     }
 }
 

@@ -252,6 +252,7 @@ impl Tree for MemTree {
                     name: name.clone(),
                     kind: Some(node.metadata().file_type()),
                     ino: node.ino,
+                    metadata: None,
                 })
             })
             .collect();

@@ -55,6 +55,61 @@ impl Drop for Ticket {
     }
 }
 
+/// Requests that depend on one another travel back to back on one lane, whose server takes them in order:
+/// none waits for the answer to the one before it. If that fails, those behind it have to fail by
+/// themselves, without having done anything.
+impl Ticket {
+    /// Sends a request right behind this one. `None` if that can't be done now: the transport promises no
+    /// order, or there is no room. It is to be sent when this one is answered then.
+    pub(super) fn behind(&self, request: &Request<'_>) -> Result<Option<Ticket>, Error> {
+        let Some(first) = self.index else {
+            return Ok(None);
+        };
+        let index = self.session.with(|core| {
+            if !core.transport.in_order() {
+                return Ok(None);
+            }
+            let lane = core.lane_of(core.tag(first));
+            let deadline = core.transport.now() + core.timeout;
+            core.submit(request, deadline, Some(lane))
+        })?;
+        Ok(index.map(|index| Ticket {
+            session: self.session.clone(),
+            index: Some(index),
+        }))
+    }
+
+    /// Lets the request be carried through with nobody waiting for its answer.
+    pub(super) fn let_go(mut self) {
+        if let Some(index) = self.index.take() {
+            self.session.with(|core| core.let_go(index));
+        }
+    }
+
+    /// Waits for the reply and reads it; `None` from `read` for one of another type ends the session.
+    pub(super) async fn answer<T>(
+        &mut self,
+        read: impl FnOnce(&Reply<'_>) -> Option<T>,
+    ) -> Result<T, Error> {
+        poll_fn(|cx| self.poll(cx)).await?;
+        take(self, &mut Some(read))
+    }
+}
+
+/// Reads the reply that has come.
+fn take<T>(
+    ticket: &mut Ticket,
+    read: &mut Option<impl FnOnce(&Reply<'_>) -> Option<T>>,
+) -> Result<T, Error> {
+    let wrong = Error::Protocol("a reply of another type than its request");
+    let mut found = None;
+    ticket.take(&mut |reply| {
+        found = read.take().and_then(|read| read(reply));
+        found.is_some().then_some(()).ok_or(wrong)
+    })?;
+    found.ok_or(wrong)
+}
+
 /// A request on its way out and back. All requests but those of large transfers share this one state
 /// machine, whatever they ask for: an image has dozens of places that make one.
 struct Exchange<'a> {
@@ -107,13 +162,7 @@ impl<T, F: FnOnce(&Reply<'_>) -> Option<T>> Future for Call<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
         let Call { exchange, read } = &mut *self;
         let ticket = ready!(exchange.poll(cx))?;
-        let wrong = Error::Protocol("a reply of another type than its request");
-        let mut found = None;
-        ticket.take(&mut |reply| {
-            found = read.take().and_then(|read| read(reply));
-            found.is_some().then_some(()).ok_or(wrong)
-        })?;
-        Poll::Ready(found.ok_or(wrong))
+        Poll::Ready(take(ticket, read))
     }
 }
 
@@ -165,6 +214,12 @@ impl Session {
         }))
     }
 
+    /// Sends a request as soon as there is a free tag and room for it, and does not wait for the answer.
+    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Ticket, Error> {
+        let deadline = self.deadline();
+        poll_fn(|cx| self.poll_send(cx, request, deadline)).await
+    }
+
     /// Sends a write that nobody waits for; `outcome` tells one day.
     pub(super) fn poll_post(
         &self,
@@ -203,7 +258,7 @@ impl Session {
             if core.is_interrupted() && !matches!(request, Request::Clunk { .. }) {
                 return Err(Error::Interrupted);
             }
-            let sent = core.submit(request, deadline)?;
+            let sent = core.submit(request, deadline, None)?;
             if sent.is_none() {
                 if core.transport.now() >= deadline {
                     return Err(Error::TimedOut);

@@ -165,11 +165,12 @@ impl Core {
         self.news = true;
     }
 
-    /// Sends a request. `None` when there is no free slot or no room now.
+    /// Sends a request, on this lane if one is named. `None` when there is no free slot or no room now.
     pub(super) fn submit(
         &mut self,
         request: &Request<'_>,
         deadline: Instant,
+        lane: Option<Lane>,
     ) -> Result<Option<u16>, Error> {
         self.alive()?;
         let head = self.encode(request)?;
@@ -179,7 +180,7 @@ impl Core {
             return Err(Error::NameTooLong);
         }
         let limit = request.max_reply(self.dialect, self.msize);
-        let Some(index) = self.pick(request.kind(), size, limit)? else {
+        let Some(index) = self.pick(request.kind(), size, limit, lane)? else {
             return Ok(None);
         };
         let tag = self.tag(index);
@@ -245,16 +246,23 @@ impl Core {
         }
     }
 
-    /// Takes a free slot on the least loaded lane that has room.
-    fn pick(&mut self, kind: u8, size: u32, limit: u32) -> Result<Option<u16>, Error> {
+    /// Takes a free slot on the least loaded lane that has room, or on the one that is named.
+    fn pick(
+        &mut self,
+        kind: u8,
+        size: u32,
+        limit: u32,
+        named: Option<Lane>,
+    ) -> Result<Option<u16>, Error> {
         if kind == kind::TVERSION {
             let free = self.slot(self.window)?.state == State::Free;
             return Ok(free.then_some(self.window));
         }
         let count = self.lanes.len() as u16;
         let mut best: Option<(u64, u16)> = None;
-        for step in 0..count {
-            let lane = (self.turn + step) % count;
+        let (start, choices) = named.map_or((self.turn, count), |lane| (lane.0, 1));
+        for step in 0..choices {
+            let lane = (start + step) % count;
             let Some(state) = self.lanes.get(usize::from(lane)) else {
                 continue;
             };
@@ -270,7 +278,9 @@ impl Core {
         let Some((_, lane)) = best else {
             return Ok(None);
         };
-        self.turn = (lane + 1) % count;
+        if named.is_none() {
+            self.turn = (lane + 1) % count;
+        }
         Ok(self
             .lanes
             .get_mut(usize::from(lane))
@@ -463,6 +473,14 @@ impl Core {
                 self.send_flush(index);
             }
             State::Free | State::Detached | State::FlushDue | State::Flushing { .. } => {}
+        }
+    }
+
+    /// Nobody wants the reply any more, and the request is carried through all the same.
+    pub(super) fn let_go(&mut self, index: u16) {
+        match self.slot(index).map(|slot| slot.state) {
+            Ok(State::Waiting) if self.dead.is_none() => self.detach(index, None),
+            _ => self.abandon(index),
         }
     }
 

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::Session;
+use super::call::Ticket;
 use crate::p9::wire::{
     self, Attr, AttrMask, LockFlags, LockKind, LockStatus, MAX_ELEMENTS, Names, OpenFlags, Qid,
     Reply, Request, SetAttr, Statfs, UnlinkFlags, XattrFlags,
@@ -100,15 +101,33 @@ impl Fid {
     }
 
     async fn walk_request(&self, newfid: wire::Fid, names: &[&[u8]]) -> Result<Walk, Error> {
+        let request = self.walk_to(newfid, names)?;
+        let mut ticket = self.session.send(&request).await?;
+        self.walked(&mut ticket, names.len()).await
+    }
+
+    fn walk_to<'a>(&self, newfid: wire::Fid, names: &[&'a [u8]]) -> Result<Request<'a>, Error> {
         debug_assert!(names.len() <= MAX_ELEMENTS);
-        let names =
-            Names::from_slice(names).ok_or(Error::InvalidInput("more than 16 names in a walk"))?;
-        let request = Request::Walk {
+        Ok(Request::Walk {
             fid: self.number,
             newfid,
-            names,
-        };
-        let walk = self.session.call(request, |reply| match reply {
+            names: Names::from_slice(names)
+                .ok_or(Error::InvalidInput("more than 16 names in a walk"))?,
+        })
+    }
+
+    /// The request to walk to a fid that the server does not know yet.
+    pub(super) fn walk_message<'a>(
+        &self,
+        new: &Fid,
+        names: &[&'a [u8]],
+    ) -> Result<Request<'a>, Error> {
+        self.walk_to(new.number, names)
+    }
+
+    /// The answer to a walk of so many names.
+    pub(super) async fn walked(&self, ticket: &mut Ticket, names: usize) -> Result<Walk, Error> {
+        let walk = ticket.answer(|reply| match reply {
             Reply::Walk { qids } => Some(Walk {
                 names: qids.len(),
                 last: qids.last().copied(),
@@ -116,12 +135,12 @@ impl Fid {
             _ => None,
         });
         let walk = walk.await?;
-        if walk.names > names.len() {
+        if walk.names > names {
             return Err(self
                 .session
                 .violated("a walk of more names than were asked for"));
         }
-        if walk.names == 0 && !names.is_empty() {
+        if walk.names == 0 && names > 0 {
             return Err(self.session.violated("a walk of no names that is no error"));
         }
         Ok(walk)

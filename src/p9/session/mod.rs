@@ -23,6 +23,7 @@
 //! lane with the fewest bytes in flight, so that small requests pass by bulk data on other lanes.
 
 mod behind;
+mod burst;
 mod call;
 mod classic;
 mod core;

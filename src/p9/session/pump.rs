@@ -223,7 +223,7 @@ impl Core {
             let Some(fid) = self.fids.next_to_clunk() else {
                 break;
             };
-            match self.submit(&Request::Clunk { fid }, Instant::NEVER) {
+            match self.submit(&Request::Clunk { fid }, Instant::NEVER, None) {
                 Ok(Some(index)) => self.detach(index, None),
                 Ok(None) => {
                     self.fids.clunk_later(fid);

@@ -242,6 +242,12 @@ impl<'a> Transfer<'a> {
     }
 }
 
+/// How many of the `sent` bytes the server took, once it has said so.
+pub(super) async fn answer_written(ticket: &mut Ticket, sent: usize) -> Result<usize, Error> {
+    poll_fn(|cx| ticket.poll(cx)).await?;
+    written(ticket, sent)
+}
+
 /// How many of the `sent` bytes the server took, says the reply that has come.
 fn written(ticket: &mut Ticket, sent: usize) -> Result<usize, Error> {
     let mut taken = 0;

@@ -17,7 +17,8 @@ pub struct Config {
     /// Number of rings; by default as many as pay in [`memory`](Self::memory).
     pub rings: Option<u16>,
     /// Size of each ring, that is its page order, from 1 to 9; by default the largest of which two
-    /// fit in [`memory`](Self::memory). The largest message is 1 KiB << `order`.
+    /// fit in [`memory`](Self::memory). The largest message is 1 KiB << `order`, and with more than one ring
+    /// 24 bytes more.
     pub order: Option<u8>,
     /// Bytes of memory that all rings together may take where this configuration leaves a choice.
     pub memory: usize,

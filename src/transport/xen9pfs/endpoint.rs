@@ -14,6 +14,9 @@ use crate::xen::event::{EventChannel, Events, Generation};
 use crate::xen::grant::SharedPages;
 use crate::xen::xenbus::{BackendState, Device, XenbusState};
 
+/// What the two sides take for the header of a read or a write (IOHDRSZ), in bytes.
+const IO_HEADER: u32 = 24;
+
 /// How often the event channels are looked at while nothing happens: a backend that was killed
 /// changes nothing else.
 const PULSE: Duration = Duration::from_secs(1);
@@ -144,8 +147,20 @@ impl<P: Platform> Transport for Xen9pfs<P> {
         self.lanes
     }
 
+    /// QEMU takes the next request off a ring when the one before it is answered, and xen-9pfsd has one
+    /// thread per ring.
+    fn in_order(&self) -> bool {
+        true
+    }
+
     fn max_message(&self) -> u32 {
-        self.order.max_message()
+        match self.lanes {
+            // The next request of a bulk transfer waits in the ring behind the one being served.
+            ..=1 => self.order.max_message(),
+            // Or in the next ring, to which QEMU, one thread for all rings, turns then. So a message may carry
+            // half a ring of data and its header: 1 MiB takes two requests instead of three.
+            _ => self.order.max_message() + IO_HEADER,
+        }
     }
 
     fn set_max_message(&mut self, bytes: u32) {

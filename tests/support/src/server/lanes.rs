@@ -335,6 +335,10 @@ impl Transport for Lanes {
         self.0.borrow().options.lanes
     }
 
+    fn in_order(&self) -> bool {
+        self.0.borrow().options.in_order
+    }
+
     fn max_message(&self) -> u32 {
         self.0.borrow().options.capacity / 2
     }
