@@ -21,7 +21,7 @@ BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir ta
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "run takes TYPE=pvh|pv SHARE=directory APP='commands' MEMORY=MiB V=1; tests take ONLY=part-of-a-name V=1"
+	@echo "run takes TYPE=pvh|pv SHARE=directory APP='commands' MEMORY=MiB V=1; tests take ONLY=part-of-a-name V=1; bench takes ROUNDS=n SCALE=n ONLY=pv|pvh"
 
 # The status of `make run` is the guest's. make ends with 2 whatever the failure, but under -q (which does not keep
 # recipe lines marked + from running) a line that ends with 1 makes it end with 1.
@@ -77,7 +77,7 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --check --manifest-path $(EMBED)/Cargo.toml
 	$(CARGO) clippy --quiet --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed -- -D warnings
 	$(CARGO) fmt --check --manifest-path $(BENCH)/Cargo.toml
-	$(CARGO) clippy --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux -- -D warnings
+	$(CARGO) clippy --all-targets --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux -- -D warnings
 	$(CARGO) fmt --check --manifest-path capi/Cargo.toml
 	$(CARGO) clippy --all-targets --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
@@ -85,6 +85,7 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --features embedded-io
 	$(CARGO) test --quiet --lib --features rt rt::
 	$(CARGO) test --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi
+	$(CARGO) test --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux
 	$(CARGO) test --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build
 
 test-elf: kernel ## What must and must not be in the image's ELF file

@@ -62,6 +62,7 @@ fn main(fs: &Fs) -> Result<()> {
         }
         ["sweep", control, files, out] => {
             let mut marks = Marks::new(control);
+            workload::first_byte(&host, &mut marks, files, "ours")?;
             let mut buffer = vec![0; workload::CALL];
             let amounts = Amounts::new(1, "ours");
             workload::bulk(&host, &mut marks, "ours", files, out, &mut buffer, amounts)?;

@@ -200,3 +200,53 @@ fn same(left: &Path, right: &Path) -> Result<()> {
         .iter()
         .try_for_each(|name| same(&left.join(name), &right.join(name)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file as a guest should write it.
+    fn written(path: &Path) -> Vec<u8> {
+        let mut content = vec![0; IN_PAGES as usize];
+        fill(&mut content);
+        WRITTEN.put(&mut content, 0);
+        fs::write(path, &content).unwrap();
+        content
+    }
+
+    #[test]
+    fn wrong_data_is_found_wherever_it_is() {
+        let directory = std::env::temp_dir().join(format!("bench-verify-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("written-4k");
+        let right = written(&path);
+        assert_eq!(verify_pair(&directory), Ok(()));
+        for at in [0, PAGE / 2, PAGE - 1, right.len() - 1] {
+            let mut wrong = right.clone();
+            wrong[at] ^= 1;
+            fs::write(&path, wrong).unwrap();
+            assert!(verify_pair(&directory).is_err(), "byte {at}");
+        }
+        let mut swapped = right.clone();
+        let (first, rest) = swapped.split_at_mut(PAGE);
+        first.swap_with_slice(&mut rest[..PAGE]);
+        fs::write(&path, swapped).unwrap();
+        assert!(verify_pair(&directory).is_err(), "pages in the wrong order");
+        fs::write(&path, &right[PAGE..]).unwrap();
+        assert!(verify_pair(&directory).is_err(), "a page that is missing");
+        fs::remove_file(&path).unwrap();
+        assert!(verify_pair(&directory).is_err(), "no file");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn no_page_is_written_twice_at_random_places() {
+        for size in [BIG, BIG / 16] {
+            for (count, depth) in RANDOM {
+                let all: std::collections::HashSet<u64> = places(size, count, depth).collect();
+                assert_eq!(all.len() as u64, count);
+                assert!(all.iter().all(|place| place + PAGE as u64 <= size));
+            }
+        }
+    }
+}

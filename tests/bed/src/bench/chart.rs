@@ -15,16 +15,20 @@ const TOP: f64 = 118.0;
 const BOTTOM: f64 = 56.0;
 
 /// The scale, logarithmic.
-const LEAST: f64 = 0.1;
+const LEAST: f64 = 0.025;
 const MOST: f64 = 200.0;
-const TICKS: [f64; 10] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
+const TICKS: [f64; 11] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 
 /// What is compared with, its color and words.
 const AGAINST: [(Column, &str, &str); 4] = [
     (Column::LinuxBest, "#1f6f8b", "Linux v9fs, best settings"),
     (Column::LinuxDefault, "#e07a3f", "Linux v9fs, no options"),
     (Column::LinuxCached, "#8a5fb0", "Linux v9fs, cache=loose"),
-    (Column::Limit, "#9a9a9a", "what the backend can deliver"),
+    (
+        Column::Limit,
+        "#9a9a9a",
+        "the same requests, replies unread (the limit)",
+    ),
 ];
 
 /// Place of a ratio on the scale, in pixels from the left edge of its panel.
@@ -46,9 +50,10 @@ pub fn svg(results: &Results) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\" font-size=\"13\" fill=\"#222\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"16\" y=\"30\" font-size=\"19\" font-weight=\"bold\">xen9p: how many times faster than Linux, same bed, same run</text>\n"
+         <text x=\"16\" y=\"30\" font-size=\"19\" font-weight=\"bold\">xen9p: how many times as fast as Linux in the same run</text>\n"
     );
-    let mut x = 16.0;
+    let _ = writeln!(out, "<text x=\"16\" y=\"59\">compared with</text>");
+    let mut x = 125.0;
     for (column, color, words) in AGAINST {
         marker(&mut out, column, color, x + 7.0, 55.0);
         let _ = writeln!(out, "<text x=\"{}\" y=\"59\">{words}</text>", x + 20.0);
@@ -125,7 +130,7 @@ fn panel(out: &mut String, results: &Results, kind: Kind, left: f64, bottom: f64
                 let _ = writeln!(
                     out,
                     "<line x1=\"{:.1}\" y1=\"{y}\" x2=\"{x:.1}\" y2=\"{y}\" stroke=\"{color}\" stroke-width=\"5\" opacity=\"0.35\"/>\n\
-                     <text x=\"{:.1}\" y=\"{}\" font-size=\"11\" font-weight=\"bold\" fill=\"{color}\" text-anchor=\"middle\">{}×</text>",
+                     <text x=\"{:.1}\" y=\"{}\" font-size=\"11\" font-weight=\"bold\" fill=\"{color}\" text-anchor=\"middle\" stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\">{}×</text>",
                     left + at(1.0),
                     x,
                     y - 7.0,

@@ -187,6 +187,7 @@ pub fn ratio(
 pub fn markdown(results: &Results, facts: &Facts) -> String {
     let mut out = String::new();
     out += &facts.introduction();
+    out += "\n![How many times as fast as Linux, row by row](report.svg)\n";
     for (index, kind) in KINDS.into_iter().enumerate() {
         if results.is_empty(kind) {
             continue;
@@ -457,5 +458,54 @@ impl Table {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::data::Row;
+    use super::*;
+
+    fn results(ours: f64, linux: f64) -> Results {
+        let mut results = Results::default();
+        for (column, time) in [(Column::Ours, ours), (Column::LinuxBest, linux)] {
+            let row = Row {
+                column,
+                name: "unlink".to_owned(),
+                units: 10.0,
+                time: time * 1e7,
+                guest: 1e7,
+                dom0: 2e7,
+                requests: 10.0,
+            };
+            results.add(Kind::Pv, vec![row]);
+        }
+        results
+    }
+
+    #[test]
+    fn a_ratio_above_one_is_better() {
+        let text = json(&results(2.0, 8.0), &Facts::default());
+        let line = "{\"name\": \"unlink\", \"mode\": \"pv\", \"ours\": 2.0000, \"linux_best\": 8.0000, \
+                    \"linux_default\": null, \"linux_cached\": null, \"limit\": null, \"unit\": \"ms\", \
+                    \"ratio\": 4.0000}";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn an_aim_that_is_missed_is_named() {
+        let missed = "unlink, to Linux at its best";
+        assert!(!aims(&results(2.0, 8.1)).contains(missed));
+        assert!(aims(&results(2.0, 7.9)).contains(missed));
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let mut table = Table::new(&["", "b"]);
+        table.row(vec!["long".into(), "1".into()]);
+        assert_eq!(
+            table.finish(),
+            "|      |   b |\n|------|----:|\n| long |   1 |\n"
+        );
     }
 }

@@ -35,6 +35,7 @@ const ROUNDS: usize = 3;
 
 /// The columns: rows of the workload, and whether they are MiB per second.
 const COLUMNS: &[(&str, &str, bool)] = &[
+    ("first-byte", "first byte, ms", false),
     ("seq-read", "read, MiB/s", true),
     ("seq-write", "write, MiB/s", true),
     ("rand-read-1", "4 KiB, ms", false),
