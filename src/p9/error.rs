@@ -52,6 +52,12 @@ pub enum Error {
     UnexpectedEof,
     /// The server took no bytes of a write and gave no reason.
     WriteZero,
+    /// The connection was lost while the server was asked for a change, and a new connection can't tell
+    /// whether it was made. It is not asked for again.
+    MaybeApplied,
+    /// After the connection was lost and found, the file is not there any more, or another is in its place;
+    /// or it had what can't be had again, such as a lock.
+    Stale,
     /// The mount, file or fid was closed, or belongs to another mount.
     Closed,
     /// No memory for the operation.
@@ -79,7 +85,8 @@ impl Error {
             | Error::Malformed(_)
             | Error::NoCommonDialect
             | Error::MessageSize(_) => Errno::EPROTO,
-            Error::Transport(_) | Error::WriteZero => Errno::EIO,
+            Error::Transport(_) | Error::WriteZero | Error::MaybeApplied => Errno::EIO,
+            Error::Stale => Errno::ESTALE,
             Error::TimedOut => Errno::ETIMEDOUT,
             Error::Interrupted => Errno::EINTR,
             Error::Unsupported { .. } => Errno::EOPNOTSUPP,
@@ -138,6 +145,12 @@ impl fmt::Display for Error {
             Error::NotUtf8 => f.write_str("the file's content is not UTF-8 text"),
             Error::UnexpectedEof => f.write_str("the file ended too early"),
             Error::WriteZero => f.write_str("the server took none of the bytes"),
+            Error::MaybeApplied => f.write_str(
+                "the connection was lost meanwhile; whether the server did it is unknown",
+            ),
+            Error::Stale => {
+                f.write_str("after the connection was lost, this file can't be had again")
+            }
             Error::Closed => f.write_str("already closed"),
             Error::OutOfMemory => f.write_str("out of memory"),
         }

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use super::aio;
 use super::{FileTimes, Metadata, MountOptions, OpenOptions, Permissions, Probe, Result, StatFs};
 use crate::p9::Dialect;
-use crate::p9::session::{Interrupt, Session, Stats};
+use crate::p9::session::{Interrupt, Recovery, Session, Stats};
 use crate::transport::Transport;
 
 pub use dir::{DirEntry, ReadDir, WithMetadata};
@@ -61,7 +61,31 @@ impl Fs {
     /// [`Error::Protocol`](super::Error::Protocol) when there is no dialect or message size that both
     /// sides can do.
     pub fn mount(transport: impl Transport + 'static, options: &MountOptions) -> Result<Fs> {
+        Fs::mount_over(transport, options, None)
+    }
+
+    /// The same for a mount that goes on after its connection is lost: what then becomes of files and of what
+    /// is under way is written [there](Recovery).
+    ///
+    /// # Errors
+    /// As [`mount`](Self::mount).
+    pub fn mount_recovering(
+        transport: impl Transport + 'static,
+        options: &MountOptions,
+        recovery: Recovery,
+    ) -> Result<Fs> {
+        Fs::mount_over(transport, options, Some(recovery))
+    }
+
+    fn mount_over(
+        transport: impl Transport + 'static,
+        options: &MountOptions,
+        recovery: Option<Recovery>,
+    ) -> Result<Fs> {
         let session = Session::new(Box::new(transport), &options.session_config())?;
+        if let Some(recovery) = recovery {
+            session.set_recovery(recovery);
+        }
         let inner = session.block_on(aio::Fs::mount(&session, options))?;
         Ok(Fs { inner })
     }

@@ -7,6 +7,7 @@ use core::mem;
 use core::task::{Context, Poll, ready};
 
 use super::Fid;
+use super::call::Losses;
 use super::slot::Outcome;
 use crate::p9::Error;
 use crate::p9::wire::{Payload, Request};
@@ -23,6 +24,7 @@ struct Piece {
     sent: bool,
     /// When it has to be sent, or if it is, answered.
     deadline: Option<Instant>,
+    losses: Losses,
 }
 
 impl Piece {
@@ -60,7 +62,10 @@ impl Piece {
                 answer => {
                     self.sent = false;
                     self.deadline = None;
-                    answer? as usize
+                    match answer {
+                        Err(error) if self.losses.again(error) => continue,
+                        answer => answer? as usize,
+                    }
                 }
             };
             if count == 0 {

@@ -7,6 +7,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use super::Session;
+use super::core::AGAIN;
 use super::slot::Outcome;
 use crate::p9::Error;
 use crate::p9::wire::{Reply, Request};
@@ -118,6 +119,22 @@ struct Exchange<'a> {
     /// When it has to be answered; set when it is polled first.
     deadline: Option<Instant>,
     ticket: Option<Ticket>,
+    /// How often it was lost with a connection.
+    losses: Losses,
+}
+
+/// How often the same request was lost with a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Losses(u8);
+
+impl Losses {
+    /// Whether `error` means that the request is to be made again: it was lost, and not too often yet.
+    pub(super) fn again(&mut self, error: Error) -> bool {
+        const MOST: u8 = 3;
+
+        self.0 = self.0.saturating_add(1);
+        error == AGAIN && self.0 <= MOST
+    }
 }
 
 impl<'a> Exchange<'a> {
@@ -127,6 +144,7 @@ impl<'a> Exchange<'a> {
             request,
             deadline: None,
             ticket: None,
+            losses: Losses::default(),
         }
     }
 
@@ -134,15 +152,26 @@ impl<'a> Exchange<'a> {
     #[inline(never)]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<&mut Ticket, Error>> {
         let session = self.session;
-        let ticket = match &mut self.ticket {
-            Some(ticket) => ticket,
-            none => {
-                let deadline = *self.deadline.get_or_insert_with(|| session.deadline());
-                none.insert(ready!(session.poll_send(cx, &self.request, deadline))?)
+        loop {
+            let ticket = match &mut self.ticket {
+                Some(ticket) => ticket,
+                none => {
+                    let deadline = *self.deadline.get_or_insert_with(|| session.deadline());
+                    none.insert(ready!(session.poll_send(cx, &self.request, deadline))?)
+                }
+            };
+            match ready!(ticket.poll(cx)) {
+                Err(error) if self.losses.again(error) => {
+                    self.ticket = None;
+                    self.deadline = None;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(()) => break,
             }
-        };
-        ready!(ticket.poll(cx))?;
-        Poll::Ready(Ok(ticket))
+        }
+        self.ticket
+            .as_mut()
+            .map_or(Poll::Pending, |ticket| Poll::Ready(Ok(ticket)))
     }
 }
 
@@ -255,7 +284,9 @@ impl Session {
         deadline: Instant,
     ) -> Poll<Result<u16, Error>> {
         let sent = self.with(|core| {
-            if core.is_interrupted() && !matches!(request, Request::Clunk { .. }) {
+            // What is given up is given up anyway where there is no server.
+            let must = matches!(request, Request::Clunk { .. }) && core.lost.is_none();
+            if core.is_interrupted() && !must {
                 return Err(Error::Interrupted);
             }
             let sent = core.submit(request, deadline, None)?;

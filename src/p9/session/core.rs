@@ -10,28 +10,34 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use super::fids::Fids;
+use super::record::{Change, Fate};
 use super::slot::{Effects, Outcome, Place, Slot, State};
 use super::{Config, Stats};
 use crate::p9::wire::{READ_HEADER_LEN, Reply, Request, Tag, WireError, payload_len};
 use crate::p9::wire::{Reader, kind};
 use crate::p9::{Dialect, Error};
 use crate::time::Instant;
-use crate::transport::{Lane, Transport};
+use crate::transport::{Lane, Transport, TransportError};
 
 /// How many pumps a bulk reply may stay at the head of its lane before it is moved out of the way.
 const HEAD_PATIENCE: u8 = 8;
+
+/// Of a request in flight when the connection was lost, which may be made again.
+pub(super) const AGAIN: Error = Error::Transport(TransportError::Lost(
+    "it was lost again and again before the server answered",
+));
 
 /// What the session knows of one of the transport's lanes.
 #[derive(Debug, Default)]
 pub(super) struct LaneState {
     /// Slots of this lane that are free.
-    free: Vec<u16>,
+    pub(super) free: Vec<u16>,
     /// The slot whose reply is at the head, left there for its owner.
     pub(super) head: Option<u16>,
     /// Pumps that have seen this head.
     pub(super) seen: u8,
     /// Bytes of requests and replies in flight.
-    load: u64,
+    pub(super) load: u64,
 }
 
 pub(super) struct Core {
@@ -53,12 +59,18 @@ pub(super) struct Core {
     pub(super) dead: Option<Error>,
     /// The same until it is logged.
     pub(super) untold: Option<Error>,
+    /// Whether the loss of the connection is not the end of the session.
+    pub(super) recovers: bool,
+    /// Why the connection is lost, until there is a new one.
+    pub(super) lost: Option<Error>,
+    /// No request has to be answered before this.
+    pub(super) grace: Instant,
     /// Whether the server understands Tflush.
     pub(super) can_flush: bool,
     /// Slots in [`State::FlushDue`].
     pub(super) flushes_due: u16,
     /// Who waits for a free slot or for room, and until when.
-    waiting: Vec<(Waker, Instant)>,
+    pub(super) waiting: Vec<(Waker, Instant)>,
     /// Wakers to be called as soon as nothing is borrowed.
     pub(super) woken: Vec<Waker>,
     /// Whether the operations in flight know that they are interrupted.
@@ -68,7 +80,7 @@ pub(super) struct Core {
     /// Where requests are encoded.
     scratch: Vec<u8>,
     /// The lane to begin the next search with.
-    turn: u16,
+    pub(super) turn: u16,
 }
 
 impl Core {
@@ -111,6 +123,9 @@ impl Core {
             changes: 0,
             dead: None,
             untold: None,
+            recovers: false,
+            lost: None,
+            grace: Instant::from_nanos(0),
             can_flush: true,
             flushes_due: 0,
             waiting: Vec::new(),
@@ -141,9 +156,29 @@ impl Core {
         self.slots.get_mut(usize::from(index)).ok_or(Error::Closed)
     }
 
+    /// Gives the connection up: it is lost, if another may be found, and the session over otherwise. Returns
+    /// the first reason.
+    pub(super) fn fail(&mut self, error: Error) -> Error {
+        if let Some(first) = self.dead.or(self.lost) {
+            return first;
+        }
+        if self.recovers && self.fids.has_roots() {
+            self.break_off(error);
+            return error;
+        }
+        self.end(error)
+    }
+
+    /// Gives the connection up. Without a session that is over there is nothing to be told of it: whatever
+    /// waits goes on waiting.
+    fn broken<T>(&mut self, error: Error) -> Result<Option<T>, Error> {
+        self.fail(error);
+        self.alive().map(|()| None)
+    }
+
     /// Ends the session: every operation from now on fails with `error`, unless an earlier one has
     /// done so already. Returns the reason that counts.
-    pub(super) fn fail(&mut self, error: Error) -> Error {
+    pub(super) fn end(&mut self, error: Error) -> Error {
         if let Some(first) = self.dead {
             return first;
         }
@@ -157,7 +192,12 @@ impl Core {
         self.dead.map_or(Ok(()), Err)
     }
 
-    fn wake_all(&mut self) {
+    /// Whether there is a connection.
+    pub(super) fn is_up(&self) -> bool {
+        self.dead.is_none() && self.lost.is_none()
+    }
+
+    pub(super) fn wake_all(&mut self) {
         let wakers = self.slots.iter_mut().filter_map(|slot| slot.waker.take());
         self.woken.extend(wakers);
         self.woken
@@ -173,6 +213,10 @@ impl Core {
         lane: Option<Lane>,
     ) -> Result<Option<u16>, Error> {
         self.alive()?;
+        if self.lost.is_some() {
+            return Ok(None);
+        }
+        let effects = self.effects(request)?;
         let head = self.encode(request)?;
         let payload = request.payload();
         let size = u32::try_from(head + payload.len()).unwrap_or(u32::MAX);
@@ -198,12 +242,14 @@ impl Core {
                 self.give_back(index);
                 return Ok(None);
             }
-            Err(error) => return Err(self.fail(error.into())),
+            Err(error) => {
+                self.give_back(index);
+                return self.broken(error.into());
+            }
         }
         self.stats.requests += 1;
         self.stats.bytes_sent += u64::from(size);
         let load = size.saturating_add(limit);
-        let effects = Effects::of(request);
         self.changes += u64::from(effects.changes);
         for fid in effects.names.into_iter().flatten() {
             self.fids.hold(fid);
@@ -214,13 +260,29 @@ impl Core {
         if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
             lane.load += u64::from(load);
         }
+        let grace = self.grace;
+        let change = self.recovers.then(|| Change::of(request, &self.fids));
         let slot = self.slot(index)?;
         slot.state = State::Waiting;
         slot.effects = effects;
+        slot.change = change.flatten();
         slot.limit = limit;
         slot.load = load;
-        slot.deadline = deadline;
+        // Who waited for a new connection has waited for nothing the server did.
+        slot.deadline = deadline.max(grace);
         Ok(Some(index))
+    }
+
+    /// What a request does to fids, and what its loss would mean.
+    fn effects(&mut self, request: &Request<'_>) -> Result<Effects, Error> {
+        let mut effects = Effects::of(request);
+        if self.recovers {
+            for fid in effects.names.into_iter().flatten() {
+                self.fids.check(fid, request)?;
+            }
+            effects.fate = Fate::of(request, &self.fids);
+        }
+        Ok(effects)
     }
 
     /// Encodes all but the payload and the tag into the scratch space.
@@ -272,7 +334,7 @@ impl Core {
             match self.transport.has_room(Lane(lane), size, limit) {
                 Ok(true) => best = Some((state.load, lane)),
                 Ok(false) => {}
-                Err(error) => return Err(self.fail(error.into())),
+                Err(error) => return self.broken(error.into()),
             }
         }
         let Some((_, lane)) = best else {
@@ -307,6 +369,7 @@ impl Core {
         slot.state = State::Free;
         slot.waker = None;
         slot.outcome = None;
+        slot.change = None;
         slot.spill = Vec::new();
         let load = slot.load;
         let effects = slot.effects;
@@ -344,6 +407,14 @@ impl Core {
         let dead = self.dead;
         let interrupted = self.interrupt.load(Ordering::Relaxed);
         let now = self.transport.now();
+        if self.recovers
+            && self.is_up()
+            && let Some(slot) = self.slots.get(usize::from(index))
+            && slot.state == State::Waiting
+            && now >= slot.deadline
+        {
+            self.fail(TransportError::Lost("the server did not answer in time").into());
+        }
         let slot = match self.slot(index) {
             Ok(slot) => slot,
             Err(error) => return Poll::Ready(Err(error)),
@@ -353,6 +424,8 @@ impl Core {
                 Poll::Ready(Err(error))
             }
             (State::Ready(_), _) => Poll::Ready(Ok(())),
+            (State::Lost { again: false }, _) => Poll::Ready(Err(Error::MaybeApplied)),
+            (State::Lost { again: true }, None) => Poll::Ready(Err(AGAIN)),
             (State::Waiting, None) => {
                 if interrupted && !slot.effects.must_finish() {
                     return Poll::Ready(Err(Error::Interrupted));
@@ -464,6 +537,7 @@ impl Core {
             State::Ready(Place::Head) => self.drop_head(index),
             State::Ready(_) => self.retire(index),
             State::Waiting if dead => self.retire(index),
+            State::Lost { .. } => self.retire(index),
             State::Waiting if slot.effects.must_finish() || !can_flush => {
                 slot.state = State::Detached;
             }
@@ -500,7 +574,7 @@ impl Core {
             state.head = None;
             state.seen = 0;
         }
-        if self.dead.is_none() {
+        if self.is_up() {
             self.transport.consume(lane);
             self.transport.release(lane, limit);
         }

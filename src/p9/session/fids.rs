@@ -3,10 +3,13 @@
 //! A number is used again only when the reply that ended it has come, no request that names it is
 //! in flight, and nobody holds a handle to it: otherwise a late request could act on the wrong file.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::p9::wire::Fid;
+use super::record::Record;
+use crate::p9::Error;
+use crate::p9::wire::{Fid, Request};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -20,13 +23,28 @@ enum State {
     Ending,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// How a fid has come through the loss of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// As the server gave it.
+    #[default]
+    Original,
+    /// Another server has given it again.
+    Revived,
+    /// The file could not be had again.
+    Stale,
+}
+
+#[derive(Debug)]
 struct Entry {
     state: State,
     /// Requests in flight that name it.
     busy: u16,
     /// Whether someone holds a handle.
     held: bool,
+    standing: Standing,
+    /// What it stands for; in sessions that recover.
+    record: Option<Box<Record>>,
 }
 
 /// All fids of a session. A fid's number is its index.
@@ -36,6 +54,8 @@ pub(super) struct Fids {
     free: Vec<u32>,
     /// Bound fids that nobody wants any more.
     to_clunk: VecDeque<Fid>,
+    /// There is no server that knows any.
+    offline: bool,
 }
 
 impl Fids {
@@ -45,6 +65,8 @@ impl Fids {
             state: State::Unbound,
             busy: 0,
             held: true,
+            standing: Standing::Original,
+            record: None,
         };
         if let Some(number) = self.free.pop() {
             *self.entries.get_mut(number as usize)? = fresh;
@@ -97,6 +119,7 @@ impl Fids {
     pub(super) fn ended(&mut self, fid: Fid) {
         if let Some(entry) = self.entry(fid) {
             entry.state = State::Unbound;
+            entry.record = None;
         }
     }
 
@@ -152,11 +175,111 @@ impl Fids {
                 entry.state = State::Free;
                 self.free.push(fid.0);
             }
+            State::Bound if self.offline => {
+                entry.state = State::Free;
+                entry.record = None;
+                self.free.push(fid.0);
+            }
             State::Bound => {
                 entry.state = State::Ending;
                 self.to_clunk.push_back(fid);
             }
         }
+    }
+
+    /// Refuses what makes no sense for a fid that has come through a loss.
+    pub(super) fn check(&mut self, fid: Fid, request: &Request<'_>) -> Result<(), Error> {
+        let Some(entry) = self.entry(fid) else {
+            return Ok(());
+        };
+        let is_dir = entry.record.as_ref().is_some_and(|record| record.is_dir());
+        let place = match *request {
+            Request::Readdir { offset, .. } => Some(offset),
+            Request::Read { offset, .. } if is_dir => Some(offset),
+            _ => None,
+        };
+        match (entry.standing, place) {
+            (Standing::Stale, _) => Err(Error::Stale),
+            // Where another server was in a directory says nothing.
+            (Standing::Revived, Some(1..)) => Err(Error::Stale),
+            (Standing::Revived, Some(0)) => {
+                entry.standing = Standing::Original;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What `fid` stands for, if that is kept.
+    pub(super) fn record(&self, fid: Fid) -> Option<&Record> {
+        self.entries.get(fid.0 as usize)?.record.as_deref()
+    }
+
+    pub(super) fn record_mut(&mut self, fid: Fid) -> Option<&mut Record> {
+        self.entry(fid)?.record.as_deref_mut()
+    }
+
+    pub(super) fn records_mut(&mut self) -> impl Iterator<Item = &mut Record> {
+        self.entries
+            .iter_mut()
+            .filter_map(|entry| entry.record.as_deref_mut())
+    }
+
+    pub(super) fn set_record(&mut self, fid: Fid, record: Option<Box<Record>>) {
+        if let Some(entry) = self.entry(fid) {
+            entry.record = record;
+        }
+    }
+
+    /// Whether a tree is attached that could be attached to again.
+    pub(super) fn has_roots(&self) -> bool {
+        self.entries.iter().any(|entry| {
+            let record = entry.record.as_deref();
+            record.is_some_and(|record| record.attach.is_some())
+        })
+    }
+
+    /// The server that knew them all is gone: nothing has to be clunked any more.
+    pub(super) fn go_offline(&mut self) {
+        self.offline = true;
+        while let Some(fid) = self.to_clunk.pop_front() {
+            self.ended(fid);
+            self.settle(fid);
+        }
+    }
+
+    /// The fids that the new server has to be asked for, and what they stand for. They stay in use until
+    /// [`revived`](Self::revived) is called for each.
+    pub(super) fn to_revive(&mut self) -> Vec<(Fid, Option<Box<Record>>)> {
+        let mut list = Vec::new();
+        for (number, entry) in self.entries.iter_mut().enumerate() {
+            if entry.state == State::Bound {
+                entry.busy += 1;
+                list.push((Fid(number as u32), entry.record.clone()));
+            }
+        }
+        list
+    }
+
+    /// What has become of a fid that [`to_revive`](Self::to_revive) gave.
+    pub(super) fn revived(&mut self, fid: Fid, standing: Standing) {
+        if let Some(entry) = self.entry(fid) {
+            match standing {
+                Standing::Original => {}
+                Standing::Revived => entry.standing = standing,
+                Standing::Stale => {
+                    entry.standing = standing;
+                    entry.state = State::Unbound;
+                    entry.record = None;
+                }
+            }
+        }
+        self.let_go(fid);
+    }
+
+    /// There is a server again.
+    pub(super) fn go_online(&mut self) {
+        self.offline = false;
     }
 }
 

@@ -31,6 +31,8 @@ mod fid;
 mod fids;
 mod negotiate;
 mod pump;
+mod record;
+mod recover;
 mod slot;
 mod transfer;
 
@@ -52,6 +54,7 @@ use crate::transport::{Transport, TransportError};
 
 pub(crate) use behind::Behind;
 pub use fid::{Fid, Walk};
+pub use recover::{Recovery, Redial};
 
 /// The most requests in flight.
 pub const MAX_WINDOW: u16 = 16_384;
@@ -94,6 +97,12 @@ pub struct Stats {
     pub spills: u64,
     /// Times that a blocking operation waited.
     pub waits: u64,
+    /// Times that the connection was lost and another one looked for.
+    pub losses: u64,
+    /// Times that one was found.
+    pub recoveries: u64,
+    /// Fids that could not be had again.
+    pub stale: u64,
 }
 
 /// The switch that ends waiting operations. Clones mean the same switch; it may be set from
@@ -150,6 +159,7 @@ pub struct Session {
 struct Shared {
     core: RefCell<Core>,
     hook: RefCell<Option<Box<dyn FnMut()>>>,
+    recovery: RefCell<Option<Recovery>>,
 }
 
 impl Drop for Shared {
@@ -184,6 +194,7 @@ impl Session {
             shared: Rc::new(Shared {
                 core: RefCell::new(core),
                 hook: RefCell::new(None),
+                recovery: RefCell::new(None),
             }),
         })
     }
@@ -225,8 +236,9 @@ impl Session {
     }
 
     /// Sends what is waiting to be sent, takes in all replies that have arrived, and wakes those they
-    /// are for. Never blocks.
+    /// are for. Never blocks, unless there is a server to be [found again](Self::set_recovery).
     pub fn pump(&self) {
+        self.recover();
         self.with(|core| {
             core.flush_out();
             core.pump();
@@ -239,6 +251,7 @@ impl Session {
     ///
     /// Errors of the transport are those of the operations that wait.
     pub fn wait(&self, deadline: Instant) {
+        self.recover();
         let idle = self.with(|core| {
             core.news = false;
             core.flush_out();
@@ -247,7 +260,7 @@ impl Session {
                 // Nobody has come for these, and nobody will before there is something new.
                 core.spill_heads();
             }
-            !core.news && core.dead.is_none()
+            !core.news && core.is_up()
         });
         if idle {
             self.with(|core| {
@@ -323,7 +336,7 @@ impl Session {
     /// [`TransportError::Closed`].
     pub fn abort(&self) {
         self.with(|core| {
-            core.fail(TransportError::Closed.into());
+            core.end(TransportError::Closed.into());
         });
     }
 

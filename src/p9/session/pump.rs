@@ -3,9 +3,10 @@
 use core::mem;
 
 use super::core::Core;
+use super::record::identify;
 use super::slot::{INLINE, Place, State};
-use crate::p9::Error;
-use crate::p9::wire::{Request, Tag, kind};
+use crate::p9::wire::{Reader, Reply, Request, Tag, kind};
+use crate::p9::{Dialect, Error};
 use crate::time::Instant;
 use crate::transport::{Header, Lane};
 
@@ -27,7 +28,7 @@ impl Core {
 
     /// Takes in the replies on one lane, up to a bulk reply that its owner has to fetch.
     pub(super) fn pump_lane(&mut self, lane: Lane) {
-        while self.dead.is_none() {
+        while self.is_up() {
             if self
                 .lanes
                 .get(usize::from(lane.0))
@@ -123,6 +124,15 @@ impl Core {
         {
             self.fids.bound(fid);
         }
+        let opened = match slot.change.take() {
+            Some(change) if !is_error && place == Place::Inline => {
+                let bytes = slot.inline.get(..size).unwrap_or(&[]);
+                let (_, reply) =
+                    Reply::decode(Reader::new(bytes, self.dialect)).map_err(Error::Malformed)?;
+                change.apply(&reply, &mut self.fids)
+            }
+            _ => None,
+        };
         match slot.state {
             State::Waiting => {
                 slot.state = State::Ready(place);
@@ -138,6 +148,12 @@ impl Core {
                 slot.note(self.dialect)?;
                 self.retire(index);
             }
+        }
+        if let Some(fid) = opened
+            && self.dialect == Dialect::Linux
+            && let Some(index) = self.submit(&identify(fid), Instant::NEVER)?
+        {
+            self.detach(index, None);
         }
         Ok(())
     }
@@ -219,7 +235,7 @@ impl Core {
                 }
             }
         }
-        while self.dead.is_none() {
+        while self.is_up() {
             let Some(fid) = self.fids.next_to_clunk() else {
                 break;
             };
@@ -232,7 +248,7 @@ impl Core {
                 Err(_) => break,
             }
         }
-        if self.dead.is_none()
+        if self.is_up()
             && let Err(error) = self.transport.flush()
         {
             self.fail(error.into());
@@ -249,6 +265,9 @@ impl Core {
     }
 
     fn spill(&mut self, lane: Lane) {
+        if !self.is_up() {
+            return;
+        }
         let Some(state) = self.lanes.get_mut(usize::from(lane.0)) else {
             return;
         };
@@ -257,7 +276,7 @@ impl Core {
             return;
         };
         let size = slot.len as usize;
-        if self.dead.is_some() || !fill(&mut slot.spill, size) {
+        if !fill(&mut slot.spill, size) {
             return;
         }
         self.transport.copy_out(lane, 0, &mut slot.spill);
@@ -272,6 +291,9 @@ impl Core {
 
     /// What the transport says to the end of the session, in good order and bounded time.
     pub(super) fn shut_down(&mut self) {
+        if let Some(error) = self.lost {
+            self.end(error);
+        }
         let patience = core::time::Duration::from_secs(2);
         let deadline = self.transport.now() + patience.min(self.timeout);
         while self.dead.is_none() && self.is_busy() && self.transport.now() < deadline {

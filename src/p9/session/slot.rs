@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::task::Waker;
 
+use super::record::{Change, Fate};
 use crate::errno::Errno;
-use crate::p9::wire::{Fid, OpenFlags, OpenMode, Reader, Reply, Request, kind};
+use crate::p9::wire::{Fid, HEADER_LEN, OpenFlags, OpenMode, Reader, Reply, Request, kind};
 use crate::p9::{Dialect, Error};
 use crate::time::Instant;
 
@@ -45,6 +46,10 @@ pub(super) enum State {
         /// Whether the reply itself has come meanwhile.
         replied: bool,
     },
+    /// The connection was lost, and the owner does not know yet; whether the request may be made again.
+    Lost {
+        again: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -59,6 +64,8 @@ pub(super) struct Slot {
     pub(super) waker: Option<Waker>,
     /// Where to note what became of a write that nobody waits for.
     pub(super) outcome: Option<Rc<Outcome>>,
+    /// What its success changes of what fids stand for.
+    pub(super) change: Option<Change>,
     /// Size of the reply.
     pub(super) len: u32,
     pub(super) inline: [u8; INLINE],
@@ -75,6 +82,7 @@ impl Slot {
             deadline: Instant::NEVER,
             waker: None,
             outcome: None,
+            change: None,
             len: 0,
             inline: [0; INLINE],
             spill: Vec::new(),
@@ -90,6 +98,18 @@ impl Slot {
             _ => None,
         };
         bytes.ok_or(Error::Closed)
+    }
+
+    /// Puts a reply of this type, which says nothing but that it is done, in the place of the server's.
+    pub(super) fn answer(&mut self, kind: u8) {
+        let size = HEADER_LEN as u32;
+        if let Some(place) = self.inline.first_chunk_mut::<HEADER_LEN>() {
+            *place = [0; HEADER_LEN];
+            place[..4].copy_from_slice(&size.to_le_bytes());
+            place[4] = kind;
+        }
+        self.len = size;
+        self.state = State::Ready(Place::Inline);
     }
 
     /// Notes what the reply, which has just come, says of a write that nobody waits for.
@@ -127,6 +147,8 @@ pub(super) struct Effects {
     pub(super) ends: Option<Fid>,
     /// Whether it may change what a file contains.
     pub(super) changes: bool,
+    /// What becomes of it when the connection is lost.
+    pub(super) fate: Fate,
 }
 
 impl Effects {
@@ -200,6 +222,7 @@ impl Effects {
                 Request::Open { mode, .. } => mode.contains(OpenMode::TRUNCATE),
                 _ => false,
             },
+            fate: Fate::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use super::Fid;
-use super::call::Ticket;
+use super::call::{Losses, Ticket};
 use crate::p9::Error;
 use crate::p9::wire::{IO_HEADER_LEN, Payload, Reply, Request};
 use crate::time::Instant;
@@ -29,7 +29,8 @@ impl Data<'_> {
 
 /// One request of a transfer, for the bytes from `start` to `end` of the buffer.
 struct Part {
-    ticket: Ticket,
+    /// None while it has to be made again.
+    ticket: Option<Ticket>,
     start: usize,
     end: usize,
 }
@@ -43,8 +44,9 @@ struct Transfer<'a> {
     /// Most requests in flight.
     depth: usize,
     parts: [Option<Part>; MAX_PARTS],
-    /// Where the next request begins.
+    /// Where the next new request begins.
     next: usize,
+    losses: Losses,
     /// How far the transfer can get: less than the whole after the end of file, a short answer, or an
     /// error.
     stop: usize,
@@ -111,6 +113,7 @@ impl<'a> Transfer<'a> {
             depth,
             parts: [const { None }; MAX_PARTS],
             next: 0,
+            losses: Losses::default(),
             stop: len,
             error: None,
             deadline: None,
@@ -123,6 +126,7 @@ impl<'a> Transfer<'a> {
             let collected = self.collect(cx);
             if self.next >= self.stop && self.parts.iter().all(Option::is_none) {
                 return Poll::Ready(match self.error {
+                    Some(error @ Error::MaybeApplied) => Err(error),
                     Some(error) if self.stop == 0 => Err(error),
                     _ => Ok(self.stop),
                 });
@@ -139,14 +143,15 @@ impl<'a> Transfer<'a> {
         let mut sent = false;
         let fid = self.fid.number();
         for place in self.parts.iter_mut().take(self.depth) {
-            if self.next >= self.stop {
-                break;
-            }
-            if place.is_some() {
-                continue;
-            }
-            let start = self.next;
-            let end = self.stop.min(start + self.chunk);
+            let (start, end) = match place {
+                Some(Part {
+                    ticket: None,
+                    start,
+                    end,
+                }) => (*start, *end),
+                None if self.next < self.stop => (self.next, self.stop.min(self.next + self.chunk)),
+                _ => continue,
+            };
             let offset = self.offset + start as u64;
             let request = match &self.data {
                 Data::Read(_) => Request::Read {
@@ -166,13 +171,17 @@ impl<'a> Transfer<'a> {
             match session.poll_send(cx, &request, deadline) {
                 Poll::Ready(Ok(ticket)) => {
                     self.deadline = None;
+                    let ticket = Some(ticket);
                     *place = Some(Part { ticket, start, end });
-                    self.next = end;
+                    self.next = self.next.max(end);
                     sent = true;
                 }
                 Poll::Ready(Err(error)) => {
-                    self.error = Some(error);
-                    self.stop = start;
+                    *place = None;
+                    if start < self.stop {
+                        self.error = Some(error);
+                        self.stop = start;
+                    }
                 }
                 Poll::Pending => break,
             }
@@ -188,17 +197,24 @@ impl<'a> Transfer<'a> {
                 continue;
             };
             let (start, end) = (part.start, part.end);
-            let Poll::Ready(arrived) = part.ticket.poll(cx) else {
+            let Some(ticket) = &mut part.ticket else {
+                continue;
+            };
+            let Poll::Ready(arrived) = ticket.poll(cx) else {
                 continue;
             };
             let answer = arrived.and_then(|()| match &mut self.data {
                 Data::Read(into) => {
                     let into = into.get_mut(start..end).unwrap_or(&mut []);
-                    part.ticket.take_data(into)
+                    ticket.take_data(into)
                 }
-                Data::Write(_) => written(&mut part.ticket, end - start),
+                Data::Write(_) => written(ticket, end - start),
             });
             collected = true;
+            if answer.is_err_and(|error| self.losses.again(error)) {
+                part.ticket = None;
+                continue;
+            }
             if let Some(place) = self.parts.get_mut(index) {
                 *place = None;
             }

@@ -107,12 +107,23 @@ struct Shared {
     tamper: Option<Tamper>,
     holds: Vec<u8>,
     max_message: u32,
+    /// When the server goes away.
+    doom: Option<Doom>,
     /// Something came back since the last wait: as an event that is pending.
     news: bool,
     failure: Option<TransportError>,
+    closed: bool,
     served: Vec<(u8, u16)>,
     most_in_flight: usize,
     chance: u64,
+}
+
+/// After so many more requests of these types (none named: of any), the server goes away.
+struct Doom {
+    kinds: Vec<u8>,
+    after: usize,
+    /// Whether the last of them is still carried out; its reply never comes.
+    done: bool,
 }
 
 /// The client's end.
@@ -135,9 +146,11 @@ pub fn lanes(
         server: Box::new(server),
         tamper: None,
         holds: Vec::new(),
+        doom: None,
         max_message: options.capacity / 2,
         news: false,
         failure: None,
+        closed: false,
         served: Vec::new(),
         most_in_flight: 0,
         chance: options.seed | 1,
@@ -185,6 +198,21 @@ impl Control {
             .get_or_insert(TransportError::Lost(how));
     }
 
+    /// The server goes away at the next request of these types (none named: of any) after so many, and carries it
+    /// out before that or not; either way there is no reply.
+    pub fn lose_at(&self, kinds: &[u8], after: usize, done: bool) {
+        self.0.borrow_mut().doom = Some(Doom {
+            kinds: kinds.to_vec(),
+            after,
+            done,
+        });
+    }
+
+    /// The time on the clock.
+    pub fn now(&self) -> Instant {
+        self.0.borrow().now
+    }
+
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         let mut shared = self.0.borrow_mut();
@@ -219,7 +247,7 @@ impl Control {
 
     /// Whether the client closed its end.
     pub fn is_closed(&self) -> bool {
-        self.0.borrow().failure == Some(TransportError::Closed)
+        self.0.borrow().closed
     }
 }
 
@@ -291,6 +319,20 @@ impl Shared {
                     self.serve(old);
                 }
             }
+        }
+        let doomed = self.doom.as_mut().and_then(|doom| {
+            let named = doom.kinds.is_empty() || doom.kinds.contains(&header.kind);
+            let now = named && doom.after == 0;
+            doom.after -= usize::from(named && !now);
+            now.then_some(doom.done)
+        });
+        if let Some(done) = doomed {
+            if done {
+                (self.server)(&job.request);
+            }
+            self.failure
+                .get_or_insert(TransportError::Lost("the server went away"));
+            return;
         }
         self.served.push((header.kind, header.tag));
         self.lanes[job.lane].requests -= job.request.len() as u32;
@@ -458,9 +500,8 @@ impl Transport for Lanes {
     }
 
     fn close(&mut self) {
-        self.0
-            .borrow_mut()
-            .failure
-            .get_or_insert(TransportError::Closed);
+        let mut shared = self.0.borrow_mut();
+        shared.closed = true;
+        shared.failure.get_or_insert(TransportError::Closed);
     }
 }

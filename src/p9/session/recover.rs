@@ -1,0 +1,442 @@
+//! Going on after the connection is lost: a new one, the same fids, and what was in flight.
+//!
+//! A session that [recovers](Recovery) keeps, for each fid, what it takes to get it again: where it was
+//! attached, the names from there, how it was opened. When the connection is lost, for whatever reason,
+//!
+//! 1. each request in flight ends in one of three ways: made again on the new connection, if that
+//!    changes nothing or the same once more; [`Error::MaybeApplied`], if twice would be wrong; done, for a
+//!    Tclunk;
+//! 2. the old transport is closed, and [`Redial`] asked for a new one until it has it, gives up, or the
+//!    patience is over;
+//! 3. the new server is asked for the same dialect and message size, the same trees, and each file that
+//!    is in use, by its path. Whether it is the same file is told by its qid and, where the server
+//!    has such a thing, its inode's generation. What can't be had again is [`Error::Stale`] from then on, and
+//!    only that.
+//!
+//! Nothing of the old connection reaches the new one: another transport, with other memory and other event
+//! channels, and every tag that was in flight is over.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::Session;
+use super::core::{AGAIN, Core, LaneState};
+use super::fids::Standing;
+use super::record::{Attach, Fate, Open, Record, identify};
+use super::slot::{Place, State};
+use crate::p9::wire::{
+    Fid, HEADER_LEN, MAX_ELEMENTS, Names, Qid, Reader, Reply, Request, Tag, kind,
+};
+use crate::p9::{Dialect, Error};
+use crate::transport::{Lane, Transport, TransportError};
+
+/// Finds a server again.
+pub trait Redial {
+    /// Tries once to connect again. The old transport is closed by now.
+    ///
+    /// Blocks, for a bounded time, and where nothing else takes time long enough that asking again makes sense:
+    /// it is called again at once. `None` means not yet.
+    ///
+    /// Once it returns a transport, the server does nothing any more that it was asked for on an
+    /// earlier one: a write could be done a second time otherwise, over a later one.
+    ///
+    /// # Errors
+    /// There will never be a connection again.
+    fn redial(&mut self) -> Result<Option<Box<dyn Transport>>, TransportError>;
+}
+
+impl<F: FnMut() -> Result<Option<Box<dyn Transport>>, TransportError>> Redial for F {
+    fn redial(&mut self) -> Result<Option<Box<dyn Transport>>, TransportError> {
+        self()
+    }
+}
+
+/// That a session goes on after its connection is lost, and how.
+pub struct Recovery {
+    redial: Box<dyn Redial>,
+    patience: Duration,
+}
+
+impl Recovery {
+    /// Looks for a server with `redial`, for at most so long each time; a last try may take longer.
+    pub fn new(redial: impl Redial + 'static, patience: Duration) -> Recovery {
+        Recovery {
+            redial: Box::new(redial),
+            patience,
+        }
+    }
+}
+
+impl core::fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Recovery")
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Has the session go on after losses of its connection. To be called before anything is
+    /// attached. From then on [`pump`](Self::pump), [`wait`](Self::wait) and
+    /// [`block_on`](Self::block_on) block while they look for a server, and a request that is not
+    /// answered in time is a loss of the connection too.
+    pub fn set_recovery(&self, recovery: Recovery) {
+        self.with(|core| core.recovers = true);
+        *self.shared.recovery.borrow_mut() = Some(recovery);
+    }
+
+    /// Looks for a server, if the connection is lost.
+    pub(super) fn recover(&self) {
+        let Some(lost) = self.with(|core| core.lost) else {
+            return;
+        };
+        // Nothing if this is called from within itself, by the idle hook.
+        let Some(mut recovery) = self.shared.recovery.borrow_mut().take() else {
+            return;
+        };
+        log::warn!("9P session: {lost}; looking for a server");
+        let begun = self.now();
+        let until = begun + recovery.patience;
+        self.with(|core| core.transport.close());
+        let outcome = loop {
+            self.call_hook();
+            if self.with(|core| core.is_interrupted()) {
+                break None;
+            }
+            match self.try_again(&mut *recovery.redial) {
+                Ok(true) => break Some(Ok(())),
+                Ok(false) => {}
+                Err(error) => break Some(Err(error)),
+            }
+            if self.now() >= until {
+                break Some(Err(lost));
+            }
+        };
+        *self.shared.recovery.borrow_mut() = Some(recovery);
+        match outcome {
+            Some(Ok(())) => {
+                let took = self.now() - begun;
+                log::warn!("9P session: goes on after {} ms", took.as_millis());
+            }
+            Some(Err(error)) => {
+                self.with(|core| core.end(error));
+            }
+            // Those who wait see it; later ones look again.
+            None => self.with(Core::wake_all),
+        }
+    }
+
+    /// One try. Whether there is a connection again.
+    fn try_again(&self, redial: &mut dyn Redial) -> Result<bool, Error> {
+        let Some(mut transport) = redial.redial()? else {
+            return Ok(false);
+        };
+        let (files, dialect, msize, timeout) = self.with(|core| {
+            let files = core.fids.to_revive();
+            (files, core.dialect, core.msize, core.timeout)
+        });
+        let mut talk = Talk {
+            transport: &mut *transport,
+            dialect,
+            msize,
+            timeout,
+            message: Vec::new(),
+        };
+        let answer = talk.introduce().and_then(|()| talk.find_all(&files));
+        let found = match &answer {
+            Ok(found) => found.as_slice(),
+            Err(_) => &[],
+        };
+        self.with(|core| {
+            for (index, (fid, _)) in files.iter().enumerate() {
+                let standing = found.get(index).copied().unwrap_or_default();
+                core.stats.stale += u64::from(standing == Standing::Stale);
+                core.fids.revived(*fid, standing);
+            }
+        });
+        match answer {
+            Ok(_) => self.with(|core| core.install(transport)).map(|()| true),
+            // This one is lost as well, or makes no sense; perhaps the next one does.
+            Err(error @ (Error::Transport(_) | Error::TimedOut)) => {
+                log::warn!("9P session: {error}");
+                transport.close();
+                Ok(false)
+            }
+            Err(error) => {
+                transport.close();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Core {
+    /// The connection is lost: says of each request in flight what becomes of it.
+    pub(super) fn break_off(&mut self, error: Error) {
+        self.lost = Some(error);
+        self.stats.losses += 1;
+        self.flushes_due = 0;
+        for lane in &mut self.lanes {
+            lane.head = None;
+            lane.seen = 0;
+        }
+        for index in 0..self.slots.len() as u16 {
+            let Ok(slot) = self.slot(index) else { continue };
+            slot.change = None;
+            let (state, effects) = (slot.state, slot.effects);
+            let again = effects.fate == Fate::Again;
+            if let Some(fid) = effects.ends
+                && state != State::Free
+            {
+                self.fids.ended(fid);
+            }
+            let Ok(slot) = self.slot(index) else { continue };
+            match state {
+                State::Free
+                | State::Lost { .. }
+                | State::Ready(Place::Inline | Place::Spilled | Place::Lost) => {}
+                State::Waiting if effects.fate == Fate::Done => {
+                    slot.answer(effects.kind + 1);
+                }
+                State::Waiting | State::Ready(Place::Head) => slot.state = State::Lost { again },
+                State::Detached => {
+                    if let Some(outcome) = slot.outcome.take() {
+                        let error = if again { AGAIN } else { Error::MaybeApplied };
+                        outcome.set(Some(Err(error)));
+                    }
+                    self.retire(index);
+                }
+                State::FlushDue | State::Flushing { .. } => self.retire(index),
+            }
+        }
+        self.fids.go_offline();
+        self.wake_all();
+    }
+
+    /// Goes on with this transport, whose server knows the fids.
+    fn install(&mut self, mut transport: Box<dyn Transport>) -> Result<(), Error> {
+        let count = transport.lanes();
+        if count == 0 || !self.window.is_multiple_of(count) {
+            transport.close();
+            return Err(Error::InvalidInput(
+                "the new connection has another number of lanes, which this one's tags don't fit",
+            ));
+        }
+        transport.set_max_message(self.msize);
+        let mut lanes: Vec<LaneState> = Vec::new();
+        lanes.resize_with(usize::from(count), LaneState::default);
+        for (index, slot) in (0..self.window).zip(&mut self.slots).rev() {
+            slot.load = 0;
+            if slot.state == State::Free
+                && let Some(lane) = lanes.get_mut(usize::from(index % count))
+            {
+                lane.free.push(index);
+            }
+        }
+        self.lanes = lanes;
+        self.turn = 0;
+        self.transport = transport;
+        self.can_flush = true;
+        self.lost = None;
+        self.grace = self.transport.now() + self.timeout;
+        // Whatever was read ahead may have changed.
+        self.changes += 1;
+        self.stats.recoveries += 1;
+        self.fids.go_online();
+        self.wake_all();
+        Ok(())
+    }
+}
+
+/// A conversation with a new server, one request at a time.
+struct Talk<'a> {
+    transport: &'a mut dyn Transport,
+    dialect: Dialect,
+    msize: u32,
+    timeout: Duration,
+    message: Vec<u8>,
+}
+
+impl Talk<'_> {
+    /// Agrees on what was agreed on before.
+    fn introduce(&mut self) -> Result<(), Error> {
+        if self.transport.max_message() < self.msize {
+            return Err(Error::MessageSize(self.transport.max_message()));
+        }
+        let (msize, dialect) = (self.msize, self.dialect);
+        let version = dialect.version().as_bytes();
+        self.call(&Request::Version { msize, version }, |reply| match *reply {
+            Reply::Version { version, .. } if Dialect::from_version(version) != Some(dialect) => {
+                Err(Error::NoCommonDialect)
+            }
+            Reply::Version { msize: agreed, .. } if agreed < msize => {
+                Err(Error::MessageSize(agreed))
+            }
+            Reply::Version { msize: agreed, .. } if agreed > msize => Err(Error::Protocol(
+                "a message size above the one that was offered",
+            )),
+            _ => Ok(()),
+        })
+    }
+
+    /// Gets all files again, the roots first. What has become of each, in the same order.
+    fn find_all(&mut self, files: &[(Fid, Option<Box<Record>>)]) -> Result<Vec<Standing>, Error> {
+        let mut found = Vec::new();
+        found.resize(files.len(), Standing::Stale);
+        let mut roots = Vec::new();
+        for is_root in [true, false] {
+            for ((fid, record), standing) in files.iter().zip(&mut found) {
+                let Some(record) = record else { continue };
+                if record.attach.is_some() != is_root || record.singular {
+                    continue;
+                }
+                let same = match &record.attach {
+                    Some(attach) => self.attach(*fid, record, attach),
+                    None if roots.contains(&record.root) => self.find(*fid, record),
+                    None => continue,
+                };
+                match same {
+                    Ok(true) => {
+                        *standing = Standing::Revived;
+                        if is_root {
+                            roots.push(*fid);
+                        }
+                    }
+                    // Some servers keep the fid of a walk that ended early.
+                    Ok(false) | Err(Error::Errno(_) | Error::Unsupported { .. }) => {
+                        match self.call(&Request::Clunk { fid: *fid }, |_| Ok(())) {
+                            Ok(()) | Err(Error::Errno(_) | Error::Unsupported { .. }) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn attach(&mut self, fid: Fid, record: &Record, attach: &Attach) -> Result<bool, Error> {
+        let request = Request::Attach {
+            fid,
+            afid: Fid::NONE,
+            uname: &attach.user,
+            aname: &attach.tree,
+            n_uname: attach.uid,
+        };
+        self.call(&request, |reply| match reply {
+            Reply::Attach { qid } => Ok(record.is(*qid)),
+            _ => Ok(false),
+        })
+    }
+
+    /// Walks to the file, opens it as it was, and says whether it is the same.
+    fn find(&mut self, fid: Fid, record: &Record) -> Result<bool, Error> {
+        let names: Vec<&[u8]> = record.names().collect();
+        let mut from = record.root;
+        let mut qid = None;
+        let mut parts = names.chunks(MAX_ELEMENTS);
+        // At least one walk, if only to the root itself.
+        let mut part = parts.next().unwrap_or(&[]);
+        loop {
+            let request = Request::Walk {
+                fid: from,
+                newfid: fid,
+                names: Names::from_slice(part).unwrap_or_default(),
+            };
+            let last: Option<Qid> = self.call(&request, |reply| match reply {
+                Reply::Walk { qids } if qids.len() == part.len() => Ok(qids.last().copied()),
+                _ => Err(Error::Errno(crate::errno::Errno::ENOENT)),
+            })?;
+            qid = last.or(qid);
+            from = fid;
+            match parts.next() {
+                Some(next) => part = next,
+                None => break,
+            }
+        }
+        if !qid.is_none_or(|qid| record.is(qid)) {
+            return Ok(false);
+        }
+        let opened = match record.open {
+            None => return Ok(true),
+            Some(Open::Linux(flags)) => Request::Lopen { fid, flags },
+            Some(Open::Classic(mode)) => Request::Open { fid, mode },
+        };
+        let same = self.call(&opened, |reply| match reply {
+            Reply::Lopen { qid, .. } | Reply::Open { qid, .. } => Ok(record.is(*qid)),
+            _ => Ok(false),
+        })?;
+        match record.generation {
+            Some(generation) if same => self.call(&identify(fid), |reply| match reply {
+                Reply::Getattr { attr } => Ok(attr.generation == generation),
+                _ => Ok(false),
+            }),
+            _ => Ok(same),
+        }
+    }
+
+    /// Makes one request and waits for its reply.
+    fn call<T>(
+        &mut self,
+        request: &Request<'_>,
+        read: impl FnOnce(&Reply<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let lane = Lane(0);
+        // Tags below the number of lanes travel on the lane of that number.
+        let tag = match request {
+            Request::Version { .. } => Tag::NONE,
+            _ => Tag(0),
+        };
+        let lane = match tag {
+            Tag::NONE => Lane(Tag::NONE.0 % self.transport.lanes().max(1)),
+            _ => lane,
+        };
+        let limit = request.max_reply(self.dialect, self.msize);
+        let needed = loop {
+            match request.encode_head(tag, self.dialect, &mut self.message) {
+                Ok(len) => break len,
+                Err(crate::p9::wire::WireError::Room { needed }) => self.message.resize(needed, 0),
+                Err(_) => return Err(Error::NameTooLong),
+            }
+        };
+        let deadline = self.transport.now() + self.timeout;
+        let head = self.message.get(..needed).unwrap_or(&[]);
+        if !self.transport.send(lane, &[head], limit)? {
+            return Err(Error::Protocol("no room for a first request"));
+        }
+        self.transport.flush()?;
+        let header = loop {
+            if let Some(header) = self.transport.peek(lane)? {
+                break header;
+            }
+            if self.transport.now() >= deadline {
+                return Err(Error::TimedOut);
+            }
+            self.transport.wait(deadline)?;
+        };
+        let is_error = matches!(header.kind, kind::RLERROR | kind::RERROR);
+        if header.tag != tag.0 || (header.kind != request.kind() + 1 && !is_error) {
+            return Err(Error::Protocol("a reply of another type than its request"));
+        }
+        if header.size > limit {
+            return Err(Error::Protocol("a reply larger than what was asked for"));
+        }
+        self.message.resize(header.size as usize, 0);
+        self.transport.copy_out(lane, 0, &mut self.message);
+        self.transport.consume(lane);
+        self.transport.release(lane, limit);
+        // As it was when it was looked at; a hostile server may have changed it since.
+        if let Some(place) = self.message.first_chunk_mut::<HEADER_LEN>() {
+            place[..4].copy_from_slice(&header.size.to_le_bytes());
+            place[4] = header.kind;
+        }
+        let (_, reply) =
+            Reply::decode(Reader::new(&self.message, self.dialect)).map_err(Error::Malformed)?;
+        match reply.errno() {
+            Some(errno) => Err(Error::refusal(errno, request.kind(), self.dialect)),
+            None => read(&reply),
+        }
+    }
+}
