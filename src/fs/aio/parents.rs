@@ -158,6 +158,9 @@ impl Fs {
 fn may_be_stale(error: Error) -> bool {
     matches!(
         error,
-        Error::Errno(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ESTALE | Errno::EIO)
+        Error::Stale
+            | Error::Errno(
+                Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ESTALE | Errno::EIO
+            )
     )
 }

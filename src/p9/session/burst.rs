@@ -49,7 +49,8 @@ impl Fid {
     ) -> Result<(Result<Walk, Error>, Behind<Attr>), Error> {
         let session = self.session();
         let new = Fid::new(session)?;
-        let mut walk = session.send(&self.walk_message(&new, names)?).await?;
+        let request = self.walk_message(&new, names)?;
+        let mut walk = session.send(&request).await?;
         let fid = new.number();
         let getattr = Request::Getattr { fid, mask };
         let mut ahead = walk.behind(&getattr)?;
@@ -58,7 +59,7 @@ impl Fid {
         {
             clunk.let_go();
         }
-        let walked = self.walked(&mut walk, names.len()).await;
+        let walked = self.walked(&mut walk, &request, names.len()).await;
         if !walk_ended(&walked, names.len(), &mut ahead)? {
             return Ok((walked, None));
         }
@@ -84,10 +85,11 @@ impl Fid {
         debug_assert!(!flags.contains(OpenFlags::TRUNCATE));
         let session = self.session();
         let new = Fid::new(session)?;
-        let mut walk = session.send(&self.walk_message(&new, names)?).await?;
+        let request = self.walk_message(&new, names)?;
+        let mut walk = session.send(&request).await?;
         let fid = new.number();
         let mut ahead = walk.behind(&Request::Lopen { fid, flags })?;
-        let walked = self.walked(&mut walk, names.len()).await;
+        let walked = self.walked(&mut walk, &request, names.len()).await;
         if !walk_ended(&walked, names.len(), &mut ahead)? {
             return Ok((new, walked, None));
         }
@@ -111,7 +113,8 @@ impl Fid {
     ) -> Result<(Fid, Qid, u32), Error> {
         let session = self.session();
         let mut new = Fid::new(session)?;
-        let mut walk = session.send(&self.walk_message(&new, &[])?).await?;
+        let request = self.walk_message(&new, &[])?;
+        let mut walk = session.send(&request).await?;
         let mut ahead = walk.behind(&Request::Lcreate {
             fid: new.number(),
             name,
@@ -119,7 +122,7 @@ impl Fid {
             mode,
             gid,
         })?;
-        let walked = self.walked(&mut walk, 0).await;
+        let walked = self.walked(&mut walk, &request, 0).await;
         walk_ended(&walked, 0, &mut ahead)?;
         walked?;
         let (qid, iounit) = match ahead {
@@ -144,7 +147,7 @@ impl Fid {
         };
         let mut write = session.send(&request).await?;
         let clunk = write.behind(&Request::Clunk { fid })?;
-        let count = super::transfer::answer_written(&mut write, data.len()).await;
+        let count = super::transfer::answer_written(&mut write, &request, data.len()).await;
         if let Ok(count) = count {
             session.wrote(count);
         }

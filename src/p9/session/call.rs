@@ -61,13 +61,14 @@ impl Drop for Ticket {
 /// themselves, without having done anything.
 impl Ticket {
     /// Sends a request right behind this one. `None` if that can't be done now: the transport promises no
-    /// order, or there is no room. It is to be sent when this one is answered then.
+    /// order, the connection may be found again when it is lost, or there is no room. It is to be sent when this one is answered then.
     pub(super) fn behind(&self, request: &Request<'_>) -> Result<Option<Ticket>, Error> {
         let Some(first) = self.index else {
             return Ok(None);
         };
         let index = self.session.with(|core| {
-            if !core.transport.in_order() {
+            // After a loss it would be unknown what the first one had made of the second.
+            if core.recovers || !core.transport.in_order() {
                 return Ok(None);
             }
             let lane = core.lane_of(core.tag(first));
@@ -84,6 +85,19 @@ impl Ticket {
     pub(super) fn let_go(mut self) {
         if let Some(index) = self.index.take() {
             self.session.with(|core| core.let_go(index));
+        }
+    }
+
+    /// Waits for the reply to `request`, and makes it again if it is lost with a connection.
+    pub(super) async fn arrive(&mut self, request: &Request<'_>) -> Result<(), Error> {
+        let mut losses = Losses::default();
+        loop {
+            match poll_fn(|cx| self.poll(cx)).await {
+                Err(error) if losses.again(error) => {
+                    *self = self.session.clone().send(request).await?
+                }
+                result => return result,
+            }
         }
     }
 

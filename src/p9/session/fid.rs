@@ -103,7 +103,7 @@ impl Fid {
     async fn walk_request(&self, newfid: wire::Fid, names: &[&[u8]]) -> Result<Walk, Error> {
         let request = self.walk_to(newfid, names)?;
         let mut ticket = self.session.send(&request).await?;
-        self.walked(&mut ticket, names.len()).await
+        self.walked(&mut ticket, &request, names.len()).await
     }
 
     fn walk_to<'a>(&self, newfid: wire::Fid, names: &[&'a [u8]]) -> Result<Request<'a>, Error> {
@@ -125,8 +125,14 @@ impl Fid {
         self.walk_to(new.number, names)
     }
 
-    /// The answer to a walk of so many names.
-    pub(super) async fn walked(&self, ticket: &mut Ticket, names: usize) -> Result<Walk, Error> {
+    /// The answer to `request`, a walk of so many names.
+    pub(super) async fn walked(
+        &self,
+        ticket: &mut Ticket,
+        request: &Request<'_>,
+        names: usize,
+    ) -> Result<Walk, Error> {
+        ticket.arrive(request).await?;
         let walk = ticket.answer(|reply| match reply {
             Reply::Walk { qids } => Some(Walk {
                 names: qids.len(),

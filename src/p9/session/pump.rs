@@ -151,7 +151,7 @@ impl Core {
         }
         if let Some(fid) = opened
             && self.dialect == Dialect::Linux
-            && let Some(index) = self.submit(&identify(fid), Instant::NEVER)?
+            && let Some(index) = self.submit(&identify(fid), Instant::NEVER, None)?
         {
             self.detach(index, None);
         }

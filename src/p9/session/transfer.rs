@@ -259,8 +259,12 @@ impl<'a> Transfer<'a> {
 }
 
 /// How many of the `sent` bytes the server took, once it has said so.
-pub(super) async fn answer_written(ticket: &mut Ticket, sent: usize) -> Result<usize, Error> {
-    poll_fn(|cx| ticket.poll(cx)).await?;
+pub(super) async fn answer_written(
+    ticket: &mut Ticket,
+    request: &Request<'_>,
+    sent: usize,
+) -> Result<usize, Error> {
+    ticket.arrive(request).await?;
     written(ticket, sent)
 }
 
