@@ -15,13 +15,15 @@ mod workload;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::task::Wake;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 use core::future::poll_fn;
-use core::pin::Pin;
-use core::task::Poll;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 use xen9p::fs::aio::File;
@@ -249,19 +251,36 @@ impl Bare<'_> {
         self.session.block_on(operation)
     }
 
-    /// Runs all of these at the same time to their ends.
+    /// Runs all of these at the same time to their ends, each polled only when it was woken, as any executor does it.
     fn block_on_all(
         &self,
         work: impl Iterator<Item = impl Future<Output = Result<()>>>,
     ) -> Result<()> {
-        let mut running: Vec<Pin<Box<_>>> = work.map(Box::pin).collect();
-        let all = poll_fn(|cx| {
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let mut running: Vec<_> = work
+            .map(|future| {
+                let woken = Arc::new(Woken(AtomicBool::new(true)));
+                let waker = Waker::from(woken.clone());
+                (Box::pin(future), woken, waker)
+            })
+            .collect();
+        let all = poll_fn(|_| {
             let mut failed = None;
-            running.retain_mut(|future| match future.as_mut().poll(cx) {
-                Poll::Pending => true,
-                Poll::Ready(result) => {
-                    failed = failed.take().or(result.err());
-                    false
+            running.retain_mut(|(future, woken, waker)| {
+                if !woken.0.swap(false, Ordering::Relaxed) {
+                    return true;
+                }
+                match future.as_mut().poll(&mut Context::from_waker(waker)) {
+                    Poll::Pending => true,
+                    Poll::Ready(result) => {
+                        failed = failed.take().or(result.err());
+                        false
+                    }
                 }
             });
             match failed {

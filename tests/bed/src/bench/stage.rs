@@ -15,7 +15,7 @@ use crate::xen::{self, Bed, Size};
 use crate::{Settings, fail, tail};
 
 /// Time a guest may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// The machine. dom0 has one processor and the guest the other, so that neither takes the other's time.
 const SIZE: Size = Size {
