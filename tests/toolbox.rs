@@ -8,6 +8,7 @@ mod cmdline;
 #[path = "../toolbox/commands/mod.rs"]
 mod commands;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant as Clock};
 
@@ -23,6 +24,10 @@ struct Desk {
     root: Namespace,
     other: Namespace,
     directory: Vec<u8>,
+    /// What is typed on the console.
+    keys: VecDeque<u8>,
+    terminal: bool,
+    interrupted: bool,
     started: Clock,
     console: Vec<u8>,
 }
@@ -54,11 +59,33 @@ impl Host for Desk {
         &mut self.directory
     }
 
+    fn split(&self, line: &str) -> Result<Vec<Vec<String>>, String> {
+        cmdline::commands(line).map_err(|error| error.to_string())
+    }
+
+    fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    fn set_terminal(&mut self, on: bool) {
+        self.terminal = on;
+    }
+
+    fn read_key(&mut self) -> Option<u8> {
+        self.keys.pop_front()
+    }
+
+    fn take_interrupt(&mut self) -> bool {
+        std::mem::take(&mut self.interrupted)
+    }
+
     fn now(&self) -> Instant {
         Instant::from_nanos(self.started.elapsed().as_nanos() as u64)
     }
 
+    /// For ever means until Ctrl-C, which is typed at once.
     fn sleep(&mut self, time: Duration) -> bool {
+        self.interrupted = self.terminal && time == Duration::MAX;
         time != Duration::MAX
     }
 
@@ -84,6 +111,9 @@ impl Desk {
             root: share(),
             other: share(),
             directory: b"/".to_vec(),
+            keys: VecDeque::new(),
+            terminal: false,
+            interrupted: false,
             started: Clock::now(),
             console: Vec::new(),
         }
@@ -433,4 +463,94 @@ fn the_name_space_is_changed_by_commands() {
             .contains("onto a directory")
     );
     desk.fails(2, "bind -ab /motd /etc");
+}
+
+impl Desk {
+    /// What the terminal shows, escape sequences cut out, when these keys are typed in the shell.
+    fn types(&mut self, keys: &str) -> (u8, String) {
+        self.keys = keys.bytes().collect();
+        let (status, shown) = self.run("shell");
+        let mut text = String::new();
+        let mut rest = shown.as_str();
+        while let Some((before, after)) = rest.split_once('\x1b') {
+            text += before;
+            let end = after
+                .find(|c: char| c.is_ascii_alphabetic() || c == '~')
+                .unwrap();
+            rest = &after[end + 1..];
+        }
+        (status, text + rest)
+    }
+}
+
+#[test]
+fn the_shell_runs_lines_and_ends_with_the_last_status() {
+    let mut desk = Desk::new();
+    let (status, text) = desk.types("mkdir /d; cd d\rwrite f one\rcat f; echo end\rexit\r");
+    assert_eq!(status, 0, "{text}");
+    assert!(
+        text.contains("\r/d $ cat f; echo end\r\none\nend\n"),
+        "{text}"
+    );
+    let (status, text) = desk.types("cat /nope; echo not this\recho '\r\x04");
+    assert_eq!(status, 1);
+    assert!(text.contains("/d [1] $ "), "{text}");
+    assert!(!text.contains("\nnot this"), "{text}");
+    assert!(
+        text.contains("opens a '") && text.contains("[2] $ "),
+        "{text}"
+    );
+    // Ctrl-C ends a command, and a line, but not the shell.
+    let (status, text) = desk.types("sleep infinity\recho half\x03echo whole\r\x04");
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("sleep: interrupted\n"), "{text}");
+    assert!(
+        text.contains("[130] $ ") && text.contains("\nwhole\n"),
+        "{text}"
+    );
+    // No shell in a shell; a console that ends is the end of the shell.
+    assert!(desk.types("shell\r\x04").1.contains("this is one already"));
+    assert_eq!(desk.types("echo unfinished").0, 143);
+}
+
+#[test]
+fn lines_are_edited() {
+    let mut desk = Desk::new();
+    for (keys, line) in [
+        ("echo abc\x7f\x7fx", "ax"),
+        ("echo bc\x02\x02a", "abc"),
+        ("cho ab\x01e\x05c", "abc"),
+        ("echo abc\x1b[D\x1b[D\x1b[3~d", "adc"),
+        ("echo a b\x17c", "a c"),
+        ("rm -r /\x15echo safe", "safe"),
+        ("echo ab cd\x1b[D\x1b[D\x1b[D\x0b!", "ab!"),
+        ("echo größe\x7fn", "größn"),
+        ("xecho a\x1b[H\x04\x1b[F!", "a!"),
+        ("echo a\x1b[20~\x1bOD\x1bOCb", "ab"),
+    ] {
+        let (_, text) = desk.types(&format!("{keys}\r\x04"));
+        assert!(text.contains(&format!("\n{line}\n")), "{keys:?}: {text}");
+    }
+    let (_, text) = desk.types("echo one\recho two\r\x1b[A\x1b[A\r\x10\x10\x0e\r\x04");
+    assert_eq!(text.matches("\none\n").count(), 3, "{text}");
+    // What was being written is there again.
+    let (_, text) = desk.types("echo x\recho new\x1b[A\x1b[B!\r\x04");
+    assert!(text.contains("\nnew!\n"), "{text}");
+}
+
+#[test]
+fn words_are_completed() {
+    let mut desk = Desk::new();
+    desk.ok("mkdir -p /data/deep; write /data/deep/file.txt f; write '/data/a b' ab; write /data/deeds d");
+    let (_, text) = desk.types("cat /da\tdeep/f\t\recho x; sha\t/data/a\t\r\x04");
+    assert!(text.contains("cat /data/deep/file.txt \r\nf\n"), "{text}");
+    assert!(
+        text.contains("echo x; sha256 /data/a\\ b \r\nx\n"),
+        "{text}"
+    );
+    let (_, text) = desk.types("cd /data\rls d\t\t\x15\x04");
+    assert!(text.contains("ls dee"), "{text}");
+    assert!(text.contains("\r\ndeeds  deep/  \r\n"), "{text}");
+    // Nothing fits: nothing happens.
+    assert!(desk.types("cat /nowhere/x\t\t\x15\x04").0 == 0);
 }

@@ -36,6 +36,7 @@ fn main(ns: &Namespace) -> ExitCode {
     let mut image = Image {
         root: ns.clone(),
         directory: b"/".to_vec(),
+        terminal: false,
         first_byte: None,
     };
     if commands.is_empty() {
@@ -50,6 +51,7 @@ fn main(ns: &Namespace) -> ExitCode {
 struct Image {
     root: Namespace,
     directory: Vec<u8>,
+    terminal: bool,
     first_byte: Option<Instant>,
 }
 
@@ -73,6 +75,37 @@ impl Host for Image {
 
     fn directory(&mut self) -> &mut Vec<u8> {
         &mut self.directory
+    }
+
+    fn split(&self, line: &str) -> Result<Vec<Vec<String>>, String> {
+        cmdline::commands(line).map_err(|error| error.to_string())
+    }
+
+    fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    fn set_terminal(&mut self, on: bool) {
+        self.terminal = on;
+        rt::catch_ctrl_c(on);
+    }
+
+    fn print_raw(&mut self, bytes: &[u8]) {
+        rt::print_raw(bytes);
+    }
+
+    fn read_key(&mut self) -> Option<u8> {
+        let mut key = [0];
+        rt::read_console(&mut key).ok()?;
+        Some(key[0])
+    }
+
+    fn take_interrupt(&mut self) -> bool {
+        rt::take_ctrl_c()
+    }
+
+    fn set_log(&mut self, filter: &str) -> Result<(), String> {
+        rt::set_log(filter).map_err(|error| error.to_string())
     }
 
     fn bytes_arrived(&mut self) {

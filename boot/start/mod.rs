@@ -2,6 +2,7 @@
 
 pub mod cmdline;
 mod files;
+mod keys;
 mod output;
 mod shares;
 mod stop;
@@ -12,8 +13,6 @@ use core::cell::OnceCell;
 use core::fmt;
 use core::time::Duration;
 
-use log::LevelFilter;
-
 use super::emergency::exit_for;
 use super::{BarePlatform, command_line, memory_info, started_at};
 use crate::fs::{self, Fs};
@@ -22,16 +21,15 @@ use crate::platform::Platform;
 use crate::time::Instant;
 use crate::xen::Xen;
 use crate::xen::event::Events;
-use crate::xen::log::{Filter, Logger};
 use crate::xen::shutdown::ShutdownWatch;
 
 use cmdline::{CmdlineError, Options};
-use output::LogSink;
 use shares::Shares;
 use stop::Stop;
 
 pub use files::{Files, SourceError, tree};
-pub use output::{print, print_bytes, read_console};
+pub use keys::{catch_ctrl_c, take_ctrl_c};
+pub use output::{print, print_bytes, print_raw, read_console, set_log};
 pub use shares::{ShareError, ShareInfo, shares};
 
 /// How an app ended, as the status in the last line of the console: 0 is success.
@@ -181,13 +179,8 @@ fn start<F: Files>() -> Result<F, NoStart> {
         .map_err(|_| NoStart::new(ExitCode::USAGE, "the command line is not UTF-8 text"))?;
     let (options, app_line) =
         cmdline::parse(line).map_err(|error| NoStart::new(ExitCode::USAGE, error))?;
-    let filter = Filter::parse(
-        options.log.as_deref().unwrap_or_default(),
-        LevelFilter::Warn,
-    )
-    .map_err(|error| NoStart::new(ExitCode::USAGE, error))?;
-    // It is the only logger; a second one could come only from an app's code that runs later.
-    let _ = Logger::new(filter, LogSink).install();
+    output::set_log(options.log.as_deref().unwrap_or_default())
+        .map_err(|error| NoStart::new(ExitCode::USAGE, error))?;
     let memory = memory_info();
     log::info!(
         "memory: {} KiB of {} KiB in use after boot",
@@ -267,9 +260,17 @@ pub fn wall_clock() -> Option<fs::SystemTime> {
 /// Waits.
 ///
 /// # Errors
-/// [`Interrupted`](fs::Error::Interrupted): the domain is asked to stop.
+/// [`Interrupted`](fs::Error::Interrupted): the domain is asked to stop, or Ctrl-C was typed and is to be
+/// [caught](catch_ctrl_c).
 pub fn sleep(time: Duration) -> fs::Result<()> {
-    wait_until(now() + time, || false).map(drop)
+    let interrupted = wait_until(now() + time, || {
+        keys::look();
+        keys::caught()
+    })?;
+    match interrupted {
+        true => Err(fs::Error::Interrupted),
+        false => Ok(()),
+    }
 }
 
 /// Waits until `done` or `deadline`; says whether it was done.

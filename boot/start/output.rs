@@ -1,17 +1,19 @@
 //! What an app prints, logs and reads: the console.
 
-use core::cell::OnceCell;
+use core::cell::{OnceCell, RefCell};
 use core::fmt::{self, Write};
 use core::time::Duration;
 
-use super::{OneThread, wait_until};
+use super::{OneThread, keys, wait_until};
+use log::{LevelFilter, Log, Metadata, Record};
+
 use crate::fs;
 use crate::platform::Platform;
 use crate::rt::{BarePlatform, emergency_print};
 use crate::time::Instant;
 use crate::xen::console::Console;
 use crate::xen::event::Events;
-use crate::xen::log::Sink;
+use crate::xen::log::{BadFilter, Filter, Logger, Sink};
 
 /// How long the end of the run waits until the console has been read.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -75,6 +77,14 @@ pub fn print(text: fmt::Arguments<'_>) {
     }
 }
 
+/// Prints bytes to the console as they are.
+pub fn print_raw(bytes: &[u8]) {
+    match CONSOLE.0.get() {
+        Some(console) => console.write(bytes),
+        None => emergency_print(format_args!("{}", bytes.escape_ascii())),
+    }
+}
+
 /// Prints bytes to the console. As on a terminal, a carriage return is put in front of each line
 /// feed.
 pub fn print_bytes(bytes: &[u8]) {
@@ -100,10 +110,53 @@ pub fn print_bytes(bytes: &[u8]) {
 pub fn read_console(into: &mut [u8]) -> fs::Result<usize> {
     let mut count = 0;
     wait_until(Instant::NEVER, || {
-        count = CONSOLE.0.get().map_or(0, |console| console.read(into));
+        count = match keys::kept(into) {
+            0 => read_now(into),
+            count => count,
+        };
         count > 0 || into.is_empty()
     })?;
     Ok(count)
+}
+
+/// As much input as there is now.
+pub(super) fn read_now(into: &mut [u8]) -> usize {
+    CONSOLE.0.get().map_or(0, |console| console.read(into))
+}
+
+static LOGGER: OneThread<RefCell<Option<Logger<LogSink>>>> = OneThread(RefCell::new(None));
+
+/// The logger in use, which can be another later.
+struct LoggerInUse;
+
+impl Log for LoggerInUse {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let logger = LOGGER.0.borrow();
+        logger
+            .as_ref()
+            .is_some_and(|logger| logger.enabled(metadata))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if let Some(logger) = &*LOGGER.0.borrow() {
+            logger.log(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Chooses which log records are printed from now on, in the words of the option `log=`.
+///
+/// # Errors
+/// The entry that makes no sense.
+pub fn set_log(filter: &str) -> Result<(), BadFilter> {
+    let filter = Filter::parse(filter, LevelFilter::Warn)?;
+    // There is one already after the first call, or if an app brought its own.
+    let _ = log::set_logger(&LoggerInUse);
+    log::set_max_level(filter.max_level());
+    *LOGGER.0.borrow_mut() = Some(Logger::new(filter, LogSink));
+    Ok(())
 }
 
 /// Log records go to the console.

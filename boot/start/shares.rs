@@ -6,7 +6,7 @@ use core::cell::RefCell;
 use core::fmt;
 use core::time::Duration;
 
-use super::{now, options, system};
+use super::{keys, now, options, system};
 use crate::fs::{self, Fs, MountOptions};
 use crate::rt::memory_info;
 use crate::time::Instant;
@@ -108,7 +108,10 @@ impl Shares {
         let (rings, order) = (transport.lanes(), transport.order().get());
         let fs =
             Fs::mount(transport, &mount).map_err(|error| ShareError::Mount(tag.clone(), error))?;
-        fs.set_idle_hook(Some(alloc::boxed::Box::new(|| system().stop.look())));
+        fs.set_idle_hook(Some(alloc::boxed::Box::new(|| {
+            system().stop.look();
+            keys::look();
+        })));
         let info = ShareInfo {
             tag,
             rings,
@@ -130,10 +133,13 @@ impl Shares {
         Ok(fs)
     }
 
-    /// Ends all operations that wait.
-    pub(super) fn interrupt(&self) {
+    /// Ends all operations that wait, or lets them work again.
+    pub(super) fn interrupt(&self, on: bool) {
         for share in self.mounted.borrow().iter() {
-            share.fs.interrupt().set();
+            match on {
+                true => share.fs.interrupt().set(),
+                false => share.fs.interrupt().clear(),
+            }
         }
     }
 

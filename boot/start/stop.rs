@@ -66,7 +66,7 @@ impl Stop {
             Ok(Some(request)) => {
                 log::info!("asked to stop: {request:?}");
                 self.asked.set(Some((request.reason(), now() + GRACE)));
-                system().shares.interrupt();
+                system().shares.interrupt(true);
             }
             Ok(None) => {}
             Err(error) => log::debug!("looking for a shutdown request: {error}"),

@@ -152,3 +152,12 @@ pub fn stats(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     }
     Ok(())
 }
+
+pub fn log(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let [filter] = arguments else {
+        return Err(Fail::Usage(
+            "one filter is expected, such as debug or info,p9=trace".into(),
+        ));
+    };
+    shell.host.set_log(filter).map_err(Fail::Error)
+}

@@ -7,6 +7,8 @@ pub mod format;
 mod info;
 mod names;
 mod place;
+mod progress;
+mod shell;
 mod tree;
 
 use alloc::format;
@@ -44,6 +46,43 @@ pub trait Host {
     /// The directory that relative paths start from.
     fn directory(&mut self) -> &mut Vec<u8>;
 
+    /// Splits a line into commands and words.
+    ///
+    /// # Errors
+    /// A message.
+    fn split(&self, line: &str) -> Result<Vec<Vec<String>>, String>;
+
+    /// Whether somebody sits at a terminal: the shell runs.
+    fn is_terminal(&self) -> bool {
+        false
+    }
+
+    /// Begins or ends that; in between, Ctrl-C ends what waits.
+    fn set_terminal(&mut self, _on: bool) {}
+
+    /// Writes to the console without any change.
+    fn print_raw(&mut self, bytes: &[u8]) {
+        self.print(bytes);
+    }
+
+    /// Waits for a key; `None` when the domain is to stop.
+    fn read_key(&mut self) -> Option<u8> {
+        None
+    }
+
+    /// Whether Ctrl-C was typed since this was asked the last time.
+    fn take_interrupt(&mut self) -> bool {
+        false
+    }
+
+    /// Changes which log records are printed.
+    ///
+    /// # Errors
+    /// A message.
+    fn set_log(&mut self, _filter: &str) -> Result<(), String> {
+        Err("there is no log here".into())
+    }
+
     /// Called whenever bytes of a file have arrived: a mark for `stats`.
     fn bytes_arrived(&mut self) {}
 
@@ -74,6 +113,9 @@ pub enum Fail {
 /// (as after SIGTERM) for an interrupted one.
 pub type Status = u8;
 
+/// The status of an interrupted command.
+const INTERRUPTED: Status = 143;
+
 /// What a command's function gets.
 pub struct Shell<'a> {
     command: &'static Command,
@@ -99,6 +141,7 @@ static COMMANDS: &[Command] = &[
     Command { name: "echo", arguments: "[-n] [TEXT...]", summary: "print text", run: files::echo },
     Command { name: "false", arguments: "", summary: "fail", run: |_, _| Err(Fail::Told) },
     Command { name: "help", arguments: "", summary: "list the commands", run: help },
+    Command { name: "log", arguments: "LEVEL[,TARGET=LEVEL...]", summary: "choose which log records are printed", run: info::log },
     Command { name: "ls", arguments: "[-al] [PATH...]", summary: "list directories", run: info::ls },
     Command { name: "mkdir", arguments: "[-p] PATH...", summary: "make directories", run: tree::mkdir },
     Command { name: "mount", arguments: "[-r] SOURCE PATH", summary: "mount a share, #dev, #mem or #xen; -r: read-only", run: names::mount },
@@ -108,6 +151,7 @@ static COMMANDS: &[Command] = &[
     Command { name: "rm", arguments: "[-fr] PATH...", summary: "remove files and directories", run: tree::rm },
     Command { name: "selftest", arguments: "[DIRECTORY]", summary: "try every operation in a scratch directory", run: check::selftest },
     Command { name: "sha256", arguments: "PATH...", summary: "print checksums", run: files::sha256 },
+    Command { name: "shell", arguments: "", summary: "take commands from the console", run: shell::shell },
     Command { name: "sleep", arguments: "SECONDS", summary: "wait; 'infinity' waits for the domain's shutdown", run: files::sleep },
     Command { name: "stat", arguments: "PATH...", summary: "show what is known of files", run: info::stat },
     Command { name: "stats", arguments: "", summary: "show memory, times and the connection", run: info::stats },
@@ -156,7 +200,7 @@ fn run_one(host: &mut dyn Host, words: &[String]) -> Status {
         }
         Err(Fail::Interrupted) => {
             shell.complain(&"interrupted");
-            143
+            INTERRUPTED
         }
     }
 }

@@ -9,6 +9,7 @@ use xen9p::fs::{Metadata, OpenOptions, Permissions};
 
 use super::files::read_through;
 use super::place::Place;
+use super::progress::Progress;
 use super::{Fail, Shell, operands};
 
 pub fn mkdir(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
@@ -192,9 +193,14 @@ fn copy_file(
         .ns
         .open_with(&to.path, options.mode(found.mode() & 0o777))
         .map_err(|error| Fail::from_fs(format_args!("cannot create '{to}'"), error))?;
-    read_through(shell, from, |_, bytes| {
-        output.write_all(bytes).map_err(|error| to.fail(error))
-    })?;
+    let mut progress = Progress::new(shell, found.len());
+    let copied = read_through(shell, from, |shell, bytes| {
+        output.write_all(bytes).map_err(|error| to.fail(error))?;
+        progress.add(shell, bytes.len(), from);
+        Ok(())
+    });
+    progress.end(shell);
+    copied?;
     output.close().map_err(|error| to.fail(error))
 }
 

@@ -173,6 +173,7 @@ impl Verdict {
 
 /// A domain that was asked for: being made, running, or gone.
 pub struct Domain {
+    name: String,
     job: Job,
     console: PathBuf,
     shown: Tail,
@@ -207,10 +208,29 @@ impl Domain {
         let job = bed.start_job(script)?;
         let console = bed.path().join(format!("console/guest-{}.log", guest.name));
         Ok(Domain {
+            name: guest.name.clone(),
             job,
             shown: Tail::new(console.clone()),
             console,
         })
+    }
+
+    /// Types on the console, as `xl console` would. The domain has to be there.
+    pub fn types(&self, bed: &mut Bed, keys: &[u8]) -> Result<()> {
+        let name = &self.name;
+        let octal: String = keys.iter().map(|key| format!("\\\\{key:03o}")).collect();
+        // The terminal that xenconsoled made for it is looked up once.
+        let script = format!(
+            "tty=/run/tty-{name}\n[ -s $tty ] || xenstore-read /local/domain/$(xl domid {name})/console/tty >$tty\n\
+             printf {octal} >$(cat $tty)\n"
+        );
+        match bed.run(&script, Duration::from_secs(60))? {
+            done if done.status == 0 => Ok(()),
+            done => Err(fail!(
+                "cannot type on the console of {name}: {}",
+                done.output.trim_end()
+            )),
+        }
     }
 
     /// Copies to `out` what has appeared on the console since the last call.

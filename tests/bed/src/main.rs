@@ -7,6 +7,7 @@ mod cpio;
 mod dom0;
 mod domain;
 mod host;
+mod keyboard;
 mod qemu;
 mod run;
 mod suite;

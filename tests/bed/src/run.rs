@@ -3,13 +3,17 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::domain::{Domain, Guest, Kind, Verdict};
 use crate::host::{Context, Result};
+use crate::keyboard::Keyboard;
 use crate::tail::Tail;
 use crate::xen::{self, Mount, Size};
 use crate::{Settings, dom0, fail, say};
+
+/// How often this terminal's keys are taken to the guest.
+const KEYS: Duration = Duration::from_millis(20);
 
 /// Status when the guest panicked. Rust's own programs use it, too.
 const PANICKED: u8 = 101;
@@ -64,15 +68,29 @@ pub fn run(settings: &Settings) -> Result<u8> {
     );
     let mut domain = Domain::create(&mut bed, &guest)?;
     let mut noise = Tail::new(bed.dom0_log());
-    let ended = domain.wait(&mut bed, None, |domain| {
+    let keyboard = Keyboard::for_app(&guest.command_line);
+    let mut show = |domain: &mut Domain| {
         if settings.verbose {
             noise.copy_new(&mut io::stderr())?;
         }
         domain.show_console(&mut io::stdout())
-    })?;
-    let Some(ended) = ended else {
-        return Err(fail!("the guest outlived the wait"));
     };
+    let ended = loop {
+        let deadline = keyboard.as_ref().map(|_| Instant::now() + KEYS);
+        if let Some(ended) = domain.wait(&mut bed, deadline, &mut show)? {
+            break ended;
+        }
+        // What is typed before there is a console waits.
+        if let Some(keyboard) = keyboard.as_ref().filter(|_| !domain.console().is_empty()) {
+            match keyboard.typed() {
+                (_, true) => return Err(fail!("given up by Ctrl-]")),
+                (keys, false) if keys.is_empty() => {}
+                // A guest that has just ended takes no keys.
+                (keys, false) => drop(domain.types(&mut bed, &keys)),
+            }
+        }
+    };
+    drop(keyboard);
     if settings.verbose {
         eprintln!("--- xl:\n{}", ended.xl.trim_end());
     }

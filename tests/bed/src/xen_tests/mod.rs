@@ -7,6 +7,7 @@ mod files;
 mod lab;
 mod life;
 mod names;
+mod shell;
 
 use crate::dom0;
 use crate::domain::Kind;
@@ -33,6 +34,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
         files::TESTS
             .iter()
             .chain(names::TESTS)
+            .chain(shell::TESTS)
             .chain(life::TESTS)
             .chain(bad_input::TESTS)
     };

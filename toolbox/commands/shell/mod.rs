@@ -1,0 +1,189 @@
+//! `shell`: commands typed on the console.
+
+mod editor;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{COMMANDS, Fail, Host, Shell, run_one};
+use editor::{Editor, Event};
+
+/// Status of a command that Ctrl-C ended, as in a Unix shell.
+const BY_KEY: u8 = 130;
+
+pub fn shell(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let [] = arguments else {
+        return Err(Fail::Usage("no argument is expected".into()));
+    };
+    if shell.host.is_terminal() {
+        return Err(Fail::Error("this is one already".into()));
+    }
+    shell.host.set_terminal(true);
+    let done = talk(shell.host);
+    shell.host.set_terminal(false);
+    done
+}
+
+/// Reads and runs lines until one says `exit`, or Ctrl-D is typed.
+fn talk(host: &mut dyn Host) -> Result<(), Fail> {
+    let mut editor = Editor::default();
+    let mut status = 0;
+    host.print(
+        b"'help' lists the commands, Tab completes, Ctrl-C interrupts, 'exit' or Ctrl-D ends.\n",
+    );
+    loop {
+        let line = match read_line(host, &mut editor, status)? {
+            Event::Line(line) => line,
+            Event::Interrupt => {
+                status = BY_KEY;
+                continue;
+            }
+            _ => return end(status),
+        };
+        let commands = match host.split(&line) {
+            Ok(commands) => commands,
+            Err(text) => {
+                host.print(format!("shell: {text}\n").as_bytes());
+                status = 2;
+                continue;
+            }
+        };
+        for words in commands {
+            if words[0] == "exit" {
+                return end(words
+                    .get(1)
+                    .and_then(|word| word.parse().ok())
+                    .unwrap_or(status));
+            }
+            status = run_one(host, &words);
+            if host.take_interrupt() {
+                status = BY_KEY;
+            } else if status == super::INTERRUPTED {
+                // The domain is to stop.
+                return Err(Fail::Interrupted);
+            }
+            if status != 0 {
+                break;
+            }
+        }
+    }
+}
+
+fn end(status: u8) -> Result<(), Fail> {
+    match status {
+        0 => Ok(()),
+        _ => Err(Fail::Told),
+    }
+}
+
+fn read_line(host: &mut dyn Host, editor: &mut Editor, status: u8) -> Result<Event, Fail> {
+    let here = String::from_utf8_lossy(host.directory()).into_owned();
+    let prompt = match status {
+        0 => format!("{here} $ "),
+        status => format!("{here} [{status}] $ "),
+    };
+    let mut out = Vec::new();
+    editor.start(&prompt, &mut out);
+    loop {
+        host.print_raw(&out);
+        out.clear();
+        let Some(byte) = host.read_key() else {
+            return Err(Fail::Interrupted);
+        };
+        match editor.key(byte, &mut out) {
+            Event::Nothing => {}
+            Event::Complete => complete(host, editor, &mut out),
+            event => {
+                host.print_raw(&out);
+                // A Ctrl-C that only gave up a line interrupts nothing.
+                host.take_interrupt();
+                return Ok(event);
+            }
+        }
+    }
+}
+
+/// Completes the word in front of the cursor, as far as that is certain; else lists what it may become.
+fn complete(host: &mut dyn Host, editor: &mut Editor, out: &mut Vec<u8>) {
+    let before = editor.before_cursor();
+    let start = before
+        .char_indices()
+        .rfind(|&(at, c)| matches!(c, ' ' | ';') && !before[..at].ends_with('\\'))
+        .map_or(0, |(at, _)| at + 1);
+    let word: String = before[start..].replace('\\', "");
+    let command = before[..start].trim_end();
+    let found = if command.is_empty() || command.ends_with(';') {
+        let names = COMMANDS.iter().map(|command| command.name);
+        let fits = names.filter(|name| name.starts_with(&word));
+        fits.map(|name| (String::from(name), ' ')).collect()
+    } else {
+        paths(host, &word)
+    };
+    let typed = match command.is_empty() || command.ends_with(';') {
+        true => word.as_str(),
+        false => word
+            .rsplit_once('/')
+            .map_or(word.as_str(), |(_, name)| name),
+    };
+    let Some(((first, end), more)) = found.split_first() else {
+        return;
+    };
+    let mut common = first.len();
+    for (name, _) in more {
+        let same = first
+            .char_indices()
+            .zip(name.chars())
+            .find(|((_, a), b)| a != b);
+        common = common.min(same.map_or(name.len(), |((at, _), _)| at));
+    }
+    let mut added: String = quoted(&first[typed.len()..common]);
+    if more.is_empty() {
+        added.push(*end);
+    }
+    if !added.is_empty() {
+        return editor.insert(&added, out);
+    }
+    out.extend(b"\r\n");
+    for (name, end) in &found {
+        let end = if *end == ' ' { "" } else { "/" };
+        out.extend(format!("{name}{end}  ").bytes());
+    }
+    out.extend(b"\r\n");
+    editor.draw(out);
+}
+
+/// The names that a path may go on with, and what follows them: a slash or a blank.
+fn paths(host: &mut dyn Host, word: &str) -> Vec<(String, char)> {
+    let (directory, name) = match word.rsplit_once('/') {
+        Some((directory, name)) => (format!("{directory}/"), name),
+        None => (String::from("."), word),
+    };
+    let mut shell = Shell {
+        command: &COMMANDS[0],
+        host,
+        failed: false,
+    };
+    let list = shell.place(&directory).and_then(|place| place.list());
+    let mut found = Vec::new();
+    for entry in list.unwrap_or_default() {
+        let entry_name = String::from_utf8_lossy(&entry.name).into_owned();
+        if entry_name.starts_with(name) && (!name.is_empty() || !entry_name.starts_with('.')) {
+            found.push((entry_name, if entry.kind.is_dir() { '/' } else { ' ' }));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// A part of a name as it has to be typed.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::new();
+    for c in text.chars() {
+        if matches!(c, ' ' | ';' | '\'' | '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted
+}
