@@ -9,6 +9,7 @@ ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
 BOOTCHECK := target/bootcheck.elf
 EMBED := examples/embed-rust
+EXAMPLES := config logger checksums
 BENCH := benches/xen/linux
 # cargo without make's flags and job server, which are not meant for it.
 CARGO := env -u MAKEFLAGS -u MFLAGS cargo
@@ -60,12 +61,16 @@ bench-programs:
 	+@for name in bench bench-limit hello; do strip -o target/$$name.elf target/release/$$name; done
 	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux
 
-# Kernels that embed the library: packages of their own, as somebody else's would be.
+# Kernels that embed the library and the template, packages of their own, as somebody else's would be; the examples.
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
 	@strip -o target/embed-rust.elf target/embed/release/embed-rust
 	+@cd capi && $(CARGO) rustc --quiet --release --crate-type staticlib --target-dir ../target/capi
 	+@$(MAKE) --no-print-directory --silent -C examples/embed-c OUT=../../target
+	+@$(CARGO) build --quiet --release --features rt $(foreach name,$(EXAMPLES),--bin $(name))
+	+@$(CARGO) build --quiet --release --manifest-path template/Cargo.toml --target-dir target/template
+	@cp target/template/release/my-app target/my-app.elf
+	@for name in $(EXAMPLES); do strip -o target/$$name.elf target/release/$$name || exit 1; done
 
 test: test-host test-elf test-boot test-xen test-posix ## All tests
 
@@ -79,6 +84,7 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --check --manifest-path $(BENCH)/Cargo.toml
 	$(CARGO) clippy --all-targets --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux -- -D warnings
 	$(CARGO) fmt --check --manifest-path capi/Cargo.toml
+	$(CARGO) fmt --check --manifest-path template/Cargo.toml
 	$(CARGO) clippy --all-targets --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --features rt,embedded-io

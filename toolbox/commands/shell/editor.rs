@@ -58,13 +58,18 @@ impl Editor {
 
     /// Writes text at the cursor.
     pub fn insert(&mut self, text: &str, out: &mut Vec<u8>) {
+        let at_end = self.at == self.line.len() && self.line.len() + text.len() <= MOST_CHARS;
         for c in text.chars() {
             if self.line.len() < MOST_CHARS {
                 self.line.insert(self.at, c);
                 self.at += 1;
             }
         }
-        self.draw(out);
+        match at_end {
+            // What nearly all typing is: the terminal shows the rest already.
+            true => out.extend(text.bytes()),
+            false => self.draw(out),
+        }
     }
 
     /// Shows the line afresh, where the cursor is now.

@@ -1,11 +1,17 @@
-//! Kernels that embed the library: they boot, and do with files what the image does. PVH only, as they are.
+//! Kernels that embed the library, PVH as they are: they boot, and do with files what the image does. The examples and
+//! the template boot, and do what they say.
 
 use super::Test;
 use super::lab::{Lab, ends_with, shows};
 use crate::fail;
 use crate::host::Result;
 
-pub const TESTS: &[Test] = &[("embed-rust", embed_rust), ("embed-c", embed_c)];
+pub const TESTS: &[Test] = &[
+    ("embed-rust", embed_rust),
+    ("embed-c", embed_c),
+    ("examples", examples),
+    ("template", template),
+];
 
 /// What each such kernel finds on its share, and leaves there.
 fn files(lab: &mut Lab<'_>, image: &str, written: &str) -> Result<String> {
@@ -39,4 +45,56 @@ fn embed_rust(lab: &mut Lab<'_>) -> Result<()> {
 /// should be.
 fn embed_c(lab: &mut Lab<'_>) -> Result<()> {
     files(lab, "embed-c", "from-c.txt").map(drop)
+}
+
+fn examples(lab: &mut Lab<'_>) -> Result<()> {
+    let share = lab.directory()?;
+    share.write(
+        "own.conf",
+        b"# a comment\ngreeting = Good morning\n\ntimes=2 # twice\n",
+    )?;
+    share.write("dir/a.txt", b"a")?;
+    let mut run = |image: &str, line: &str| {
+        let guest = lab.guest_of(image, line)?.with("share", &share);
+        let ended = lab.run(&guest)?;
+        ends_with(&ended, 0)?;
+        Ok(ended.console)
+    };
+    shows(
+        &run("config", "/own.conf")?,
+        "Good morning\r\nGood morning\r\n[xen9p]",
+    )?;
+    shows(&run("checksums", "")?, "2 files")?;
+    run("logger", "")?;
+    // The published value for "a"; the other file's first.
+    let sums = std::fs::read_to_string(share.path.join("CHECKSUMS")).unwrap_or_default();
+    if !sums.ends_with("af63dc4c8601ec8c  /dir/a.txt\n") && !sums.starts_with("af63dc4c8601ec8c") {
+        return Err(fail!("the checksums are wrong:\n{sums}"));
+    }
+    let mut whole = String::new();
+    for name in ["app.log.3", "app.log.2", "app.log.1", "app.log"] {
+        let text = std::fs::read_to_string(share.path.join("log").join(name)).unwrap_or_default();
+        if text.is_empty() || text.len() > 4096 {
+            return Err(fail!("{name} has {} bytes", text.len()));
+        }
+        whole += &text;
+    }
+    let numbers = whole
+        .lines()
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok());
+    let numbers: Vec<u32> = numbers.collect();
+    match numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) && numbers.last() == Some(&499) {
+        true => Ok(()),
+        false => Err(fail!("lines were lost in rotating")),
+    }
+}
+
+fn template(lab: &mut Lab<'_>) -> Result<()> {
+    let share = lab.directory()?;
+    share.write("hello.txt", b"hello template\n")?;
+    let guest = lab.guest_of("my-app", "")?.with("share", &share);
+    let ended = lab.run(&guest)?;
+    ends_with(&ended, 0)?;
+    shows(&ended.console, "The share says: hello template")?;
+    share.holds("from-my-app.txt", b"It works.\n")
 }
