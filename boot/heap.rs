@@ -9,6 +9,7 @@ use core::ptr::{NonNull, null_mut};
 use linked_list_allocator::Heap;
 use spin::Mutex;
 
+use super::counter::Counter;
 use super::memory::memory;
 use crate::platform::{PAGE_SIZE, Page};
 
@@ -16,6 +17,9 @@ use crate::platform::{PAGE_SIZE, Page};
 const LARGE: usize = 64 * 1024;
 /// What the heap grows by, if that is enough and so much is left.
 const STEP: usize = 64 * 1024;
+
+/// Blocks given out so far.
+pub(super) static ALLOCATIONS: Counter = Counter::new();
 
 static SMALL: Mutex<Heap> = Mutex::new(Heap::empty());
 
@@ -56,6 +60,7 @@ fn grow(heap: &mut Heap, layout: Layout) -> bool {
 // from. Nothing here panics or allocates.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.count();
         if let Some(count) = pages(layout) {
             return memory()
                 .allocate(count)

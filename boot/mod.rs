@@ -6,6 +6,7 @@
 //! assembly in `head.s`, then `pv` or `pvh`, which find the memory and the shared pages, then the
 //! main function, then [`exit`].
 
+mod counter;
 mod emergency;
 mod heap;
 mod machine;
@@ -21,6 +22,7 @@ mod trap;
 
 use core::arch::global_asm;
 
+use crate::hypercall::vcpu::{RunTimes, run_times};
 use crate::platform::PAGE_SIZE;
 use crate::time::Instant;
 
@@ -96,6 +98,27 @@ pub fn memory_info() -> MemoryInfo {
     MemoryInfo {
         total: memory.total,
         free: memory.free() + heap,
+    }
+}
+
+/// Counters of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Hypercalls made.
+    pub hypercalls: u64,
+    /// Blocks of memory allocated.
+    pub allocations: u64,
+    /// How long the virtual CPU has run, blocked and waited; `None` where Xen does not tell.
+    pub times: Option<RunTimes>,
+}
+
+/// What the image has done so far. Costs one hypercall.
+pub fn stats() -> Stats {
+    Stats {
+        hypercalls: platform::HYPERCALLS.get(),
+        allocations: heap::ALLOCATIONS.get(),
+        times: run_times(&BarePlatform, 0).ok(),
     }
 }
 

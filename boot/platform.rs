@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use spin::Mutex;
 
+use super::counter::Counter;
 use super::machine::{Mode, machine};
 use super::memory::memory;
 use crate::hypercall::memory::Space;
@@ -24,6 +25,9 @@ pub struct BarePlatform;
 
 /// The [`Gate`] into Xen: 0 is `syscall`, 1 `vmcall`, 2 `vmmcall`. Set by the first Rust code.
 static GATE: AtomicU8 = AtomicU8::new(0);
+
+/// Hypercalls made by the drivers.
+pub(super) static HYPERCALLS: Counter = Counter::new();
 
 /// The grant frames that are mapped, by index: addresses, 0 where there is none.
 static GRANT_FRAMES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
@@ -79,6 +83,7 @@ unsafe impl Platform for BarePlatform {
         memory().tables.frame(page.addr().get())
     }
 
+    // Counts, too; one thread, so that load and store do.
     #[inline]
     unsafe fn hypercall(&self, number: u32, args: [usize; 5]) -> isize {
         let gate = match GATE.load(Ordering::Relaxed) {
@@ -86,6 +91,7 @@ unsafe impl Platform for BarePlatform {
             1 => Gate::Vmcall,
             _ => Gate::Vmmcall,
         };
+        HYPERCALLS.count();
         // SAFETY: the gate is that of this domain; the rest is the caller's promise.
         unsafe { gate.call(number, args) }
     }

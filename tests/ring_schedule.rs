@@ -1,11 +1,14 @@
-//! No wake-up is lost: frontend and backend, each a sequence of small steps, are run in every order
-//! with up to a number of switches between them, and always finish.
+//! No wake-up is lost: frontend and backend, each a sequence of small steps, are run in every order and
+//! always finish. With few requests every state that any order leads to is visited; with more, every order
+//! with up to three forced switches is run.
 //!
 //! The frontend looks at the ring only after it has taken an event, and sleeps until there is one;
 //! so does the backend. A lost wake-up is a state in which both sleep.
 
+use std::collections::HashSet;
+
 use xen9p::transport::xen9pfs::ring::{Order, Ring};
-use xen9p_testing::backend::{Backend, Daemon, PlainRing, Qemu, Step, Trouble, echo};
+use xen9p_testing::backend::{Backend, Daemon, PlainRing, Qemu, RingView, Step, Trouble, echo};
 
 /// The exchange that is run: so many requests, their replies' length, and what the frontend
 /// believes (wrongly, in some cases) that to be at most.
@@ -16,6 +19,7 @@ struct Plan {
     budget: u32,
 }
 
+#[derive(Debug)]
 enum At {
     TakeEvent,
     Receive,
@@ -128,6 +132,109 @@ fn explore(plan: Plan, make: &dyn Fn(&PlainRing) -> Box<dyn Backend>) {
         }
     }
     assert!(schedules > 1000);
+}
+
+/// Both sides after some steps, `true` for one of the frontend's.
+struct World {
+    frontend: Frontend,
+    backend: Box<dyn Backend>,
+    pending: bool,
+    /// Whether the side that moved last could not.
+    stuck: [bool; 2],
+}
+
+impl World {
+    fn after(
+        plan: Plan,
+        memory: &PlainRing,
+        make: &dyn Fn(&PlainRing) -> Box<dyn Backend>,
+        steps: &[bool],
+    ) -> World {
+        let mut world = World {
+            frontend: Frontend {
+                plan,
+                ring: memory.frontend(u32::MAX - 3000),
+                at: At::Receive,
+                sent: 0,
+                received: 0,
+            },
+            backend: make(memory),
+            pending: false,
+            stuck: [false; 2],
+        };
+        for &front in steps {
+            let moved = if front {
+                world.frontend.step(&mut world.pending, &mut *world.backend)
+            } else {
+                let step = world.backend.step(0);
+                world.pending |= step == Step::Event;
+                step != Step::Idle
+            };
+            world.stuck = if moved { [false; 2] } else { world.stuck };
+            world.stuck[usize::from(front)] = !moved;
+        }
+        world
+    }
+
+    /// All that decides what comes next: both sides, and the words that they share.
+    fn state(&self, memory: &PlainRing) -> String {
+        let words = memory.backend();
+        let shared: Vec<u32> = [
+            RingView::IN_CONS,
+            RingView::IN_PROD,
+            RingView::OUT_CONS,
+            RingView::OUT_PROD,
+        ]
+        .map(|word| words.get(word))
+        .into();
+        let Frontend {
+            ring,
+            at,
+            sent,
+            received,
+            ..
+        } = &self.frontend;
+        let (pending, stuck) = (self.pending, self.stuck);
+        let inner = self.backend.inner_state(0);
+        format!("{ring:?} {at:?} {sent} {received} {inner} {pending} {stuck:?} {shared:?}")
+    }
+}
+
+/// Visits every state that there is, whatever the order of the steps.
+fn visit_all(plan: Plan, make: &dyn Fn(&PlainRing) -> Box<dyn Backend>) {
+    let memory = PlainRing::new(Order::MIN);
+    let mut known = HashSet::new();
+    let mut ways = vec![Vec::new()];
+    let mut finished = 0;
+    while let Some(way) = ways.pop() {
+        let world = World::after(plan, &memory, make, &way);
+        if !known.insert(world.state(&memory)) {
+            continue;
+        }
+        assert!(known.len() < 200_000, "too many states");
+        if world.frontend.received == plan.requests {
+            finished += 1;
+            continue;
+        }
+        assert_ne!(world.stuck, [true; 2], "both sides sleep after {way:?}");
+        for front in [false, true] {
+            ways.push(way.iter().copied().chain([front]).collect());
+        }
+    }
+    assert!(finished > 0 && known.len() > 50, "{} states", known.len());
+}
+
+#[test]
+fn no_state_that_can_be_reached_is_one_in_which_both_sleep() {
+    for budget in [2000, 7] {
+        let plan = Plan {
+            requests: 3,
+            reply: 2000,
+            budget,
+        };
+        visit_all(plan, &qemu);
+        visit_all(plan, &daemon);
+    }
 }
 
 fn qemu(memory: &PlainRing) -> Box<dyn Backend> {

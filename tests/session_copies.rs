@@ -215,6 +215,27 @@ fn nothing_is_allocated_and_each_byte_is_copied_once() {
 }
 
 #[test]
+fn lent_data_is_copied_by_nobody_but_who_looks() {
+    let (fs, counters) = mount();
+    let file = fs.open("/file").unwrap();
+    let mut sum = 0_u64;
+    let mut add = |piece: &[u8]| sum += piece.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+    file.read_lent_at(0, 1 << 20, |span| span.for_each_piece::<512>(&mut add))
+        .unwrap();
+    let before = allocations();
+    counters.copied.set(0);
+    counters.requests.set(0);
+    let mut first = [0; 8];
+    let count = file.read_lent_at(0, 1 << 20, |span| assert_eq!(span.read(0, &mut first), 8));
+    assert_eq!(count, Ok(1 << 20));
+    assert_eq!(first, [0x5a; 8]);
+    let requests = counters.requests.get();
+    assert_eq!(counters.copied.get(), (8 + 11) * requests);
+    assert_eq!(allocations() - before, 0);
+    assert_eq!(sum, 0x5a << 20);
+}
+
+#[test]
 fn requests_that_are_made_together_are_announced_together() {
     let (fs, counters) = mount();
     let file = fs.open("/file").unwrap();

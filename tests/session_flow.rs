@@ -92,6 +92,54 @@ fn large_transfers_use_all_lanes_at_once() {
     }
 }
 
+/// All that a file lends, however its answers come.
+fn lent(fs: &Fs, path: &str, at_once: usize) -> Vec<u8> {
+    let file = fs.open(path).unwrap();
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        let see = |span: &mut xen9p::fs::Span<'_>| {
+            // Beyond the end there is nothing.
+            assert_eq!(span.read(span.len(), &mut [0; 4]), 0);
+            span.for_each_piece::<1000>(|piece| all.extend_from_slice(piece));
+        };
+        let count = file.read_lent_at(before as u64, at_once, see).unwrap();
+        assert_eq!(all.len() - before, count);
+        if count == 0 {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn lent_data_comes_in_order() {
+    for seed in 1..6 {
+        let bed = wild(seed);
+        let wanted = content(1_500_000);
+        for at_once in [1, 5000, 300_000, 4_000_000] {
+            // One at a time would take for ever.
+            if at_once == 1 {
+                assert_eq!(lent(&bed.fs, "/small", at_once), b"tiny");
+            } else {
+                assert!(lent(&bed.fs, "/big", at_once) == wanted);
+            }
+        }
+        bed.finish();
+    }
+    let options = MemOptions {
+        io_limit: 777,
+        ..MemOptions::default()
+    };
+    let bed = bed_with(LaneOptions::default(), options, |server| {
+        server.put("/big", &content(20_000));
+    });
+    assert!(lent(&bed.fs, "/big", 20_000) == content(20_000));
+    let dir = bed.fs.open("/").unwrap();
+    assert!(dir.read_lent_at(0, 10, |_| panic!("no data")).is_err());
+    drop(dir);
+    bed.finish();
+}
+
 #[test]
 fn short_answers_are_not_the_end_of_file() {
     let options = MemOptions {

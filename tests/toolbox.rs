@@ -8,6 +8,7 @@ mod cmdline;
 #[path = "../toolbox/commands/mod.rs"]
 mod commands;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant as Clock};
@@ -30,6 +31,7 @@ struct Desk {
     interrupted: bool,
     started: Clock,
     console: Vec<u8>,
+    counted: Cell<u64>,
 }
 
 impl Host for Desk {
@@ -92,6 +94,11 @@ impl Host for Desk {
     fn report(&self) -> Vec<(&'static str, String)> {
         vec![("answer", "42".into())]
     }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.counted.set(self.counted.get() + 1);
+        vec![("questions", 7 * self.counted.get())]
+    }
 }
 
 /// An empty share of its own.
@@ -116,6 +123,7 @@ impl Desk {
             interrupted: false,
             started: Clock::now(),
             console: Vec::new(),
+            counted: Cell::new(0),
         }
     }
 
@@ -213,7 +221,7 @@ fn wrong_calls_show_the_usage_and_give_2() {
         "truncate",
         "truncate -s x /a",
         "truncate 5 /a",
-        "stats x",
+        "stats x y",
         "help x",
         "selftest / /",
         "sha256",
@@ -409,7 +417,17 @@ fn small_commands() {
     let mut desk = Desk::new();
     desk.ok("sleep 0.25; sleep 1");
     assert_eq!(desk.fails(143, "sleep infinity"), "sleep: interrupted\n");
-    assert_eq!(desk.ok("stats"), "answer               42\n");
+    assert_eq!(
+        desk.ok("stats"),
+        "answer               42\nquestions            7\n"
+    );
+    desk.ok("truncate -s 200000 /three-and-some");
+    assert_eq!(
+        desk.ok("stats /three-and-some"),
+        "per read of 64 KiB, of 3 and one for the end:\nquestions            2.33\n"
+    );
+    desk.ok("truncate -s 65535 /less");
+    assert_eq!(desk.run("stats /less").0, 1);
     assert!(desk.ok("help").contains("\ncp [-r] SOURCE... TARGET "));
 }
 

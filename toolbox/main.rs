@@ -168,4 +168,60 @@ impl Host for Image {
         }
         report
     }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let image = rt::stats();
+        let events = rt::event_stats();
+        let mut shares = [0; 8];
+        for share in rt::shares() {
+            let Ok(fs) = rt::share(&share.tag) else {
+                continue;
+            };
+            let stats = fs.stats();
+            let counted = [
+                stats.requests,
+                stats.replies,
+                stats.bytes_sent,
+                stats.bytes_received,
+                stats.transport.copied_in,
+                stats.transport.copied_out,
+                stats.spills,
+                stats.waits,
+            ];
+            for (sum, count) in shares.iter_mut().zip(counted) {
+                *sum += count;
+            }
+        }
+        let [
+            requests,
+            replies,
+            out,
+            bytes_in,
+            copied_out,
+            copied_in,
+            spills,
+            waits,
+        ] = shares;
+        let times = image.times.unwrap_or_default();
+        let micros = |time: Duration| time.as_micros() as u64;
+        vec![
+            ("requests", requests),
+            ("replies", replies),
+            ("bytes out", out),
+            ("bytes in", bytes_in),
+            ("bytes copied out", copied_out),
+            ("bytes copied in", copied_in),
+            ("replies copied twice", spills),
+            ("waits", waits),
+            ("events sent", events.sent),
+            ("events received", events.received),
+            ("polls", events.polls),
+            ("wake-ups", events.wake_ups),
+            ("hypercalls", image.hypercalls),
+            ("allocations", image.allocations),
+            ("us running", micros(times.running)),
+            ("us blocked", micros(times.blocked)),
+            ("us waiting for a CPU", micros(times.runnable)),
+        ]
+    }
 }

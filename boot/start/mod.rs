@@ -20,7 +20,7 @@ use crate::hypercall::sched::ShutdownReason;
 use crate::platform::Platform;
 use crate::time::Instant;
 use crate::xen::Xen;
-use crate::xen::event::Events;
+use crate::xen::event::{EventStats, Events};
 use crate::xen::shutdown::ShutdownWatch;
 
 use cmdline::{CmdlineError, Options};
@@ -237,6 +237,11 @@ pub fn options() -> &'static Options {
 /// See [`ShareError`].
 pub fn share(tag: &str) -> Result<Fs, ShareError> {
     system().shares.get(tag)
+}
+
+/// Counters of the domain's event channels.
+pub fn event_stats() -> EventStats {
+    system().xen.events.stats()
 }
 
 /// The monotonic clock.

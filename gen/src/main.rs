@@ -75,6 +75,7 @@ const TYPES: &[&str] = &[
     "xen_9pfs_data_intf",
     "xenbus_state",
     "vcpu_register_vcpu_info",
+    "vcpu_runstate_info",
     "vcpu_set_periodic_timer",
 ];
 
@@ -110,6 +111,7 @@ const CONSTANTS: &[&str] = &[
     "SCHEDOP_.*",
     "SHUTDOWN_.*",
     "VCPUOP_.*",
+    "RUNSTATE_.*",
     "PHYSDEVOP_set_iopl",
     "VMASST_(CMD|TYPE)_.*",
     "XEN_CPUID_.*",

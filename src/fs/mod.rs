@@ -43,6 +43,7 @@ pub use metadata::{FileTimes, FileType, Metadata, Permissions, StatFs, SystemTim
 pub use options::{MountOptions, OpenOptions};
 
 pub use crate::p9::Error;
+pub use crate::p9::session::Span;
 
 /// What operations on files return.
 pub type Result<T> = core::result::Result<T, Error>;

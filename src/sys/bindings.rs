@@ -369,6 +369,10 @@ pub const VCPUOP_up: u32 = 1;
 pub const VCPUOP_down: u32 = 2;
 pub const VCPUOP_is_up: u32 = 3;
 pub const VCPUOP_get_runstate_info: u32 = 4;
+pub const RUNSTATE_running: u32 = 0;
+pub const RUNSTATE_runnable: u32 = 1;
+pub const RUNSTATE_blocked: u32 = 2;
+pub const RUNSTATE_offline: u32 = 3;
 pub const VCPUOP_register_runstate_memory_area: u32 = 5;
 pub const VCPUOP_set_periodic_timer: u32 = 6;
 pub const VCPUOP_stop_periodic_timer: u32 = 7;
@@ -1741,6 +1745,24 @@ const _: () = {
         [::core::mem::offset_of!(sched_remote_shutdown, domain_id) - 0usize];
     ["Offset of field: sched_remote_shutdown::reason"]
         [::core::mem::offset_of!(sched_remote_shutdown, reason) - 4usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct vcpu_runstate_info {
+    pub state: core::ffi::c_int,
+    pub state_entry_time: u64,
+    pub time: [u64; 4usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of vcpu_runstate_info"][::core::mem::size_of::<vcpu_runstate_info>() - 48usize];
+    ["Alignment of vcpu_runstate_info"][::core::mem::align_of::<vcpu_runstate_info>() - 8usize];
+    ["Offset of field: vcpu_runstate_info::state"]
+        [::core::mem::offset_of!(vcpu_runstate_info, state) - 0usize];
+    ["Offset of field: vcpu_runstate_info::state_entry_time"]
+        [::core::mem::offset_of!(vcpu_runstate_info, state_entry_time) - 8usize];
+    ["Offset of field: vcpu_runstate_info::time"]
+        [::core::mem::offset_of!(vcpu_runstate_info, time) - 16usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -57,6 +57,20 @@ impl fmt::Display for TransportError {
 
 impl core::error::Error for TransportError {}
 
+/// Counters of a transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Bytes copied out of private memory: all requests, each byte once.
+    pub copied_in: u64,
+    /// Bytes copied into private memory: replies, each byte once but for headers.
+    pub copied_out: u64,
+    /// Times that requests were announced to the server.
+    pub announced: u64,
+    /// Times that [`Transport::wait`] found something before it had to sleep.
+    pub spared: u64,
+}
+
 /// Carries 9P messages.
 ///
 /// No method blocks but [`wait`](Self::wait). After any error every later call returns the same
@@ -121,6 +135,11 @@ pub trait Transport {
     /// Gives back `reply` bytes of the reply budget that an earlier [`send`](Self::send) took: the
     /// request is over, by its reply or by an answered flush.
     fn release(&mut self, lane: Lane, reply: u32);
+
+    /// Counters; all 0 where nobody counts.
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
 
     /// The monotonic clock.
     fn now(&self) -> Instant;

@@ -51,6 +51,20 @@ impl fmt::Display for Port {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation(u64);
 
+/// Counters of all event channels of this domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventStats {
+    /// Events sent to the other sides.
+    pub sent: u64,
+    /// Events taken; several that came at once at one port count as one.
+    pub received: u64,
+    /// Times that the domain went to sleep.
+    pub polls: u64,
+    /// Those after which there was an event.
+    pub wake_ups: u64,
+}
+
 /// How long one wait takes at most when there are more ports than Xen can watch at once and they
 /// have to be watched in turns.
 const TURN: Duration = Duration::from_millis(1);
@@ -73,6 +87,7 @@ struct Table<P: Platform> {
     platform: P,
     slots: RefCell<Vec<Slot>>,
     generation: Cell<u64>,
+    stats: Cell<EventStats>,
     /// Where the next turn begins when ports are watched in turns.
     turn: Cell<usize>,
     /// The list of ports for [`Platform::wait`], kept to spare an allocation each time.
@@ -104,6 +119,7 @@ impl<P: Platform> Events<P> {
                 platform,
                 slots: RefCell::new(Vec::new()),
                 generation: Cell::new(0),
+                stats: Cell::default(),
                 turn: Cell::new(0),
                 list: Cell::new(Vec::new()),
             }),
@@ -185,6 +201,17 @@ impl<P: Platform> Events<P> {
         }
     }
 
+    /// Counters.
+    pub fn stats(&self) -> EventStats {
+        self.table.stats.get()
+    }
+
+    fn count(&self, count: impl FnOnce(&mut EventStats)) {
+        let mut stats = self.table.stats.get();
+        count(&mut stats);
+        self.table.stats.set(stats);
+    }
+
     /// The current moment, to be handed to [`wait`](Self::wait) later.
     pub fn generation(&self) -> Generation {
         Generation(self.table.generation.get())
@@ -221,6 +248,7 @@ impl<P: Platform> Events<P> {
         if pending {
             let next = self.table.generation.get().wrapping_add(1);
             self.table.generation.set(next);
+            self.count(|stats| stats.received += 1);
         }
         pending
     }
@@ -249,7 +277,11 @@ impl<P: Platform> Events<P> {
         }
         self.table.platform.wait(&list, deadline);
         self.table.list.set(mem::take(&mut list));
-        self.dispatch();
+        let woken = self.dispatch();
+        self.count(|stats| {
+            stats.polls += 1;
+            stats.wake_ups += u64::from(woken);
+        });
     }
 
     /// Sleeps until `deadline`, dispatching what comes meanwhile.
@@ -305,6 +337,7 @@ impl<P: Platform> EventChannel<P> {
     /// # Errors
     /// `EINVAL` when the port is not open any more: the domain was resumed elsewhere.
     pub fn notify(&self) -> Result<(), XenError> {
+        self.events.count(|stats| stats.sent += 1);
         event_channel::send(self.events.platform(), self.port)
     }
 

@@ -1,6 +1,8 @@
 //! Commands that only look: ls, stat, df, stats.
 
+use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 
 use xen9p::fs::Metadata;
 
@@ -144,11 +146,52 @@ pub fn df(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
 }
 
 pub fn stats(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let [] = arguments else {
-        return Err(Fail::Usage("no argument is expected".into()));
+    match arguments {
+        [] => {
+            for (name, value) in shell.host.report() {
+                shell.say(format_args!("{name:<20} {value}\n"));
+            }
+            for (name, value) in shell.host.counters() {
+                shell.say(format_args!("{name:<20} {value}\n"));
+            }
+            Ok(())
+        }
+        [path] => reads(shell, path),
+        _ => Err(Fail::Usage("one file at most is expected".into())),
+    }
+}
+
+/// Size of a read whose cost is told, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// What a read of 64 KiB costs: a file is read in such pieces, and the counters are compared.
+fn reads(shell: &mut Shell<'_>, path: &str) -> Result<(), Fail> {
+    let place = shell.place(path)?;
+    let file = place.open()?;
+    let mut piece = vec![0; PIECE];
+    let mut read = |offset: u64| {
+        let count = file.read_at(&mut piece, offset);
+        count.map_err(|error| place.fail(error))
     };
-    for (name, value) in shell.host.report() {
-        shell.say(format_args!("{name:<20} {value}\n"));
+    // Once, to have everything in place.
+    read(0)?;
+    let before = shell.host.counters();
+    let mut pieces = 0;
+    loop {
+        match read(pieces * PIECE as u64)? {
+            PIECE => pieces += 1,
+            _ if pieces > 0 => break,
+            _ => return Err(Fail::Error(format!("'{place}' has less than 64 KiB"))),
+        }
+    }
+    let after = shell.host.counters();
+    shell.say(format_args!(
+        "per read of 64 KiB, of {pieces} and one for the end:\n"
+    ));
+    for ((name, before), (_, after)) in before.iter().zip(&after) {
+        let hundredths = (after - before) * 100 / pieces;
+        let (whole, part) = (hundredths / 100, hundredths % 100);
+        shell.say(format_args!("{name:<20} {whole}.{part:02}\n"));
     }
     Ok(())
 }

@@ -94,6 +94,9 @@ pub trait Host {
 
     /// What `stats` prints: names and values.
     fn report(&self) -> Vec<(&'static str, String)>;
+
+    /// What has been counted so far, in the same order each time.
+    fn counters(&self) -> Vec<(&'static str, u64)>;
 }
 
 /// Why a command did not do what it was told to.
@@ -154,7 +157,7 @@ static COMMANDS: &[Command] = &[
     Command { name: "shell", arguments: "", summary: "take commands from the console", run: shell::shell },
     Command { name: "sleep", arguments: "SECONDS", summary: "wait; 'infinity' waits for the domain's shutdown", run: files::sleep },
     Command { name: "stat", arguments: "PATH...", summary: "show what is known of files", run: info::stat },
-    Command { name: "stats", arguments: "", summary: "show memory, times and the connection", run: info::stats },
+    Command { name: "stats", arguments: "[FILE]", summary: "show memory, times, the connection and all counters; per read of 64 KiB of FILE", run: info::stats },
     Command { name: "truncate", arguments: "-s BYTES PATH...", summary: "set the size of files", run: files::truncate },
     Command { name: "unmount", arguments: "[NEW] OLD", summary: "undo a mount or bind", run: names::unmount },
     Command { name: "write", arguments: "[-n] PATH TEXT...", summary: "make a file of one line", run: files::write },

@@ -15,7 +15,7 @@ use crate::fs::{
     Error, FileTimes, LockRange, Metadata, OpenOptions, Permissions, Result, SeekFrom,
 };
 use crate::p9::Dialect;
-use crate::p9::session::{Behind, Fid, Session};
+use crate::p9::session::{Behind, Fid, Session, Span};
 use crate::p9::wire::{LockKind, LockStatus, Qid};
 
 /// Position of a file that was appended to: at its end, wherever that is.
@@ -196,6 +196,19 @@ impl File {
     pub async fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         self.settle().await?;
         self.fid.read_at(offset, into, self.iounit).await
+    }
+
+    /// The asynchronous form of [`File::read_lent_at`](crate::fs::File::read_lent_at).
+    pub async fn read_lent_at(
+        &self,
+        offset: u64,
+        len: usize,
+        mut see: impl FnMut(&mut Span<'_>),
+    ) -> Result<usize> {
+        self.settle().await?;
+        self.fid
+            .read_lent_at(offset, len, &mut see, self.iounit)
+            .await
     }
 
     /// The asynchronous form of [`File::read_exact_at`](crate::fs::File::read_exact_at).

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::fs::aio;
-use crate::fs::{FileTimes, LockRange, Metadata, Permissions, Result, SeekFrom};
+use crate::fs::{FileTimes, LockRange, Metadata, Permissions, Result, SeekFrom, Span};
 
 /// An open file with a position.
 ///
@@ -91,6 +91,42 @@ impl File {
     /// Reads at `offset`, whatever the position; else as [`read`](Self::read).
     pub fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         self.run(self.inner.read_at(into, offset))
+    }
+
+    /// Reads at `offset`, `len` bytes at most, without a buffer: shows them to `see` where they have arrived,
+    /// in order, one [`Span`] for each request of as many as are in flight at once. For who looks at each
+    /// byte once, as a checksum does: that saves copying them. Returns how many there were: 0 at the end of
+    /// the file.
+    ///
+    /// # Panics
+    /// If `see` uses this mount.
+    ///
+    /// ```
+    /// use xen9p::fs::{File, Result};
+    ///
+    /// /// Counts the lines of a file.
+    /// fn lines(file: &File) -> Result<usize> {
+    ///     let (mut lines, mut offset) = (0, 0);
+    ///     loop {
+    ///         let count = file.read_lent_at(offset, 1 << 20, |span| {
+    ///             span.for_each_piece::<1024>(|piece| {
+    ///                 lines += piece.iter().filter(|&&byte| byte == b'\n').count();
+    ///             });
+    ///         })?;
+    ///         if count == 0 {
+    ///             return Ok(lines);
+    ///         }
+    ///         offset += count as u64;
+    ///     }
+    /// }
+    /// ```
+    pub fn read_lent_at(
+        &self,
+        offset: u64,
+        len: usize,
+        see: impl FnMut(&mut Span<'_>),
+    ) -> Result<usize> {
+        self.run(self.inner.read_lent_at(offset, len, see))
     }
 
     /// Fills the buffer from `offset` on.

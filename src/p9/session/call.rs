@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use super::Session;
 use super::core::AGAIN;
+use super::lent::Span;
 use super::slot::Outcome;
 use crate::p9::Error;
 use crate::p9::wire::{Reply, Request};
@@ -45,6 +46,12 @@ impl Ticket {
     pub(super) fn take_data(&mut self, into: &mut [u8]) -> Result<usize, Error> {
         let index = self.index.take().ok_or(Error::Closed)?;
         self.session.with(|core| core.take_data(index, into))
+    }
+
+    /// Lends the data of the Rread that [`poll`](Self::poll) announced.
+    pub(super) fn lend_data(&mut self, see: &mut dyn FnMut(&mut Span<'_>)) -> Result<usize, Error> {
+        let index = self.index.take().ok_or(Error::Closed)?;
+        self.session.with(|core| core.lend_data(index, see))
     }
 }
 

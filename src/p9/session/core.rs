@@ -13,7 +13,7 @@ use super::fids::Fids;
 use super::record::{Change, Fate};
 use super::slot::{Effects, Outcome, Place, Slot, State};
 use super::{Config, Stats};
-use crate::p9::wire::{READ_HEADER_LEN, Reply, Request, Tag, WireError, payload_len};
+use crate::p9::wire::{READ_HEADER_LEN, Reply, Request, Tag, WireError};
 use crate::p9::wire::{Reader, kind};
 use crate::p9::{Dialect, Error};
 use crate::time::Instant;
@@ -108,7 +108,14 @@ impl Core {
             .try_reserve_exact(usize::from(window) + 1)
             .map_err(|_| Error::OutOfMemory)?;
         slots.resize_with(usize::from(window) + 1, Slot::new);
-        let msize = config.msize.min(transport.max_message());
+        let most = transport.max_message();
+        let msize = config.msize.min(most);
+        if config.msize != u32::MAX && config.msize > most {
+            log::warn!(
+                "9P session: msize {} was asked for; the transport carries {most}",
+                config.msize
+            );
+        }
         Ok(Core {
             transport,
             lanes,
@@ -468,52 +475,45 @@ impl Core {
     /// ends the request. `into` has room for as much as was asked for.
     pub(super) fn take_data(&mut self, index: u16, into: &mut [u8]) -> Result<usize, Error> {
         let lane = self.lane_of(index);
-        let dialect = self.dialect;
-        let slot = self
-            .slots
-            .get_mut(usize::from(index))
-            .ok_or(Error::Closed)?;
-        let (state, len, asked) = (slot.state, slot.len, slot.effects.asked);
-        let room = |head: &[u8; READ_HEADER_LEN], into: usize| {
-            let count = payload_len(head).map_err(Error::Malformed)?;
-            if count > asked || count as usize > into {
-                return Err(Error::Protocol("more data than was asked for"));
-            }
-            Ok(count as usize)
+        let fits = |into: &mut [u8], count: usize| match into.len() {
+            room if room < count => Err(Error::Protocol("more data than was asked for")),
+            _ => Ok(count),
         };
-        let result = if state == State::Ready(Place::Head) {
-            let mut head = [0; READ_HEADER_LEN];
-            self.transport.copy_out(lane, 0, &mut head);
-            // The size that was checked when the reply came; the server may have changed it since.
-            head[..4].copy_from_slice(&len.to_le_bytes());
-            let count = room(&head, into.len());
+        if self.slot(index)?.state == State::Ready(Place::Head) {
+            let count = self.bulk_len(index).and_then(|count| fits(into, count));
             if let Ok(count) = count {
                 let into = into.get_mut(..count).unwrap_or(&mut []);
                 self.transport.copy_out(lane, READ_HEADER_LEN as u32, into);
             }
             self.drop_head(index);
-            count
-        } else {
-            let result = slot.reply().and_then(|bytes| {
-                if bytes.get(4) != Some(&(slot.effects.kind + 1)) {
-                    let (_, reply) =
-                        Reply::decode(Reader::new(bytes, dialect)).map_err(Error::Malformed)?;
-                    let errno = reply.errno().unwrap_or(crate::errno::Errno::EPROTO);
-                    return Err(Error::refusal(errno, slot.effects.kind, dialect));
-                }
-                let (head, data) = bytes
-                    .split_first_chunk()
-                    .ok_or(Error::Protocol("a reply that is too short"))?;
-                let count = room(head, into.len())?;
-                match (into.get_mut(..count), data.get(..count)) {
-                    (Some(into), Some(data)) => into.copy_from_slice(data),
-                    _ => return Err(Error::Protocol("less data than announced")),
-                }
-                Ok(count)
-            });
-            self.retire(index);
-            result
-        };
+            return self.took(count);
+        }
+        let dialect = self.dialect;
+        let data = self.slot(index)?.data(dialect);
+        let count = data.and_then(|data| {
+            let count = fits(into, data.len())?;
+            if let Some(into) = into.get_mut(..count) {
+                into.copy_from_slice(data);
+            }
+            Ok(count)
+        });
+        self.retire(index);
+        self.took(count)
+    }
+
+    /// How much data the reply at the head of its lane has. Its header is read for the only time here.
+    pub(super) fn bulk_len(&mut self, index: u16) -> Result<usize, Error> {
+        let lane = self.lane_of(index);
+        let mut head = [0; READ_HEADER_LEN];
+        self.transport.copy_out(lane, 0, &mut head);
+        let slot = self.slot(index)?;
+        // The size that was checked when the reply came; the server may have changed it since.
+        head[..4].copy_from_slice(&slot.len.to_le_bytes());
+        slot.data_len(&head)
+    }
+
+    /// Counts the bytes that a read brought.
+    pub(super) fn took(&mut self, result: Result<usize, Error>) -> Result<usize, Error> {
         if let Ok(count) = result {
             self.stats.bytes_read += count as u64;
         }
@@ -567,7 +567,7 @@ impl Core {
     }
 
     /// Takes the reply at the head of its lane off it, ends its request, and looks what is behind.
-    fn drop_head(&mut self, index: u16) {
+    pub(super) fn drop_head(&mut self, index: u16) {
         let lane = self.lane_of(index);
         let limit = self.slot(index).map_or(0, |slot| slot.limit);
         if let Some(state) = self.lanes.get_mut(usize::from(lane.0)) {

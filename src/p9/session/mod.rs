@@ -29,6 +29,7 @@ mod classic;
 mod core;
 mod fid;
 mod fids;
+mod lent;
 mod negotiate;
 mod pump;
 mod record;
@@ -54,6 +55,7 @@ use crate::transport::{Transport, TransportError};
 
 pub(crate) use behind::Behind;
 pub use fid::{Fid, Walk};
+pub use lent::Span;
 pub use recover::{Recovery, Redial};
 
 /// The most requests in flight.
@@ -87,6 +89,8 @@ pub struct Stats {
     pub replies: u64,
     /// Bytes of all requests.
     pub bytes_sent: u64,
+    /// Bytes of all replies.
+    pub bytes_received: u64,
     /// Bytes of data that reads brought.
     pub bytes_read: u64,
     /// Bytes of data that the server took.
@@ -103,6 +107,8 @@ pub struct Stats {
     pub recoveries: u64,
     /// Fids that could not be had again.
     pub stale: u64,
+    /// Of the transport.
+    pub transport: crate::transport::Stats,
 }
 
 /// The switch that ends waiting operations. Clones mean the same switch; it may be set from
@@ -306,7 +312,10 @@ impl Session {
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        self.with(|core| core.stats)
+        self.with(|core| Stats {
+            transport: core.transport.stats(),
+            ..core.stats
+        })
     }
 
     /// Why the session is over; `None` while it is not.

@@ -40,6 +40,7 @@ impl Core {
                 Ok(None) => return,
                 Ok(Some(header)) => {
                     self.stats.replies += 1;
+                    self.stats.bytes_received += u64::from(header.size);
                     if let Err(error) = self.arrived(lane, header) {
                         self.fail(error);
                     }
@@ -297,10 +298,11 @@ impl Core {
         let patience = core::time::Duration::from_secs(2);
         let deadline = self.transport.now() + patience.min(self.timeout);
         while self.dead.is_none() && self.is_busy() && self.transport.now() < deadline {
-            self.flush_out();
             self.spill_heads();
             self.pump();
             drop(mem::take(&mut self.woken));
+            // Last, as a reply may have been what a clunk had to wait for.
+            self.flush_out();
             if self.dead.is_none()
                 && self.is_busy()
                 && let Err(error) = self.transport.wait(deadline)

@@ -7,7 +7,10 @@ use core::task::Waker;
 
 use super::record::{Change, Fate};
 use crate::errno::Errno;
-use crate::p9::wire::{Fid, HEADER_LEN, OpenFlags, OpenMode, Reader, Reply, Request, kind};
+use crate::p9::wire::{
+    Fid, HEADER_LEN, OpenFlags, OpenMode, READ_HEADER_LEN, Reader, Reply, Request, kind,
+    payload_len,
+};
 use crate::p9::{Dialect, Error};
 use crate::time::Instant;
 
@@ -110,6 +113,32 @@ impl Slot {
         }
         self.len = size;
         self.state = State::Ready(Place::Inline);
+    }
+
+    /// How much data follows this header of an Rread or Rreaddir: no more than was asked for.
+    pub(super) fn data_len(&self, head: &[u8; READ_HEADER_LEN]) -> Result<usize, Error> {
+        match payload_len(head).map_err(Error::Malformed)? {
+            count if count > self.effects.asked => {
+                Err(Error::Protocol("more data than was asked for"))
+            }
+            count => Ok(count as usize),
+        }
+    }
+
+    /// The data of an Rread or Rreaddir, if the reply is here in one piece.
+    pub(super) fn data(&self, dialect: Dialect) -> Result<&[u8], Error> {
+        let bytes = self.reply()?;
+        if bytes.get(4) != Some(&(self.effects.kind + 1)) {
+            let (_, reply) =
+                Reply::decode(Reader::new(bytes, dialect)).map_err(Error::Malformed)?;
+            return Err(Error::Errno(reply.errno().unwrap_or(Errno::EPROTO)));
+        }
+        let (head, data) = bytes
+            .split_first_chunk()
+            .ok_or(Error::Protocol("a reply that is too short"))?;
+        let count = self.data_len(head)?;
+        data.get(..count)
+            .ok_or(Error::Protocol("less data than announced"))
     }
 
     /// Notes what the reply, which has just come, says of a write that nobody waits for.

@@ -5,6 +5,7 @@ use core::task::{Context, Poll};
 
 use super::Fid;
 use super::call::{Losses, Ticket};
+use super::lent::Span;
 use crate::p9::Error;
 use crate::p9::wire::{IO_HEADER_LEN, Payload, Reply, Request};
 use crate::time::Instant;
@@ -16,6 +17,8 @@ const MAX_PARTS: usize = 32;
 enum Data<'a> {
     Read(&'a mut [u8]),
     Write(&'a [u8]),
+    /// Shown to the program in order: so many bytes in all, of which so many are done.
+    Lend(&'a mut dyn FnMut(&mut Span<'_>), usize, usize),
 }
 
 impl Data<'_> {
@@ -23,6 +26,7 @@ impl Data<'_> {
         match self {
             Data::Read(into) => into.len(),
             Data::Write(from) => from.len(),
+            Data::Lend(_, len, _) => *len,
         }
     }
 }
@@ -66,6 +70,23 @@ impl Fid {
     /// meets the obstacle again. [`Error::InvalidInput`] beyond offset 2^63 − 1.
     pub async fn read_at(&self, offset: u64, into: &mut [u8], iounit: u32) -> Result<usize, Error> {
         let mut transfer = Transfer::new(self, offset, Data::Read(into), iounit, MAX_PARTS)?;
+        poll_fn(|cx| transfer.poll(cx)).await
+    }
+
+    /// Reads as [`read_at`](Self::read_at), `len` bytes at most, and shows them to `see` where they are, in
+    /// order, in one span for each request. `see` must not use this session: that would panic.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub async fn read_lent_at(
+        &self,
+        offset: u64,
+        len: usize,
+        see: &mut dyn FnMut(&mut Span<'_>),
+        iounit: u32,
+    ) -> Result<usize, Error> {
+        let data = Data::Lend(see, len, 0);
+        let mut transfer = Transfer::new(self, offset, data, iounit, MAX_PARTS)?;
         poll_fn(|cx| transfer.poll(cx)).await
     }
 
@@ -154,7 +175,7 @@ impl<'a> Transfer<'a> {
             };
             let offset = self.offset + start as u64;
             let request = match &self.data {
-                Data::Read(_) => Request::Read {
+                Data::Read(_) | Data::Lend(..) => Request::Read {
                     fid,
                     offset,
                     // No larger than msize.
@@ -197,6 +218,18 @@ impl<'a> Transfer<'a> {
                 continue;
             };
             let (start, end) = (part.start, part.end);
+            if let Data::Lend(.., done) = self.data
+                && done != start
+            {
+                // What lies behind a short answer is not shown any more.
+                if start >= self.stop
+                    && let Some(place) = self.parts.get_mut(index)
+                {
+                    *place = None;
+                    collected = true;
+                }
+                continue;
+            }
             let Some(ticket) = &mut part.ticket else {
                 continue;
             };
@@ -209,6 +242,11 @@ impl<'a> Transfer<'a> {
                     ticket.take_data(into)
                 }
                 Data::Write(_) => written(ticket, end - start),
+                Data::Lend(see, _, done) => {
+                    let count = ticket.lend_data(*see)?;
+                    *done += count;
+                    Ok(count)
+                }
             });
             collected = true;
             if answer.is_err_and(|error| self.losses.again(error)) {
@@ -231,7 +269,7 @@ impl<'a> Transfer<'a> {
                     // What was asked for beyond has become pointless. A write is waited for all the
                     // same: it must not overtake what the program does next.
                     for place in &mut self.parts {
-                        if matches!(self.data, Data::Read(_))
+                        if !matches!(self.data, Data::Write(_))
                             && place.as_ref().is_some_and(|part| part.start > start)
                         {
                             *place = None;

@@ -8,7 +8,7 @@ use super::connect::{leave, name};
 use super::ring::{Order, Ring, Violation};
 use crate::platform::Platform;
 use crate::time::Instant;
-use crate::transport::{Header, Lane, Transport, TransportError};
+use crate::transport::{Header, Lane, Stats, Transport, TransportError};
 use crate::xen::Xen;
 use crate::xen::event::{EventChannel, Events, Generation};
 use crate::xen::grant::SharedPages;
@@ -54,6 +54,7 @@ pub struct Xen9pfs<P: Platform> {
     /// When the event channels are looked at next.
     pulse: Instant,
     fault: Option<TransportError>,
+    stats: Stats,
 }
 
 impl<P: Platform> Xen9pfs<P> {
@@ -75,6 +76,7 @@ impl<P: Platform> Xen9pfs<P> {
             lanes: lines.len() as u16,
             lines,
             fault: None,
+            stats: Stats::default(),
         }
     }
 
@@ -174,7 +176,12 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     }
 
     fn send(&mut self, lane: Lane, parts: &[&[u8]], reply: u32) -> Result<bool, TransportError> {
-        self.on(lane, |ring| ring.send(parts, reply))
+        let sent = self.on(lane, |ring| ring.send(parts, reply))?;
+        if sent {
+            let len: usize = parts.iter().map(|part| part.len()).sum();
+            self.stats.copied_in += len as u64;
+        }
+        Ok(sent)
     }
 
     fn flush(&mut self) -> Result<(), TransportError> {
@@ -182,6 +189,7 @@ impl<P: Platform> Transport for Xen9pfs<P> {
         let mut told = Ok(());
         for line in &mut self.lines {
             if line.ring.take_event_due() {
+                self.stats.announced += 1;
                 told = told.and(line.channel.notify());
             }
         }
@@ -197,6 +205,7 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     }
 
     fn copy_out(&mut self, lane: Lane, offset: u32, into: &mut [u8]) {
+        self.stats.copied_out += into.len() as u64;
         match self.ring(lane) {
             Some(ring) => ring.copy_out(offset, into),
             None => into.fill(0),
@@ -215,6 +224,10 @@ impl<P: Platform> Transport for Xen9pfs<P> {
         }
     }
 
+    fn stats(&self) -> Stats {
+        self.stats
+    }
+
     fn now(&self) -> Instant {
         self.events.now()
     }
@@ -230,6 +243,7 @@ impl<P: Platform> Transport for Xen9pfs<P> {
             .iter_mut()
             .fold(false, |stirred, line| line.ring.stirred() | stirred);
         if stirred {
+            self.stats.spared += 1;
             self.events.dispatch();
         } else {
             self.events.wait(self.seen, deadline.min(self.pulse));

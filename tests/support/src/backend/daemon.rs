@@ -159,6 +159,16 @@ impl Backend for Daemon {
         true
     }
 
+    fn inner_state(&self, ring: usize) -> String {
+        let ring = &self.rings[ring];
+        let (request, reply) = (ring.request.len(), ring.reply.len());
+        let indices = (ring.out_cons, ring.in_prod);
+        format!(
+            "{indices:?} {request} {reply} {} {}",
+            ring.awake, ring.ignored
+        )
+    }
+
     fn troubles(&self) -> &[Trouble] {
         &self.troubles
     }

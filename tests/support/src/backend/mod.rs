@@ -83,6 +83,9 @@ pub trait Backend {
     /// What the script wants done besides, since this was last asked.
     fn take_deeds(&mut self) -> Vec<Deed>;
 
+    /// All that decides what `ring` does next, but for what is in its memory.
+    fn inner_state(&self, ring: usize) -> String;
+
     /// Lets all rings advance until nothing moves, at most `limit` steps (a hostile backend may
     /// never rest); returns which rings sent the frontend an event.
     fn run(&mut self, limit: usize) -> Vec<usize> {

@@ -6,6 +6,7 @@ const HEADER: u32 = 7;
 const RREAD: u8 = 117;
 
 /// Where a ring is with its one request.
+#[derive(Debug)]
 enum Stage {
     /// Waiting for a request.
     Ready,
@@ -189,6 +190,11 @@ impl Backend for Qemu {
 
     fn serving(&self) -> bool {
         self.serving
+    }
+
+    fn inner_state(&self, ring: usize) -> String {
+        let QemuRing { stage, awake, .. } = &self.rings[ring];
+        format!("{stage:?} {awake} {}", self.serving)
     }
 
     fn troubles(&self) -> &[Trouble] {
