@@ -12,8 +12,70 @@
 //! | [`hypercall`] | typed hypercalls |
 //! | [`sys`] | Xen's public ABI, generated |
 //!
-//! Whoever hosts the drivers implements [`platform::Platform`]; with the feature `rt` the library
-//! brings its own implementation and boots as a bare PVH or PV domain.
+//! # Three ways to use it
+//!
+//! **An image.** With the feature `rt` a program is a bare PVH or PV domain, and its `main` gets files: `xen9p::entry!(main)`.
+//! The directory `template/` of the source is such a program to copy; `make run` boots it under Xen in an emulator.
+//!
+//! **A library in another kernel.** Without default features the crate is `no_std`, needs `alloc`, and defines neither entry,
+//! allocator nor panic handler. The kernel implements [`platform::Platform`], whose page has the contract and a checklist,
+//! and runs [`platform::conformance`] to see whether it keeps it. From there on it is four calls:
+//!
+//! ```
+//! use xen9p::fs::{Fs, MountOptions};
+//! use xen9p::platform::Platform;
+//! use xen9p::transport::xen9pfs::{self, Config};
+//! use xen9p::xen::{Xen, event::Events};
+//!
+//! fn mount(platform: impl Platform) -> Result<Fs, Box<dyn core::error::Error>> {
+//!     let xen = Xen::new(Events::new(platform))?;
+//!     let device = xen9pfs::device(&xen, Some("share"))?;
+//!     let transport = xen9pfs::connect(&xen, device, &Config::for_memory(32 << 20))?;
+//!     Ok(Fs::mount(transport, &MountOptions::new())?)
+//! }
+//!
+//! fn use_it(fs: &Fs) -> xen9p::fs::Result<()> {
+//!     for entry in fs.read_dir("/")? {
+//!         let name = entry?.file_name_lossy().into_owned();
+//!         fs.write("/last-seen.txt", name)?;
+//!     }
+//!     fs.rename("/last-seen.txt", "/seen.txt")
+//! }
+//! ```
+//!
+//! **A 9P client anywhere.** [`fs`] runs over whatever implements [`transport::Transport`], on a host too. Every operation is there
+//! twice: blocking in [`fs::Fs`], and as futures of one session in [`fs::aio`], for any executor that polls on one thread:
+//!
+//! ```
+//! use xen9p::fs::{Result, aio};
+//! use xen9p::time::Instant;
+//!
+//! async fn both(fs: &aio::Fs) -> Result<Vec<u8>> {
+//!     let mut all = fs.read("/a").await?;
+//!     all.extend(fs.read("/b").await?);
+//!     Ok(all)
+//! }
+//!
+//! /// Between rounds of an executor: sends, takes in replies, and sleeps when there is nothing else to do.
+//! fn idle(fs: &aio::Fs) {
+//!     fs.session().wait(Instant::NEVER);
+//! }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `rt` | what an image needs: entry, page tables, heap, panic, console, `entry!` |
+//! | `embedded-io` | the traits `Read`, `Write` and `Seek` of that crate for [`fs::File`] |
+//! | `toolbox` | the toolbox image; of no use to others |
+//!
+//! None is on by default. Rust 1.95 or newer; a newer one needed is a new minor version.
+//!
+//! # Errors
+//!
+//! Files fail with [`fs::Error`], which has the Linux error number of everything ([`errno::Errno`]) and says in words what a peer did
+//! wrong. Nothing that a peer sends leads to a panic, and every wait has a bound.
 #![no_std]
 
 extern crate alloc;
