@@ -3,7 +3,7 @@
 # As typed: make would expand dollars in a command line such as APP='echo $HOME'.
 override APP := $(value APP)
 override SHARE := $(value SHARE)
-export TYPE SHARE APP MEMORY ONLY V IMAGE ROUNDS SCALE
+export BED TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE
 
 ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
@@ -13,16 +13,16 @@ EXAMPLES := config logger checksums
 BENCH := benches/xen/linux
 # cargo without make's flags and job server, which are not meant for it.
 CARGO := env -u MAKEFLAGS -u MFLAGS cargo
-BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build --
+RUN_BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build --
 
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel bootcheck embed bench bench-sweep bench-count bench-programs test test-host test-elf test-boot test-xen test-posix clean packages-for-run packages-for-test packages-for-posix packages-for-count
+.PHONY: help run kernel bootcheck embed bench bench-sweep bench-count bench-programs test test-host test-elf test-boot test-xen test-trixie test-posix clean packages-for-run packages-for-test packages-for-posix packages-for-count
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "run takes TYPE=pvh|pv SHARE=directory APP='commands' MEMORY=MiB V=1; tests take ONLY=part-of-a-name V=1; bench takes ROUNDS=n SCALE=n ONLY=pv|pvh"
+	@echo "run takes BED=bookworm|trixie TYPE=pvh|pv SHARE=directory APP='commands' MEMORY=MiB V=1; tests take ONLY=part-of-a-name V=1; bench takes ROUNDS=n SCALE=n ONLY=pv|pvh"
 
 # The status of `make run` is the guest's. make ends with 2 whatever the failure, but under -q (which does not keep
 # recipe lines marked + from running) a line that ends with 1 makes it end with 1.
@@ -31,7 +31,7 @@ MAKEFLAGS += -q
 endif
 
 run: packages-for-run kernel ## Boot Xen in QEMU and run the image there with the files of SHARE; ends with APP's status
-	+@$(BED) run
+	+@$(RUN_BED) run
 
 kernel: ## Build the image, target/xen9p.elf
 	+@tests/bed/host-packages
@@ -43,10 +43,10 @@ bootcheck:
 	+@strip -o $(BOOTCHECK) target/release/bootcheck
 
 bench: packages-for-run kernel bench-programs ## Measure xen9p beside Linux; leaves a report in target/bench
-	+@$(BED) bench
+	+@$(RUN_BED) bench
 
 bench-sweep: packages-for-run kernel bench-programs ## Measure xen9p with other numbers and sizes of rings
-	+@$(BED) bench-sweep
+	+@$(RUN_BED) bench-sweep
 
 # Each operation's counts are a dump of callgrind's, with its name and the sum of so many operations.
 bench-count: packages-for-count ## Instructions per operation of codec, ring and client, natively under callgrind
@@ -72,7 +72,7 @@ embed:
 	@cp target/template/release/my-app target/my-app.elf
 	@for name in $(EXAMPLES); do strip -o target/$$name.elf target/release/$$name || exit 1; done
 
-test: test-host test-elf test-boot test-xen test-posix ## All tests
+test: test-host test-elf test-boot test-xen test-trixie test-posix ## All tests
 
 test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --all --check
@@ -98,10 +98,14 @@ test-elf: kernel ## What must and must not be in the image's ELF file
 	@tests/elf-check.sh target/release/xen9p
 
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
-	@$(BED) test-boot
+	@$(RUN_BED) test-boot
 
 test-xen: packages-for-run kernel embed ## The image under xl, with real 9pfs devices
-	@$(BED) test-xen
+	@$(RUN_BED) test-xen
+
+test-trixie: packages-for-run kernel ## A few of these, and `make run`, on Debian 13
+	+@BED=trixie SHORT=1 $(RUN_BED) test-xen
+	+@BED=trixie $(RUN_BED) run
 
 # Suites are installed in the versions that the list of expected failures is for.
 test-posix: packages-for-posix ## POSIX suites on a FUSE mount of the client, over QEMU and diod

@@ -50,7 +50,7 @@ const BOOTS: &[Boot] = &[
 
 /// Runs them all.
 pub fn run(settings: &Settings) -> Result<u8> {
-    let image = dom0::prepare(&settings.cache())?;
+    let image = dom0::prepare(&settings.cache(), settings.release)?;
     let kernel = settings.root.join("target/bootcheck.elf");
     std::fs::metadata(&kernel).during("read", &kernel)?;
     let scratch = Scratch::new(&settings.cache())?;

@@ -10,33 +10,14 @@ use std::process::Command;
 
 use crate::cpio::Archive;
 use crate::host::{self, Context, Result};
+use crate::release::Release;
 use crate::{fail, say};
 
 /// First process of dom0.
 const INIT: &str = include_str!("../dom0/init");
 
-/// A Debian release and the names that differ between releases.
-struct Release {
-    suite: &'static str,
-    packages: &'static [&'static str],
-    /// Version in the name of Xen's directories.
-    xen: &'static str,
-}
-
-const BOOKWORM: Release = Release {
-    suite: "bookworm",
-    packages: &[
-        "xen-hypervisor-4.17-amd64",
-        "xen-utils-4.17",
-        "xenstore-utils",
-        "qemu-system-xen",
-        "linux-image-amd64",
-        "busybox-static",
-    ],
-    xen: "4.17",
-};
-
-/// Kernel modules dom0 loads, by path under the kernel's module directory. The init script has their order.
+/// Kernel modules dom0 loads, by path under the kernel's module directory, unless they are built in. The init script has
+/// their order.
 const MODULES: &[&str] = &[
     "drivers/xen/xen-privcmd",
     "drivers/xen/xenfs/xenfs",
@@ -128,8 +109,7 @@ pub struct Image {
 }
 
 /// Hands out the cached image, or builds it.
-pub fn prepare(cache: &Path) -> Result<Image> {
-    let release = &BOOKWORM;
+pub fn prepare(cache: &Path, release: &Release) -> Result<Image> {
     fs::create_dir_all(cache).during("create", cache)?;
     let _turn = host::exclusive(cache)?;
     let directory = cache.join(format!("dom0-{}-{:016x}", release.suite, recipe(release)));
@@ -161,6 +141,7 @@ fn recipe(release: &Release) -> u64 {
         INIT,
         include_str!("dom0.rs"),
         include_str!("cpio.rs"),
+        include_str!("release.rs"),
         release.suite,
     )
         .hash(&mut hasher);
@@ -202,6 +183,7 @@ fn build(release: &Release, cache: &Path, directory: &Path) -> Result<()> {
     let root = work.join("root");
     fs::create_dir_all(&work).during("create", &work)?;
     let versions = unpack_packages(release, &work, &root)?;
+    merge_usr(&root)?;
     say!("dom0 image: packing");
     let kernel = kernel_version(&root)?;
     let xen = format!("boot/xen-{}-amd64.gz", release.xen);
@@ -214,7 +196,7 @@ fn build(release: &Release, cache: &Path, directory: &Path) -> Result<()> {
         &unpack_kernel(&read(&root.join(format!("boot/vmlinuz-{kernel}")))?)?,
     )?;
     write_initrd(release, &root, &kernel, &work.join("initrd"))?;
-    write_guest(&root, &kernel, &work.join("guest"))?;
+    write_guest(release, &root, &kernel, &work.join("guest"))?;
     write(&work.join("versions"), versions.as_bytes())?;
     fs::remove_dir_all(&root).during("remove", &root)?;
     fs::rename(&work, directory).during("create", directory)
@@ -259,6 +241,17 @@ fn unpack_packages(release: &Release, work: &Path, root: &Path) -> Result<String
         lines += &format!("{package} {}\n", version.replace("%3a", ":"));
     }
     Ok(lines)
+}
+
+/// Makes the links into /usr that newer releases have, and that come with a package which is not needed.
+fn merge_usr(root: &Path) -> Result<()> {
+    for name in ["bin", "lib", "lib64"] {
+        let (path, target) = (root.join(name), Path::new("usr").join(name));
+        if !path.exists() {
+            std::os::unix::fs::symlink(target, &path).during("create", &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// How this machine's apt reaches the network (proxies and such), for mmdebstrap, which starts from nothing.
@@ -345,7 +338,7 @@ fn decompress(program: &str, data: &[u8]) -> Result<Vec<u8>> {
 
 fn write_initrd(release: &Release, root: &Path, kernel: &str, path: &Path) -> Result<()> {
     let mut programs: Vec<(PathBuf, String)> = Vec::new();
-    for name in XEN_PROGRAMS {
+    for name in XEN_PROGRAMS.iter().chain(release.xen_programs) {
         programs.push((
             root.join(format!("usr/lib/xen-{}/bin/{name}", release.xen)),
             format!("usr/lib/xen/bin/{name}"),
@@ -384,18 +377,18 @@ fn write_initrd(release: &Release, root: &Path, kernel: &str, path: &Path) -> Re
         &inside(root, &root.join("lib64/ld-linux-x86-64.so.2")),
         "lib64/ld-linux-x86-64.so.2",
     )?;
-    add.modules(root, kernel, MODULES)?;
+    add.modules(release, root, kernel, MODULES)?;
     add.finish()
 }
 
 /// Packs what a Linux guest has besides its first process.
-fn write_guest(root: &Path, kernel: &str, path: &Path) -> Result<()> {
+fn write_guest(release: &Release, root: &Path, kernel: &str, path: &Path) -> Result<()> {
     let mut add = Packer::new(path)?;
     for name in ["dev", "modules"] {
         add.done(|archive| archive.directory(name))?;
     }
     add.done(|archive| archive.char_device("dev/console", 5, 1))?;
-    add.modules(root, kernel, GUEST_MODULES)?;
+    add.modules(release, root, kernel, GUEST_MODULES)?;
     add.finish()
 }
 
@@ -420,11 +413,29 @@ impl Packer<'_> {
         add(&mut self.archive).during("write", self.path)
     }
 
-    fn modules(&mut self, root: &Path, kernel: &str, modules: &[&str]) -> Result<()> {
+    fn modules(
+        &mut self,
+        release: &Release,
+        root: &Path,
+        kernel: &str,
+        modules: &[&str],
+    ) -> Result<()> {
+        let directory = root.join("lib/modules").join(kernel);
+        let built_in = directory.join("modules.builtin");
+        let built_in = fs::read_to_string(&built_in).during("read", &built_in)?;
         for module in modules {
+            let file = format!("kernel/{module}.ko");
+            if built_in.lines().any(|line| line == file) || release.merged_modules.contains(module)
+            {
+                continue;
+            }
             let name = module.rsplit('/').next().unwrap_or(module);
-            let from = root.join(format!("lib/modules/{kernel}/kernel/{module}.ko"));
-            self.copy(&from, &format!("modules/{name}.ko"))?;
+            let (plain, packed) = (directory.join(&file), directory.join(format!("{file}.xz")));
+            let data = match packed.exists() {
+                true => decompress("xz", &read(&packed)?)?,
+                false => read(&plain)?,
+            };
+            self.done(|archive| archive.file(&format!("modules/{name}.ko"), 0o644, &data))?;
         }
         Ok(())
     }

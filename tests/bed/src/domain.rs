@@ -36,6 +36,28 @@ impl Kind {
     }
 }
 
+/// What serves a guest's 9pfs devices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// QEMU, started by xl.
+    Qemu,
+    /// xen-9pfsd, started by xl.
+    Daemon,
+    /// QEMU, started by hand while the guest is paused: for an xl that starts none.
+    QemuByHand,
+}
+
+impl Backend {
+    /// A name for it, for tests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Qemu => "xen",
+            Backend::QemuByHand => "xen4.20-qemu",
+            Backend::Daemon => "xen4.20-9pfsd",
+        }
+    }
+}
+
 /// A guest as `xl create` is to make it.
 #[derive(Clone, Debug)]
 pub struct Guest {
@@ -55,6 +77,8 @@ pub struct Guest {
     pub command_line: String,
     /// Its 9pfs devices: tag, and directory in dom0.
     pub shares: Vec<(String, String)>,
+    /// What serves them.
+    pub backend: Backend,
 }
 
 impl Guest {
@@ -67,10 +91,18 @@ impl Guest {
                 PV_COMMAND_LINE - 1
             ));
         }
+        let served_by = match self.backend {
+            Backend::Qemu | Backend::QemuByHand => "",
+            Backend::Daemon => ",type=xen_9pfsd",
+        };
         let shares: Vec<String> = self
             .shares
             .iter()
-            .map(|(tag, path)| quoted(&format!("tag={tag},path={path},security_model=none")))
+            .map(|(tag, path)| {
+                quoted(&format!(
+                    "tag={tag},path={path},security_model=none{served_by}"
+                ))
+            })
             .collect();
         let ramdisk = match &self.ramdisk {
             Some(path) => format!("ramdisk={}\n", quoted(path)),
@@ -88,6 +120,27 @@ impl Guest {
             shares.join(",")
         ))
     }
+}
+
+/// Script that makes xl start another xen-9pfsd when the one it believes to run has died: the daemon of Xen 4.20 does not
+/// survive every guest.
+const NEW_DAEMON: &str =
+    "pidof xen-9pfsd >/dev/null || xenstore-rm /local/domain/0/libxl/xen-9pfs 2>/dev/null\n";
+
+/// Script that starts QEMU for the paused domain `$1`, as `$qemu`, and waits until it offers all shares.
+fn qemu_by_hand(guest: &Guest) -> String {
+    format!(
+        "/usr/libexec/xen-qemu-system-i386 -xen-domid $1 -xen-attach -name {name} -nodefaults -no-user-config -vnc none \
+         -display none -machine xenpv -m {memory} </dev/null >/var/log/xen/qemu-dm-{name}.log 2>&1 &\n\
+         qemu=$!\n\
+         for share in $(seq 0 {last}); do for try in $(seq 600); do\n\
+         test \"$(xenstore-read /local/domain/0/backend/9pfs/$1/$share/state)\" != 2 || break\n\
+         test -d /proc/$qemu; sleep 0.05\n\
+         done; done\n",
+        name = guest.name,
+        memory = guest.memory,
+        last = guest.shares.len() - 1,
+    )
 }
 
 /// A string of xl's configuration language. (Its hexadecimal escapes exist, but xl 4.17 misreads them.)
@@ -182,6 +235,9 @@ pub struct Domain {
 impl Domain {
     /// Has xl make the guest and run it.
     pub fn create(bed: &mut Bed, guest: &Guest) -> Result<Domain> {
+        if guest.backend == Backend::QemuByHand && !guest.shares.is_empty() {
+            return Self::create_after(bed, guest, &qemu_by_hand(guest));
+        }
         Self::create_by(
             bed,
             guest,
@@ -195,7 +251,8 @@ impl Domain {
         let script = format!(
             "set -e\nxl create -p /host/{name}.cfg\nset -- $(xl domid {name})\n{script}\nxl unpause {name}\n\
              log=/var/log/xen/xl-{name}.log\n\
-             until grep -q 'has shut down' $log; do sleep 0.1; done; cat $log\n"
+             until grep -q 'has shut down' $log; do sleep 0.1; done; cat $log\n\
+             test -z \"$qemu\" || kill $qemu\n"
         );
         Self::create_by(bed, guest, &script)
     }
@@ -205,7 +262,11 @@ impl Domain {
     pub fn create_by(bed: &mut Bed, guest: &Guest, script: &str) -> Result<Domain> {
         let config = bed.path().join(format!("{}.cfg", guest.name));
         fs::write(&config, guest.config()?).during("write", &config)?;
-        let job = bed.start_job(script)?;
+        let prepare = match guest.backend {
+            Backend::Daemon => NEW_DAEMON,
+            Backend::Qemu | Backend::QemuByHand => "",
+        };
+        let job = bed.start_job(&format!("{prepare}{script}"))?;
         let console = bed.path().join(format!("console/guest-{}.log", guest.name));
         Ok(Domain {
             name: guest.name.clone(),
@@ -330,6 +391,7 @@ mod tests {
             vcpus: 1,
             command_line: "x".repeat(1023),
             shares: vec![],
+            backend: Backend::Qemu,
         };
         assert!(guest.config().is_ok());
         guest.command_line.push('x');

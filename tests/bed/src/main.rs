@@ -9,6 +9,7 @@ mod domain;
 mod host;
 mod keyboard;
 mod qemu;
+mod release;
 mod run;
 mod suite;
 mod tail;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 use domain::Kind;
 use host::{Context, Result};
+use release::Release;
 
 /// What the user asked for.
 pub struct Settings {
@@ -28,6 +30,8 @@ pub struct Settings {
     root: PathBuf,
     /// The image to run.
     image: PathBuf,
+    /// What dom0 is made of.
+    release: &'static Release,
     /// Domain type.
     kind: Kind,
     /// Directory to share, if one was named.
@@ -38,6 +42,8 @@ pub struct Settings {
     memory: u32,
     /// Which tests to run: those with this in their name.
     only: Option<String>,
+    /// Whether only a few of them are to be run.
+    short: bool,
     /// How often the benchmark is run, if not as often as usual.
     rounds: Option<usize>,
     /// The part of the full amounts of files that the benchmark works with, if not the usual one.
@@ -66,10 +72,12 @@ impl Settings {
         Ok(Settings {
             image: given("IMAGE").map_or_else(|| root.join("target/xen9p.elf"), PathBuf::from),
             root,
+            release: Release::named(&text("BED")?.unwrap_or_default())?,
             kind: run::kind(&text("TYPE")?.unwrap_or_default())?,
             share: given("SHARE").map(PathBuf::from),
             app: text("APP")?,
             only: text("ONLY")?,
+            short: given("SHORT").is_some_and(|value| value != "0"),
             memory: number("MEMORY", " of MiB")?.unwrap_or(64),
             rounds: number("ROUNDS", "")?.map(|rounds| rounds as usize),
             scale: number("SCALE", "")?,

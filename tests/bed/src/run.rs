@@ -44,9 +44,10 @@ pub fn run(settings: &Settings) -> Result<u8> {
         vcpus: 1,
         command_line: settings.app.clone().unwrap_or_else(|| DEMO.to_owned()),
         shares: vec![("share".to_owned(), "/share".to_owned())],
+        backend: settings.release.backend(),
     };
     guest.config()?;
-    let image = dom0::prepare(&settings.cache())?;
+    let image = dom0::prepare(&settings.cache(), settings.release)?;
     if settings.verbose {
         eprintln!("--- packages of dom0:\n{}", image.versions.trim_end());
     }
@@ -116,7 +117,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
 
 /// For a look around: runs shell scripts in dom0 that find the image as /host/xen9p.elf, and prints what they print.
 pub fn in_dom0(settings: &Settings, scripts: impl Iterator<Item = String>) -> Result<u8> {
-    let image = dom0::prepare(&settings.cache())?;
+    let image = dom0::prepare(&settings.cache(), settings.release)?;
     let mut bed = xen::start(
         &image,
         &settings.cache(),

@@ -52,6 +52,13 @@ impl Suite {
         self.record(name, start.elapsed(), result);
     }
 
+    /// Says why a test is not run.
+    pub fn leave_out(&self, name: &str, reason: &str) {
+        if self.wants(name) {
+            println!("left   {name}: {reason}");
+        }
+    }
+
     /// Runs tests, as many at a time as this machine emulates processors.
     pub fn run_all(&self, cases: Vec<Case<'_>>) {
         let cases: Vec<Case<'_>> = cases

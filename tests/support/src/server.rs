@@ -10,10 +10,14 @@
 pub mod lanes;
 pub mod lies;
 pub mod mem;
+#[cfg(feature = "servers")]
 pub mod qemu;
 pub mod raw;
+#[cfg(feature = "servers")]
 pub mod real;
+#[cfg(feature = "servers")]
 pub mod socket;
 pub mod still;
 
+#[cfg(feature = "servers")]
 pub use tempfile::TempDir;

@@ -36,7 +36,7 @@ const SMALL: [u32; 7] = [8, 6, 5, 4, 3, 2, 1];
 
 /// Runs everything and writes the report.
 pub fn run(settings: &Settings) -> Result<u8> {
-    let image = dom0::prepare(&settings.cache())?;
+    let image = dom0::prepare(&settings.cache(), settings.release)?;
     let rounds = settings.rounds.unwrap_or(ROUNDS);
     let scale = settings.scale.unwrap_or(SCALE);
     let mut facts = Facts {

@@ -9,7 +9,7 @@ use crate::bench::data::{Column, Row};
 use crate::bench::facts::Crowd;
 use crate::cpio::Archive;
 use crate::dom0::Image;
-use crate::domain::{Domain, Guest, Kind, Reason, Verdict};
+use crate::domain::{Backend, Domain, Guest, Kind, Reason, Verdict};
 use crate::host::{Context, Result};
 use crate::xen::{self, Bed, Size};
 use crate::{Settings, fail, tail};
@@ -128,6 +128,7 @@ impl Stage {
                 vcpus: 1,
                 command_line: format!("timeout=120 pair /control/{index} /files /out/{index}"),
                 shares: vec![("share".to_owned(), "/share".to_owned())],
+                backend: Backend::Qemu,
             };
             let name = &guest.name;
             let config = self.bed.path().join(format!("{name}.cfg"));
@@ -179,6 +180,7 @@ impl Stage {
             vcpus: 1,
             command_line: "selftest".to_owned(),
             shares: vec![("share".to_owned(), "/share/small".to_owned())],
+            backend: Backend::Qemu,
         };
         self.dom0("rm -rf /share/small && mkdir -p /share/small")?;
         let mut domain = Domain::create(&mut self.bed, &guest)?;
@@ -206,6 +208,7 @@ impl Stage {
             vcpus: 1,
             command_line: command_line.to_owned(),
             shares: vec![("share".to_owned(), "/share".to_owned())],
+            backend: Backend::Qemu,
         };
         let name = &guest.name;
         let scale = self.scale;

@@ -46,7 +46,7 @@ const COLUMNS: &[(&str, &str, bool)] = &[
 
 /// Runs all settings and writes the table.
 pub fn run(settings: &Settings) -> Result<u8> {
-    let image = dom0::prepare(&settings.cache())?;
+    let image = dom0::prepare(&settings.cache(), settings.release)?;
     let mut stage = Stage::new(settings, &image, u32::MAX)?;
     let rounds = settings.rounds.unwrap_or(ROUNDS);
     let mut all: Vec<Results> = SETTINGS.iter().map(|_| Results::default()).collect();

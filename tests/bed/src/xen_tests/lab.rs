@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::dom0::Image;
-use crate::domain::{Domain, Ended, Guest, Kind, Reason, Verdict};
+use crate::domain::{Backend, Domain, Ended, Guest, Kind, Reason, Verdict};
 use crate::host::{self, Context, Result};
 use crate::xen::{self, Bed, Size};
 use crate::{Settings, fail, say, tail};
@@ -28,6 +28,8 @@ pub struct Lab<'a> {
     memory: u32,
     /// Type of the guests now.
     pub kind: Kind,
+    /// What serves their shares now.
+    pub backend: Backend,
     guests: u32,
     /// Names of the guests of this test, for the report.
     of_this_test: Vec<String>,
@@ -44,6 +46,7 @@ impl<'a> Lab<'a> {
             bed: None,
             memory: if plenty { MUCH_MEMORY } else { LITTLE_MEMORY },
             kind: Kind::Pvh,
+            backend: settings.release.backend(),
             guests: 0,
             of_this_test: Vec::new(),
             log_seen: 0,
@@ -142,6 +145,7 @@ impl<'a> Lab<'a> {
             vcpus: 1,
             command_line: command_line.to_owned(),
             shares: Vec::new(),
+            backend: self.backend,
         }
     }
 

@@ -10,7 +10,7 @@ mod names;
 mod shell;
 
 use crate::dom0;
-use crate::domain::Kind;
+use crate::domain::{Backend, Kind};
 use crate::host::Result;
 use crate::suite::Suite;
 use crate::{Settings, say};
@@ -19,9 +19,28 @@ use lab::Lab;
 /// A test: a name, and what it does in a lab.
 type Test = (&'static str, fn(&mut Lab<'_>) -> Result<()>);
 
+/// What is tested when there is little time.
+const SHORT: &[&str] = &["names", "no-such-tag"];
+
+/// What xen-9pfsd can't do, and why. The table in docs/xen-backends.md is made of it.
+#[rustfmt::skip]
+const BEYOND_9PFSD: &[(&str, &str)] = &[
+    ("selftest", "it removes directories, renames, truncates and links, for which the daemon has no words"),
+    ("commands", "it renames, truncates and removes directories, for which the daemon has no words"),
+    ("two-thousand-entries", "the daemon leaves out the entry that did not fit into an answer, and starts no second listing"),
+];
+
+/// Why a backend can't do what a test asks, if it can't.
+fn beyond(backend: Backend, test: &str) -> Option<&'static str> {
+    let known = BEYOND_9PFSD.iter().find(|(name, _)| *name == test);
+    known
+        .filter(|_| backend == Backend::Daemon)
+        .map(|(_, reason)| *reason)
+}
+
 /// Runs them all, PVH first.
 pub fn run(settings: &Settings) -> Result<u8> {
-    let image = dom0::prepare(&settings.cache())?;
+    let image = dom0::prepare(&settings.cache(), settings.release)?;
     std::fs::metadata(&settings.image).map_err(|error| {
         crate::fail!(
             "cannot read the image {}: {error}",
@@ -42,14 +61,55 @@ pub fn run(settings: &Settings) -> Result<u8> {
         "testing under xl: {} tests, as PVH and as PV",
         tests().count()
     );
-    for kind in [Kind::Pvh, Kind::Pv] {
-        lab.kind = kind;
-        let embedded = embed::TESTS.iter().filter(|_| kind == Kind::Pvh);
-        for (name, test) in tests().chain(embedded) {
-            suite.run(&format!("xen/{}/{name}", kind.name()), || {
-                lab.attempt(*test)
-            });
+    for &backend in settings.release.backends {
+        lab.backend = backend;
+        for kind in [Kind::Pvh, Kind::Pv] {
+            lab.kind = kind;
+            let embedded = embed::TESTS.iter().filter(|_| kind == Kind::Pvh);
+            for (name, test) in tests().chain(embedded) {
+                let whole = format!("{}/{}/{name}", backend.name(), kind.name());
+                if settings.short && !SHORT.contains(name) {
+                    continue;
+                }
+                match beyond(backend, name) {
+                    Some(reason) => suite.leave_out(&whole, reason),
+                    None => suite.run(&whole, || lab.attempt(*test)),
+                }
+            }
         }
     }
     suite.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/xen-backends.md");
+    const BEGIN: &str = "<!-- table: written by tests/bed/src/xen_tests/mod.rs -->\n";
+    const END: &str = "<!-- end of table -->";
+
+    #[test]
+    fn the_docs_list_what_a_backend_cannot_do() {
+        let mut table = String::from("| test | why not |\n|---|---|\n");
+        for (name, reason) in BEYOND_9PFSD {
+            let known = files::TESTS.iter().chain(names::TESTS).chain(life::TESTS);
+            assert!(
+                known.into_iter().any(|(test, _)| test == name),
+                "{name} is no test"
+            );
+            table += &format!("| `{name}` | {reason} |\n");
+        }
+        let document = std::fs::read_to_string(FILE).expect("docs/xen-backends.md");
+        let (before, rest) = document.split_once(BEGIN).expect("the table's beginning");
+        let (old, after) = rest.split_once(END).expect("the table's end");
+        if std::env::var_os("XEN9P_WRITE_TABLE").is_some() {
+            std::fs::write(FILE, [before, BEGIN, &table, END, after].concat()).expect("the file");
+            return;
+        }
+        assert_eq!(
+            old, table,
+            "docs/xen-backends.md; XEN9P_WRITE_TABLE=1 writes it anew"
+        );
+    }
 }
