@@ -102,11 +102,11 @@ impl Facts {
              | Xen | {} |\n\
              | backend | {} |\n\
              | dom0's and the guest's Linux | {} |\n\
-             | xen9p | {}; default settings, which here are 8 rings of order 9, msize 524288 |\n\
+             | xen9p | {}; default settings, which in this much memory are 8 rings of order 9 |\n\
              | Linux, best | `trans=xen,version=9p2000.L,msize=524288,cache=none`; its trans_xen always has two rings of order 9 |\n\
              | Linux, default | `trans=xen,version=9p2000.L` |\n\
              | Linux, cache=loose | `trans=xen,version=9p2000.L,msize=524288,cache=loose`, cold at the start of each run; what the run has read or written before comes from the cache |\n\
-             | limit | bulk with two messages of 504 KiB per ring in flight; an operation on files is one burst |\n\
+             | limit | bulk with two of the largest messages per ring in flight; an operation on files is one burst |\n\
              | amounts | files, paths, entries and the tree are 1/{} of 1,000, 2,000, 5,000 and 500 |\n",
             self.rounds,
             self.minutes,
