@@ -3,6 +3,7 @@
 
 mod error;
 pub mod session;
+pub mod trace;
 pub mod wire;
 
 pub use error::Error;
