@@ -18,7 +18,7 @@ RUN_BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-di
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel bootcheck embed bench bench-sweep bench-count bench-programs test test-host test-elf test-boot test-xen test-trixie test-posix clean packages-for-run packages-for-test packages-for-posix packages-for-count
+.PHONY: help run kernel bootcheck embed bench bench-sweep bench-count bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-trixie test-posix clean packages-for-run packages-for-test packages-for-posix packages-for-count
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,13 @@ bench-programs:
 	+@for name in bench bench-limit hello; do strip -o target/$$name.elf target/release/$$name; done
 	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux
 
+# What the tests under xl need for hostile backends: the image that meets them, and the program that plays them in dom0.
+hostile:
+	+@$(CARGO) build --release --quiet --features rt --bin hostile-image
+	@strip -o target/hostile.elf target/release/hostile-image
+	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --quiet --manifest-path tests/backend/Cargo.toml --target x86_64-unknown-linux-gnu --target-dir target/backend
+	@strip -o target/xen9p-backend target/backend/x86_64-unknown-linux-gnu/debug/xen9p-backend
+
 # Kernels that embed the library and the template, packages of their own, as somebody else's would be; the examples.
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
@@ -77,6 +84,7 @@ test: test-host test-elf test-boot test-xen test-trixie test-posix ## All tests
 test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --check --manifest-path tests/bed/Cargo.toml
+	$(CARGO) fmt --check --manifest-path tests/backend/Cargo.toml
 	$(CARGO) clippy --all-targets --quiet --features embedded-io -- -D warnings
 	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
 	$(CARGO) fmt --check --manifest-path $(EMBED)/Cargo.toml
@@ -87,6 +95,7 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --check --manifest-path template/Cargo.toml
 	$(CARGO) clippy --all-targets --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
+	$(CARGO) clippy --quiet --manifest-path tests/backend/Cargo.toml --target-dir target/backend -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --features rt,embedded-io
 	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --features embedded-io
 	$(CARGO) test --quiet --lib --features rt rt::
@@ -102,6 +111,9 @@ test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 
 test-xen: packages-for-run kernel embed ## The image under xl, with real 9pfs devices
 	@$(RUN_BED) test-xen
+
+test-hostile: packages-for-run hostile ## The image against hostile backends, in dom0
+	@$(RUN_BED) test-hostile
 
 test-trixie: packages-for-run kernel ## A few of these, and `make run`, on Debian 13
 	+@BED=trixie SHORT=1 $(RUN_BED) test-xen

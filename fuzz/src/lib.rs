@@ -7,8 +7,10 @@
 
 pub mod codec;
 pub mod directory;
+pub mod ring;
 pub mod session;
 pub mod store;
+pub mod xenbus;
 
 /// Does something with any bytes.
 pub type Target = fn(&[u8]);
@@ -17,6 +19,8 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("codec", codec::run),
     ("directory", directory::run),
+    ("ring", ring::run),
     ("session", session::run),
     ("store", store::run),
+    ("xenbus", xenbus::run),
 ];

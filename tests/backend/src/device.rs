@@ -109,8 +109,8 @@ impl EventChannels {
         self.pending.borrow_mut().remove(&port);
     }
 
-    /// Whether a port has fired; forgets that it did.
-    pub fn take(&self, port: u32) -> bool {
+    /// Takes note of all ports that have fired.
+    pub fn collect(&self) {
         let mut fired = [0; 256];
         while let Ok(count @ 4..) = (&self.file).read(&mut fired) {
             // A port that was read stays masked until it is written.
@@ -120,6 +120,11 @@ impl EventChannels {
                 .borrow_mut()
                 .extend(ports.filter_map(|port| Some(u32::from_ne_bytes(port.try_into().ok()?))));
         }
+    }
+
+    /// Whether a port has fired; forgets that it did.
+    pub fn take(&self, port: u32) -> bool {
+        self.collect();
         self.pending.borrow_mut().remove(&port)
     }
 }

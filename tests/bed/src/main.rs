@@ -101,8 +101,9 @@ fn main() -> ExitCode {
         "test-boot" => boot_tests::run(&settings),
         "dom0" => run::in_dom0(&settings, env::args().skip(2)),
         "test-xen" => xen_tests::run(&settings),
+        "test-hostile" => xen_tests::run_hostile(&settings),
         _ => Err(fail!(
-            "usage: bed run | bench | bench-sweep | test-boot | test-xen | dom0 SCRIPT..."
+            "usage: bed run | bench | bench-sweep | test-boot | test-xen | test-hostile | dom0 SCRIPT..."
         )),
     });
     match status {

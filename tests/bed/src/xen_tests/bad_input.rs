@@ -86,7 +86,7 @@ fn backend<'a>(
 
 /// Script that gives the domain `$1` a 9pfs device that exists in xenstore only: nobody serves it, and the backend's
 /// nodes say the same for ever.
-fn device(number: u32, tag: &str, nodes: &[(&str, &str)]) -> String {
+pub fn device(number: u32, tag: &str, nodes: &[(&str, &str)]) -> String {
     let mut script = format!(
         "front=/local/domain/$1/device/9pfs/{number} back=/local/domain/0/backend/9pfs/$1/{number}\n\
          xenstore-write $back/frontend $front $back/frontend-id $1 $back/online 1\n"

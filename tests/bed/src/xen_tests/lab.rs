@@ -120,6 +120,11 @@ impl<'a> Lab<'a> {
         Err(fail!("{report}"))
     }
 
+    /// The project's directory.
+    pub fn root(&self) -> PathBuf {
+        self.settings.root.clone()
+    }
+
     /// A new directory, live in dom0: where it is here, and its path there.
     pub fn directory(&mut self) -> Result<Share> {
         self.guests += 1;

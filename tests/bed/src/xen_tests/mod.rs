@@ -4,6 +4,7 @@
 mod bad_input;
 mod embed;
 mod files;
+mod hostile;
 mod lab;
 mod life;
 mod names;
@@ -29,6 +30,21 @@ const BEYOND_9PFSD: &[(&str, &str)] = &[
     ("commands", "it renames, truncates and removes directories, for which the daemon has no words"),
     ("two-thousand-entries", "the daemon leaves out the entry that did not fit into an answer, and starts no second listing"),
 ];
+
+/// Runs the image against hostile backends, PVH first.
+pub fn run_hostile(settings: &Settings) -> Result<u8> {
+    let image = dom0::prepare(&settings.cache(), settings.release)?;
+    let mut lab = Lab::new(settings, image)?;
+    let suite = Suite::new(settings.only.clone());
+    for kind in [Kind::Pvh, Kind::Pv] {
+        lab.kind = kind;
+        for (name, test) in hostile::TESTS {
+            let name = format!("hostile/{}/{name}", kind.name());
+            suite.run(&name, || lab.attempt(*test));
+        }
+    }
+    suite.finish()
+}
 
 /// Why a backend can't do what a test asks, if it can't.
 fn beyond(backend: Backend, test: &str) -> Option<&'static str> {

@@ -1,0 +1,51 @@
+//! An image that goes through the hostile cases under a real Xen, against `tests/backend` in dom0. For each it prints
+//! `case SCRIPT: RESULT`, or `FAILED SCRIPT: WHY`.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+#[allow(dead_code, reason = "rows are for the table in the docs")]
+mod cases;
+mod drive;
+
+use xen9p::rt::{self, BarePlatform};
+use xen9p::xen::Xen;
+use xen9p::xen::event::Events;
+
+xen9p::bare_entry!(main);
+
+/// Prints one line.
+macro_rules! say {
+    ($($text:tt)*) => {
+        rt::emergency_print(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
+fn main() -> u8 {
+    let xen = match Xen::new(Events::new(BarePlatform)) {
+        Ok(xen) => xen,
+        Err(error) => {
+            say!("FAILED xenstore: {error}");
+            return 1;
+        }
+    };
+    let mut guest = match drive::Guest::new(xen) {
+        Ok(guest) => guest,
+        Err(why) => {
+            say!("FAILED start: {why}");
+            return 1;
+        }
+    };
+    let mut failures = 0;
+    for case in cases::CASES {
+        match guest.attempt(case) {
+            Ok(result) => say!("case {}: {result}", case.script),
+            Err(why) => {
+                failures += 1;
+                say!("FAILED {}: {why}", case.script);
+            }
+        }
+    }
+    u8::from(failures > 0)
+}
