@@ -5,6 +5,7 @@ override APP := $(value APP)
 override SHARE := $(value SHARE)
 export BED TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE
 
+comma := ,
 ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
 BOOTCHECK := target/bootcheck.elf
@@ -35,7 +36,7 @@ run: packages-for-run kernel ## Boot Xen in QEMU and run the image there with th
 
 kernel: ## Build the image, target/xen9p.elf
 	+@tests/bed/host-packages
-	+@$(CARGO) build --release --features toolbox --bin xen9p
+	+@$(CARGO) build --release --features toolbox$(if $(TRACE),$(comma)trace) --bin xen9p
 	+@strip -o $(ELF) target/release/xen9p
 
 bootcheck:

@@ -8,7 +8,6 @@ use core::time::Duration;
 
 use super::{keys, now, options, system};
 use crate::fs::{self, Fs, MountOptions};
-use crate::p9::trace::Traced;
 use crate::rt::memory_info;
 use crate::time::Instant;
 use crate::transport::Transport;
@@ -107,10 +106,9 @@ impl Shares {
         let tag: String = device.tag().unwrap_or_default().into();
         let transport = xen9pfs::connect(xen, device, &config).map_err(ShareError::Connect)?;
         let (rings, order) = (transport.lanes(), transport.order().get());
-        let fs = match log::log_enabled!(target: "xen9p::p9::trace", log::Level::Trace) {
-            true => Fs::mount(Traced::new(transport), &mount),
-            false => Fs::mount(transport, &mount),
-        };
+        #[cfg(feature = "trace")]
+        let transport = crate::p9::trace::Traced::new(transport);
+        let fs = Fs::mount(transport, &mount);
         let fs = fs.map_err(|error| ShareError::Mount(tag.clone(), error))?;
         fs.set_idle_hook(Some(alloc::boxed::Box::new(|| {
             system().stop.look();

@@ -17,7 +17,8 @@ const MOST: usize = 8 << 10;
 const MOST_TEXT: usize = 48;
 
 /// Tells each message that passes as one log record of level trace: direction, tag, name, and the fields as far as they
-/// are of use to people. `log=p9=trace` on an image's command line has every share go through it.
+/// are of use to people. With the feature `trace` every share of an image goes through
+/// it, and `log=p9=trace` on the command line shows it.
 ///
 /// ```text
 /// -> 3 Twalk { fid: 0, newfid: 1, names: ["etc", "motd"] }
@@ -126,7 +127,7 @@ impl<T: Transport> Transport for Traced<T> {
 
     fn send(&mut self, lane: Lane, parts: &[&[u8]], reply: u32) -> Result<bool, TransportError> {
         let sent = self.inner.send(lane, parts, reply)?;
-        if sent {
+        if sent && log::log_enabled!(log::Level::Trace) {
             let size: usize = parts.iter().map(|part| part.len()).sum();
             let head: Vec<u8> = parts
                 .iter()
@@ -157,7 +158,10 @@ impl<T: Transport> Transport for Traced<T> {
     fn peek(&mut self, lane: Lane) -> Result<Option<Header>, TransportError> {
         let header = self.inner.peek(lane)?;
         let told = self.told.get_mut(usize::from(lane.0));
-        if let (Some(header), Some(told @ false)) = (header, told) {
+        // The dialect has to be learned even if nothing is shown yet.
+        let wanted =
+            |header: &Header| header.kind == kind::RVERSION || log::log_enabled!(log::Level::Trace);
+        if let (Some(header), Some(told @ false)) = (header.filter(wanted), told) {
             *told = true;
             let size = header.size as usize;
             if size > MOST {
