@@ -45,7 +45,7 @@ fn options_end_at_the_first_other_word_or_at_two_dashes() {
 
 #[test]
 fn bad_options_are_named() {
-    let message = |line| parse(line).unwrap_err().to_string();
+    let message = |line: &str| parse(line).unwrap_err().to_string();
     assert!(message("sahre=x ls").starts_with("unknown option 'sahre='"));
     assert!(message("msize=12Q").starts_with("msize=12Q: expected a number of bytes"));
     assert!(message("msize=4096M").starts_with("msize="));
@@ -53,6 +53,16 @@ fn bad_options_are_named() {
     assert!(message("order=10").starts_with("order=10: expected"));
     assert!(message("rings=0").starts_with("rings=0: expected"));
     assert!(message("timeout=0").starts_with("timeout=0: expected"));
+    for recovery in [
+        "retry",
+        "reattach:0",
+        "reattach:",
+        "reattach:soon",
+        "fail:1",
+    ] {
+        let found = message(&format!("recovery={recovery}"));
+        assert!(found.contains("expected"), "{found}");
+    }
     assert!(message("share=").starts_with("share=: expected"));
     assert_eq!(parse("share='x"), Err(CmdlineError::OpenQuote('\'')));
 }
@@ -79,7 +89,7 @@ fn a_name_space_is_described() {
     assert_eq!(options.layout.binds().len(), 1);
     assert!(parse("share=x mount=y:/mnt").is_ok());
 
-    let message = |line| parse(line).unwrap_err().to_string();
+    let message = |line: &str| parse(line).unwrap_err().to_string();
     assert!(message("mount=a:/,b ls").starts_with("mount=a:/,b: entry 2 of the mount option"));
     assert!(message("mount=a:/x,b:/x").contains("entry 2"));
     assert!(message("bind=beside:/a:/b").starts_with("bind=beside:/a:/b: entry 1"));

@@ -571,7 +571,8 @@ fn a_server_that_lies_is_left() {
 #[test]
 fn what_a_new_server_cannot_do_is_refused() {
     type Bend = fn(&mut LaneOptions, &mut MemOptions);
-    let bends: [(&str, Bend, fn(&Error) -> bool); 3] = [
+    type Expected = fn(&Error) -> bool;
+    let bends: [(&str, Bend, Expected); 3] = [
         (
             "smaller messages of the transport",
             |lanes, _| lanes.capacity /= 2,
@@ -679,6 +680,24 @@ fn an_interrupt_ends_the_search_and_another_operation_takes_it_up() {
     let stats = site.fs.stats();
     assert_eq!((stats.losses, stats.recoveries), (1, 1));
     site.end();
+}
+
+#[test]
+fn nobody_is_needed_to_close() {
+    let site = site();
+    site.fs.write("/file", b"x").unwrap();
+    let file = site.fs.open("/file").unwrap();
+    site.lose();
+    let interrupt = site.fs.interrupt();
+    interrupt.set();
+    assert_eq!(file.metadata().map(drop), Err(Error::Interrupted));
+    interrupt.clear();
+    assert_eq!(file.close(), Ok(()));
+    assert_eq!(site.fs.clone().unmount(), Ok(()));
+    assert_eq!(*site.tries.borrow(), 0);
+    let control = site.control.borrow().clone();
+    drop(site);
+    assert!(control.is_closed());
 }
 
 #[test]

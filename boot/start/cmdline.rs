@@ -34,6 +34,9 @@ pub struct Options {
     /// `timeout=SECONDS`: how long the backend may take for each step of connecting, and the server
     /// for each answer.
     pub timeout: Option<Duration>,
+    /// `recovery=fail` or `recovery=reattach[:SECONDS]`: whether to go on after the connection to a backend is
+    /// lost, and for how long to look for another one.
+    pub recovery: Option<Duration>,
     /// `mount=[ro=]SOURCE:/PATH[,…]` and `bind=HOW:/NEW:/OLD[,…]`: what is added to the root to make the
     /// name space.
     pub layout: Layout,
@@ -41,7 +44,8 @@ pub struct Options {
 
 /// The names [`Options`] knows, as a usage line shows them.
 pub const USAGE: &str = "options: log=LEVEL[,TARGET=LEVEL...] share=TAG mount=[ro=]TAG:/PATH[,...] \
-     bind=HOW:/NEW:/OLD[,...] msize=BYTES rings=N order=N timeout=SECONDS";
+     bind=HOW:/NEW:/OLD[,...] msize=BYTES rings=N order=N timeout=SECONDS \
+     recovery=fail|reattach[:SECONDS]";
 
 /// Why a command line can't be obeyed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +148,18 @@ impl Options {
             "order" => {
                 let order = value.parse().ok().filter(|n| (1..=9).contains(n));
                 self.order = Some(order.ok_or_else(|| bad("order", "a number from 1 to 9"))?);
+            }
+            "recovery" => {
+                self.recovery = match value.split_once(':').unwrap_or((value, "60")) {
+                    ("fail", "60") => None,
+                    ("reattach", seconds) => Some(seconds)
+                        .and_then(|seconds| seconds.parse().ok())
+                        .filter(|n| (1..=86_400).contains(n))
+                        .map(Duration::from_secs)
+                        .ok_or_else(|| bad("recovery", "reattach:SECONDS, from 1 to 86400"))?
+                        .into(),
+                    _ => return Err(bad("recovery", "fail, reattach or reattach:SECONDS")),
+                };
             }
             "timeout" => {
                 let seconds = value.parse().ok().filter(|n| (1..=3600).contains(n));

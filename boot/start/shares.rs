@@ -1,5 +1,6 @@
 //! The domain's 9pfs devices, each mounted when it is needed for the first time.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -8,6 +9,7 @@ use core::time::Duration;
 
 use super::{keys, now, options, system};
 use crate::fs::{self, Fs, MountOptions};
+use crate::p9::session::{Recovery, Redial};
 use crate::rt::memory_info;
 use crate::time::Instant;
 use crate::transport::Transport;
@@ -68,6 +70,39 @@ pub fn shares() -> Vec<ShareInfo> {
     mounted.iter().map(|share| share.info.clone()).collect()
 }
 
+/// How long one step of a try to connect again may take: in between the rest of the program is looked after.
+const TRY: Duration = Duration::from_secs(2);
+
+/// How long to wait after a try that failed at once.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The connection, with each message shown in an image that is made for that.
+fn boxed(transport: impl Transport + 'static) -> Box<dyn Transport> {
+    #[cfg(feature = "trace")]
+    let transport = crate::p9::trace::Traced::new(transport);
+    Box::new(transport)
+}
+
+/// Connects to a share again, with the rings it had.
+fn redial(tag: String, config: Config) -> impl Redial {
+    move || {
+        let xen = &system().xen;
+        let begun = now();
+        let device = xen9pfs::device(xen, Some(&tag));
+        match device.and_then(|device| xen9pfs::connect(xen, device, &config)) {
+            Ok(transport) => Ok(Some(boxed(transport))),
+            Err(error) => {
+                log::info!("share '{tag}': {error}");
+                let until = begun + PAUSE;
+                while now() < until {
+                    xen.events.wait(xen.events.generation(), until);
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
 impl Shares {
     /// Mounts the share that the options name, or the first.
     pub(super) fn root(&self) -> Result<Fs, ShareError> {
@@ -106,11 +141,18 @@ impl Shares {
         let tag: String = device.tag().unwrap_or_default().into();
         let transport = xen9pfs::connect(xen, device, &config).map_err(ShareError::Connect)?;
         let (rings, order) = (transport.lanes(), transport.order().get());
-        #[cfg(feature = "trace")]
-        let transport = crate::p9::trace::Traced::new(transport);
-        let fs = Fs::mount(transport, &mount);
+        let recovery = options.recovery.map(|patience| {
+            let again = Config {
+                rings: Some(rings),
+                order: Some(order),
+                patience: config.patience.min(TRY),
+                ..config
+            };
+            Recovery::new(redial(tag.clone(), again), patience)
+        });
+        let fs = Fs::mount_over(boxed(transport), &mount, recovery);
         let fs = fs.map_err(|error| ShareError::Mount(tag.clone(), error))?;
-        fs.set_idle_hook(Some(alloc::boxed::Box::new(|| {
+        fs.set_idle_hook(Some(Box::new(|| {
             system().stop.look();
             keys::look();
         })));

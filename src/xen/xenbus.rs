@@ -364,12 +364,12 @@ impl<P: Platform> Device<P> {
         if self.state()? != Closed {
             self.set_state(Closing)?;
             let deadline = self.after(patience);
-            let state = backend.wait(
-                |state| matches!(state, Closing | Closed | Unknown),
-                deadline,
-            )?;
+            // One that waits for a connection, or is about to, is another than the one we had.
+            let gone =
+                |state| matches!(state, Closing | Closed | Unknown | Initialising | InitWait);
+            let state = backend.wait(gone, deadline)?;
             self.set_state(Closed)?;
-            if !matches!(state, Closing | Closed | Unknown) {
+            if !gone(state) {
                 return Err(XenbusError::Timeout("the backend to disconnect", state));
             }
         }

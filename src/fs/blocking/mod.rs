@@ -61,7 +61,7 @@ impl Fs {
     /// [`Error::Protocol`](super::Error::Protocol) when there is no dialect or message size that both
     /// sides can do.
     pub fn mount(transport: impl Transport + 'static, options: &MountOptions) -> Result<Fs> {
-        Fs::mount_over(transport, options, None)
+        Fs::mount_over(Box::new(transport), options, None)
     }
 
     /// The same for a mount that goes on after its connection is lost: what then becomes of files and of what
@@ -74,15 +74,15 @@ impl Fs {
         options: &MountOptions,
         recovery: Recovery,
     ) -> Result<Fs> {
-        Fs::mount_over(transport, options, Some(recovery))
+        Fs::mount_over(Box::new(transport), options, Some(recovery))
     }
 
-    fn mount_over(
-        transport: impl Transport + 'static,
+    pub(crate) fn mount_over(
+        transport: Box<dyn Transport>,
         options: &MountOptions,
         recovery: Option<Recovery>,
     ) -> Result<Fs> {
-        let session = Session::new(Box::new(transport), &options.session_config())?;
+        let session = Session::new(transport, &options.session_config())?;
         if let Some(recovery) = recovery {
             session.set_recovery(recovery);
         }

@@ -221,7 +221,7 @@ impl Core {
     ) -> Result<Option<u16>, Error> {
         self.alive()?;
         if self.lost.is_some() {
-            return Ok(None);
+            return self.submit_to_nobody(request);
         }
         let effects = self.effects(request)?;
         let head = self.encode(request)?;
@@ -232,7 +232,10 @@ impl Core {
         }
         let limit = request.max_reply(self.dialect, self.msize);
         let Some(index) = self.pick(request.kind(), size, limit, lane)? else {
-            return Ok(None);
+            return match self.lost {
+                Some(_) => self.submit_to_nobody(request),
+                None => Ok(None),
+            };
         };
         let tag = self.tag(index);
         let lane = self.lane_of(tag);
@@ -251,7 +254,8 @@ impl Core {
             }
             Err(error) => {
                 self.give_back(index);
-                return self.broken(error.into());
+                self.broken::<u16>(error.into())?;
+                return self.submit_to_nobody(request);
             }
         }
         self.stats.requests += 1;
@@ -277,6 +281,26 @@ impl Core {
         slot.load = load;
         // Who waited for a new connection has waited for nothing the server did.
         slot.deadline = deadline.max(grace);
+        Ok(Some(index))
+    }
+
+    /// Makes a request while there is no server: only closing has no need of one.
+    fn submit_to_nobody(&mut self, request: &Request<'_>) -> Result<Option<u16>, Error> {
+        let &Request::Clunk { fid } = request else {
+            return Ok(None);
+        };
+        if self.fids.record(fid).is_some_and(|record| record.singular) {
+            return Err(Error::Stale);
+        }
+        let Some(index) = self.lanes.iter_mut().find_map(|lane| lane.free.pop()) else {
+            return Ok(None);
+        };
+        self.fids.hold(fid);
+        self.fids.ended(fid);
+        let slot = self.slot(index)?;
+        slot.effects = Effects::of(request);
+        slot.load = 0;
+        slot.answer(kind::RCLUNK);
         Ok(Some(index))
     }
 

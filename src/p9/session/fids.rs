@@ -250,7 +250,7 @@ impl Fids {
 
     /// The fids that the new server has to be asked for, and what they stand for. They stay in use until
     /// [`revived`](Self::revived) is called for each.
-    pub(super) fn to_revive(&mut self) -> Vec<(Fid, Option<Box<Record>>)> {
+    pub(super) fn hold_for_revival(&mut self) -> Vec<(Fid, Option<Box<Record>>)> {
         let mut list = Vec::new();
         for (number, entry) in self.entries.iter_mut().enumerate() {
             if entry.state == State::Bound {
@@ -261,7 +261,7 @@ impl Fids {
         list
     }
 
-    /// What has become of a fid that [`to_revive`](Self::to_revive) gave.
+    /// What has become of a fid that [`hold_for_revival`](Self::hold_for_revival) gave.
     pub(super) fn revived(&mut self, fid: Fid, standing: Standing) {
         if let Some(entry) = self.entry(fid) {
             match standing {

@@ -251,11 +251,11 @@ impl Change {
                 record.qid = *qid;
                 fids.set_record(fid, Some(record));
             }
-            (Change::Bound(fid, mut record, names), Reply::Walk { qids }) => {
-                if qids.len() == names {
-                    record.qid = qids.last().copied().unwrap_or(record.qid);
-                    fids.set_record(fid, Some(record));
-                }
+            (Change::Bound(fid, mut record, names), Reply::Walk { qids })
+                if qids.len() == names =>
+            {
+                record.qid = qids.last().copied().unwrap_or(record.qid);
+                fids.set_record(fid, Some(record));
             }
             (Change::Opened(fid, open), Reply::Open { qid, .. } | Reply::Lopen { qid, .. }) => {
                 let record = fids.record_mut(fid)?;
@@ -287,10 +287,10 @@ impl Change {
                 Some(record) => record.singular = true,
                 None => fids.set_record(fid, Some(Box::new(Record::unknown(fid)))),
             },
-            (Change::Generation(fid), Reply::Getattr { attr }) => {
-                if attr.valid.contains(AttrMask::GENERATION) {
-                    fids.record_mut(fid)?.generation = Some(attr.generation);
-                }
+            (Change::Generation(fid), Reply::Getattr { attr })
+                if attr.valid.contains(AttrMask::GENERATION) =>
+            {
+                fids.record_mut(fid)?.generation = Some(attr.generation);
             }
             _ => {}
         }

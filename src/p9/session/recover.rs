@@ -133,7 +133,7 @@ impl Session {
             return Ok(false);
         };
         let (files, dialect, msize, timeout) = self.with(|core| {
-            let files = core.fids.to_revive();
+            let files = core.fids.hold_for_revival();
             (files, core.dialect, core.msize, core.timeout)
         });
         let mut talk = Talk {
