@@ -8,6 +8,7 @@ mod hostile;
 mod lab;
 mod life;
 mod names;
+mod recovery;
 mod shell;
 
 use crate::dom0;
@@ -28,6 +29,8 @@ const SHORT: &[&str] = &["names", "no-such-tag"];
 const BEYOND_9PFSD: &[(&str, &str)] = &[
     ("selftest", "it removes directories, renames, truncates and links, for which the daemon has no words"),
     ("commands", "it renames, truncates and removes directories, for which the daemon has no words"),
+    ("backend-killed-while-copying", "one daemon serves all guests, so there is none to be killed for one of them"),
+    ("backend-killed-and-gone", "one daemon serves all guests, so there is none to be killed for one of them"),
     ("two-thousand-entries", "the daemon leaves out the entry that did not fit into an answer, and starts no second listing"),
 ];
 
@@ -71,6 +74,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
             .chain(names::TESTS)
             .chain(shell::TESTS)
             .chain(life::TESTS)
+            .chain(recovery::TESTS)
             .chain(bad_input::TESTS)
     };
     say!(

@@ -1,0 +1,99 @@
+//! A backend that dies and comes back while a guest uses it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::Test;
+use super::lab::{Lab, Share, ends_with, shows};
+use crate::domain::{Domain, Guest};
+use crate::fail;
+use crate::host::Result;
+
+pub const TESTS: &[Test] = &[
+    ("backend-killed-while-copying", backend_killed_while_copying),
+    ("backend-killed-and-gone", backend_killed_and_gone),
+];
+
+/// Ends the QEMU that serves a guest as no program can notice; `$1` is the guest's name.
+const KILL: &str = r#"
+set -e
+id=$(xl domid $1)
+for process in /proc/[0-9]*; do
+    if tr '\0' ' ' < $process/cmdline 2>/dev/null | grep -q -e "-xen-domid $id "; then pid=${process#/proc/}; fi
+done
+program=$(readlink /proc/$pid/exe)
+kill -9 $pid
+while grep -q -e '^State:[[:space:]]*[A-Y]' /proc/$pid/status 2>/dev/null; do sleep 0.05; done
+"#;
+
+/// Then has another one serve it, as an administrator would who knows that QEMU takes up only backends in state 1.
+const RESTART: &str = r#"
+xenstore-write /local/domain/0/backend/9pfs/$id/0/state 1
+setsid $program -xen-domid $id -xen-attach -name $1 -nodefaults -no-user-config -vnc none -display none \
+    -machine xenpv,accel=xen -m 32 > /var/log/xen/qemu-dm-$1.log 2>&1 < /dev/null &
+"#;
+
+/// Waits until the guest's copy has grown to so many bytes.
+fn grows(lab: &mut Lab<'_>, domain: &mut Domain, share: &Share, least: u64) -> Result<()> {
+    let path = share.path.join("copy.bin");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while fs::metadata(&path).map_or(0, |metadata| metadata.len()) < least {
+        let bed = lab.bed()?;
+        if domain.has_ended(bed)? || Instant::now() >= deadline {
+            return Err(fail!("the copy never grew to {least} bytes"));
+        }
+    }
+    Ok(())
+}
+
+fn script(guest: &Guest, parts: &[&str]) -> String {
+    format!("set -- {}\n{}", guest.name, parts.concat())
+}
+
+fn backend_killed_while_copying(lab: &mut Lab<'_>) -> Result<()> {
+    const SIZE: usize = 48 << 20;
+
+    let share = lab.directory()?;
+    let content: Vec<u8> = (0..SIZE as u32 / 4)
+        .flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes())
+        .collect();
+    share.write("in.bin", &content)?;
+    let guest = lab
+        .guest("recovery=reattach cp /in.bin /copy.bin; sha256 /in.bin /copy.bin; stats")
+        .with("share", &share);
+    let mut domain = lab.start(&guest)?;
+    for part in [1, 2] {
+        grows(lab, &mut domain, &share, (part * SIZE / 4) as u64)?;
+        lab.dom0(&script(&guest, &[KILL, RESTART]))?;
+    }
+    let ended = lab.end_of(&mut domain)?;
+    ends_with(&ended, 0)?;
+    shows(&ended.console, "goes on after")?;
+    share.holds("copy.bin", &content)
+}
+
+/// Who does not ask for it is told at once, and the domain ends in good order.
+fn backend_killed_and_gone(lab: &mut Lab<'_>) -> Result<()> {
+    let share = lab.directory()?;
+    super::files::write_sparse(&share, "big.bin", 1 << 30)?;
+    for (options, word) in [
+        ("", "its event channel is gone"),
+        ("recovery=reattach:3", "looking for a server"),
+    ] {
+        let guest = lab
+            .guest(&format!("{options} cp /big.bin /copy.bin"))
+            .with("share", &share);
+        let mut domain = lab.start(&guest)?;
+        grows(lab, &mut domain, &share, 1 << 20)?;
+        lab.dom0(&script(&guest, &[KILL]))?;
+        let ended = lab.end_of(&mut domain)?;
+        shows(&ended.console, word)?;
+        shows(
+            &ended.console,
+            "cp: /copy.bin: connection to the 9P server lost",
+        )?;
+        ends_with(&ended, 1)?;
+        lab.dom0("rm -f /host/*/copy.bin")?;
+    }
+    Ok(())
+}
