@@ -1,10 +1,10 @@
 //! A 9pfs backend in a Linux dom0: the program that the simulated Xen has as
 //! [`Share`](xen9p_testing::backend::Share), on the devices of a real one.
 //!
-//! usage: `xen9p-backend qemu|daemon DOMAIN DEVICE`
+//! usage: `xen9p-backend qemu|daemon DOMAIN DEVICE [honest]`
 //!
 //! Serves device DEVICE of domain DOMAIN, whose nodes are there, as QEMU or as xen-9pfsd would, with files in its own
-//! memory. The guest says what it is to do wrong, by scripts in xenstore. Ends when the domain does, and then says what
+//! memory. The guest says what it is to do wrong, by scripts in xenstore, unless it is to be honest. Ends when the domain does, and then says what
 //! troubles there were: nothing but zeros and wire data may ever have been in the pages that the guest shared.
 
 mod device;
@@ -32,8 +32,11 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, String> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let usage = "usage: xen9p-backend qemu|daemon DOMAIN DEVICE";
-    let [program, domain, device] = &arguments[..] else {
+    let usage = "usage: xen9p-backend qemu|daemon DOMAIN DEVICE [honest]";
+    let (honest, [program, domain, device]) = (match &arguments[..] {
+        [rest @ .., last] if last == "honest" => (true, rest),
+        all => (false, all),
+    }) else {
         return Err(usage.into());
     };
     let program = match program.as_str() {
@@ -56,8 +59,10 @@ fn run() -> Result<ExitCode, String> {
     let mut server = MemServer::new(MemOptions::default());
     let handler = Box::new(move |request: &[u8]| server.handle(request));
     let machine = Box::new(dom0.clone());
-    let mut share =
-        Share::on(machine, guest, (front.clone(), back), program, handler).taking_scripts();
+    let mut share = Share::on(machine, guest, (front.clone(), back), program, handler);
+    if !honest {
+        share = share.taking_scripts();
+    }
     println!("serving");
     while dom0.value(&front).is_some() {
         while share.work() {}

@@ -30,10 +30,10 @@ fn meet(lab: &mut Lab<'_>, program: &str) -> Result<()> {
     let state = [("state", "1")];
     let mut script = device(0, "honest", &state) + &device(1, "hostile", &state);
     let logs = [0, 1].map(|number| format!("{}-backend-{number}.log", guest.name));
-    for ((number, program), log) in [(0, "qemu"), (1, program)].iter().zip(&logs) {
-        script += &format!(
-            "(/host/xen9p-backend {program} $1 {number} || true; echo over) >/host/{log} 2>&1 &\n"
-        );
+    let backends = ["qemu $1 0 honest".to_owned(), format!("{program} $1 1")];
+    for (arguments, log) in backends.iter().zip(&logs) {
+        script +=
+            &format!("(/host/xen9p-backend {arguments} || true; echo over) >/host/{log} 2>&1 &\n");
     }
     let mut domain = lab.start_after(&guest, &script)?;
     let deadline = Instant::now() + PATIENCE;
