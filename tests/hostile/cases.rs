@@ -30,6 +30,21 @@ pub struct Case {
     pub ends: Ends,
 }
 
+impl Case {
+    /// Whether it ends by waiting for what does not come.
+    pub fn is_slow(&self) -> bool {
+        let signs = [
+            "silence",
+            "stuck",
+            "cut",
+            "size 4000",
+            "in-prod -1",
+            "refuse",
+        ];
+        signs.iter().any(|sign| self.script.contains(sign))
+    }
+}
+
 const fn case(row: &'static str, script: &'static str, ends: Ends) -> Case {
     Case { row, script, ends }
 }

@@ -1,7 +1,7 @@
 //! /dev/xen/evtchn and /dev/xen/gntdev, as Linux's include/uapi/xen/evtchn.h and gntdev.h have them.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -77,15 +77,15 @@ const UNMAP_GRANT_REF: (u8, u8) = (b'G', 1);
 /// Event channels.
 pub struct EventChannels {
     pub file: File,
-    /// Ports that have fired and were not taken.
-    pending: RefCell<BTreeSet<u32>>,
+    /// Ports that are bound, and whether they have fired and were not taken.
+    ports: RefCell<BTreeMap<u32, bool>>,
 }
 
 impl EventChannels {
     pub fn open() -> io::Result<EventChannels> {
         Ok(EventChannels {
             file: open("evtchn")?,
-            pending: RefCell::default(),
+            ports: RefCell::default(),
         })
     }
 
@@ -93,7 +93,9 @@ impl EventChannels {
     pub fn bind(&self, domain: u32, port: u32) -> rustix::io::Result<u32> {
         let mut remote = [domain, port];
         // SAFETY: struct ioctl_evtchn_bind_interdomain.
-        unsafe { control(&self.file, BIND_INTERDOMAIN, &mut remote) }
+        let port = unsafe { control(&self.file, BIND_INTERDOMAIN, &mut remote) }?;
+        self.ports.borrow_mut().insert(port, false);
+        Ok(port)
     }
 
     /// Tells the other end; one that is gone is told nothing.
@@ -106,7 +108,7 @@ impl EventChannels {
     pub fn unbind(&self, mut port: u32) {
         // SAFETY: struct ioctl_evtchn_unbind.
         let _ = unsafe { control(&self.file, UNBIND, &mut port) };
-        self.pending.borrow_mut().remove(&port);
+        self.ports.borrow_mut().remove(&port);
     }
 
     /// Takes note of all ports that have fired.
@@ -115,17 +117,27 @@ impl EventChannels {
         while let Ok(count @ 4..) = (&self.file).read(&mut fired) {
             // A port that was read stays masked until it is written.
             let _ = (&self.file).write(&fired[..count]);
-            let ports = fired[..count].chunks_exact(4);
-            self.pending
-                .borrow_mut()
-                .extend(ports.filter_map(|port| Some(u32::from_ne_bytes(port.try_into().ok()?))));
+            let mut ports = self.ports.borrow_mut();
+            for port in fired[..count].as_chunks().0 {
+                // One that was closed meanwhile is nobody's.
+                if let Some(fired) = ports.get_mut(&u32::from_ne_bytes(*port)) {
+                    *fired = true;
+                }
+            }
         }
     }
 
     /// Whether a port has fired; forgets that it did.
     pub fn take(&self, port: u32) -> bool {
         self.collect();
-        self.pending.borrow_mut().remove(&port)
+        let mut ports = self.ports.borrow_mut();
+        ports.get_mut(&port).is_some_and(std::mem::take)
+    }
+
+    /// Whether any port has fired and was not taken.
+    pub fn any(&self) -> bool {
+        self.collect();
+        self.ports.borrow().values().any(|&fired| fired)
     }
 }
 

@@ -24,7 +24,8 @@ const LAST_WORDS: Duration = Duration::from_secs(30);
 
 fn meet(lab: &mut Lab<'_>, program: &str) -> Result<()> {
     let root = lab.root();
-    let guest = lab.guest_of("hostile", "")?;
+    let words = if lab.is_short() { "short" } else { "" };
+    let guest = lab.guest_of("hostile", words)?;
     let binary = root.join("target/xen9p-backend");
     lab.bed()?.bring(&binary, "xen9p-backend")?;
     let state = [("state", "1")];

@@ -120,6 +120,11 @@ impl<'a> Lab<'a> {
         Err(fail!("{report}"))
     }
 
+    /// Whether there is little time.
+    pub fn is_short(&self) -> bool {
+        self.settings.short
+    }
+
     /// The project's directory.
     pub fn root(&self) -> PathBuf {
         self.settings.root.clone()

@@ -88,10 +88,7 @@ fn backend_killed_and_gone(lab: &mut Lab<'_>) -> Result<()> {
         lab.dom0(&script(&guest, &[KILL]))?;
         let ended = lab.end_of(&mut domain)?;
         shows(&ended.console, word)?;
-        shows(
-            &ended.console,
-            ".bin: connection to the 9P server lost",
-        )?;
+        shows(&ended.console, ".bin: connection to the 9P server lost")?;
         ends_with(&ended, 1)?;
         lab.dom0("rm -f /host/*/copy.bin")?;
     }
