@@ -60,6 +60,17 @@ fn beyond(backend: Backend, test: &str) -> Option<&'static str> {
         .map(|(_, reason)| *reason)
 }
 
+/// All tests that any domain can be put to.
+fn tests() -> impl Iterator<Item = &'static Test> {
+    files::TESTS
+        .iter()
+        .chain(names::TESTS)
+        .chain(shell::TESTS)
+        .chain(life::TESTS)
+        .chain(recovery::TESTS)
+        .chain(bad_input::TESTS)
+}
+
 /// Runs them all, PVH first.
 pub fn run(settings: &Settings) -> Result<u8> {
     let image = dom0::prepare(&settings.cache(), settings.release)?;
@@ -71,15 +82,6 @@ pub fn run(settings: &Settings) -> Result<u8> {
     })?;
     let mut lab = Lab::new(settings, image)?;
     let suite = Suite::new(settings.only.clone());
-    let tests = || {
-        files::TESTS
-            .iter()
-            .chain(names::TESTS)
-            .chain(shell::TESTS)
-            .chain(life::TESTS)
-            .chain(recovery::TESTS)
-            .chain(bad_input::TESTS)
-    };
     say!(
         "testing under xl: {} tests, as PVH and as PV",
         tests().count()
@@ -116,11 +118,7 @@ mod tests {
     fn the_docs_list_what_a_backend_cannot_do() {
         let mut table = String::from("| test | why not |\n|---|---|\n");
         for (name, reason) in BEYOND_9PFSD {
-            let known = files::TESTS.iter().chain(names::TESTS).chain(life::TESTS);
-            assert!(
-                known.into_iter().any(|(test, _)| test == name),
-                "{name} is no test"
-            );
+            assert!(tests().any(|(test, _)| test == name), "{name} is no test");
             table += &format!("| `{name}` | {reason} |\n");
         }
         let document = std::fs::read_to_string(FILE).expect("docs/xen-backends.md");
