@@ -168,6 +168,9 @@ pub fn enumerate<P: Platform>(
     Ok(devices)
 }
 
+/// How long a backend may take to leave Closed, once this side is Initialising.
+const STIRS: Duration = Duration::from_secs(3);
+
 impl<P: Platform> Device<P> {
     /// The device with this kind and number.
     ///
@@ -341,10 +344,18 @@ impl<P: Platform> Device<P> {
         if !fresh || own != Initialising {
             self.set_state(Initialising)?;
         }
-        let state = backend.wait(|state| state == InitWait, self.after(patience))?;
+        let deadline = self.after(patience);
+        // xen-9pfsd never leaves Closed, and one that does leave it does so at once.
+        let stirs = self.after(patience.min(STIRS));
+        let mut state = backend.wait(|state| state != Closed, stirs)?;
+        if state == Closed && self.is_online()? {
+            return Ok(Ready::StaysClosed);
+        }
+        if state != InitWait {
+            state = backend.wait(|state| state == InitWait, deadline)?;
+        }
         match state {
             InitWait => Ok(Ready::InitWait),
-            Closed if self.is_online()? => Ok(Ready::StaysClosed),
             other => Err(XenbusError::Timeout(
                 "the backend to offer a connection (InitWait)",
                 other,
