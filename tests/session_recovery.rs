@@ -683,6 +683,22 @@ fn an_interrupt_ends_the_search_and_another_operation_takes_it_up() {
 }
 
 #[test]
+fn who_asks_from_within_the_search_is_told_at_once() {
+    let site = site();
+    site.fs.write("/file", b"content").unwrap();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    site.fs.set_idle_hook(Some(Box::new({
+        let (fs, told) = (site.fs.clone(), told.clone());
+        move || told.borrow_mut().push(fs.metadata("/file").map(drop))
+    })));
+    site.lose();
+    assert_eq!(site.fs.read("/file").unwrap(), b"content");
+    site.fs.set_idle_hook(None);
+    assert!(matches!(told.borrow()[0], Err(Error::Transport(_))));
+    site.finish(1);
+}
+
+#[test]
 fn nobody_is_needed_to_close() {
     let site = site();
     site.fs.write("/file", b"x").unwrap();

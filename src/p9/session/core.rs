@@ -63,6 +63,8 @@ pub(super) struct Core {
     pub(super) recovers: bool,
     /// Why the connection is lost, until there is a new one.
     pub(super) lost: Option<Error>,
+    /// A new one is being looked for: who asks for something from within that must not wait for its end.
+    pub(super) searching: bool,
     /// No request has to be answered before this.
     pub(super) grace: Instant,
     /// Whether the server understands Tflush.
@@ -70,7 +72,7 @@ pub(super) struct Core {
     /// Slots in [`State::FlushDue`].
     pub(super) flushes_due: u16,
     /// Who waits for a free slot or for room, and until when.
-    pub(super) waiting: Vec<(Waker, Instant)>,
+    waiting: Vec<(Waker, Instant)>,
     /// Wakers to be called as soon as nothing is borrowed.
     pub(super) woken: Vec<Waker>,
     /// Whether the operations in flight know that they are interrupted.
@@ -132,6 +134,7 @@ impl Core {
             untold: None,
             recovers: false,
             lost: None,
+            searching: false,
             grace: Instant::from_nanos(0),
             can_flush: true,
             flushes_due: 0,
@@ -287,7 +290,8 @@ impl Core {
     /// Makes a request while there is no server: only closing has no need of one.
     fn submit_to_nobody(&mut self, request: &Request<'_>) -> Result<Option<u16>, Error> {
         let &Request::Clunk { fid } = request else {
-            return Ok(None);
+            let lost = self.lost.filter(|_| self.searching);
+            return lost.map_or(Ok(None), Err);
         };
         if self.fids.record(fid).is_some_and(|record| record.singular) {
             return Err(Error::Stale);

@@ -98,7 +98,10 @@ impl Session {
         log::warn!("9P session: {lost}; looking for a server");
         let begun = self.now();
         let until = begun + recovery.patience;
-        self.with(|core| core.transport.close());
+        self.with(|core| {
+            core.searching = true;
+            core.transport.close();
+        });
         let outcome = loop {
             self.call_hook();
             if self.with(|core| core.is_interrupted()) {
@@ -114,6 +117,7 @@ impl Session {
             }
         };
         *self.shared.recovery.borrow_mut() = Some(recovery);
+        self.with(|core| core.searching = false);
         match outcome {
             Some(Ok(())) => {
                 let took = self.now() - begun;
@@ -383,16 +387,11 @@ impl Talk<'_> {
         request: &Request<'_>,
         read: impl FnOnce(&Reply<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let lane = Lane(0);
-        // Tags below the number of lanes travel on the lane of that number.
         let tag = match request {
             Request::Version { .. } => Tag::NONE,
             _ => Tag(0),
         };
-        let lane = match tag {
-            Tag::NONE => Lane(Tag::NONE.0 % self.transport.lanes().max(1)),
-            _ => lane,
-        };
+        let lane = Lane(tag.0 % self.transport.lanes().max(1));
         let limit = request.max_reply(self.dialect, self.msize);
         let needed = loop {
             match request.encode_head(tag, self.dialect, &mut self.message) {
