@@ -19,7 +19,7 @@ RUN_BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-di
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel bootcheck embed bench bench-sweep bench-count bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-trixie test-posix clean packages-for-run packages-for-test packages-for-posix packages-for-count
+.PHONY: help run kernel traced bootcheck embed bench bench-sweep bench-count bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-trixie test-posix clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,11 @@ kernel: ## Build the image, target/xen9p.elf
 	+@tests/bed/host-packages
 	+@$(CARGO) build --release --features toolbox$(if $(TRACE),$(comma)trace) --bin xen9p
 	+@strip -o $(ELF) target/release/xen9p
+
+# The image with `log=p9=trace`, in a place of its own: features would build the other anew each time.
+traced:
+	+@$(CARGO) build --release --quiet --features toolbox,trace --bin xen9p --target-dir target/traced
+	@strip -o target/traced.elf target/traced/release/xen9p
 
 bootcheck:
 	+@$(CARGO) build --release --features rt --bin bootcheck
@@ -110,7 +115,7 @@ test-elf: kernel ## What must and must not be in the image's ELF file
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(RUN_BED) test-boot
 
-test-xen: packages-for-run kernel embed ## The image under xl, with real 9pfs devices
+test-xen: packages-for-test-xen kernel embed traced ## The image under xl, with real 9pfs devices
 	@$(RUN_BED) test-xen
 
 test-hostile: packages-for-run hostile ## The image against hostile backends, in dom0
@@ -133,7 +138,10 @@ packages-for-run:
 	+@tests/bed/host-packages run
 
 packages-for-test:
-	+@tests/bed/host-packages run test
+	+@tests/bed/host-packages run test trace
+
+packages-for-test-xen:
+	+@tests/bed/host-packages run trace
 
 packages-for-posix:
 	+@tests/bed/host-packages posix

@@ -28,6 +28,24 @@ fn options_come_first_and_the_rest_is_untouched() {
 }
 
 #[test]
+fn a_trace_goes_to_a_file_on_a_share() {
+    for (value, file) in [
+        ("pcap", "/xen9p.pcap"),
+        ("pcap:/a/b.pcap", "/a/b.pcap"),
+        ("pcap:logs:/b", "logs:/b"),
+    ] {
+        let (options, _) = parse(&format!("trace={value} ls")).unwrap();
+        assert_eq!(options.trace.unwrap().to_string(), file);
+    }
+    for value in [
+        "", "text", "pcap:", "pcap:x", "pcap:/", "pcap::/x", "pcapx", "pcap:a/b",
+    ] {
+        let message = parse(&format!("trace={value}")).unwrap_err().to_string();
+        assert!(message.contains("expected pcap, pcap:/PATH"), "{message}");
+    }
+}
+
+#[test]
 fn no_options_no_app() {
     for line in ["", "  ", " ; \n", "--", "share=x"] {
         assert_eq!(parse(line).unwrap().1, "", "{line:?}");

@@ -33,7 +33,7 @@ fn each_message_is_one_readable_line() {
     let (transport, _) = lanes(LaneOptions::default(), move |request| {
         server.handle(request)
     });
-    let fs = Fs::mount(Traced::new(transport), &MountOptions::new()).unwrap();
+    let fs = Fs::mount(Traced::new(Box::new(transport)), &MountOptions::new()).unwrap();
     fs.create_dir("/etc").unwrap();
     fs.write("/etc/motd", "hello\nyou").unwrap();
     fs.write("/large", vec![7; 20_000]).unwrap();

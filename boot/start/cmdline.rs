@@ -37,15 +37,39 @@ pub struct Options {
     /// `recovery=fail` or `recovery=reattach[:SECONDS]`: whether to go on after the connection to a backend is
     /// lost, and for how long to look for another one.
     pub recovery: Option<Duration>,
+    /// `trace=pcap[:[TAG:]/PATH]`: where a capture of all 9P messages is written in the end.
+    pub trace: Option<TraceFile>,
     /// `mount=[ro=]SOURCE:/PATH[,…]` and `bind=HOW:/NEW:/OLD[,…]`: what is added to the root to make the
     /// name space.
     pub layout: Layout,
 }
 
+/// A file on a share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TraceFile {
+    /// The tag of the share; `None`: the one at the root.
+    pub share: Option<String>,
+    /// The path there.
+    pub path: String,
+}
+
+impl fmt::Display for TraceFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.share {
+            Some(tag) => write!(f, "{tag}:{}", self.path),
+            None => f.write_str(&self.path),
+        }
+    }
+}
+
+/// Where a capture is written if nobody says where.
+const TRACE_FILE: &str = "/xen9p.pcap";
+
 /// The names [`Options`] knows, as a usage line shows them.
 pub const USAGE: &str = "options: log=LEVEL[,TARGET=LEVEL...] share=TAG mount=[ro=]TAG:/PATH[,...] \
      bind=HOW:/NEW:/OLD[,...] msize=BYTES rings=N order=N timeout=SECONDS \
-     recovery=fail|reattach[:SECONDS]";
+     recovery=fail|reattach[:SECONDS] trace=pcap[:[TAG:]/PATH]";
 
 /// Why a command line can't be obeyed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +185,12 @@ impl Options {
                     _ => return Err(bad("recovery", "fail, reattach or reattach:SECONDS")),
                 };
             }
+            "trace" => {
+                let file = value.strip_prefix("pcap").and_then(trace_file);
+                let file =
+                    file.ok_or_else(|| bad("trace", "pcap, pcap:/PATH or pcap:TAG:/PATH"))?;
+                self.trace = Some(file);
+            }
             "timeout" => {
                 let seconds = value.parse().ok().filter(|n| (1..=3600).contains(n));
                 let seconds =
@@ -171,6 +201,23 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// What follows `pcap`: nothing, or a colon and a file.
+fn trace_file(text: &str) -> Option<TraceFile> {
+    let file = match text {
+        "" => TRACE_FILE,
+        text => text.strip_prefix(':')?,
+    };
+    let (tag, path) = file.split_at(file.find('/')?);
+    let share = match tag {
+        "" => None,
+        tag => Some(tag.strip_suffix(':').filter(|tag| !tag.is_empty())?),
+    };
+    (path.len() > 1).then(|| TraceFile {
+        share: share.map(String::from),
+        path: path.into(),
+    })
 }
 
 fn parse_size(text: &str) -> Option<u32> {

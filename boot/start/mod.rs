@@ -17,6 +17,7 @@ use super::emergency::exit_for;
 use super::{BarePlatform, command_line, memory_info, started_at};
 use crate::fs::{self, Fs};
 use crate::hypercall::sched::ShutdownReason;
+use crate::p9::trace::Capture;
 use crate::platform::Platform;
 use crate::time::Instant;
 use crate::xen::Xen;
@@ -115,6 +116,9 @@ macro_rules! entry {
     };
 }
 
+/// What memory a capture of 9P messages may take, as a share of the domain's.
+const CAPTURE_SHARE: usize = 8;
+
 /// All that lives as long as the app.
 struct System {
     options: Options,
@@ -122,6 +126,8 @@ struct System {
     xen: Xen<BarePlatform>,
     stop: Stop,
     shares: Shares,
+    /// All 9P messages, if the options want that.
+    capture: Option<Capture>,
 }
 
 /// Lets one thread keep in a static what is made for one thread.
@@ -191,12 +197,20 @@ fn start<F: Files>() -> Result<F, NoStart> {
     let fails = |error| NoStart::new(ExitCode::FAILURE, error);
     let xen = Xen::new(events).map_err(fails)?;
     let watch = ShutdownWatch::new(&xen.store, false).map_err(fails)?;
+    let capture = options.trace.as_ref().map(|_| {
+        let epoch = BarePlatform.wall_clock();
+        Capture::new(
+            memory.total / CAPTURE_SHARE,
+            epoch.saturating_sub(now().as_nanos()),
+        )
+    });
     SYSTEM.0.get_or_init(|| System {
         options,
         app_line,
         xen,
         stop: Stop::new(watch),
         shares: Shares::default(),
+        capture,
     });
     let files = F::open()?;
     log::info!(
@@ -209,6 +223,9 @@ fn start<F: Files>() -> Result<F, NoStart> {
 /// Closes what the app left open.
 fn finish() {
     if let Some(system) = SYSTEM.0.get() {
+        if let Some((capture, file)) = system.capture.as_ref().zip(system.options.trace.as_ref()) {
+            system.shares.write_capture(capture, file);
+        }
         system.shares.unmount_all();
     }
 }

@@ -1,15 +1,18 @@
 //! The domain's 9pfs devices, each mounted when it is needed for the first time.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::time::Duration;
 
-use super::{keys, now, options, system};
+use super::cmdline::TraceFile;
+use super::{keys, now, options, print, system};
 use crate::fs::{self, Fs, MountOptions};
 use crate::p9::session::{Recovery, Redial};
+use crate::p9::trace::Capture;
 use crate::rt::memory_info;
 use crate::time::Instant;
 use crate::transport::Transport;
@@ -76,11 +79,15 @@ const TRY: Duration = Duration::from_secs(2);
 /// How long to wait after a try that failed at once.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The connection, with each message shown in an image that is made for that.
+/// The connection, with each message shown or captured if that is wanted.
 fn boxed(transport: impl Transport + 'static) -> Box<dyn Transport> {
+    let transport: Box<dyn Transport> = Box::new(transport);
     #[cfg(feature = "trace")]
-    let transport = crate::p9::trace::Traced::new(transport);
-    Box::new(transport)
+    let transport: Box<dyn Transport> = Box::new(crate::p9::trace::Traced::new(transport));
+    match &system().capture {
+        Some(capture) => Box::new(capture.watch(transport)),
+        None => transport,
+    }
 }
 
 /// Connects to a share again, with the rings it had.
@@ -185,6 +192,47 @@ impl Shares {
                 false => share.fs.interrupt().clear(),
             }
         }
+    }
+
+    /// Writes the capture to the file that the options name.
+    pub(super) fn write_capture(&self, capture: &Capture, file: &TraceFile) {
+        // What writes it is not in it.
+        let pieces = capture.end();
+        if capture.missed() > 0 {
+            log::warn!(
+                "{file} begins late: {} messages had to be given up",
+                capture.missed()
+            );
+        }
+        let done = self.capture_share(file).and_then(|fs| {
+            let write = || {
+                let to = fs.create(&file.path)?;
+                for piece in &pieces {
+                    to.write_all(piece)?;
+                }
+                to.close()
+            };
+            write().map_err(|error| format!("{error}"))
+        });
+        if let Err(error) = done {
+            print(format_args!(
+                "xen9p: cannot write the trace to {file}: {error}\n"
+            ));
+        }
+    }
+
+    /// The share that the capture goes to, ready for use even though the app was to stop.
+    fn capture_share(&self, file: &TraceFile) -> Result<Fs, String> {
+        let fs = match &file.share {
+            Some(tag) => self.get(tag).map_err(|error| format!("{error}"))?,
+            None => {
+                let mounted = self.mounted.borrow();
+                mounted.first().ok_or("no share is mounted")?.fs.clone()
+            }
+        };
+        fs.interrupt().clear();
+        fs.set_idle_hook(None);
+        Ok(fs)
     }
 
     /// Unmounts all shares and disconnects their devices.

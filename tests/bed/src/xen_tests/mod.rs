@@ -10,6 +10,7 @@ mod life;
 mod names;
 mod recovery;
 mod shell;
+mod trace;
 
 use crate::dom0;
 use crate::domain::{Backend, Kind};
@@ -66,6 +67,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         .iter()
         .chain(names::TESTS)
         .chain(shell::TESTS)
+        .chain(trace::TESTS)
         .chain(life::TESTS)
         .chain(recovery::TESTS)
         .chain(bad_input::TESTS)
