@@ -13,6 +13,7 @@ use fs_common::{Bed, bed, bed_with};
 use xen9p::fs::{Error, Fs, OpenOptions};
 use xen9p::p9::wire::kind;
 use xen9p::time::Instant;
+use xen9p::transport::TransportError;
 use xen9p_testing::server::lanes::LaneOptions;
 use xen9p_testing::server::mem::MemOptions;
 
@@ -260,14 +261,42 @@ fn when_nothing_answers_nothing_hangs() {
     let bed = wild(2);
     bed.control
         .hold(&[kind::TGETATTR, kind::TWALK, kind::TFLUSH]);
+    let fs = bed.fs.to_async();
+    let timeout = fs.session().timeout();
+    let before = bed.control.now();
     // More than there are tags for: the later ones time out without having been sent.
-    for _ in 0..70 {
-        assert_eq!(bed.fs.metadata("/"), Err(Error::TimedOut));
-    }
-    assert_eq!(bed.fs.open("/small").map(drop), Err(Error::TimedOut));
+    type Looks<'a> = Vec<Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>>;
+    let looks: Looks<'_> = (0..70)
+        .map(|_| Box::pin(async { fs.metadata("/").await.map(drop) }) as _)
+        .collect();
+    let results = join(&bed.fs, looks);
+    assert_eq!(results, [Err(Error::TimedOut); 70]);
+    assert!(bed.control.now() - before < timeout + SECOND);
+    // A server that does not even answer Tflush is lost, and that is told at once from then on.
+    let lost = bed.fs.open("/small").map(drop).unwrap_err();
+    assert!(matches!(lost, Error::Transport(TransportError::Lost(_))));
+    let after = bed.control.now();
+    assert!(after - before < timeout * 2 + SECOND);
     bed.control.release();
-    assert_eq!(bed.fs.read("/small").unwrap(), b"tiny");
-    bed.finish();
+    assert_eq!(bed.fs.read("/small"), Err(lost));
+    assert_eq!(bed.control.now(), after);
+}
+
+/// Answers that nobody waits for are waited for all the same: they show that the server is there.
+#[test]
+fn a_clunk_without_answer_is_a_loss_in_the_end() {
+    let bed = wild(3);
+    let file = bed.fs.open("/small").unwrap();
+    bed.control.hold(&[kind::TCLUNK]);
+    drop(file);
+    let session = bed.fs.to_async().session().clone();
+    let before = bed.control.now();
+    while session.error().is_none() {
+        let waited = bed.control.now() - before;
+        assert!(waited < session.timeout() * 2 + SECOND);
+        session.wait(bed.control.now() + SECOND);
+    }
+    assert!(bed.fs.metadata("/").is_err());
 }
 
 #[test]

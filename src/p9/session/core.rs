@@ -27,6 +27,10 @@ pub(super) const AGAIN: Error = Error::Transport(TransportError::Lost(
     "it was lost again and again before the server answered",
 ));
 
+/// Why a server that has stopped answering is left.
+const SILENT: TransportError =
+    TransportError::Lost("the server answers neither requests nor that they are taken back");
+
 /// What the session knows of one of the transport's lanes.
 #[derive(Debug, Default)]
 pub(super) struct LaneState {
@@ -271,6 +275,9 @@ impl Core {
         if let Some(fid) = effects.ends {
             self.fids.ending(fid);
         }
+        if let &Request::Xattrcreate { fid, .. } = request {
+            self.fids.doubt(fid);
+        }
         if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
             lane.load += u64::from(load);
         }
@@ -311,6 +318,7 @@ impl Core {
     /// What a request does to fids, and what its loss would mean.
     fn effects(&mut self, request: &Request<'_>) -> Result<Effects, Error> {
         let mut effects = Effects::of(request);
+        effects.sure = effects.is_sure(&self.fids);
         if self.recovers {
             for fid in effects.names.into_iter().flatten() {
                 self.fids.check(fid, request)?;
@@ -560,6 +568,7 @@ impl Core {
     pub(super) fn abandon(&mut self, index: u16) {
         let dead = self.dead.is_some();
         let can_flush = self.can_flush;
+        let deadline = self.transport.now() + self.timeout;
         let Ok(slot) = self.slot(index) else { return };
         match slot.state {
             State::Ready(Place::Head) => self.drop_head(index),
@@ -568,9 +577,11 @@ impl Core {
             State::Lost { .. } => self.retire(index),
             State::Waiting if slot.effects.must_finish() || !can_flush => {
                 slot.state = State::Detached;
+                slot.deadline = deadline;
             }
             State::Waiting => {
                 slot.state = State::FlushDue;
+                slot.deadline = deadline;
                 self.flushes_due += 1;
                 self.send_flush(index);
             }
@@ -588,8 +599,14 @@ impl Core {
 
     /// The request is carried through, and its reply ignored, or noted in `outcome`.
     pub(super) fn detach(&mut self, index: u16, outcome: Option<Rc<Outcome>>) {
+        let mut deadline = (self.transport.now() + self.timeout).max(self.grace);
+        if !self.recovers {
+            // The request is given up first, and then the server.
+            deadline = deadline + self.timeout;
+        }
         if let Ok(slot) = self.slot(index) {
             slot.state = State::Detached;
+            slot.deadline = deadline;
             slot.outcome = outcome;
         }
     }
@@ -610,19 +627,20 @@ impl Core {
         self.pump_lane(lane);
     }
 
-    /// The earliest moment at which an operation gives up.
+    /// The earliest moment at which an operation gives up, or the server is given up.
     pub(super) fn earliest_deadline(&self) -> Instant {
         let waiting = self.waiting.iter().map(|&(_, deadline)| deadline);
         self.slots
             .iter()
-            .filter(|slot| slot.state == State::Waiting)
+            .filter(|slot| slot.state == State::Waiting || slot.state.is_unattended())
             .map(|slot| slot.deadline)
             .chain(waiting)
             .min()
             .unwrap_or(Instant::NEVER)
     }
 
-    /// Lets those whose time is over, or who are interrupted, see it.
+    /// Lets those whose time is over, or who are interrupted, see it. A server that does not even answer what
+    /// nobody waits for, a Tflush above all, is given up.
     pub(super) fn expire(&mut self) {
         let interrupted = self.interrupt.load(Ordering::Relaxed);
         if interrupted && !self.interrupt_told {
@@ -630,11 +648,19 @@ impl Core {
         }
         self.interrupt_told = interrupted;
         let now = self.transport.now();
+        let mut silent = false;
         for slot in &mut self.slots {
-            if slot.state == State::Waiting && now >= slot.deadline {
+            if now < slot.deadline {
+                continue;
+            }
+            if slot.state == State::Waiting {
                 self.woken.extend(slot.waker.take());
                 self.news = true;
             }
+            silent |= slot.state.is_unattended();
+        }
+        if silent && self.is_up() {
+            self.fail(SILENT.into());
         }
         if self.waiting.iter().any(|&(_, deadline)| now >= deadline) {
             self.wake_waiting();

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::record::Record;
 use crate::p9::Error;
-use crate::p9::wire::{Fid, Request};
+use crate::p9::wire::{Fid, Request, kind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -42,6 +42,8 @@ struct Entry {
     busy: u16,
     /// Whether someone holds a handle.
     held: bool,
+    /// Whether the server has said that it knows it; [`State::Bound`] may be mere caution.
+    sure: bool,
     standing: Standing,
     /// What it stands for; in sessions that recover.
     record: Option<Box<Record>>,
@@ -65,6 +67,7 @@ impl Fids {
             state: State::Unbound,
             busy: 0,
             held: true,
+            sure: false,
             standing: Standing::Original,
             record: None,
         };
@@ -108,6 +111,30 @@ impl Fids {
         }
     }
 
+    /// The server has said that it knows `fid`.
+    pub(super) fn known(&mut self, fid: Fid) {
+        self.bound(fid);
+        if let Some(entry) = self.entry(fid) {
+            entry.sure = entry.state == State::Bound;
+        }
+    }
+
+    /// `fid` may become an extended attribute: closing that can fail for reasons of its own.
+    pub(super) fn doubt(&mut self, fid: Fid) {
+        if let Some(entry) = self.entry(fid) {
+            entry.sure = false;
+        }
+    }
+
+    /// Whether the server has said that it knows `fid`, and nothing that was asked for since then can have
+    /// ended that, a request of this type being the last.
+    pub(super) fn is_sure(&self, fid: Fid, kind: u8) -> bool {
+        let ends = matches!(kind, kind::TCLUNK | kind::TREMOVE);
+        self.entries.get(fid.0 as usize).is_some_and(|entry| {
+            entry.sure && (entry.state == State::Bound || ends && entry.state == State::Ending)
+        })
+    }
+
     /// A request that ends `fid` is on its way.
     pub(super) fn ending(&mut self, fid: Fid) {
         if let Some(entry) = self.entry(fid) {
@@ -119,6 +146,7 @@ impl Fids {
     pub(super) fn ended(&mut self, fid: Fid) {
         if let Some(entry) = self.entry(fid) {
             entry.state = State::Unbound;
+            entry.sure = false;
             entry.record = None;
         }
     }
@@ -127,6 +155,7 @@ impl Fids {
     pub(super) fn still_bound(&mut self, fid: Fid) {
         if let Some(entry) = self.entry(fid) {
             entry.state = State::Bound;
+            entry.sure = false;
         }
     }
 
@@ -242,6 +271,9 @@ impl Fids {
     /// The server that knew them all is gone: nothing has to be clunked any more.
     pub(super) fn go_offline(&mut self) {
         self.offline = true;
+        for entry in &mut self.entries {
+            entry.sure = false;
+        }
         while let Some(fid) = self.to_clunk.pop_front() {
             self.ended(fid);
             self.settle(fid);
@@ -266,7 +298,10 @@ impl Fids {
         if let Some(entry) = self.entry(fid) {
             match standing {
                 Standing::Original => {}
-                Standing::Revived => entry.standing = standing,
+                Standing::Revived => {
+                    entry.standing = standing;
+                    entry.sure = true;
+                }
                 Standing::Stale => {
                     entry.standing = standing;
                     entry.state = State::Unbound;

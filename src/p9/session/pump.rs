@@ -3,12 +3,18 @@
 use core::mem;
 
 use super::core::Core;
-use super::record::identify;
-use super::slot::{INLINE, Place, State};
+use super::fids::Fids;
+use super::record::{Fate, identify};
+use super::slot::{Effects, INLINE, Place, Slot, State};
+use crate::errno::Errno;
 use crate::p9::wire::{Reader, Reply, Request, Tag, kind};
 use crate::p9::{Dialect, Error};
 use crate::time::Instant;
-use crate::transport::{Header, Lane};
+use crate::transport::{Header, Lane, TransportError};
+
+/// Why a server that has no idea of this session is left.
+const FORGOTTEN: TransportError =
+    TransportError::Lost("the server does not know our files any more (it was restarted?)");
 
 impl Core {
     /// Takes in all replies that have arrived.
@@ -64,6 +70,11 @@ impl Core {
         if self.lane_of(header.tag) != lane {
             return Err(Error::Protocol("a reply on another lane than its request"));
         }
+        if header.kind == kind::RERROR && self.dialect == Dialect::Linux && index != window {
+            // In this dialect errors are Rlerror. QEMU says Rerror before anybody has asked it for a dialect: when it
+            // was restarted and has mapped the rings of the one before it.
+            return Err(FORGOTTEN.into());
+        }
         if is_flush {
             return self.flush_answered(lane, index, header);
         }
@@ -111,6 +122,13 @@ impl Core {
         }
         transport.consume(lane);
         transport.release(lane, slot.limit);
+        if is_error && place == Place::Inline && is_forgotten(slot, &self.fids, self.dialect) {
+            if slot.effects.fate == Fate::Unknown {
+                // It was refused, so it was not done.
+                slot.effects.fate = Fate::Again;
+            }
+            return Err(FORGOTTEN.into());
+        }
         if let Some(fid) = slot.effects.ends {
             if is_error && slot.effects.kind == kind::TREMOVE {
                 // Gone by the book, but not where the server has no such request. A clunk settles it.
@@ -124,6 +142,14 @@ impl Core {
             && !is_error
         {
             self.fids.bound(fid);
+            let sure = match slot.effects.kind {
+                kind::TWALK => slot.has_walked(),
+                kind::TXATTRWALK => false,
+                _ => true,
+            };
+            if sure {
+                self.fids.known(fid);
+            }
         }
         let opened = match slot.change.take() {
             Some(change) if !is_error && place == Place::Inline => {
@@ -184,6 +210,7 @@ impl Core {
             self.can_flush = false;
             if !replied {
                 slot.state = State::Detached;
+                slot.deadline = self.transport.now() + self.timeout;
                 return Ok(());
             }
         } else if !replied {
@@ -312,6 +339,32 @@ impl Core {
         }
         self.transport.close();
     }
+}
+
+/// Whether the error in a reply that has come says that the server does not know a fid that it should know.
+///
+/// There is no error number for that. Of the servers that are known, Rust's and Plan 9's say EBADF, xen-9pfsd and QEMU
+/// ENOENT or EINVAL, diod EIO: but for EBADF, and ENOENT to a Tclunk, that can as well be about the file.
+fn is_forgotten(slot: &Slot, fids: &Fids, dialect: Dialect) -> bool {
+    let Effects {
+        kind, names, sure, ..
+    } = slot.effects;
+    let record = names[0].and_then(|fid| fids.record(fid));
+    let suspect = match slot.error(dialect) {
+        Some(Errno::EBADF) => match kind {
+            // It may not be open for that.
+            kind::TREAD | kind::TREADDIR | kind::TWRITE => {
+                record.is_some_and(|record| record.allows(kind))
+            }
+            kind::TFSYNC | kind::TLOCK | kind::TGETLOCK | kind::TSETATTR | kind::TWSTAT => false,
+            // It may be the new fid that xen-9pfsd has something against.
+            kind::TWALK | kind::TATTACH => dialect == Dialect::Linux,
+            _ => true,
+        },
+        Some(Errno::ENOENT) => kind == kind::TCLUNK,
+        _ => false,
+    };
+    suspect && sure && slot.effects.is_sure(fids)
 }
 
 /// Makes size and type in a copy of a reply what they were when they were checked; a hostile server may

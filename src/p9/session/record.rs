@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::fids::Fids;
 use crate::p9::wire::{
-    AttrMask, Fid, LockKind, LockStatus, OpenFlags, OpenMode, Qid, QidKind, Reply, Request,
+    AttrMask, Fid, LockKind, LockStatus, OpenFlags, OpenMode, Qid, QidKind, Reply, Request, kind,
 };
 
 /// How a tree was attached to.
@@ -31,6 +31,20 @@ impl Open {
 
     fn classic(mode: OpenMode) -> Self {
         Open::Classic(mode - (OpenMode::TRUNCATE | OpenMode::REMOVE_ON_CLOSE))
+    }
+
+    /// Whether what is opened like this is there for requests of this type: reads or writes.
+    fn allows(self, kind: u8) -> bool {
+        // The low two bits are the same in both.
+        let access = match self {
+            Open::Linux(flags) => flags.bits() & 3,
+            Open::Classic(mode) => u32::from(mode.bits()) & 3,
+        };
+        match kind {
+            kind::TREAD | kind::TREADDIR => access != 1,
+            kind::TWRITE => matches!(access, 1 | 2),
+            _ => false,
+        }
     }
 
     /// Whether the server decides where a write goes.
@@ -80,6 +94,11 @@ impl Record {
     /// Whether it is a directory.
     pub(super) fn is_dir(&self) -> bool {
         self.qid.kind.contains(QidKind::DIR)
+    }
+
+    /// Whether it is open for requests of this type: reads or writes.
+    pub(super) fn allows(&self, kind: u8) -> bool {
+        self.open.is_some_and(|open| open.allows(kind))
     }
 
     /// Whether `other` is the same file as far as qids tell: its version may differ.

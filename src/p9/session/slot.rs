@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::task::Waker;
 
+use super::fids::Fids;
 use super::record::{Change, Fate};
 use crate::errno::Errno;
 use crate::p9::wire::{
@@ -53,6 +54,16 @@ pub(super) enum State {
     Lost {
         again: bool,
     },
+}
+
+impl State {
+    /// Whether there is a request in flight for which nobody waits.
+    pub(super) fn is_unattended(self) -> bool {
+        matches!(
+            self,
+            State::Detached | State::FlushDue | State::Flushing { .. }
+        )
+    }
 }
 
 #[derive(Debug)]
@@ -141,6 +152,19 @@ impl Slot {
             .ok_or(Error::Protocol("less data than announced"))
     }
 
+    /// The error in the reply, which has just come and is in the slot.
+    pub(super) fn error(&self, dialect: Dialect) -> Option<Errno> {
+        let bytes = self.inline.get(..self.len as usize)?;
+        let (_, reply) = Reply::decode(Reader::new(bytes, dialect)).ok()?;
+        reply.errno()
+    }
+
+    /// Whether the walk whose reply has just come has led to its end.
+    pub(super) fn has_walked(&self) -> bool {
+        let count = self.inline.get(HEADER_LEN..HEADER_LEN + 2);
+        count.is_some_and(|count| count == (self.effects.asked as u16).to_le_bytes())
+    }
+
     /// Notes what the reply, which has just come, says of a write that nobody waits for.
     pub(super) fn note(&mut self, dialect: Dialect) -> Result<(), Error> {
         let Some(outcome) = self.outcome.take() else {
@@ -166,7 +190,7 @@ impl Slot {
 pub(super) struct Effects {
     /// Type of the request.
     pub(super) kind: u8,
-    /// Bytes of a read.
+    /// Bytes of a read, names of a walk.
     pub(super) asked: u32,
     /// Fids that it names.
     pub(super) names: [Option<Fid>; 2],
@@ -178,6 +202,8 @@ pub(super) struct Effects {
     pub(super) changes: bool,
     /// What becomes of it when the connection is lost.
     pub(super) fate: Fate,
+    /// Whether the server has said of all fids that it names that it knows them.
+    pub(super) sure: bool,
 }
 
 impl Effects {
@@ -195,7 +221,12 @@ impl Effects {
                 binds = Some(fid);
                 [Some(fid), Some(afid)]
             }
-            Request::Walk { fid, newfid, .. } => {
+            Request::Walk {
+                fid,
+                newfid,
+                ref names,
+            } => {
+                asked = names.len() as u32;
                 binds = (fid != newfid).then_some(newfid);
                 [Some(fid), binds]
             }
@@ -252,12 +283,20 @@ impl Effects {
                 _ => false,
             },
             fate: Fate::default(),
+            sure: false,
         }
     }
 
     /// Whether the reply's data stays in the transport until its owner fetches it.
     pub(super) fn is_bulk(&self) -> bool {
         matches!(self.kind, kind::TREAD | kind::TREADDIR)
+    }
+
+    /// Whether the server knows all fids that it names, as far as `fids` can tell.
+    pub(super) fn is_sure(&self, fids: &Fids) -> bool {
+        let mut named = self.names.into_iter().flatten();
+        named.all(|fid| Some(fid) == self.binds || fids.is_sure(fid, self.kind))
+            && self.kind != kind::TVERSION
     }
 
     /// Whether the request is carried through even when nobody waits for it: it ends a fid.
