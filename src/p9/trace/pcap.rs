@@ -80,7 +80,7 @@ impl Capture {
             inner,
             Connection {
                 store: self.store.clone(),
-                port: CLIENT_PORT | number % 0x4000,
+                port: CLIENT_PORT + number % 0x4000,
                 sent: 1,
                 received: 1,
             },
