@@ -257,6 +257,30 @@ fn a_request_without_answer_ends_at_its_deadline() {
 }
 
 #[test]
+fn an_overdue_request_that_nobody_polls_keeps_nobody_awake() {
+    let bed = wild(2);
+    let fs = bed.fs.to_async();
+    let session = fs.session().clone();
+    bed.control.hold(&[kind::TGETATTR]);
+    let mut left = Box::pin(fs.metadata("/"));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(left.as_mut().poll(&mut cx).is_pending());
+    session.pump();
+    bed.control.advance(10 * SECOND);
+    // The one that is left alone is overdue while this one waits, and time passes only in waits.
+    let waits = session.stats().waits;
+    assert_eq!(bed.fs.metadata("/"), Err(Error::TimedOut));
+    assert!(session.stats().waits - waits < 10);
+    let late = left.as_mut().poll(&mut cx);
+    assert!(matches!(late, Poll::Ready(Err(Error::TimedOut))));
+    drop(left);
+    bed.control.release();
+    assert!(bed.fs.metadata("/").is_ok());
+    drop((fs, session));
+    bed.finish();
+}
+
+#[test]
 fn when_nothing_answers_nothing_hangs() {
     let bed = wild(2);
     bed.control

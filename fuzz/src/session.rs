@@ -162,7 +162,7 @@ pub fn run(input: &[u8]) {
     };
     let lane_options = LaneOptions {
         lanes: 1 + u16::from(choice >> 2 & 3),
-        capacity: 20_000,
+        capacity: 8400,
         latency: (
             Duration::ZERO,
             Duration::from_millis((choice >> 4 & 3).into()),
@@ -172,7 +172,7 @@ pub fn run(input: &[u8]) {
         seed: u64::from(*choice),
     };
     let mut server = MemServer::new(MemOptions::default());
-    server.put("/dir/file", &[7; 30_000]);
+    server.put("/dir/file", &[7; 9000]);
     server.put("/dir/other", b"short");
     let verdicts = Rc::new(RefCell::new(Verdicts {
         bytes: verdicts.iter().copied().collect(),
@@ -254,7 +254,7 @@ fn operate(fs: &Fs, file: &mut Option<File>, operation: u8) {
                 22 => &mut options,
                 23 => options.append(true),
                 24 => options.write_behind(2000),
-                _ => options.write_behind(60_000),
+                _ => options.write_behind(20_000),
             };
             options.open(fs, path).map(|opened| *file = Some(opened))
         }
@@ -276,7 +276,7 @@ fn operate(fs: &Fs, file: &mut Option<File>, operation: u8) {
             let fs = fs.to_async();
             begin(fs.read(path));
             begin(fs.read_dir(path));
-            begin(fs.write("/dir/begun", [2; 20_000]));
+            begin(fs.write("/dir/begun", [2; 9000]));
             fs.session().pump();
             Ok(())
         }
@@ -293,10 +293,10 @@ fn use_open(file: &File, operation: u8) {
     let mut buffer = [0; 700];
     let _: Result<(), Error> = match operation {
         32 => file.read(&mut buffer).map(drop),
-        33 => file.read_at(&mut [0; 25_000], 100).map(drop),
+        33 => file.read_at(&mut [0; 9000], 100).map(drop),
         34 => file.read_to_end(&mut Vec::new()).map(drop),
         35 => file.write_all(&buffer),
-        36 => file.write_all(&[4; 25_000]),
+        36 => file.write_all(&[4; 9000]),
         37 => file.write_all_at(&buffer, 5000),
         38 => file.seek(SeekFrom::Start(1000)).map(drop),
         39 => file.seek(SeekFrom::End(-10)).map(drop),

@@ -627,12 +627,15 @@ impl Core {
         self.pump_lane(lane);
     }
 
-    /// The earliest moment at which an operation gives up, or the server is given up.
+    /// The earliest moment at which an operation gives up, of those that are polled, or the server is given up.
     pub(super) fn earliest_deadline(&self) -> Instant {
         let waiting = self.waiting.iter().map(|&(_, deadline)| deadline);
         self.slots
             .iter()
-            .filter(|slot| slot.state == State::Waiting || slot.state.is_unattended())
+            .filter(|slot| match slot.state {
+                State::Waiting => slot.waker.is_some(),
+                state => state.is_unattended(),
+            })
             .map(|slot| slot.deadline)
             .chain(waiting)
             .min()
@@ -653,8 +656,11 @@ impl Core {
             if now < slot.deadline {
                 continue;
             }
-            if slot.state == State::Waiting {
-                self.woken.extend(slot.waker.take());
+            // Told once: its owner may have no interest in it now, as in what was read ahead.
+            if slot.state == State::Waiting
+                && let Some(waker) = slot.waker.take()
+            {
+                self.woken.push(waker);
                 self.news = true;
             }
             silent |= slot.state.is_unattended();

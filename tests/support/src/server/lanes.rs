@@ -79,9 +79,22 @@ struct LaneState {
 impl LaneState {
     /// The header at the front, complete or not.
     fn header(&self) -> Option<Header> {
-        let bytes = self.replies.iter().take(HEADER_LEN).copied();
-        let bytes: Vec<u8> = bytes.collect();
-        bytes.first_chunk().map(parse_header)
+        let mut header = [0; HEADER_LEN];
+        (self.replies.len() >= HEADER_LEN).then(|| {
+            self.copy(0, &mut header);
+            parse_header(&header)
+        })
+    }
+
+    /// Copies bytes that have come back, from `offset` of the front on.
+    fn copy(&self, offset: usize, into: &mut [u8]) {
+        let (front, back) = self.replies.as_slices();
+        let split = front.len();
+        let front = &front[offset.min(split)..];
+        let (first, second) = into.split_at_mut(front.len().min(into.len()));
+        first.copy_from_slice(&front[..first.len()]);
+        let back = &back[offset.saturating_sub(split).min(back.len())..];
+        second.copy_from_slice(&back[..second.len()]);
     }
 
     /// The size of the message that was peeked at.
@@ -348,9 +361,9 @@ impl Shared {
             Some(tamper) => tamper(&job.request, reply),
             None => vec![reply],
         };
-        self.lanes[job.lane]
-            .replies
-            .extend(replies.into_iter().flatten());
+        for reply in replies {
+            self.lanes[job.lane].replies.extend(reply);
+        }
         self.news = true;
     }
 
@@ -450,13 +463,10 @@ impl Transport for Lanes {
         let shared = self.0.borrow();
         let lane = &shared.lanes[usize::from(lane.0)];
         let size = lane.size();
-        for (at, place) in (offset..).zip(into) {
-            *place = if at < size {
-                lane.replies[at as usize]
-            } else {
-                0
-            };
-        }
+        let there = size.saturating_sub(offset).min(into.len() as u32);
+        let (there, beyond) = into.split_at_mut(there as usize);
+        lane.copy(offset as usize, there);
+        beyond.fill(0);
     }
 
     fn consume(&mut self, lane: Lane) {
