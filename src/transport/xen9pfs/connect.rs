@@ -16,7 +16,7 @@ use crate::platform::Platform;
 use crate::xen::Xen;
 use crate::xen::grant::GrantError;
 use crate::xen::store::{self, StoreError};
-use crate::xen::xenbus::{self, BackendState, Device, Ready, XenbusState};
+use crate::xen::xenbus::{self, BackendState, Device};
 
 /// How long each step of a disconnect may take.
 pub(super) const LEAVE: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ pub fn connect<P: Platform>(
         error => error,
     };
     let state = device.watch_backend()?;
-    let ready = device
+    device
         .reset(&state, config.patience)
         .map_err(|error| patient(error.into()))?;
     let (max_rings, max_order) = limits(&device)?;
@@ -84,7 +84,7 @@ pub fn connect<P: Platform>(
         lines.len(),
         order.get()
     );
-    if let Err(error) = announce(&device, &state, ready, &lines, config.patience) {
+    if let Err(error) = announce(&device, &state, &lines) {
         // A backend that did not connect need not disconnect either: one error is enough.
         if let Err(error) = device.leave(&state, LEAVE) {
             log::debug!("9pfs {}: not closed in good order: {error}", name(&device));
@@ -215,9 +215,7 @@ fn share_exactly<P: Platform>(
 fn announce<P: Platform>(
     device: &Device<P>,
     state: &BackendState<P>,
-    ready: Ready,
     lines: &[Line<P>],
-    patience: Duration,
 ) -> Result<(), ConnectError> {
     let mut nodes: Vec<(String, String)> = Vec::new();
     let mut add = |node: String, value: u32| nodes.push((node, format!("{value}")));
@@ -232,24 +230,6 @@ fn announce<P: Platform>(
         .iter()
         .map(|(n, v)| (n.as_str(), v.as_str()))
         .collect();
-    device.publish(&nodes, XenbusState::Initialised)?;
     log::debug!("9pfs {}: waiting for the backend to map them", name(device));
-
-    let answered = |state| match state {
-        XenbusState::Connected | XenbusState::Closing | XenbusState::Unknown => true,
-        // From a backend that was closed all the time that says nothing.
-        XenbusState::Closed => ready == Ready::InitWait,
-        _ => false,
-    };
-    let deadline = device.store().events().now() + patience;
-    match state.wait(answered, deadline)? {
-        XenbusState::Connected => Ok(device.set_state(XenbusState::Connected)?),
-        XenbusState::Unknown => Err(ConnectError::Gone),
-        closed if answered(closed) => Err(ConnectError::Refused(closed)),
-        found => Err(ConnectError::Waited {
-            what: "the backend to accept the rings (Connected)",
-            found,
-            patience,
-        }),
-    }
+    Ok(device.establish(state, &nodes)?)
 }

@@ -105,6 +105,7 @@ impl From<XenbusError> for ConnectError {
                 patience: Duration::ZERO,
             },
             XenbusError::BadNode(node) => ConnectError::BadNode(node),
+            XenbusError::Refused(state) => ConnectError::Refused(state),
             XenbusError::Gone => ConnectError::Gone,
         }
     }

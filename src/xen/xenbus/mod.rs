@@ -4,74 +4,20 @@
 //! in each ([`XenbusState`]; public/io/xenbus.h). Everything here is the same for all kinds of
 //! devices; what the other nodes mean is the business of the drivers.
 
+mod handshake;
+mod state;
+
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::Cell;
 use core::fmt;
 use core::time::Duration;
 
-use super::store::{self, IsConflict, StoreError, Watch, XenStore};
+use super::store::{self, IsConflict, StoreError, XenStore};
 use crate::hypercall::DomId;
 use crate::platform::Platform;
-use crate::sys;
-use crate::time::Instant;
 
-/// Where one half of a device is in the life of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u32)]
-pub enum XenbusState {
-    /// There is no such node, or nothing sensible in it.
-    Unknown = sys::XenbusStateUnknown,
-    /// Nothing has been done.
-    Initialising = sys::XenbusStateInitialising,
-    /// The backend has written what it offers and waits for the frontend.
-    InitWait = sys::XenbusStateInitWait,
-    /// The frontend has written its rings and waits for the backend.
-    Initialised = sys::XenbusStateInitialised,
-    /// In use.
-    Connected = sys::XenbusStateConnected,
-    /// About to disconnect.
-    Closing = sys::XenbusStateClosing,
-    /// Disconnected.
-    Closed = sys::XenbusStateClosed,
-    /// Changing while in use.
-    Reconfiguring = sys::XenbusStateReconfiguring,
-    /// Changed while in use.
-    Reconfigured = sys::XenbusStateReconfigured,
-}
-
-impl XenbusState {
-    /// The state with this number; what has no meaning is [`Unknown`](Self::Unknown).
-    pub fn from_number(number: u32) -> Self {
-        use XenbusState::*;
-        let states = [
-            Unknown,
-            Initialising,
-            InitWait,
-            Initialised,
-            Connected,
-            Closing,
-            Closed,
-            Reconfiguring,
-            Reconfigured,
-        ];
-        states
-            .into_iter()
-            .find(|&state| state as u32 == number)
-            .unwrap_or(Unknown)
-    }
-
-    /// The state in the value of a node; what has no meaning is [`Unknown`](Self::Unknown).
-    pub fn from_value(value: &[u8]) -> Self {
-        store::number(value).map_or(XenbusState::Unknown, Self::from_number)
-    }
-}
-
-impl fmt::Display for XenbusState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({self:?})", *self as u32)
-    }
-}
+pub use handshake::{Handshake, Step};
+pub use state::{BackendState, XenbusState};
 
 /// Why a device can't be brought to where it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +29,8 @@ pub enum XenbusError {
     Gone,
     /// The backend stayed in this state for too long; the text says what was waited for.
     Timeout(&'static str, XenbusState),
+    /// The backend went to this state instead of connecting.
+    Refused(XenbusState),
     /// This node is missing or has no sensible value.
     BadNode(&'static str),
 }
@@ -109,6 +57,9 @@ impl fmt::Display for XenbusError {
                     f,
                     "waited in vain for {what}: the backend is in state {state}"
                 )
+            }
+            XenbusError::Refused(state) => {
+                write!(f, "the backend went to state {state} instead of connecting")
             }
             XenbusError::BadNode(node) => {
                 write!(f, "xenstore node \"{node}\" is missing or makes no sense")
@@ -167,9 +118,6 @@ pub fn enumerate<P: Platform>(
     }
     Ok(devices)
 }
-
-/// How long a backend may take to leave Closed, once this side is Initialising.
-const STIRS: Duration = Duration::from_secs(3);
 
 impl<P: Platform> Device<P> {
     /// The device with this kind and number.
@@ -315,11 +263,7 @@ impl<P: Platform> Device<P> {
         let watch = self
             .store
             .watch(&alloc::format!("{}/state", self.backend))?;
-        Ok(BackendState {
-            watch,
-            store: self.store.clone(),
-            known: Cell::new(None),
-        })
+        Ok(BackendState::new(&self.store, watch))
     }
 
     /// Brings the device to the point where a frontend may connect, whatever somebody before us
@@ -333,33 +277,30 @@ impl<P: Platform> Device<P> {
         backend: &BackendState<P>,
         patience: Duration,
     ) -> Result<Ready, XenbusError> {
-        use XenbusState::*;
-        let own = self.state()?;
-        let theirs = backend.get()?;
-        let fresh = matches!(own, Unknown | Initialising)
-            && matches!(theirs, Unknown | Initialising | InitWait);
-        if !fresh {
-            self.leave(backend, patience)?;
+        let handshake = Handshake::connect(self.state()?, patience);
+        backend.handshake.set(handshake);
+        match self.advance(backend)? {
+            Step::Offer(ready) => Ok(ready),
+            step => Err(failure(step)),
         }
-        if !fresh || own != Initialising {
-            self.set_state(Initialising)?;
-        }
-        let deadline = self.after(patience);
-        // xen-9pfsd never leaves Closed, and one that does leave it does so at once.
-        let stirs = self.after(patience.min(STIRS));
-        let mut state = backend.wait(|state| state != Closed, stirs)?;
-        if state == Closed && self.is_online()? {
-            return Ok(Ready::StaysClosed);
-        }
-        if state != InitWait {
-            state = backend.wait(|state| state == InitWait, deadline)?;
-        }
-        match state {
-            InitWait => Ok(Ready::InitWait),
-            other => Err(XenbusError::Timeout(
-                "the backend to offer a connection (InitWait)",
-                other,
-            )),
+    }
+
+    /// Publishes what is shared, after [`reset`](Self::reset), and waits until the backend has accepted it.
+    ///
+    /// # Errors
+    /// [`XenbusError::Refused`], [`XenbusError::Timeout`]; as [`state`](Self::state).
+    pub fn establish(
+        &self,
+        backend: &BackendState<P>,
+        nodes: &[(&str, &str)],
+    ) -> Result<(), XenbusError> {
+        self.publish(nodes, XenbusState::Initialised)?;
+        let mut handshake = backend.handshake.get();
+        handshake.offered(self.store.events().now());
+        backend.handshake.set(handshake);
+        match self.advance(backend)? {
+            Step::Connected => Ok(()),
+            step => Err(failure(step)),
         }
     }
 
@@ -371,37 +312,41 @@ impl<P: Platform> Device<P> {
     /// [`XenbusError::Timeout`] when the backend does not follow; this side is Closed all the same
     /// then. As [`state`](Self::state) otherwise.
     pub fn leave(&self, backend: &BackendState<P>, patience: Duration) -> Result<(), XenbusError> {
-        use XenbusState::*;
-        if self.state()? != Closed {
-            self.set_state(Closing)?;
-            let deadline = self.after(patience);
-            // One that waits for a connection, or is about to, is another than the one we had.
-            let gone =
-                |state| matches!(state, Closing | Closed | Unknown | Initialising | InitWait);
-            let state = backend.wait(gone, deadline)?;
-            self.set_state(Closed)?;
-            if !gone(state) {
-                return Err(XenbusError::Timeout("the backend to disconnect", state));
-            }
+        let handshake = Handshake::leave(self.state()?, patience);
+        backend.handshake.set(handshake);
+        match self.advance(backend)? {
+            Step::Left => Ok(()),
+            step => Err(failure(step)),
         }
-        let left = |state| matches!(state, Closed | Initialising | InitWait | Unknown);
-        match backend.wait(left, self.after(patience))? {
-            state if left(state) => Ok(()),
-            state => Err(XenbusError::Timeout("the backend to close", state)),
+    }
+
+    /// Does what the handshake says until that is somebody else's business.
+    fn advance(&self, backend: &BackendState<P>) -> Result<Step, XenbusError> {
+        let events = self.store.events();
+        loop {
+            let seen = events.generation();
+            let theirs = backend.get()?;
+            let mut handshake = backend.handshake.get();
+            let step = handshake.next(events.now(), theirs, || self.is_online())?;
+            backend.handshake.set(handshake);
+            match step {
+                Step::Set(state) => self.set_state(state)?,
+                Step::Wait(until) => events.wait(seen, until),
+                step => return Ok(step),
+            }
         }
     }
 
     /// Whether the toolstack wants the device to be there.
-    fn is_online(&self) -> Result<bool, XenbusError> {
+    ///
+    /// # Errors
+    /// [`XenbusError::Store`].
+    pub fn is_online(&self) -> Result<bool, XenbusError> {
         match self.store.read(&alloc::format!("{}/online", self.backend)) {
             Ok(value) => Ok(value == b"1"),
             Err(StoreError::Refused(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
-    }
-
-    fn after(&self, patience: Duration) -> Instant {
-        self.store.events().now() + patience
     }
 }
 
@@ -416,85 +361,23 @@ impl<P: Platform> fmt::Debug for Device<P> {
     }
 }
 
+/// What it means that a handshake has come to another end than it should.
+fn failure(step: Step) -> XenbusError {
+    match step {
+        Step::Overdue(what, found) => XenbusError::Timeout(what, found),
+        Step::Refused(XenbusState::Unknown) => XenbusError::Gone,
+        Step::Refused(found) => XenbusError::Refused(found),
+        // Of these none is an end that anybody waits for in vain.
+        Step::Set(_) | Step::Wait(_) | Step::Offer(_) | Step::Connected | Step::Left => {
+            XenbusError::Gone
+        }
+    }
+}
+
 /// What a failure to read a node means for the device it belongs to.
 pub(crate) fn missing(error: StoreError, node: &'static str) -> XenbusError {
     match error {
         StoreError::Refused(_) | StoreError::BadAnswer(_) => XenbusError::BadNode(node),
         error => XenbusError::Store(error),
-    }
-}
-
-/// The backend's state, followed by a watch.
-pub struct BackendState<P: Platform> {
-    watch: Watch<P>,
-    store: XenStore<P>,
-    known: Cell<Option<XenbusState>>,
-}
-
-impl<P: Platform> BackendState<P> {
-    /// The state now: asks xenstore only when the watch has fired. A backend whose node is gone, or
-    /// has no sensible value, is in state [`XenbusState::Unknown`].
-    ///
-    /// # Errors
-    /// [`XenbusError::Store`].
-    pub fn get(&self) -> Result<XenbusState, XenbusError> {
-        while self.watch.take()?.is_some() {
-            self.known.set(None);
-        }
-        if let Some(state) = self.known.get() {
-            return Ok(state);
-        }
-        let state = match self.store.read(self.watch.path()) {
-            Ok(value) => XenbusState::from_value(&value),
-            // Gone, or hidden from us: no backend either way.
-            Err(StoreError::Refused(_)) => XenbusState::Unknown,
-            Err(error) => return Err(error.into()),
-        };
-        self.known.set(Some(state));
-        Ok(state)
-    }
-
-    /// Waits until `wanted` is true of the state or `deadline` has passed, and returns the state at
-    /// that time: the caller sees from it which of the two it was.
-    ///
-    /// # Errors
-    /// [`XenbusError::Store`].
-    pub fn wait(
-        &self,
-        wanted: impl Fn(XenbusState) -> bool,
-        deadline: Instant,
-    ) -> Result<XenbusState, XenbusError> {
-        let events = self.store.events();
-        loop {
-            let seen = events.generation();
-            let state = self.get()?;
-            if wanted(state) || events.now() >= deadline {
-                return Ok(state);
-            }
-            events.wait(seen, deadline);
-        }
-    }
-}
-
-impl<P: Platform> fmt::Debug for BackendState<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BackendState")
-            .field("path", &self.watch.path())
-            .field("known", &self.known.get())
-            .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_are_read_strictly() {
-        assert_eq!(XenbusState::from_value(b"4"), XenbusState::Connected);
-        assert_eq!(XenbusState::from_value(b"8"), XenbusState::Reconfigured);
-        for nonsense in [&b""[..], b"9", b"99", b"4x", b"-1", b" 4", b"\xff"] {
-            assert_eq!(XenbusState::from_value(nonsense), XenbusState::Unknown);
-        }
     }
 }
