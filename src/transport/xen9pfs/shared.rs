@@ -3,17 +3,20 @@
 //! Such memory is only ever reached by raw pointer and only by relaxed atomic accesses: those are
 //! the accesses that Rust allows to race, they are never repeated, split, merged or invented by the
 //! compiler, and they cost nothing, since on x86 each is one plain `mov`. `copy_nonoverlapping`
-//! would be undefined here (a data race), and `rep movsb`, good on hardware, is a byte-by-byte loop
-//! in an emulator; eight bytes per instruction suit both.
+//! would be undefined here (a data race).
 //!
 //! Eight-byte accesses have to be aligned, and it is the shared side that is: the copies begin with
 //! single bytes until it is, and the private side takes the words at any alignment.
+//!
+//! Bulk is taken 64 bytes at a time, eight words read and then eight written, by code without a loop
+//! inside: built for size, the compiler makes one word per turn of a loop from anything else. What that
+//! is worth, beside SSE and `rep movs`, is in docs/speed.md.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 const WORD: usize = size_of::<u64>();
-/// Unit of the unrolled loop.
+/// Bytes that one turn of the loop takes.
 const BLOCK: usize = 8 * WORD;
 
 /// Reads the byte at `from`.
@@ -55,6 +58,45 @@ unsafe fn store_word(to: *mut u8, word: [u8; WORD]) {
     unsafe { AtomicU64::from_ptr(to.cast()) }.store(u64::from_ne_bytes(word), Relaxed);
 }
 
+/// Reads the 64 bytes at `from`.
+///
+/// # Safety
+/// As [`load_word`], for 64 bytes.
+#[inline(always)]
+unsafe fn load_block(from: *const u8) -> [[u8; WORD]; BLOCK / WORD] {
+    // SAFETY: within the 64 bytes, and aligned, being multiples of 8 away.
+    let word = |index: usize| unsafe { load_word(from.add(index * WORD)) };
+    [
+        word(0),
+        word(1),
+        word(2),
+        word(3),
+        word(4),
+        word(5),
+        word(6),
+        word(7),
+    ]
+}
+
+/// Writes the 64 bytes at `to`.
+///
+/// # Safety
+/// As [`load_word`], for writes of 64 bytes.
+#[inline(always)]
+unsafe fn store_block(to: *mut u8, block: [[u8; WORD]; BLOCK / WORD]) {
+    // SAFETY: within the 64 bytes, and aligned, being multiples of 8 away.
+    let word = |index: usize, word| unsafe { store_word(to.add(index * WORD), word) };
+    let [a, b, c, d, e, f, g, h] = block;
+    word(0, a);
+    word(1, b);
+    word(2, c);
+    word(3, d);
+    word(4, e);
+    word(5, f);
+    word(6, g);
+    word(7, h);
+}
+
 /// Copies `into.len()` bytes out of shared memory at `shared`, reading each byte exactly once.
 ///
 /// # Safety
@@ -75,13 +117,11 @@ pub(crate) unsafe fn copy_from_shared(shared: NonNull<u8>, into: &mut [u8]) {
     }
     let (blocks, rest) = rest.as_chunks_mut::<BLOCK>();
     for block in blocks {
-        for word in block.as_chunks_mut::<WORD>().0 {
-            // SAFETY: within bounds as above; aligned, since `head` ended at a multiple of 8 (were
-            // it cut short, there would be no block) and all steps since then were of 8 bytes.
-            unsafe {
-                *word = load_word(from);
-                from = from.add(WORD);
-            }
+        // SAFETY: within bounds as above; aligned, since `head` ended at a multiple of 8 (were it cut
+        // short, there would be no block) and all steps since then were of 64 bytes.
+        unsafe {
+            block.as_chunks_mut().0.copy_from_slice(&load_block(from));
+            from = from.add(BLOCK);
         }
     }
     let (words, tail) = rest.as_chunks_mut::<WORD>();
@@ -118,12 +158,12 @@ pub(crate) unsafe fn copy_to_shared(from: &[u8], shared: NonNull<u8>) {
     }
     let (blocks, rest) = rest.as_chunks::<BLOCK>();
     for block in blocks {
-        for word in block.as_chunks::<WORD>().0 {
-            // SAFETY: within bounds as above, aligned as in `copy_from_shared`.
-            unsafe {
-                store_word(to, *word);
-                to = to.add(WORD);
-            }
+        let mut words = [[0; WORD]; BLOCK / WORD];
+        words.copy_from_slice(block.as_chunks().0);
+        // SAFETY: within bounds as above, aligned as in `copy_from_shared`.
+        unsafe {
+            store_block(to, words);
+            to = to.add(BLOCK);
         }
     }
     let (words, tail) = rest.as_chunks::<WORD>();
