@@ -35,17 +35,16 @@ impl Piece {
     /// Sends it as soon as there is a free tag and room for it.
     fn poll_send(&mut self, cx: &mut Context<'_>, fid: &Fid) -> Poll<Result<(), Error>> {
         let session = fid.session();
-        let deadline = *self.deadline.get_or_insert_with(|| session.deadline());
         let request = Request::Write {
             fid: fid.number(),
             offset: self.offset,
             data: Payload(&self.bytes, &[]),
         };
-        ready!(session.poll_post(cx, &request, deadline, &self.outcome))?;
+        ready!(session.poll_post(cx, &request, &mut self.deadline, &self.outcome))?;
         self.sent = true;
         self.deadline = Some(session.deadline());
         // Nobody may come by for long, and the server is to begin.
-        session.pump();
+        session.turn();
         Poll::Ready(Ok(()))
     }
 

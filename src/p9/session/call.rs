@@ -79,8 +79,7 @@ impl Ticket {
                 return Ok(None);
             }
             let lane = core.lane_of(core.tag(first));
-            let deadline = core.transport.now() + core.timeout;
-            core.submit(request, deadline, Some(lane))
+            core.submit(request, None, Some(lane))
         })?;
         Ok(index.map(|index| Ticket {
             session: self.session.clone(),
@@ -137,7 +136,7 @@ fn take<T>(
 struct Exchange<'a> {
     session: &'a Session,
     request: Request<'a>,
-    /// When it has to be answered; set when it is polled first.
+    /// When it has to be answered; set when there is no room for it at first.
     deadline: Option<Instant>,
     ticket: Option<Ticket>,
     /// How often it was lost with a connection.
@@ -176,10 +175,11 @@ impl<'a> Exchange<'a> {
         loop {
             let ticket = match &mut self.ticket {
                 Some(ticket) => ticket,
-                none => {
-                    let deadline = *self.deadline.get_or_insert_with(|| session.deadline());
-                    none.insert(ready!(session.poll_send(cx, &self.request, deadline))?)
-                }
+                none => none.insert(ready!(session.poll_send(
+                    cx,
+                    &self.request,
+                    &mut self.deadline
+                ))?),
             };
             match ready!(ticket.poll(cx)) {
                 Err(error) if self.losses.again(error) => {
@@ -255,7 +255,7 @@ impl Session {
         &self,
         cx: &mut Context<'_>,
         request: &Request<'_>,
-        deadline: Instant,
+        deadline: &mut Option<Instant>,
     ) -> Poll<Result<Ticket, Error>> {
         let index = ready!(self.poll_submit(cx, request, deadline))?;
         Poll::Ready(Ok(Ticket {
@@ -266,8 +266,8 @@ impl Session {
 
     /// Sends a request as soon as there is a free tag and room for it, and does not wait for the answer.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Ticket, Error> {
-        let deadline = self.deadline();
-        poll_fn(|cx| self.poll_send(cx, request, deadline)).await
+        let mut deadline = None;
+        poll_fn(|cx| self.poll_send(cx, request, &mut deadline)).await
     }
 
     /// Sends a write that nobody waits for; `outcome` tells one day.
@@ -275,7 +275,7 @@ impl Session {
         &self,
         cx: &mut Context<'_>,
         request: &Request<'_>,
-        deadline: Instant,
+        deadline: &mut Option<Instant>,
         outcome: &Rc<Outcome>,
     ) -> Poll<Result<(), Error>> {
         let index = ready!(self.poll_submit(cx, request, deadline))?;
@@ -297,12 +297,13 @@ impl Session {
         Poll::Ready(Err(Error::TimedOut))
     }
 
+    /// The deadline, if there is none yet, begins with the first time that there is no room.
     #[inline(never)]
     fn poll_submit(
         &self,
         cx: &mut Context<'_>,
         request: &Request<'_>,
-        deadline: Instant,
+        deadline: &mut Option<Instant>,
     ) -> Poll<Result<u16, Error>> {
         let sent = self.with(|core| {
             // What is given up is given up anyway where there is no server.
@@ -310,9 +311,12 @@ impl Session {
             if core.is_interrupted() && !must {
                 return Err(Error::Interrupted);
             }
-            let sent = core.submit(request, deadline, None)?;
+            let sent = core.submit(request, *deadline, None)?;
             if sent.is_none() {
-                if core.transport.now() >= deadline {
+                let (now, _) = core.look();
+                core.alive()?;
+                let deadline = *deadline.get_or_insert(now + core.timeout);
+                if now >= deadline {
                     return Err(Error::TimedOut);
                 }
                 core.wait_for_room(cx.waker(), deadline);

@@ -220,10 +220,12 @@ impl Core {
     }
 
     /// Sends a request, on this lane if one is named. `None` when there is no free slot or no room now.
+    ///
+    /// Without a deadline it has the session's timeout, from when the clock is [looked at](Self::look) next.
     pub(super) fn submit(
         &mut self,
         request: &Request<'_>,
-        deadline: Instant,
+        deadline: Option<Instant>,
         lane: Option<Lane>,
     ) -> Result<Option<u16>, Error> {
         self.alive()?;
@@ -290,7 +292,8 @@ impl Core {
         slot.limit = limit;
         slot.load = load;
         // Who waited for a new connection has waited for nothing the server did.
-        slot.deadline = deadline.max(grace);
+        slot.deadline = deadline.map(|deadline| deadline.max(grace));
+        slot.late = false;
         Ok(Some(index))
     }
 
@@ -449,12 +452,11 @@ impl Core {
     pub(super) fn poll_reply(&mut self, index: u16, waker: &Waker) -> Poll<Result<(), Error>> {
         let dead = self.dead;
         let interrupted = self.interrupt.load(Ordering::Relaxed);
-        let now = self.transport.now();
         if self.recovers
             && self.is_up()
             && let Some(slot) = self.slots.get(usize::from(index))
             && slot.state == State::Waiting
-            && now >= slot.deadline
+            && slot.late
         {
             self.fail(TransportError::Lost("the server did not answer in time").into());
         }
@@ -473,7 +475,7 @@ impl Core {
                 if interrupted && !slot.effects.must_finish() {
                     return Poll::Ready(Err(Error::Interrupted));
                 }
-                if now >= slot.deadline {
+                if slot.late {
                     return Poll::Ready(Err(Error::TimedOut));
                 }
                 match &mut slot.waker {
@@ -568,7 +570,6 @@ impl Core {
     pub(super) fn abandon(&mut self, index: u16) {
         let dead = self.dead.is_some();
         let can_flush = self.can_flush;
-        let deadline = self.transport.now() + self.timeout;
         let Ok(slot) = self.slot(index) else { return };
         match slot.state {
             State::Ready(Place::Head) => self.drop_head(index),
@@ -577,11 +578,11 @@ impl Core {
             State::Lost { .. } => self.retire(index),
             State::Waiting if slot.effects.must_finish() || !can_flush => {
                 slot.state = State::Detached;
-                slot.deadline = deadline;
+                slot.deadline = None;
             }
             State::Waiting => {
                 slot.state = State::FlushDue;
-                slot.deadline = deadline;
+                slot.deadline = None;
                 self.flushes_due += 1;
                 self.send_flush(index);
             }
@@ -599,14 +600,9 @@ impl Core {
 
     /// The request is carried through, and its reply ignored, or noted in `outcome`.
     pub(super) fn detach(&mut self, index: u16, outcome: Option<Rc<Outcome>>) {
-        let mut deadline = (self.transport.now() + self.timeout).max(self.grace);
-        if !self.recovers {
-            // The request is given up first, and then the server.
-            deadline = deadline + self.timeout;
-        }
         if let Ok(slot) = self.slot(index) {
             slot.state = State::Detached;
-            slot.deadline = deadline;
+            slot.deadline = None;
             slot.outcome = outcome;
         }
     }
@@ -627,50 +623,58 @@ impl Core {
         self.pump_lane(lane);
     }
 
-    /// The earliest moment at which an operation gives up, of those that are polled, or the server is given up.
-    pub(super) fn earliest_deadline(&self) -> Instant {
-        let waiting = self.waiting.iter().map(|&(_, deadline)| deadline);
-        self.slots
-            .iter()
-            .filter(|slot| match slot.state {
-                State::Waiting => slot.waker.is_some(),
-                state => state.is_unattended(),
-            })
-            .map(|slot| slot.deadline)
-            .chain(waiting)
-            .min()
-            .unwrap_or(Instant::NEVER)
-    }
-
-    /// Lets those whose time is over, or who are interrupted, see it. A server that does not even answer what
-    /// nobody waits for, a Tflush above all, is given up.
-    pub(super) fn expire(&mut self) {
-        let interrupted = self.interrupt.load(Ordering::Relaxed);
-        if interrupted && !self.interrupt_told {
-            self.wake_all();
-        }
-        self.interrupt_told = interrupted;
+    /// Looks at the clock, which may be the dearest thing about a small request: where the time-stamp counter is
+    /// emulated each look leaves the domain. So the session looks once per wait, and the time of requests sent
+    /// since the last look begins with this one.
+    ///
+    /// Lets those whose time is over see it. A server that does not even answer what nobody waits for, a Tflush above
+    /// all, is given up. Returns the time, and when that of another is over.
+    pub(super) fn look(&mut self) -> (Instant, Instant) {
         let now = self.transport.now();
+        let mut earliest = Instant::NEVER;
         let mut silent = false;
         for slot in &mut self.slots {
-            if now < slot.deadline {
+            let patience = match slot.state {
+                State::Waiting if slot.late => continue,
+                // Who waits for its outcome gives the request up first, and then the server is.
+                State::Detached if !self.recovers => 2 * self.timeout,
+                state if state == State::Waiting || state.is_unattended() => self.timeout,
+                _ => continue,
+            };
+            let deadline = *slot.deadline.get_or_insert(now + patience);
+            if now < deadline {
+                // Whoever does not poll has no interest in it now, as in what was read ahead.
+                if slot.state != State::Waiting || slot.waker.is_some() {
+                    earliest = earliest.min(deadline);
+                }
                 continue;
             }
-            // Told once: its owner may have no interest in it now, as in what was read ahead.
-            if slot.state == State::Waiting
-                && let Some(waker) = slot.waker.take()
-            {
+            silent |= slot.state.is_unattended();
+            slot.late = true;
+            if let Some(waker) = slot.waker.take() {
                 self.woken.push(waker);
                 self.news = true;
             }
-            silent |= slot.state.is_unattended();
         }
         if silent && self.is_up() {
             self.fail(SILENT.into());
         }
-        if self.waiting.iter().any(|&(_, deadline)| now >= deadline) {
-            self.wake_waiting();
+        let waiting = self.waiting.iter().map(|&(_, deadline)| deadline).min();
+        match waiting {
+            Some(deadline) if now >= deadline => self.wake_waiting(),
+            Some(deadline) => earliest = earliest.min(deadline),
+            None => {}
         }
+        (now, earliest)
+    }
+
+    /// Lets those in flight see that they are interrupted.
+    pub(super) fn tell_interrupted(&mut self) {
+        let interrupted = self.is_interrupted();
+        if interrupted && !self.interrupt_told {
+            self.wake_all();
+        }
+        self.interrupt_told = interrupted;
     }
 
     /// Whether the switch is set.

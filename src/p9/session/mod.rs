@@ -226,17 +226,17 @@ impl Session {
             if poll(&mut cx).is_ready() {
                 return;
             }
-            self.pump();
+            self.turn();
             if self.has_news() {
                 continue;
             }
-            let mut deadline = Instant::NEVER;
+            let mut most = Duration::MAX;
             if self.call_hook() {
-                deadline = self.with(|core| core.transport.now()) + HOOK_INTERVAL;
-                self.pump();
+                most = HOOK_INTERVAL;
+                self.turn();
             }
             if !self.has_news() {
-                self.wait(deadline);
+                self.block(Instant::NEVER, most);
             }
         }
     }
@@ -244,6 +244,12 @@ impl Session {
     /// Sends what is waiting to be sent, takes in all replies that have arrived, and wakes those they
     /// are for. Never blocks, unless there is a server to be [found again](Self::set_recovery).
     pub fn pump(&self) {
+        self.turn();
+        self.with(Core::look);
+    }
+
+    /// [`pump`](Self::pump) without a look at the clock, for those who will wait soon.
+    fn turn(&self) {
         self.recover();
         self.with(|core| {
             core.flush_out();
@@ -257,8 +263,13 @@ impl Session {
     ///
     /// Errors of the transport are those of the operations that wait.
     pub fn wait(&self, deadline: Instant) {
+        self.block(deadline, Duration::MAX);
+    }
+
+    /// [`wait`](Self::wait) that takes no longer than `most`.
+    fn block(&self, deadline: Instant, most: Duration) {
         self.recover();
-        let idle = self.with(|core| {
+        let until = self.with(|core| {
             core.news = false;
             core.flush_out();
             core.pump();
@@ -266,12 +277,13 @@ impl Session {
                 // Nobody has come for these, and nobody will before there is something new.
                 core.spill_heads();
             }
-            !core.news && core.is_up()
+            let (now, over) = core.look();
+            let until = over.min(deadline).min(now + most);
+            (!core.news && core.is_up()).then_some(until)
         });
-        if idle {
+        if let Some(until) = until {
             self.with(|core| {
                 core.stats.waits += 1;
-                let until = core.earliest_deadline().min(deadline);
                 match core.transport.wait(until) {
                     Ok(()) => {
                         core.pump();

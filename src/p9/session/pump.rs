@@ -29,7 +29,7 @@ impl Core {
             }
             self.pump_lane(Lane(lane));
         }
-        self.expire();
+        self.tell_interrupted();
     }
 
     /// Takes in the replies on one lane, up to a bulk reply that its owner has to fetch.
@@ -178,7 +178,7 @@ impl Core {
         }
         if let Some(fid) = opened
             && self.dialect == Dialect::Linux
-            && let Some(index) = self.submit(&identify(fid), Instant::NEVER, None)?
+            && let Some(index) = self.submit(&identify(fid), Some(Instant::NEVER), None)?
         {
             self.detach(index, None);
         }
@@ -210,7 +210,7 @@ impl Core {
             self.can_flush = false;
             if !replied {
                 slot.state = State::Detached;
-                slot.deadline = self.transport.now() + self.timeout;
+                slot.deadline = None;
                 return Ok(());
             }
         } else if !replied {
@@ -267,7 +267,7 @@ impl Core {
             let Some(fid) = self.fids.next_to_clunk() else {
                 break;
             };
-            match self.submit(&Request::Clunk { fid }, Instant::NEVER, None) {
+            match self.submit(&Request::Clunk { fid }, Some(Instant::NEVER), None) {
                 Ok(Some(index)) => self.detach(index, None),
                 Ok(None) => {
                     self.fids.clunk_later(fid);

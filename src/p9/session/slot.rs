@@ -74,7 +74,10 @@ pub(super) struct Slot {
     pub(super) limit: u32,
     /// What it adds to the load of its lane.
     pub(super) load: u32,
-    pub(super) deadline: Instant,
+    /// When it has to be answered; `None` until the session looks at the clock.
+    pub(super) deadline: Option<Instant>,
+    /// It was not answered by then.
+    pub(super) late: bool,
     pub(super) waker: Option<Waker>,
     /// Where to note what became of a write that nobody waits for.
     pub(super) outcome: Option<Rc<Outcome>>,
@@ -93,7 +96,8 @@ impl Slot {
             effects: Effects::default(),
             limit: 0,
             load: 0,
-            deadline: Instant::NEVER,
+            deadline: None,
+            late: false,
             waker: None,
             outcome: None,
             change: None,

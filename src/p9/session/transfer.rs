@@ -188,8 +188,7 @@ impl<'a> Transfer<'a> {
                 },
             };
             let session = self.fid.session();
-            let deadline = *self.deadline.get_or_insert_with(|| session.deadline());
-            match session.poll_send(cx, &request, deadline) {
+            match session.poll_send(cx, &request, &mut self.deadline) {
                 Poll::Ready(Ok(ticket)) => {
                     self.deadline = None;
                     let ticket = Some(ticket);

@@ -1,6 +1,7 @@
 //! A connected device: its rings as a [`Transport`].
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt;
 use core::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct Xen9pfs<P: Platform> {
     seen: Generation,
     /// When the event channels are looked at next.
     pulse: Instant,
+    /// What the clock showed when it was last asked. Asking may be dear, and who waits has just done so.
+    clock: Cell<Instant>,
     fault: Option<TransportError>,
     stats: Stats,
 }
@@ -66,9 +69,11 @@ impl<P: Platform> Xen9pfs<P> {
         lines: Vec<Line<P>>,
     ) -> Self {
         let events = xen.events.clone();
+        let now = events.now();
         Xen9pfs {
             seen: events.generation(),
-            pulse: events.now() + PULSE,
+            pulse: now + PULSE,
+            clock: Cell::new(now),
             events,
             device,
             state,
@@ -229,7 +234,9 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     }
 
     fn now(&self) -> Instant {
-        self.events.now()
+        let now = self.events.now();
+        self.clock.set(now);
+        now
     }
 
     /// Also flushes, runs what waits for other events of the domain, takes in what xenstore has to
@@ -249,9 +256,14 @@ impl<P: Platform> Transport for Xen9pfs<P> {
             self.events.wait(self.seen, deadline.min(self.pulse));
         }
         // Before the session looks at the rings: what comes later is noticed by the next wait.
-        self.seen = self.events.generation();
+        let generation = self.events.generation();
+        let quiet = generation == self.seen;
+        self.seen = generation;
         self.check_state()?;
-        let now = self.now();
+        let now = match quiet && !stirred {
+            true => self.now(),
+            false => self.clock.get(),
+        };
         if now >= self.pulse {
             self.pulse = now + PULSE;
             self.check_channels()?;
