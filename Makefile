@@ -19,7 +19,7 @@ RUN_BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-di
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel traced bootcheck embed bench bench-sweep bench-count bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-trixie test-posix clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel traced bootcheck embed bench bench-sweep bench-count bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-trixie test-posix test-oldest-rust clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -108,6 +108,20 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) test --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi
 	$(CARGO) test --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux
 	$(CARGO) test --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build
+
+	$(CARGO) package --quiet --allow-dirty --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
+	+@$(MAKE) --no-print-directory test-oldest-rust
+
+# Where the compiler in use is a newer one, rustup brings the oldest.
+test-oldest-rust: ## That the Rust version which Cargo.toml promises is enough
+	@version=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
+	case "$$(rustc --version)" in \
+		"rustc $$version."*) echo "Rust $$version, the oldest that is promised, is the one in use";; \
+		*) rustup toolchain install "$$version" --profile minimal && \
+			for features in embedded-io toolbox,trace; do \
+				$(CARGO) "+$$version" check --quiet --lib --bins --features "$$features" --target-dir target/oldest-rust || exit 1; \
+			done;; \
+	esac
 
 test-elf: kernel ## What must and must not be in the image's ELF file
 	@tests/elf-check.sh target/release/xen9p

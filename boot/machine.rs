@@ -13,6 +13,7 @@ use crate::xen::clock::{self, Scale};
 
 /// How the domain runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
     /// Paravirtualised: Xen owns the page tables and the processor's modes.
     Pv,

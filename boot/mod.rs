@@ -77,6 +77,7 @@ macro_rules! bare_entry {
 
 /// Memory of the domain, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryInfo {
     /// What the domain was given.
     pub total: usize,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ring_common::{GUEST, PROGRAMS, bed, bed_with, config, exchange};
 use xen9p::hypercall::XenError;
 use xen9p::sys;
-use xen9p::transport::xen9pfs::{self, Config, ConnectError};
+use xen9p::transport::xen9pfs::{self, ConnectError};
 use xen9p::transport::{Lane, Transport, TransportError};
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
@@ -72,11 +72,9 @@ fn all_rings_and_orders_that_a_backend_offers() {
     for program in PROGRAMS {
         for order in 1..=9 {
             let bed = bed(program);
-            let config = Config {
-                rings: Some(8),
-                order: Some(order),
-                ..config()
-            };
+            let mut config = config();
+            config.rings = Some(8);
+            config.order = Some(order);
             let mut transport = bed.connect_with(&config).unwrap();
             let most = if program == Program::Qemu { 8 } else { 4 };
             assert_eq!(transport.lanes(), most);
@@ -329,11 +327,9 @@ fn rings_shrink_to_the_memory_there_is() {
 fn rings_shrink_to_the_grants_and_ports_there_are() {
     let bed = bed(Program::Qemu);
     bed.fake.limit_grant_frames(GUEST, 1);
-    let big = Config {
-        rings: Some(2),
-        order: Some(9),
-        ..config()
-    };
+    let mut big = config();
+    big.rings = Some(2);
+    big.order = Some(9);
     let transport = bed.connect_with(&big).unwrap();
     assert_eq!((transport.lanes(), transport.order().get()), (2, 7));
     drop(transport);

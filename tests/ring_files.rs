@@ -44,11 +44,9 @@ fn bed(program: Program) -> Bed {
 impl Bed {
     fn mount(&self, rings: u16, order: u8) -> Fs {
         let device = xen9pfs::device(&self.xen, None).unwrap();
-        let config = Config {
-            rings: Some(rings),
-            order: Some(order),
-            ..Config::default()
-        };
+        let mut config = Config::default();
+        config.rings = Some(rings);
+        config.order = Some(order);
         let transport = xen9pfs::connect(&self.xen, device, &config).unwrap();
         let options = MountOptions::new().timeout(Duration::from_secs(20));
         Fs::mount(transport, &options).unwrap()

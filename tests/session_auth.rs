@@ -91,11 +91,10 @@ fn guarded() -> (Session, Rc<RefCell<Guard>>, Control) {
 }
 
 fn negotiated(transport: impl xen9p::transport::Transport + 'static) -> Session {
-    let config = Config {
-        msize: 1 << 16,
-        window: 8,
-        timeout: std::time::Duration::from_secs(1),
-    };
+    let mut config = Config::default();
+    config.msize = 1 << 16;
+    config.window = 8;
+    config.timeout = std::time::Duration::from_secs(1);
     let session = Session::new(Box::new(transport), &config).unwrap();
     session.block_on(session.negotiate(&Dialect::ALL)).unwrap();
     session

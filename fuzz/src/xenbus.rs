@@ -97,12 +97,10 @@ pub fn run(input: &[u8]) {
     });
 
     let begin = fake.now();
-    let config = Config {
-        rings: Some(2),
-        order: Some(1),
-        patience: Duration::from_secs(2),
-        ..Config::default()
-    };
+    let mut config = Config::default();
+    config.rings = Some(2);
+    config.order = Some(1);
+    config.patience = Duration::from_secs(2);
     xen9pfs::devices(&xen).expect("xenstored is honest");
     match xen9pfs::device(&xen, None).and_then(|device| xen9pfs::connect(&xen, device, &config)) {
         Ok(mut transport) => {

@@ -274,17 +274,22 @@ impl MountOptions {
     /// largest message the transport carries, 64 requests in flight, 30 s for each, 128 KiB read
     /// ahead, directories kept for 1 s, and the richest dialect that the server speaks.
     pub fn new() -> Self {
+        let Config {
+            msize,
+            window,
+            timeout,
+        } = Config::default();
         MountOptions {
             user: b"root".to_vec(),
             uid: 0,
             tree: Vec::new(),
             gid: 0,
             umask: 0o022,
-            msize: u32::MAX,
-            window: 64,
+            msize,
+            window,
             read_ahead: 128 << 10,
             keep_dirs: Duration::from_secs(1),
-            timeout: Duration::from_secs(30),
+            timeout,
             dialects: Dialect::ALL.to_vec(),
         }
     }

@@ -104,6 +104,7 @@ impl Default for Limits {
 
 /// Where all pages and references are: each of these is back where it was when a device has gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
     /// Pages shared now.
     pub shared_pages: usize,

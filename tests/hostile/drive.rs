@@ -96,12 +96,10 @@ impl<P: Platform> Guest<P> {
     }
 
     fn mount(xen: &Xen<P>, tag: &str, patience: Duration) -> Result<Fs, String> {
-        let config = Config {
-            rings: Some(2),
-            order: Some(2),
-            patience,
-            ..Config::default()
-        };
+        let mut config = Config::default();
+        config.rings = Some(2);
+        config.order = Some(2);
+        config.patience = patience;
         let options = MountOptions::new().timeout(patience);
         let device = xen9pfs::device(xen, Some(tag)).map_err(|error| error.to_string())?;
         let transport =

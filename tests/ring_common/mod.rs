@@ -45,10 +45,9 @@ pub fn bed(program: Program) -> Bed {
 }
 
 pub fn config() -> Config {
-    Config {
-        patience: Duration::from_secs(7),
-        ..Config::for_memory(8 << 20)
-    }
+    let mut config = Config::for_memory(8 << 20);
+    config.patience = Duration::from_secs(7);
+    config
 }
 
 impl Bed {

@@ -69,6 +69,7 @@ const HOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a session allows itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
     /// The largest message to agree on, in bytes; the transport may allow less.
     pub msize: u32,
@@ -77,6 +78,17 @@ pub struct Config {
     pub window: u16,
     /// How long to wait for the answer to each request.
     pub timeout: Duration,
+}
+
+impl Default for Config {
+    /// The largest message the transport carries, 64 requests in flight, 30 s for each.
+    fn default() -> Self {
+        Config {
+            msize: u32::MAX,
+            window: 64,
+            timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 /// Counters of a session.

@@ -25,6 +25,7 @@ pub enum Direction {
 
 /// A message that passes.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Seen<'a> {
     /// Which way it goes.
     pub direction: Direction,

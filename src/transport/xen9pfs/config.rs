@@ -17,6 +17,7 @@ const ENOUGH_RINGS: u16 = 4;
 /// Anything asked for is a wish: the backend's limits and the domain's memory come first, and a
 /// wish that had to be cut is reported by a log record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
     /// Number of rings; by default as many as pay in [`memory`](Self::memory).
     pub rings: Option<u16>,
