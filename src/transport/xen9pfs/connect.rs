@@ -3,6 +3,7 @@
 //! The states and nodes are those of docs/misc/9pfs.pandoc and xen/interface/io/9pfs.h.
 
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::num::NonZeroUsize;
@@ -11,6 +12,7 @@ use core::time::Duration;
 use super::config::Config;
 use super::endpoint::{Line, Xen9pfs};
 use super::error::{ConnectError, Tags};
+use super::monitor::{Link, Monitor};
 use super::ring::{Order, Ring};
 use crate::platform::Platform;
 use crate::xen::Xen;
@@ -59,6 +61,16 @@ pub fn connect<P: Platform>(
     device: Device<P>,
     config: &Config,
 ) -> Result<Xen9pfs<P>, ConnectError> {
+    connect_as(xen, device, config, Rc::default())
+}
+
+/// [`connect()`], as the connection that is noted in `link`.
+pub(super) fn connect_as<P: Platform>(
+    xen: &Xen<P>,
+    device: Device<P>,
+    config: &Config,
+    link: Rc<Link>,
+) -> Result<Xen9pfs<P>, ConnectError> {
     let patient = |error| match error {
         ConnectError::Waited { what, found, .. } => ConnectError::Waited {
             what,
@@ -99,7 +111,9 @@ pub fn connect<P: Platform>(
         order.bytes() >> 10,
         device.backend_id().0
     );
-    Ok(Xen9pfs::new(xen, device, state, order, lines))
+    let channels = lines.iter().map(|line| &line.channel);
+    let monitor = Monitor::new(device, state, link, channels);
+    Ok(Xen9pfs::new(xen, monitor, order, lines))
 }
 
 /// Disconnects in good order, without waiting for ever for the backend, and lets go of the rings.
@@ -203,7 +217,7 @@ fn share_exactly<P: Platform>(
         }
         lines.push(Line {
             ring,
-            channel,
+            channel: Rc::new(channel),
             interface,
             _data: data,
         });

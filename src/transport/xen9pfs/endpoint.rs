@@ -1,11 +1,12 @@
 //! A connected device: its rings as a [`Transport`].
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
-use core::time::Duration;
 
-use super::connect::{leave, name};
+use super::connect::leave;
+use super::monitor::Monitor;
 use super::ring::{Order, Ring, Violation};
 use crate::platform::Platform;
 use crate::time::Instant;
@@ -13,19 +14,16 @@ use crate::transport::{Header, Lane, Stats, Transport, TransportError};
 use crate::xen::Xen;
 use crate::xen::event::{EventChannel, Events, Generation};
 use crate::xen::grant::SharedPages;
-use crate::xen::xenbus::{BackendState, Device, XenbusState};
+use crate::xen::xenbus::Device;
 
 /// What the two sides take for the header of a read or a write (IOHDRSZ), in bytes.
 const IO_HEADER: u32 = 24;
 
-/// How often the event channels are looked at while nothing happens: a backend that was killed
-/// changes nothing else.
-const PULSE: Duration = Duration::from_secs(1);
-
 /// A ring with all that belongs to it.
 pub(super) struct Line<P: Platform> {
     pub(super) ring: Ring,
-    pub(super) channel: EventChannel<P>,
+    /// Nobody else owns it: it is closed with this.
+    pub(super) channel: Rc<EventChannel<P>>,
     /// The ring's memory. Behind the channel, since fields are dropped in order: the backend is
     /// told first.
     pub(super) interface: SharedPages<P>,
@@ -44,27 +42,22 @@ impl<P: Platform> fmt::Debug for Line<P> {
 #[derive(Debug)]
 pub struct Xen9pfs<P: Platform> {
     events: Events<P>,
-    device: Device<P>,
-    state: BackendState<P>,
+    monitor: Rc<Monitor<P>>,
     order: Order,
     lanes: u16,
     /// Empty once closed.
     lines: Vec<Line<P>>,
     /// The moment since which nobody has looked at the rings.
     seen: Generation,
-    /// When the event channels are looked at next.
-    pulse: Instant,
     /// What the clock showed when it was last asked. Asking may be dear, and who waits has just done so.
     clock: Cell<Instant>,
-    fault: Option<TransportError>,
     stats: Stats,
 }
 
 impl<P: Platform> Xen9pfs<P> {
     pub(super) fn new(
         xen: &Xen<P>,
-        device: Device<P>,
-        state: BackendState<P>,
+        monitor: Monitor<P>,
         order: Order,
         lines: Vec<Line<P>>,
     ) -> Self {
@@ -72,22 +65,23 @@ impl<P: Platform> Xen9pfs<P> {
         let now = events.now();
         Xen9pfs {
             seen: events.generation(),
-            pulse: now + PULSE,
             clock: Cell::new(now),
             events,
-            device,
-            state,
+            monitor: Rc::new(monitor),
             order,
             lanes: lines.len() as u16,
             lines,
-            fault: None,
             stats: Stats::default(),
         }
     }
 
     /// The device.
     pub fn device(&self) -> &Device<P> {
-        &self.device
+        &self.monitor.device
+    }
+
+    pub(super) fn monitor(&self) -> &Rc<Monitor<P>> {
+        &self.monitor
     }
 
     /// The page order of every ring.
@@ -96,16 +90,12 @@ impl<P: Platform> Xen9pfs<P> {
     }
 
     fn sound(&self) -> Result<(), TransportError> {
-        self.fault.map_or(Ok(()), Err)
+        self.monitor.fault().map_or(Ok(()), Err)
     }
 
     /// Ends the connection for good, for this reason unless there is an earlier one.
-    fn fail(&mut self, fault: TransportError) -> TransportError {
-        let first = self.fault.get_or_insert(fault);
-        if *first == fault {
-            log::warn!("9pfs {}: {fault}", name(&self.device));
-        }
-        *first
+    fn fail(&self, fault: TransportError) -> TransportError {
+        self.monitor.fail(fault)
     }
 
     /// The ring of a lane, until the connection is closed.
@@ -123,29 +113,6 @@ impl<P: Platform> Xen9pfs<P> {
         self.sound()?;
         let ring = self.ring(lane).ok_or(TransportError::Closed)?;
         act(ring).map_err(|Violation(rule)| self.fail(TransportError::Violation(rule)))
-    }
-
-    /// Takes in what xenstore has sent, and if the backend's state may have changed, looks whether
-    /// it is still connected.
-    fn check_state(&mut self) -> Result<(), TransportError> {
-        let how = match self.state.get() {
-            Ok(XenbusState::Connected) => return Ok(()),
-            Ok(XenbusState::Closing | XenbusState::Closed) => "the backend has closed the device",
-            Ok(XenbusState::Unknown) => "the device was removed",
-            Ok(_) => "the backend was restarted",
-            Err(_) => "xenstore does not answer",
-        };
-        Err(self.fail(TransportError::Lost(how)))
-    }
-
-    /// Whether somebody is still bound to the other end of our event channels.
-    fn check_channels(&mut self) -> Result<(), TransportError> {
-        if self.lines.iter().all(|line| line.channel.is_connected()) {
-            return Ok(());
-        }
-        Err(self.fail(TransportError::Lost(
-            "the backend has died (its event channel is gone)",
-        )))
     }
 }
 
@@ -253,31 +220,27 @@ impl<P: Platform> Transport for Xen9pfs<P> {
             self.stats.spared += 1;
             self.events.dispatch();
         } else {
-            self.events.wait(self.seen, deadline.min(self.pulse));
+            self.events
+                .wait(self.seen, deadline.min(self.monitor.pulse()));
         }
         // Before the session looks at the rings: what comes later is noticed by the next wait.
         let generation = self.events.generation();
         let quiet = generation == self.seen;
         self.seen = generation;
-        self.check_state()?;
         let now = match quiet && !stirred {
             true => self.now(),
             false => self.clock.get(),
         };
-        if now >= self.pulse {
-            self.pulse = now + PULSE;
-            self.check_channels()?;
-        }
-        Ok(())
+        self.monitor.check(now)
     }
 
     fn close(&mut self) {
-        if self.fault == Some(TransportError::Closed) {
+        let lines = core::mem::take(&mut self.lines);
+        if lines.is_empty() {
             return;
         }
-        self.fault = Some(TransportError::Closed);
-        let lines = core::mem::take(&mut self.lines);
-        leave(&self.device, &self.state, lines);
+        self.fail(TransportError::Closed);
+        leave(&self.monitor.device, &self.monitor.state, lines);
     }
 }
 

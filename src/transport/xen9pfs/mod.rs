@@ -13,6 +13,9 @@
 //! # }
 //! ```
 //!
+//! [`Endpoints`] follows the devices while the domain runs: they appear, are connected and disconnected, and
+//! disappear.
+//!
 //! The backend is not trusted: what it writes is read once, checked and copied out, and the first
 //! lie ends the connection. See [`ring`] for how.
 
@@ -20,6 +23,9 @@ mod config;
 mod connect;
 mod endpoint;
 mod error;
+mod follow;
+mod life;
+mod monitor;
 pub mod ring;
 mod shared;
 
@@ -27,3 +33,5 @@ pub use config::{Config, MAX_RINGS};
 pub use connect::{connect, device, devices};
 pub use endpoint::Xen9pfs;
 pub use error::{ConnectError, Tags};
+pub use follow::{EndpointEvent, Endpoints};
+pub use life::{Change, Life, Stage};

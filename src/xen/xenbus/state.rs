@@ -92,11 +92,20 @@ impl<P: Platform> BackendState<P> {
     /// # Errors
     /// [`XenbusError::Store`].
     pub fn get(&self) -> Result<XenbusState, XenbusError> {
+        self.look().map(|(state, _)| state)
+    }
+
+    /// As [`get`](Self::get), and whether somebody may have written the node since this was asked last, even if it
+    /// says what it said before.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn look(&self) -> Result<(XenbusState, bool), XenbusError> {
         while self.watch.take()?.is_some() {
             self.known.set(None);
         }
         if let Some(state) = self.known.get() {
-            return Ok(state);
+            return Ok((state, false));
         }
         let state = match self.store.read(self.watch.path()) {
             Ok(value) => XenbusState::from_value(&value),
@@ -105,7 +114,7 @@ impl<P: Platform> BackendState<P> {
             Err(error) => return Err(error.into()),
         };
         self.known.set(Some(state));
-        Ok(state)
+        Ok((state, true))
     }
 
     /// Waits until `wanted` is true of the state or `deadline` has passed, and returns the state at

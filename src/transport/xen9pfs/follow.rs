@@ -1,0 +1,339 @@
+//! Following the devices of a domain while it runs.
+
+use alloc::rc::{Rc, Weak};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
+
+use super::config::Config;
+use super::connect::connect_as;
+use super::endpoint::Xen9pfs;
+use super::error::ConnectError;
+use super::life::{Change, Life, Stage};
+use super::monitor::{Link, Monitor, PULSE};
+use crate::platform::Platform;
+use crate::time::Instant;
+use crate::transport::TransportError;
+use crate::xen::Xen;
+use crate::xen::store::{StoreError, Watch, WatchEvent};
+use crate::xen::xenbus::{BackendState, Device, XenbusError, XenbusState};
+
+/// Where 9pfs devices are.
+const DIRECTORY: &str = "device/9pfs";
+
+/// A step in the life of one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointEvent {
+    /// Number of the device: the last part of its directory.
+    pub id: String,
+    /// Its tag, if it has one.
+    pub tag: Option<String>,
+    /// The step.
+    pub change: Change,
+    /// Of [`Change::Disconnected`]: why. [`TransportError::Closed`] if this side wished it.
+    pub why: Option<TransportError>,
+}
+
+impl fmt::Display for EndpointEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tag = self.tag.as_deref().unwrap_or("");
+        write!(f, "{} {tag}: ", self.id)?;
+        match self.change {
+            Change::Appeared => f.write_str("appeared"),
+            Change::Connected(number) => write!(f, "connected ({number})"),
+            Change::Disconnected(number) => write!(f, "disconnected ({number})"),
+            Change::Disappeared => f.write_str("disappeared"),
+        }?;
+        self.why.map_or(Ok(()), |why| write!(f, ": {why}"))
+    }
+}
+
+/// The 9pfs devices of a domain: tells when one appears, is connected, disconnected, or disappears.
+///
+/// Nothing is told twice, left open or out of order: each device goes through `Appeared (Connected Disconnected)*
+/// Disappeared`. What has come and gone between two looks is not told; xenstore does not tell it either.
+///
+/// Looking is noticing, too: a connection made with [`connect`](Self::connect) whose backend is found gone here ends
+/// as if its transport had noticed. Clones are the same.
+///
+/// ```
+/// # use xen9p::platform::Platform;
+/// # use xen9p::time::Instant;
+/// # use xen9p::transport::xen9pfs::{Change, Config, ConnectError, Endpoints, device};
+/// # use xen9p::xen::Xen;
+/// # fn example<P: Platform>(xen: &Xen<P>, deadline: Instant) -> Result<(), ConnectError> {
+/// let endpoints = Endpoints::new(xen)?;
+/// while let Some(event) = endpoints.wait(deadline)? {
+///     if event.change == Change::Appeared && event.tag.as_deref() == Some("data") {
+///         let transport = endpoints.connect(device(xen, Some("data"))?, &Config::default())?;
+///         # drop(transport);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Endpoints<P: Platform> {
+    inner: Rc<Inner<P>>,
+}
+
+struct Inner<P: Platform> {
+    xen: Xen<P>,
+    watch: Watch<P>,
+    known: RefCell<Vec<Known<P>>>,
+}
+
+/// One device that was seen.
+struct Known<P: Platform> {
+    id: String,
+    tag: Option<String>,
+    /// While its directory is there.
+    device: Option<(Device<P>, BackendState<P>)>,
+    /// Whether it could be connected, or is.
+    present: bool,
+    /// What was told of it.
+    life: Life,
+    /// The latest connection, and the one that was told of.
+    link: Rc<Link>,
+    told: Rc<Link>,
+    monitor: Weak<Monitor<P>>,
+}
+
+impl<P: Platform> Clone for Endpoints<P> {
+    fn clone(&self) -> Self {
+        Endpoints {
+            inner: Rc::clone(&self.inner),
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Endpoints<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_map();
+        if let Ok(known) = self.inner.known.try_borrow() {
+            out.entries(known.iter().map(|known| (&known.id, known.life.stage())));
+        }
+        out.finish()
+    }
+}
+
+impl<P: Platform> Endpoints<P> {
+    /// Begins to follow the devices. Those that are there already appear first.
+    ///
+    /// # Errors
+    /// [`ConnectError::Store`].
+    pub fn new(xen: &Xen<P>) -> Result<Self, ConnectError> {
+        Ok(Endpoints {
+            inner: Rc::new(Inner {
+                xen: xen.clone(),
+                watch: xen.store.watch(DIRECTORY).map_err(ConnectError::Store)?,
+                known: RefCell::default(),
+            }),
+        })
+    }
+
+    /// The next event, if there is one. Waits for nothing but answers of xenstore, if something has changed there.
+    ///
+    /// # Errors
+    /// [`ConnectError::Store`].
+    pub fn next(&self) -> Result<Option<EndpointEvent>, ConnectError> {
+        // Nothing, if this is called from within itself, by the handler of another event.
+        let Ok(mut known) = self.inner.known.try_borrow_mut() else {
+            return Ok(None);
+        };
+        self.inner.look(&mut known)?;
+        let event = known.iter_mut().find_map(Known::tell);
+        known.retain(|known| known.device.is_some() || known.life.stage() != Stage::Absent);
+        Ok(event)
+    }
+
+    /// Waits for the next event until `deadline`; `None` when that has passed.
+    ///
+    /// # Errors
+    /// [`ConnectError::Store`].
+    pub fn wait(&self, deadline: Instant) -> Result<Option<EndpointEvent>, ConnectError> {
+        let events = &self.inner.xen.events;
+        loop {
+            let seen = events.generation();
+            if let Some(event) = self.next()? {
+                return Ok(Some(event));
+            }
+            let now = events.now();
+            if now >= deadline {
+                return Ok(None);
+            }
+            // A backend that is killed makes no event.
+            events.wait(seen, deadline.min(now + PULSE));
+        }
+    }
+
+    /// As [`connect`](super::connect()), and follows the connection.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect(&self, device: Device<P>, config: &Config) -> Result<Xen9pfs<P>, ConnectError> {
+        let Inner { xen, known, .. } = &*self.inner;
+        let id = String::from(device.id());
+        let before = known.try_borrow().ok().and_then(|known| {
+            let known = known.iter().find(|known| known.id == id)?;
+            Some(known.link.number)
+        });
+        let link = Rc::new(Link {
+            number: before.unwrap_or(0) + 1,
+            ..Link::default()
+        });
+        let transport = connect_as(xen, device, config, Rc::clone(&link))?;
+        if let Ok(mut known) = known.try_borrow_mut() {
+            let index = known.iter().position(|known| known.id == id);
+            let index = index.unwrap_or_else(|| {
+                known.push(Known::new(id));
+                known.len() - 1
+            });
+            if let Some(known) = known.get_mut(index) {
+                known.link = link;
+                known.monitor = Rc::downgrade(transport.monitor());
+            }
+        }
+        Ok(transport)
+    }
+}
+
+impl<P: Platform> Inner<P> {
+    /// Takes in what has changed.
+    fn look(&self, known: &mut Vec<Known<P>>) -> Result<(), ConnectError> {
+        let mut ids: Vec<String> = Vec::new();
+        let mut everything = false;
+        while let Some(event) = self.watch.take().map_err(ConnectError::Store)? {
+            match event {
+                WatchEvent::Changed(path) => match device_of(&path) {
+                    Some((id, node)) => {
+                        // What else changes there is what this side writes itself.
+                        if matches!(node, "" | "backend" | "backend-id" | "tag")
+                            && !ids.iter().any(|known| known == id)
+                        {
+                            ids.push(id.into());
+                        }
+                    }
+                    None => everything = true,
+                },
+                WatchEvent::Overflow => everything = true,
+            }
+        }
+        if everything {
+            ids = match self.xen.store.directory(DIRECTORY) {
+                Ok(ids) => ids,
+                Err(error) if error.is_not_found() => Vec::new(),
+                Err(error) => return Err(ConnectError::Store(error)),
+            };
+            ids.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+            let gone = known.iter().filter(|known| !ids.contains(&known.id));
+            let gone: Vec<String> = gone.map(|known| known.id.clone()).collect();
+            ids.extend(gone);
+        }
+        for id in ids {
+            let device = match Device::open(&self.xen.store, "9pfs", &id) {
+                Ok(device) => Some(device),
+                Err(XenbusError::Store(error @ (StoreError::Broken(_) | StoreError::Timeout))) => {
+                    return Err(ConnectError::Store(error));
+                }
+                // Not there any more, or not all of it there yet.
+                Err(_) => None,
+            };
+            let index = known.iter().position(|known| known.id == id);
+            match (index.and_then(|index| known.get_mut(index)), device) {
+                (Some(known), device) => known.update(device)?,
+                (None, Some(device)) => {
+                    let mut fresh = Known::new(id);
+                    fresh.update(Some(device))?;
+                    known.push(fresh);
+                }
+                (None, None) => {}
+            }
+        }
+        known.iter_mut().try_for_each(Known::check)
+    }
+}
+
+/// The device that a node belongs to, and the node's name; `None` if it is not that of one device.
+fn device_of(path: &str) -> Option<(&str, &str)> {
+    let rest = path.strip_prefix(DIRECTORY)?.strip_prefix('/')?;
+    Some(rest.split_once('/').unwrap_or((rest, "")))
+}
+
+impl<P: Platform> Known<P> {
+    fn new(id: String) -> Self {
+        let none = Rc::new(Link::default());
+        Known {
+            id,
+            tag: None,
+            device: None,
+            present: false,
+            life: Life::default(),
+            link: Rc::clone(&none),
+            told: none,
+            monitor: Weak::new(),
+        }
+    }
+
+    /// Its directory says this now.
+    fn update(&mut self, device: Option<Device<P>>) -> Result<(), ConnectError> {
+        let Some(device) = device else {
+            self.device = None;
+            return Ok(());
+        };
+        self.tag = device.tag().map(String::from);
+        let same = self.device.as_ref().is_some_and(|(known, _)| {
+            (known.backend(), known.backend_id()) == (device.backend(), device.backend_id())
+        });
+        if !same {
+            let state = device.watch_backend()?;
+            self.device = Some((device, state));
+            self.present = false;
+        }
+        Ok(())
+    }
+
+    /// Looks whether it is there, and whether it is still connected.
+    fn check(&mut self) -> Result<(), ConnectError> {
+        self.present = match &self.device {
+            None => false,
+            Some((device, state)) => match state.look()? {
+                (_, false) => self.present,
+                (XenbusState::Unknown, _) => false,
+                (XenbusState::Closing | XenbusState::Closed, _) => device.is_online()?,
+                _ => true,
+            },
+        };
+        if let Some(monitor) = self.monitor.upgrade() {
+            if self.present {
+                let _ = monitor.check(monitor.device.store().events().now());
+            } else {
+                monitor.fail(TransportError::Lost("the device was removed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next step that was not told yet.
+    fn tell(&mut self) -> Option<EndpointEvent> {
+        let goal = match (self.present, self.link.number, self.link.fault.get()) {
+            (false, ..) => Stage::Absent,
+            (true, number @ 1.., None) => Stage::Connected(number),
+            _ => Stage::Present,
+        };
+        let change = self.life.toward(goal)?;
+        let why = match change {
+            Change::Disconnected(_) => self.told.fault.get(),
+            _ => None,
+        };
+        if let Change::Connected(_) = change {
+            self.told = Rc::clone(&self.link);
+        }
+        Some(EndpointEvent {
+            id: self.id.clone(),
+            tag: self.tag.clone(),
+            change,
+            why,
+        })
+    }
+}

@@ -1,0 +1,403 @@
+//! Devices that appear, are connected and disconnected, and disappear while the domain runs, on the simulated Xen.
+
+mod ring_common;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use ring_common::{Bed, GUEST, PROGRAMS, bed, bed_with, config, exchange};
+use xen9p::hypercall::DomId;
+use xen9p::transport::xen9pfs::{self, Change, ConnectError, EndpointEvent, Endpoints, Xen9pfs};
+use xen9p::transport::{Transport, TransportError};
+use xen9p::xen::store::{Access, Permission};
+use xen9p_testing::backend::{Faults, Program, Share, echo};
+use xen9p_testing::fake::{FakePlatform, Peer};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn follow(bed: &Bed) -> Endpoints<FakePlatform> {
+    let endpoints = Endpoints::new(&bed.xen).unwrap();
+    assert_eq!(told(bed, &endpoints), ["0 share: appeared"]);
+    endpoints
+}
+
+/// All that there is to be told, as people read it.
+fn told(bed: &Bed, endpoints: &Endpoints<FakePlatform>) -> Vec<String> {
+    bed.fake.settle();
+    let mut told = Vec::new();
+    while let Some(event) = endpoints.next().unwrap() {
+        told.push(event.to_string());
+        assert!(told.len() < 100, "no end of it: {told:?}");
+    }
+    told
+}
+
+fn connect(
+    bed: &Bed,
+    endpoints: &Endpoints<FakePlatform>,
+) -> Result<Xen9pfs<FakePlatform>, ConnectError> {
+    let device = xen9pfs::device(&bed.xen, Some("share"))?;
+    endpoints.connect(device, &config())
+}
+
+/// Another device with the program that serves it.
+fn plug(bed: &Bed, id: u32, tag: &str) -> Rc<RefCell<Share>> {
+    let dom0 = bed.fake.dom0();
+    let share = Share::new(&dom0, GUEST, id, tag, Program::Qemu, echo::handler());
+    let share = Rc::new(RefCell::new(share));
+    bed.fake.share_peer(share.clone());
+    share
+}
+
+/// Takes a device away as the toolstack does.
+fn unplug(bed: &Bed, share: &RefCell<Share>) {
+    let share = share.borrow();
+    bed.fake.dom0().rm(share.back());
+    bed.fake.dom0().rm(share.front());
+}
+
+#[test]
+fn devices_come_and_go_while_the_domain_runs() {
+    let bed = bed(Program::Qemu);
+    let endpoints = follow(&bed);
+    assert!(told(&bed, &endpoints).is_empty(), "told once");
+    let later = plug(&bed, 1, "later");
+    let deadline = bed.fake.now() + 5 * SECOND;
+    let event = endpoints.wait(deadline).unwrap().unwrap();
+    assert_eq!(
+        event,
+        EndpointEvent {
+            id: "1".into(),
+            tag: Some("later".into()),
+            change: Change::Appeared,
+            why: None,
+        }
+    );
+    let device = xen9pfs::device(&bed.xen, Some("later")).unwrap();
+    let mut transport = endpoints.connect(device, &config()).unwrap();
+    exchange(&mut transport, 1).unwrap();
+    assert_eq!(told(&bed, &endpoints), ["1 later: connected (1)"]);
+    unplug(&bed, &later);
+    let lost = "disconnected (1): connection to the 9P server lost: the device was removed";
+    assert_eq!(
+        told(&bed, &endpoints),
+        [&format!("1 later: {lost}"), "1 later: disappeared"]
+    );
+    let removed = TransportError::Lost("the device was removed");
+    assert_eq!(transport.flush(), Err(removed));
+    drop(transport);
+    // A directory that is made node by node is a device once all of it is there.
+    let (front, back) = (
+        later.borrow().front().to_owned(),
+        later.borrow().back().to_owned(),
+    );
+    let guest = GUEST.to_string();
+    later.borrow_mut().kill();
+    let dom0 = bed.fake.dom0();
+    let access = |domain, access| Permission { domain, access };
+    let readable = [access(DomId(0), Access::None), access(GUEST, Access::Read)];
+    dom0.write(&back, "");
+    dom0.set_permissions(&back, &readable);
+    for (node, value) in [
+        ("frontend-id", guest.as_str()),
+        ("online", "1"),
+        ("state", "1"),
+    ] {
+        dom0.write(&format!("{back}/{node}"), value);
+        assert!(told(&bed, &endpoints).is_empty());
+    }
+    for (node, value) in [("state", "1"), ("backend-id", "0"), ("tag", "again")] {
+        dom0.write(&format!("{front}/{node}"), value);
+        assert!(told(&bed, &endpoints).is_empty());
+    }
+    dom0.write(&format!("{front}/backend"), &back);
+    assert_eq!(told(&bed, &endpoints), ["1 again: appeared"]);
+    // A backend whose directory goes takes the device with it.
+    dom0.rm(&back);
+    assert_eq!(told(&bed, &endpoints), ["1 again: disappeared"]);
+    dom0.rm("/local/domain/5/device");
+    assert_eq!(told(&bed, &endpoints), ["0 share: disappeared"]);
+    drop((endpoints, dom0));
+    bed.share.borrow_mut().kill();
+    bed.flat();
+}
+
+#[test]
+fn a_connection_begins_and_ends_once_for_those_who_look() {
+    for program in PROGRAMS {
+        let bed = bed(program);
+        let endpoints = follow(&bed);
+        let mut first = connect(&bed, &endpoints).unwrap();
+        exchange(&mut first, 1).unwrap();
+        assert_eq!(told(&bed, &endpoints), ["0 share: connected (1)"]);
+        first.close();
+        let closed = "0 share: disconnected (1): the connection is closed";
+        assert_eq!(told(&bed, &endpoints), [closed]);
+        drop(first);
+        drop(connect(&bed, &endpoints).unwrap());
+        assert!(told(&bed, &endpoints).is_empty(), "what nobody saw was not");
+        let third = connect(&bed, &endpoints).unwrap();
+        drop(connect(&bed, &endpoints));
+        // Whoever connects a device twice loses the first of them.
+        assert!(
+            told(&bed, &endpoints)
+                .iter()
+                .all(|event| event.starts_with("0 share: "))
+        );
+        drop(third);
+        drop(endpoints);
+        bed.flat();
+    }
+}
+
+/// Without its transport being used: who follows the device notices, and the transport knows then.
+#[test]
+fn losses_are_noticed_by_looking() {
+    type Blow = fn(&Bed);
+    let blows: [(&str, Blow); 5] = [
+        ("has died", |bed| bed.share.borrow_mut().kill()),
+        ("has closed", |bed| bed.set_back_state("5")),
+        ("was restarted", |bed| bed.set_back_state("2")),
+        ("was removed", |bed| bed.set_back_state("nonsense")),
+        ("its event channel is another", |bed| {
+            bed.share.borrow_mut().kill();
+            // What the new one finds free is not what the old one had.
+            bed.fake.dom0().alloc_unbound(GUEST).unwrap();
+            bed.set_back_state("1");
+            bed.share.borrow_mut().restart();
+        }),
+    ];
+    for (word, blow) in blows {
+        let bed = bed(Program::Qemu);
+        let endpoints = follow(&bed);
+        let mut transport = connect(&bed, &endpoints).unwrap();
+        assert_eq!(told(&bed, &endpoints), ["0 share: connected (1)"]);
+        let before = bed.fake.now();
+        blow(&bed);
+        bed.fake.settle();
+        let event = endpoints.wait(before + 10 * SECOND).unwrap().unwrap();
+        assert_eq!(event.change, Change::Disconnected(1));
+        let why = event.why.unwrap();
+        assert!(why.to_string().contains(word), "{why}");
+        assert!(bed.fake.now() - before < 2 * SECOND);
+        assert_eq!(transport.flush(), Err(why));
+        drop((transport, endpoints));
+        bed.share.borrow_mut().kill();
+        bed.flat();
+    }
+}
+
+/// QEMU that is restarted, and whose state somebody sets to 1, maps the rings of the one before it without a word to
+/// us: the guest still says that it is connected.
+#[test]
+fn a_restarted_backend_on_the_old_rings_is_not_believed() {
+    for looks in [true, false] {
+        let bed = bed(Program::Qemu);
+        let mut transport = bed.connect().unwrap();
+        exchange(&mut transport, 1).unwrap();
+        bed.share.borrow_mut().kill();
+        if looks {
+            // So that another port is free first.
+            bed.fake.dom0().alloc_unbound(GUEST).unwrap();
+        }
+        bed.set_back_state("1");
+        bed.share.borrow_mut().restart();
+        if !looks {
+            // The first look falls into the time between.
+            let error =
+                exchange(&mut transport, 2).and_then(|()| transport.wait(bed.fake.now() + SECOND));
+            assert!(matches!(error, Err(TransportError::Lost(_))), "{error:?}");
+        }
+        bed.fake.settle();
+        assert!(bed.share.borrow().rings() > 0, "it serves the old rings");
+        let error = transport.wait(bed.fake.now() + SECOND).unwrap_err();
+        assert!(
+            matches!(error, TransportError::Lost(how) if how.contains("restarted")),
+            "{error}"
+        );
+        drop(transport);
+        exchange(&mut bed.connect().unwrap(), 3).unwrap();
+    }
+}
+
+/// Nothing of a connection reaches the next one: not its memory, its events, nor its watches.
+#[test]
+fn an_old_connection_leaves_the_new_one_alone() {
+    let bed = bed_with(Program::Qemu, |share| {
+        share.faulty(Faults {
+            keeps_maps: true,
+            ..Faults::default()
+        })
+    });
+    let mut old = bed.connect().unwrap();
+    exchange(&mut old, 1).unwrap();
+    let dom0 = bed.fake.dom0();
+    let front = bed.share.borrow().front().to_owned();
+    let number = |node: &str| -> u32 {
+        let text = dom0.read_text(&format!("{front}/{node}")).unwrap();
+        text.parse().unwrap()
+    };
+    let (ring, port) = (number("ring-ref0"), number("event-channel-0"));
+    let page = dom0.map_grant(GUEST, ring, true).unwrap();
+    drop(old);
+    let mut new = bed.connect().unwrap();
+    assert_ne!(number("ring-ref0"), ring, "the old page is still mapped");
+    let ports = bed.fake.usage(GUEST).ports;
+    for seed in 0..20 {
+        // Indices and data of the old ring, as if replies had come.
+        for word in 0..1024 {
+            page.store(4 * word, seed * 7 + 1);
+        }
+        // An event for the old port, whose number may be the new one's by now.
+        assert!(dom0.bind_interdomain(GUEST, port).is_err());
+        exchange(&mut new, seed).unwrap();
+    }
+    assert_eq!(bed.fake.usage(GUEST).ports, ports);
+    drop((new, page));
+    bed.share.borrow_mut().unmap();
+    bed.flat();
+}
+
+#[test]
+fn a_hundred_connections_leave_nothing_behind() {
+    for program in PROGRAMS {
+        let bed = bed(program);
+        let endpoints = follow(&bed);
+        let held = || {
+            bed.fake.settle();
+            bed.xen.store.poll().unwrap();
+            bed.fake.settle();
+            bed.xen.grants.drain();
+            let counters = bed.xen.grants.counters();
+            (
+                bed.fake.usage(GUEST),
+                counters.used_refs + counters.quarantined_pages + counters.shared_pages,
+                bed.xen.events.open_ports(),
+                bed.xen.store.open_watches(),
+            )
+        };
+        drop(connect(&bed, &endpoints).unwrap());
+        let before = held();
+        for round in 0..100 {
+            let mut transport = connect(&bed, &endpoints).unwrap();
+            exchange(&mut transport, round).unwrap();
+            match round % 4 {
+                0 => transport.close(),
+                1 => bed.share.borrow_mut().kill(),
+                2 => bed.set_back_state("5"),
+                _ => {}
+            }
+            let _ = told(&bed, &endpoints);
+            drop(transport);
+            if round % 4 == 1 {
+                bed.set_back_state("1");
+                bed.share.borrow_mut().restart();
+            }
+            let _ = told(&bed, &endpoints);
+            assert_eq!(held(), before, "round {round}");
+        }
+        drop(endpoints);
+        bed.flat();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever becomes of a device's nodes, whenever the guest connects and looks: what it is told is a life, and
+    /// nothing is left behind.
+    #[test]
+    fn any_device_has_a_life(
+        deeds in prop::collection::vec((0_u32..16, 0_u32..12), 1..25),
+    ) {
+        /// Somebody who writes to the device's nodes while others wait.
+        struct Nuisance {
+            deeds: Vec<(u32, u32)>,
+            front: String,
+            back: String,
+        }
+        impl Peer for Nuisance {
+            fn step(&mut self, xen: &xen9p_testing::fake::FakeXen) -> bool {
+                let Some((deed, state)) = self.deeds.pop() else { return false };
+                let (front, back) = (&self.front, &self.back);
+                let dom0 = xen.dom0();
+                match deed {
+                    0 => dom0.rm(back),
+                    1 => dom0.rm(front),
+                    2 => dom0.write(&format!("{front}/backend"), back),
+                    3 => dom0.write(&format!("{back}/online"), (state % 2).to_string()),
+                    4 => dom0.write(&format!("{front}/state"), state.to_string()),
+                    _ => dom0.write(&format!("{back}/state"), state.to_string()),
+                }
+                true
+            }
+        }
+        let bed = bed(Program::Qemu);
+        let endpoints = Endpoints::new(&bed.xen).unwrap();
+        let (front, back) = {
+            let share = bed.share.borrow();
+            (share.front().to_owned(), share.back().to_owned())
+        };
+        let mut deeds = deeds;
+        let mut events = Vec::new();
+        let mut transport: Option<Xen9pfs<FakePlatform>> = None;
+        while !deeds.is_empty() {
+            let some = deeds.split_off(deeds.len().saturating_sub(4));
+            let acts = some[0].0;
+            let nuisance = Nuisance { deeds: some, front: front.clone(), back: back.clone() };
+            bed.fake.add_peer(nuisance);
+            match acts % 3 {
+                0 => {
+                    drop(transport.take());
+                    let device = xen9pfs::device(&bed.xen, None);
+                    let patient = xen9p::transport::xen9pfs::Config {
+                        patience: SECOND,
+                        ..config()
+                    };
+                    transport = device
+                        .and_then(|device| endpoints.connect(device, &patient))
+                        .ok();
+                }
+                1 => transport = None,
+                _ => {
+                    if let Some(transport) = &mut transport {
+                        let _ = transport.wait(bed.fake.now() + SECOND);
+                    }
+                }
+            }
+            while let Some(event) = endpoints.next().unwrap() {
+                events.push(event);
+                prop_assert!(events.len() < 400);
+            }
+        }
+        drop(transport);
+        bed.fake.settle();
+        while let Some(event) = endpoints.next().unwrap() {
+            events.push(event);
+        }
+        let (mut there, mut connected) = (false, None);
+        for event in &events {
+            match event.change {
+                Change::Appeared => prop_assert!(!std::mem::replace(&mut there, true)),
+                Change::Connected(number) => {
+                    prop_assert!(there);
+                    prop_assert_eq!(connected.replace(number), None);
+                }
+                Change::Disconnected(number) => {
+                    prop_assert_eq!(connected.take(), Some(number));
+                    prop_assert!(event.why.is_some());
+                }
+                Change::Disappeared => {
+                    prop_assert_eq!(connected, None);
+                    prop_assert!(std::mem::replace(&mut there, false));
+                }
+            }
+        }
+        prop_assert_eq!(connected, None, "all are closed");
+        drop(endpoints);
+        bed.share.borrow_mut().kill();
+        bed.flat();
+    }
+}
