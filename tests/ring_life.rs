@@ -352,10 +352,8 @@ proptest! {
                 0 => {
                     drop(transport.take());
                     let device = xen9pfs::device(&bed.xen, None);
-                    let patient = xen9p::transport::xen9pfs::Config {
-                        patience: SECOND,
-                        ..config()
-                    };
+                    let mut patient = config();
+                    patient.patience = SECOND;
                     transport = device
                         .and_then(|device| endpoints.connect(device, &patient))
                         .ok();
