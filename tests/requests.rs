@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fs_common::{Bed, bed_with};
 use xen9p::fs::Fs;
+use xen9p::ns::{MemTree, Namespace};
 use xen9p_testing::server::lanes::LaneOptions;
 use xen9p_testing::server::mem::MemOptions;
 
@@ -130,5 +131,45 @@ fn requests_per_operation() {
     let text = std::fs::read_to_string("docs/speed.md").unwrap();
     assert!(text.contains(&lines), "docs/speed.md is to say:\n{lines}");
     drop((file, mib));
+    bed.finish();
+}
+
+/// What most programs do most asks a server no more through a name space than without one.
+#[test]
+fn a_name_space_costs_no_request() {
+    let bed = bed();
+    let ns = Namespace::new(bed.fs.clone());
+    ns.mount(MemTree::new(), "/mnt/none").unwrap();
+    let (many, long) = ("/d/e/f", "/many/1");
+    let table: [(&str, &dyn Fn(&Fs) -> bool, &dyn Fn() -> bool); 6] = [
+        ("stat", &|fs| fs.metadata(many).is_ok(), &|| {
+            ns.metadata(many).is_ok()
+        }),
+        (
+            "stat without following",
+            &|fs| fs.symlink_metadata(long).is_ok(),
+            &|| ns.symlink_metadata(long).is_ok(),
+        ),
+        (
+            "stat of nothing",
+            &|fs| fs.metadata("/d/none").is_err(),
+            &|| ns.metadata("/d/none").is_err(),
+        ),
+        ("open and close", &|fs| fs.open(many).is_ok(), &|| {
+            ns.open(many).is_ok()
+        }),
+        ("open of nothing", &|fs| fs.open("/none").is_err(), &|| {
+            ns.open("/none").is_err()
+        }),
+        ("read a whole file", &|fs| fs.read(many).is_ok(), &|| {
+            ns.read(many).is_ok()
+        }),
+    ];
+    for (name, plain, within) in table {
+        let expected = measure(&bed, &|fs| assert!(plain(fs), "{name}"));
+        let found = measure(&bed, &|_| assert!(within(), "{name}"));
+        assert_eq!(found, expected, "{name}");
+    }
+    drop(ns);
     bed.finish();
 }

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::resolve::{Found, Lookup};
+use super::resolve::Lookup;
 use super::{File, Namespace, ReadDir};
 use crate::errno::Errno;
 use crate::fs::metadata::S_IFDIR;
@@ -38,6 +38,15 @@ impl Namespace {
     pub fn open_with(&self, path: impl AsRef<[u8]>, options: &OpenOptions) -> Result<File> {
         options.check()?;
         let path = CleanPath::new(path.as_ref())?;
+        let opened = self.at_once(&path, |element| {
+            element.tree.open_at_once(element.at.as_bytes(), options)
+        });
+        match opened {
+            Ok(Some(file)) => return Ok(File::new(file, options.is_append())),
+            // The rules for what is made are the name space's.
+            Err(error) if !options.is_create() || !error.is_not_found() => return Err(error),
+            _ => {}
+        }
         let element = match self.lookup(path, !options.is_create_new())? {
             Lookup::Found(_) if options.is_create_new() => return Err(Errno::EEXIST.into()),
             // A directory made of mount points alone.
@@ -143,7 +152,7 @@ impl Namespace {
     /// # Errors
     /// ENOENT.
     pub fn metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
-        stat(&self.find(path.as_ref(), true)?)
+        self.stat(path.as_ref(), true)
     }
 
     /// Attributes of what the path names; of a symbolic link its own.
@@ -151,7 +160,7 @@ impl Namespace {
     /// # Errors
     /// ENOENT.
     pub fn symlink_metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata> {
-        stat(&self.find(path.as_ref(), false)?)
+        self.stat(path.as_ref(), false)
     }
 
     /// Whether the path leads to something. Errors other than "no such file" are errors.
@@ -279,11 +288,22 @@ impl Namespace {
             .tree
             .remove_xattr(element.at.as_bytes(), name.as_ref())
     }
-}
 
-fn stat(found: &Found) -> Result<Metadata> {
-    match found.elements.first() {
-        Some(element) => element.tree.metadata(element.at.as_bytes()),
-        None => Ok(Metadata::new(S_IFDIR | 0o555, 0)),
+    fn stat(&self, path: &[u8], follow: bool) -> Result<Metadata> {
+        let path = CleanPath::new(path)?;
+        let seen = self.at_once(&path, |element| {
+            element.tree.glance(element.at.as_bytes(), follow)
+        });
+        if let Some(metadata) = seen? {
+            return Ok(metadata);
+        }
+        let found = match self.lookup(path, follow)? {
+            Lookup::Found(found) => found,
+            Lookup::Missing(..) => return Err(Errno::ENOENT.into()),
+        };
+        match found.elements.first() {
+            Some(element) => element.tree.metadata(element.at.as_bytes()),
+            None => Ok(Metadata::new(S_IFDIR | 0o555, 0)),
+        }
     }
 }

@@ -56,6 +56,27 @@ impl Namespace {
         }
     }
 
+    /// What a tree finds at one go where a path leads, which saves looking the path up first. `None` where several
+    /// trees may have it, only mount points lead there, or the tree does not know; then it is to be looked up.
+    pub(super) fn at_once<T>(
+        &self,
+        path: &CleanPath,
+        ask: impl FnOnce(&Element) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let nearest = self.table.borrow().nearest(path);
+        let [element] = &nearest.elements[..] else {
+            return Ok(None);
+        };
+        if nearest.rest.is_empty() {
+            return Ok(None);
+        }
+        match ask(&element.join(&nearest.rest)?) {
+            // Mount points may lead there.
+            Err(error) if error.is_not_found() && self.table.borrow().leads_on(path) => Ok(None),
+            result => result,
+        }
+    }
+
     pub(super) fn lookup(&self, mut path: CleanPath, follow: bool) -> Result<Lookup> {
         for _ in 0..=MAX_LINKS {
             let (at, target) = match self.step(&path, follow)? {

@@ -37,6 +37,28 @@ pub trait Tree {
     /// ENOENT.
     fn metadata(&self, path: &[u8]) -> Result<Metadata>;
 
+    /// Attributes of what the path names, if the tree finds it at one go with no symbolic link on the way; with
+    /// `follow`, nor at its end. `None`: to be looked up step by step.
+    ///
+    /// # Errors
+    /// Those of [`metadata`](Self::metadata).
+    fn glance(&self, _path: &[u8], _follow: bool) -> Result<Option<Metadata>> {
+        Ok(None)
+    }
+
+    /// Opens a file, if the tree finds it at one go with no symbolic link on the way or at its end. `None`: to be
+    /// looked up step by step, or to be made.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    fn open_at_once(
+        &self,
+        _path: &[u8],
+        _options: &OpenOptions,
+    ) -> Result<Option<Box<dyn OpenFile>>> {
+        Ok(None)
+    }
+
     /// The entries of a directory, "." and ".." left out.
     ///
     /// # Errors
@@ -280,6 +302,19 @@ impl Tree for Fs {
         self.symlink_metadata(path)
     }
 
+    fn glance(&self, path: &[u8], follow: bool) -> Result<Option<Metadata>> {
+        Fs::glance(self, path, follow)
+    }
+
+    fn open_at_once(
+        &self,
+        path: &[u8],
+        options: &OpenOptions,
+    ) -> Result<Option<Box<dyn OpenFile>>> {
+        let file = Fs::open_at_once(self, path, options)?;
+        Ok(file.map(|file| -> Box<dyn OpenFile> { Box::new(file) }))
+    }
+
     fn read_dir(&self, path: &[u8]) -> Result<Entries> {
         let listing = Fs::read_dir(self, path)?;
         Ok(Box::new(listing.map(|entry| {
@@ -453,6 +488,22 @@ impl Tree for ReadOnly {
 
     fn metadata(&self, path: &[u8]) -> Result<Metadata> {
         self.0.metadata(path)
+    }
+
+    fn glance(&self, path: &[u8], follow: bool) -> Result<Option<Metadata>> {
+        self.0.glance(path, follow)
+    }
+
+    fn open_at_once(
+        &self,
+        path: &[u8],
+        options: &OpenOptions,
+    ) -> Result<Option<Box<dyn OpenFile>>> {
+        if options.is_write() || options.is_create() {
+            return Ok(None);
+        }
+        let file = self.0.open_at_once(path, options)?;
+        Ok(file.map(|file| -> Box<dyn OpenFile> { Box::new(ReadOnlyFile(file)) }))
     }
 
     fn read_dir(&self, path: &[u8]) -> Result<Entries> {

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use super::aio;
 use super::{FileTimes, Metadata, MountOptions, OpenOptions, Permissions, Probe, Result, StatFs};
+use crate::fs::path::CleanPath;
 use crate::p9::Dialect;
 use crate::p9::session::{Interrupt, Recovery, Session, Stats};
 use crate::transport::Transport;
@@ -196,6 +197,19 @@ impl Fs {
     /// ENOTDIR when something other than a directory or a link is in the way.
     pub fn probe(&self, path: impl AsRef<[u8]>) -> Result<Probe> {
         self.run(self.inner.probe(path.as_ref()))
+    }
+
+    /// For a [name space](crate::ns): [`Tree::glance`](crate::ns::Tree::glance).
+    pub(crate) fn glance(&self, path: &[u8], follow: bool) -> Result<Option<Metadata>> {
+        let path = CleanPath::new(path)?;
+        self.run(self.inner.glance(&path, follow))
+    }
+
+    /// For a [name space](crate::ns): [`Tree::open_at_once`](crate::ns::Tree::open_at_once).
+    pub(crate) fn open_at_once(&self, path: &[u8], options: &OpenOptions) -> Result<Option<File>> {
+        let path = CleanPath::new(path)?;
+        let file = self.run(self.inner.open_at_once(&path, options))?;
+        Ok(file.map(File::new))
     }
 
     /// Whether the path leads to something. Errors other than "no such file" are errors.
