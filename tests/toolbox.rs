@@ -32,6 +32,9 @@ struct Desk {
     started: Clock,
     console: Vec<u8>,
     counted: Cell<u64>,
+    /// How often the clock was looked at, and what it gains each time.
+    looks: Cell<u32>,
+    tick: Duration,
 }
 
 impl Host for Desk {
@@ -82,7 +85,8 @@ impl Host for Desk {
     }
 
     fn now(&self) -> Instant {
-        Instant::from_nanos(self.started.elapsed().as_nanos() as u64)
+        let looks = self.looks.replace(self.looks.get() + 1);
+        Instant::from_nanos(self.started.elapsed().as_nanos() as u64) + self.tick * looks
     }
 
     /// For ever means until Ctrl-C, which is typed at once.
@@ -124,6 +128,8 @@ impl Desk {
             started: Clock::now(),
             console: Vec::new(),
             counted: Cell::new(0),
+            looks: Cell::new(0),
+            tick: Duration::ZERO,
         }
     }
 
@@ -190,7 +196,7 @@ fn wrong_calls_show_the_usage_and_give_2() {
     let mut desk = Desk::new();
     assert!(
         desk.fails(2, "frobnicate /x")
-            .starts_with("frobnicate: unknown command; there are: append bind cat cd")
+            .starts_with("frobnicate: unknown command; there are: append bench bind cat")
     );
     assert_eq!(
         desk.fails(2, "ls -lz /"),
@@ -529,6 +535,54 @@ fn the_shell_runs_lines_and_ends_with_the_last_status() {
     // No shell in a shell; a console that ends is the end of the shell.
     assert!(desk.types("shell\r\x04").1.contains("this is one already"));
     assert_eq!(desk.types("echo unfinished").0, 143);
+}
+
+#[test]
+fn what_takes_long_shows_how_far_it_is_on_a_terminal_only() {
+    let mut desk = Desk::new();
+    desk.tick = Duration::from_millis(150);
+    desk.ok("truncate -s 8000000 /big");
+    for (line, shown) in [("cp /big /copy", "\r/big: "), ("bench /b 8", "\r/b: ")] {
+        let (status, text) = desk.types(&format!("{line}\r\x04"));
+        assert_eq!(status, 0, "{text}");
+        let progress = text.split('\r').filter(|part| part.contains(" left"));
+        let progress: Vec<&str> = progress.collect();
+        assert!(progress.len() > 2 && text.contains(shown), "{line}: {text}");
+        for part in progress {
+            assert!(part.contains("%, ") && part.contains("iB/s, "), "{part}");
+        }
+        let quiet = desk.ok(line);
+        assert!(!quiet.contains(" left") && !quiet.contains('\r'), "{quiet}");
+    }
+}
+
+#[test]
+fn bench_measures_and_leaves_nothing() {
+    let mut desk = Desk::new();
+    let text = desk.ok("bench; ls");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(
+        lines[0].starts_with("write, sync    1.0 MiB a call ")
+            && lines[0].contains("/s, 32.0 MiB in ")
+    );
+    assert!(
+        lines[1].starts_with("read           1.0 MiB a call ")
+            && lines[1].contains("/s, 32.0 MiB in ")
+    );
+    assert!(
+        lines[2].starts_with("read           4.0 KiB anywhere ") && lines[2].ends_with(" each")
+    );
+    // A file that is there is not for this.
+    desk.ok("write /mine kept");
+    assert_eq!(
+        desk.fails(1, "bench /mine"),
+        "bench: cannot create '/mine': File exists (EEXIST)\n"
+    );
+    assert_eq!(desk.ok("cat /mine"), "kept\n");
+    for line in ["bench /b 0", "bench /b x", "bench a 1 c"] {
+        assert!(desk.fails(2, line).contains("; usage: bench "), "{line}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The toolbox's commands, over anything that has file systems, a console and a clock: the image
 //! runs them on Xen, the tests on the host.
 
+mod bench;
 mod check;
 mod files;
 pub mod format;
@@ -136,6 +137,7 @@ struct Command {
 #[rustfmt::skip]
 static COMMANDS: &[Command] = &[
     Command { name: "append", arguments: "[-n] PATH TEXT...", summary: "add a line to a file", run: files::append },
+    Command { name: "bench", arguments: "[PATH [MIB]]", summary: "make a file, measure writing and reading, remove it", run: bench::bench },
     Command { name: "bind", arguments: "[-abc] NEW OLD", summary: "show NEW also at OLD: instead, -a after, -b before; -c: takes new files", run: names::bind },
     Command { name: "cat", arguments: "PATH...", summary: "print files", run: files::cat },
     Command { name: "cd", arguments: "[DIRECTORY]", summary: "change the directory", run: names::cd },

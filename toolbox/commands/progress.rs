@@ -1,4 +1,4 @@
-//! How far a copy is, for who sits at a terminal.
+//! How far something long is, for who sits at a terminal.
 
 use core::time::Duration;
 
