@@ -19,7 +19,7 @@ RUN_BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-di
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel traced bootcheck embed bench bench-sweep bench-count bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-trixie test-posix test-oldest-rust clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel traced bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-trixie test-posix test-oldest-rust clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,10 @@ bench-count: packages-for-count ## Instructions per operation of codec, ring and
 		$(CARGO) bench --quiet --bench client
 	@ls -v target/bench/count/out.* | xargs awk '/^desc: Trigger: Client Request: / { sub(/.*Request: /, ""); name = $$0 } \
 		/^totals: / { if (name) printf "%-40s %10.1f instructions\n", name, $$2 / 64; name = "" }' | tee target/bench/count.txt
+
+bench-costs: packages-for-run ## What the clock, a hypercall and copies cost in a guest
+	+@$(CARGO) build --release --features rt --bin bench-costs
+	+@for type in pv pvh; do TYPE=$$type IMAGE=target/release/bench-costs $(RUN_BED) run || exit 1; done
 
 bench-programs:
 	+@$(CARGO) build --release --features rt --bin bench --bin bench-limit --bin hello
