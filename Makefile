@@ -3,7 +3,7 @@
 # As typed: make would expand dollars in a command line such as APP='echo $HOME'.
 override APP := $(value APP)
 override SHARE := $(value SHARE)
-export BED TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE
+export BED TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE MINUTES SEED
 
 comma := ,
 ELF := target/xen9p.elf
@@ -19,11 +19,11 @@ RUN_BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-di
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel traced bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-trixie test-posix test-oldest-rust clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel traced bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-host test-elf test-boot test-xen test-hostile soak test-trixie test-posix test-oldest-rust clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "run takes BED=bookworm|trixie TYPE=pvh|pv SHARE=directory APP='commands' MEMORY=MiB V=1; tests take ONLY=part-of-a-name V=1; bench takes ROUNDS=n SCALE=n ONLY=pv|pvh"
+	@echo "run takes BED=bookworm|trixie TYPE=pvh|pv SHARE=directory APP='commands' MEMORY=MiB V=1; tests take ONLY=part-of-a-name V=1; bench takes ROUNDS=n SCALE=n ONLY=pv|pvh; soak takes MINUTES=n SEED=n TYPE=pvh|pv"
 
 # The status of `make run` is the guest's. make ends with 2 whatever the failure, but under -q (which does not keep
 # recipe lines marked + from running) a line that ends with 1 makes it end with 1.
@@ -138,6 +138,11 @@ test-xen: packages-for-test-xen kernel embed traced ## The image under xl, with 
 
 test-hostile: packages-for-run hostile ## The image against hostile backends, in dom0
 	@$(RUN_BED) test-hostile
+
+soak: packages-for-run kernel ## A guest works for MINUTES on two shares while their backend is killed again and again
+	+@$(CARGO) build --release --quiet --features rt --bin soak-image
+	@strip -o target/soak.elf target/release/soak-image
+	+@$(RUN_BED) soak
 
 test-trixie: packages-for-run kernel ## A few of these, and `make run`, on Debian 13
 	+@BED=trixie SHORT=1 $(RUN_BED) test-xen

@@ -256,6 +256,33 @@ pub fn share(tag: &str) -> Result<Fs, ShareError> {
     system().shares.get(tag)
 }
 
+/// What the domain holds of Xen's: it comes to the same whenever as much is mounted and nothing is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resources {
+    /// Grant references in use, those in quarantine included.
+    pub grants: usize,
+    /// Pages that a former backend still has mapped.
+    pub quarantined_pages: usize,
+    /// Open ports of event channels.
+    pub ports: usize,
+    /// Watches in xenstore.
+    pub watches: usize,
+}
+
+/// What the domain holds now, after taking back what backends have let go of meanwhile.
+pub fn resources() -> Resources {
+    let xen = &system().xen;
+    xen.grants.drain();
+    let grants = xen.grants.counters();
+    Resources {
+        grants: grants.used_refs,
+        quarantined_pages: grants.quarantined_pages,
+        ports: xen.events.open_ports(),
+        watches: xen.store.open_watches(),
+    }
+}
+
 /// Counters of the domain's event channels.
 pub fn event_stats() -> EventStats {
     system().xen.events.stats()

@@ -22,8 +22,9 @@ use xen9p_testing::server::mem::{MemOptions, MemServer};
 /// The most operations of one run.
 const MOST_OPERATIONS: usize = 40;
 
-/// The most requests that one run may come to, beyond those that lies provoke.
-const MOST_REQUESTS: usize = 20_000;
+/// The most requests that one run may come to. Each operation moves some thousand bytes, and a server may say that
+/// it takes one byte at a time.
+const MOST_REQUESTS: usize = 500_000;
 
 /// The most simulated time that one operation may take: some requests, each up to its time limit.
 const PATIENCE: Duration = Duration::from_secs(100_000);
@@ -172,7 +173,7 @@ pub fn run(input: &[u8]) {
         seed: u64::from(*choice),
     };
     let mut server = MemServer::new(MemOptions::default());
-    server.put("/dir/file", &[7; 9000]);
+    server.put("/dir/file", &[7; 5000]);
     server.put("/dir/other", b"short");
     let verdicts = Rc::new(RefCell::new(Verdicts {
         bytes: verdicts.iter().copied().collect(),
@@ -246,7 +247,7 @@ fn operate(fs: &Fs, file: &mut Option<File>, operation: u8) {
         }
         19 => fs.chown(path, Some(1), None),
         20 => fs.mknod("/dir/fifo", 0o010_644, 0, 0),
-        21 => fs.truncate(path, 10_000),
+        21 => fs.truncate(path, 6000),
         22..26 => {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true);
@@ -254,7 +255,7 @@ fn operate(fs: &Fs, file: &mut Option<File>, operation: u8) {
                 22 => &mut options,
                 23 => options.append(true),
                 24 => options.write_behind(2000),
-                _ => options.write_behind(20_000),
+                _ => options.write_behind(10_000),
             };
             options.open(fs, path).map(|opened| *file = Some(opened))
         }
@@ -276,7 +277,7 @@ fn operate(fs: &Fs, file: &mut Option<File>, operation: u8) {
             let fs = fs.to_async();
             begin(fs.read(path));
             begin(fs.read_dir(path));
-            begin(fs.write("/dir/begun", [2; 9000]));
+            begin(fs.write("/dir/begun", [2; 5000]));
             fs.session().pump();
             Ok(())
         }
@@ -293,10 +294,10 @@ fn use_open(file: &File, operation: u8) {
     let mut buffer = [0; 700];
     let _: Result<(), Error> = match operation {
         32 => file.read(&mut buffer).map(drop),
-        33 => file.read_at(&mut [0; 9000], 100).map(drop),
+        33 => file.read_at(&mut [0; 5000], 100).map(drop),
         34 => file.read_to_end(&mut Vec::new()).map(drop),
         35 => file.write_all(&buffer),
-        36 => file.write_all(&[4; 9000]),
+        36 => file.write_all(&[4; 5000]),
         37 => file.write_all_at(&buffer, 5000),
         38 => file.seek(SeekFrom::Start(1000)).map(drop),
         39 => file.seek(SeekFrom::End(-10)).map(drop),

@@ -9,6 +9,7 @@ extern crate alloc;
 mod cases;
 mod drive;
 
+use xen9p::platform::Platform;
 use xen9p::rt::{self, BarePlatform};
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
@@ -43,8 +44,12 @@ fn main() -> u8 {
         .iter()
         .filter(|case| !(short && case.is_slow()))
     {
+        let begin = BarePlatform.now();
         match guest.attempt(case) {
-            Ok(result) => say!("case {}: {result}", case.script),
+            Ok(result) => {
+                let took = BarePlatform.now() - begin;
+                say!("case {}: {result} ({} ms)", case.script, took.as_millis());
+            }
             Err(why) => {
                 failures += 1;
                 say!("FAILED {}: {why}", case.script);

@@ -600,11 +600,15 @@ impl Core {
 
     /// The request is carried through, and its reply ignored, or noted in `outcome`.
     pub(super) fn detach(&mut self, index: u16, outcome: Option<Rc<Outcome>>) {
-        if let Ok(slot) = self.slot(index) {
-            slot.state = State::Detached;
-            slot.deadline = None;
-            slot.outcome = outcome;
+        let Ok(slot) = self.slot(index) else { return };
+        if slot.state != State::Waiting {
+            // A Tclunk that met the loss of the connection is done, and no reply will come.
+            self.retire(index);
+            return;
         }
+        slot.state = State::Detached;
+        slot.deadline = None;
+        slot.outcome = outcome;
     }
 
     /// Takes the reply at the head of its lane off it, ends its request, and looks what is behind.

@@ -48,6 +48,10 @@ pub struct Settings {
     rounds: Option<usize>,
     /// The part of the full amounts of files that the benchmark works with, if not the usual one.
     scale: Option<u32>,
+    /// How long a soak is, if the user said.
+    minutes: Option<u64>,
+    /// Where its chance starts, if the user said.
+    seed: Option<u64>,
     /// Show everything.
     verbose: bool,
 }
@@ -81,6 +85,8 @@ impl Settings {
             memory: number("MEMORY", " of MiB")?.unwrap_or(64),
             rounds: number("ROUNDS", "")?.map(|rounds| rounds as usize),
             scale: number("SCALE", "")?,
+            minutes: number("MINUTES", "")?.map(u64::from),
+            seed: number("SEED", "")?.map(u64::from),
             verbose: given("V").is_some_and(|value| value != "0"),
         })
     }
@@ -102,8 +108,9 @@ fn main() -> ExitCode {
         "dom0" => run::in_dom0(&settings, env::args().skip(2)),
         "test-xen" => xen_tests::run(&settings),
         "test-hostile" => xen_tests::run_hostile(&settings),
+        "soak" => xen_tests::run_soak(&settings),
         _ => Err(fail!(
-            "usage: bed run | bench | bench-sweep | test-boot | test-xen | test-hostile | dom0 SCRIPT..."
+            "usage: bed run | bench | bench-sweep | test-boot | test-xen | test-hostile | soak | dom0 SCRIPT..."
         )),
     });
     match status {

@@ -17,7 +17,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// How long all cases may take; some of them wait for what does not come, and a slow machine adds to it.
-const PATIENCE: Duration = Duration::from_secs(1200);
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// How long the backends may take to notice that the guest has gone.
 const LAST_WORDS: Duration = Duration::from_secs(30);

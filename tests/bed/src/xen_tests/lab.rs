@@ -139,6 +139,11 @@ impl<'a> Lab<'a> {
         Err(fail!("{report}"))
     }
 
+    /// What the user asked for.
+    pub fn settings(&self) -> &'a Settings {
+        self.settings
+    }
+
     /// Whether there is little time.
     pub fn is_short(&self) -> bool {
         self.settings.short
@@ -334,7 +339,7 @@ pub fn same_trees(expected: &Path, found: &Path) -> Result<usize> {
 }
 
 /// The names in a directory, sorted.
-fn names_in(directory: &Path) -> Result<Vec<String>> {
+pub fn names_in(directory: &Path) -> Result<Vec<String>> {
     let entries: io::Result<Vec<_>> = fs::read_dir(directory).during("list", directory)?.collect();
     let mut names: Vec<String> = entries
         .during("list", directory)?

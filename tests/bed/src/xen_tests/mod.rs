@@ -10,6 +10,7 @@ mod life;
 mod names;
 mod recovery;
 mod shell;
+mod soak;
 mod trace;
 
 use crate::dom0;
@@ -50,6 +51,18 @@ pub fn run_hostile(settings: &Settings) -> Result<u8> {
             suite.run(&name, || lab.attempt(*test));
         }
     }
+    suite.finish()
+}
+
+/// Has a guest work for minutes or hours while its backend is killed again and again.
+pub fn run_soak(settings: &Settings) -> Result<u8> {
+    let image = dom0::prepare(&settings.cache(), settings.release)?;
+    let mut lab = Lab::new(settings, image)?;
+    lab.kind = settings.kind;
+    let suite = Suite::new(None);
+    suite.run(&format!("soak/{}", lab.kind.name()), || {
+        lab.attempt(soak::soak)
+    });
     suite.finish()
 }
 

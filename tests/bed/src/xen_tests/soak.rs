@@ -1,0 +1,205 @@
+//! `make soak`: a guest works on two shares for minutes or hours, while dom0 keeps killing their backend. What is right
+//! to the last byte in the guest's eyes has to be so on this machine's disk, too.
+
+use std::fs;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::lab::{Lab, Share, ends_with, names_in};
+use crate::domain::Domain;
+use crate::host::{Context, Result};
+use crate::{fail, say};
+
+/// How long a soak is unless the user says.
+const MINUTES: u64 = 3;
+
+/// The shortest and the longest time between two disturbances, in seconds.
+const CALM: (u64, u64) = (4, 25);
+
+/// The longest time that the backend stays away, in tenths of a second.
+const REPAIR: u64 = 30;
+
+/// How long the guest may take beyond its time: to begin, and to look at everything at its end.
+const GRACE: Duration = Duration::from_secs(600);
+
+/// Serves both shares of the domain with the name `$name` with one QEMU after another, as an administrator would who
+/// knows that QEMU takes up only backends in state 1.
+const KEEPER: &str = r#"
+id=$(xl domid $name)
+first() {
+    for process in /proc/[0-9]*; do
+        if tr '\0' ' ' < $process/cmdline 2>/dev/null | grep -q -e "-xen-domid $id "; then echo ${process#/proc/}; fi
+    done
+}
+until pid=$(first) && [ -n "$pid" ]; do sleep 0.1; done
+program=$(readlink /proc/$pid/exe)
+echo $pid >$soak/pid
+while grep -q -e '^State:[[:space:]]*[A-Y]' /proc/$pid/status 2>/dev/null; do sleep 0.1; done
+while ! [ -e $soak/over ]; do
+    sleep $(cat $soak/pause)
+    for share in 0 1; do xenstore-write /local/domain/0/backend/9pfs/$id/$share/state 1; done
+    $program -xen-domid $id -xen-attach -name $name -nodefaults -no-user-config -vnc none -display none \
+        -machine xenpv,accel=xen -m 64 >>/var/log/xen/qemu-dm-$name.log 2>&1 </dev/null &
+    echo $! >$soak/pid
+    wait $!
+    echo "QEMU $! ended with $?"
+done
+"#;
+
+/// Ends the QEMU that serves the shares now, as no program can notice.
+const KILL: &str = "kill -9 $(cat $soak/pid) 2>/dev/null || true\n";
+
+/// What happens to the guest now and then. A place for more of it.
+const DISTURBANCES: &[(&str, Disturbance)] = &[("the backend is killed", kill)];
+
+type Disturbance = fn(&mut Soak<'_, '_>) -> Result<()>;
+
+/// A soak that is under way.
+struct Soak<'a, 'b> {
+    lab: &'a mut Lab<'b>,
+    /// Sets the variables that the scripts use.
+    variables: String,
+    chance: Chance,
+    files: Share,
+    times: u32,
+}
+
+/// splitmix64.
+struct Chance(u64);
+
+impl Chance {
+    fn between(&mut self, least: u64, most: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        least + (bits ^ bits >> 31) % (most - least + 1)
+    }
+}
+
+/// Runs it for the time that was asked for.
+pub fn soak(lab: &mut Lab<'_>) -> Result<()> {
+    let settings = lab.settings();
+    let minutes = settings.minutes.unwrap_or(MINUTES);
+    let seed = settings.seed.unwrap_or_else(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(1, |since| since.as_nanos() as u64 % 65_536 + 1)
+    });
+    say!("soak: {minutes} min, SEED={seed}");
+    let times = run(lab, minutes * 60, seed)?;
+    say!("soak: right to the last byte after {times} disturbances");
+    Ok(())
+}
+
+fn run(lab: &mut Lab<'_>, seconds: u64, seed: u64) -> Result<u32> {
+    let shares = [lab.directory()?, lab.directory()?];
+    let files = lab.directory()?;
+    files.write("pause", b"0")?;
+    let command = format!("share=one recovery=reattach:300 {seconds} {seed}");
+    let mut guest = lab.guest_of("soak", &command)?;
+    guest.memory = 64;
+    let guest = guest.with("one", &shares[0]).with("two", &shares[1]);
+    let mut domain = lab.start(&guest)?;
+    lab.console_of(&mut domain, "soak: begins")?;
+    let variables = format!("name={}\nsoak={}\n", guest.name, files.in_dom0);
+    let keeper = lab.bed()?.start_job(&format!("{variables}{KEEPER}"))?;
+    let mut soak = Soak {
+        lab,
+        variables,
+        chance: Chance(seed),
+        files,
+        times: 0,
+    };
+    let ended = soak.disturb(&mut domain, seconds);
+    soak.files.write("over", b"")?;
+    soak.dom0(KILL)?;
+    let (lab, times) = (soak.lab, soak.times);
+    let backends = lab.bed()?.wait(&keeper, GRACE)?;
+    let backends = backends.ok_or_else(|| fail!("the last QEMU does not end"))?;
+    let console = ended?;
+    print!("{}", backends.output);
+    let found = console.matches("goes on after").count();
+    let told = console.matches("operations,").count();
+    if told == 0 || (times > 0 && found < times as usize) {
+        return Err(fail!(
+            "{times} disturbances, but {found} connections found and {told} reports"
+        ));
+    }
+    shares.iter().try_for_each(holds_what_is_listed)?;
+    Ok(times)
+}
+
+impl Soak<'_, '_> {
+    /// Lets the guest have no rest until it ends. Returns its console.
+    fn disturb(&mut self, domain: &mut Domain, seconds: u64) -> Result<String> {
+        let deadline = Instant::now() + Duration::from_secs(seconds) + GRACE;
+        let mut told = 0;
+        loop {
+            let calm = Duration::from_secs(self.chance.between(CALM.0, CALM.1));
+            let next = deadline.min(Instant::now() + calm);
+            let ended = domain.wait(self.lab.bed()?, Some(next), |domain| {
+                let console = domain.console();
+                for line in console.lines().skip(told) {
+                    println!("       {line}");
+                }
+                told = console.lines().count();
+                Ok(())
+            })?;
+            if let Some(ended) = ended {
+                ends_with(&ended, 0)?;
+                return Ok(ended.console);
+            }
+            if Instant::now() >= deadline {
+                return Err(fail!("the guest does not come to its end"));
+            }
+            let which = self.chance.between(0, DISTURBANCES.len() as u64 - 1);
+            let (name, act) = DISTURBANCES[which as usize];
+            self.times += 1;
+            say!("{}: {name}", self.times);
+            act(self)?;
+        }
+    }
+
+    fn dom0(&mut self, script: &str) -> Result<()> {
+        let script = format!("{}{script}", self.variables);
+        self.lab.dom0(&script).map(drop)
+    }
+}
+
+fn kill(soak: &mut Soak<'_, '_>) -> Result<()> {
+    let tenths = soak.chance.between(0, REPAIR);
+    let pause = format!("{}.{}", tenths / 10, tenths % 10);
+    soak.files.write("pause", pause.as_bytes())?;
+    soak.dom0(KILL)
+}
+
+/// Fails unless the share has the files that the guest has listed at its end, and no other.
+fn holds_what_is_listed(share: &Share) -> Result<()> {
+    let list = share.path.join("soak.list");
+    let list = fs::read_to_string(&list).during("read", &list)?;
+    let directory = share.path.join("soak");
+    let mut expected: Vec<&str> = list
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    expected.sort_unstable();
+    if names_in(&directory)? != expected {
+        return Err(fail!("{} has other names than listed", directory.display()));
+    }
+    for line in list.lines() {
+        let name = line.split(' ').next().unwrap_or_default();
+        let path = directory.join(name);
+        let content = fs::read(&path).during("read", &path)?;
+        let found = format!("{name} {} {:016x}", content.len(), hash(&content));
+        if found != line {
+            return Err(fail!("on the disk: {found}; in the guest: {line}"));
+        }
+    }
+    Ok(())
+}
+
+/// As the guest makes it of a file's content (tests/soak/work.rs): FNV-1a.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
