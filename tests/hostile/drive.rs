@@ -96,9 +96,13 @@ impl<P: Platform> Guest<P> {
     }
 
     fn mount(xen: &Xen<P>, tag: &str, patience: Duration) -> Result<Fs, String> {
+        Self::mount_with(xen, tag, 2, patience)
+    }
+
+    fn mount_with(xen: &Xen<P>, tag: &str, order: u8, patience: Duration) -> Result<Fs, String> {
         let mut config = Config::default();
         config.rings = Some(2);
-        config.order = Some(2);
+        config.order = Some(order);
         config.patience = patience;
         let options = MountOptions::new().timeout(patience);
         let device = xen9pfs::device(xen, Some(tag)).map_err(|error| error.to_string())?;
@@ -218,6 +222,36 @@ impl<P: Platform> Guest<P> {
             Ends::Fails => format!("one operation fails: {text}"),
             _ => text,
         })
+    }
+
+    /// Connects to a backend that never lets go of a page until no more can be lost, and says how often that was and
+    /// what came then.
+    ///
+    /// # Errors
+    /// It did not end, or did harm.
+    #[allow(dead_code, reason = "many connections: on the simulated Xen only")]
+    pub fn exhaust(&mut self) -> Result<(usize, String), String> {
+        const ORDER: u8 = 5;
+        const MOST: usize = 1000;
+
+        self.tell("keep-maps")?;
+        let mut connections = 0;
+        let why = loop {
+            match Self::mount_with(&self.xen, HOSTILE, ORDER, PATIENCE) {
+                Ok(fs) => during(fs.unmount(), "closing a mount")?,
+                Err(why) => break why,
+            }
+            connections += 1;
+            ensure(connections < MOST, "a backend may keep any number of pages")?;
+        };
+        self.witness()?;
+        self.tell("")?;
+        self.flat()?;
+        let again = Self::mount(&self.xen, HOSTILE, TRUST)?;
+        during(Self::work(&again), "working with a fresh mount")?;
+        drop(again);
+        self.flat()?;
+        Ok((connections, why))
     }
 
     /// Mounts and works, until something goes wrong or all is done.

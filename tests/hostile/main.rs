@@ -22,6 +22,7 @@ use xen9p::hypercall::DomId;
 use xen9p::transport::xen9pfs::ring::Order;
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
+use xen9p::xen::grant::Limits;
 use xen9p::xen::xenbus::XenbusState;
 use xen9p_testing::backend::{Faults, Handler, PlainRing, Program, Share, Trouble};
 use xen9p_testing::fake::{FakePlatform, FakeXen};
@@ -151,6 +152,18 @@ fn gist(row: &str) -> Vec<&str> {
         }
     }
     cells
+}
+
+/// Row S18: what one backend can cost the domain has a limit, and comes back once it lets go.
+#[test]
+fn a_backend_that_keeps_every_page_is_not_given_more_than_so_many() {
+    let mut bed = bed(Program::Qemu);
+    let (connections, why) = bed.guest.exhaust().unwrap();
+    let pages = connections * 2 * (1 + (1 << 5));
+    let limit = Limits::default().quarantine;
+    assert!((limit..limit + 200).contains(&pages), "{pages} pages");
+    assert!(why.contains("other domains still map"), "{why}");
+    assert_eq!(bed.fake.dirty_frees(), 0);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn main(one: &Fs) -> Result<(), String> {
         works.push(Work::new(fs.clone(), seed + number)?);
     }
     // The buffers that sessions keep are there after the first operations.
-    for _ in 0..200 {
+    for _ in 0..30 {
         step(&mut works, &mut random)?;
     }
     let before = Held::now(&shares, &works);

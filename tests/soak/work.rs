@@ -53,7 +53,7 @@ pub const LIST: &str = "/soak.list";
 const FILES: usize = 12;
 
 /// The largest file, in bytes.
-const LARGEST: usize = 160 << 10;
+const LARGEST: usize = 64 << 10;
 
 struct Kept {
     name: String,
