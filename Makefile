@@ -19,7 +19,7 @@ RUN_BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-di
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel traced bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-host test-elf test-boot test-xen test-hostile soak test-trixie test-posix test-oldest-rust clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel traced bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -89,7 +89,7 @@ embed:
 	@cp target/template/release/my-app target/my-app.elf
 	@for name in $(EXAMPLES); do strip -o target/$$name.elf target/release/$$name || exit 1; done
 
-test: test-host test-elf test-boot test-xen test-trixie test-posix ## All tests
+test: test-host test-elf test-boot test-xen test-hostile-short test-trixie test-posix ## All tests
 
 test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --all --check
@@ -138,6 +138,9 @@ test-xen: packages-for-test-xen kernel embed traced ## The image under xl, with 
 
 test-hostile: packages-for-run hostile ## The image against hostile backends, in dom0
 	@$(RUN_BED) test-hostile
+
+test-hostile-short: packages-for-run hostile
+	@SHORT=1 $(RUN_BED) test-hostile
 
 soak: packages-for-run kernel ## A guest works for MINUTES on two shares while their backend is killed again and again
 	+@$(CARGO) build --release --quiet --features rt --bin soak-image

@@ -95,7 +95,8 @@ impl Held {
     }
 
     fn is_like(&self, before: &Held) -> bool {
-        (&self.resources, self.fids) == (&before.resources, before.fids)
+        self.resources == before.resources
+            && self.fids <= before.fids
             && self.memory.abs_diff(before.memory) <= MEMORY
     }
 }

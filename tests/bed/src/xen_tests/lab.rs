@@ -20,6 +20,16 @@ const MUCH_MEMORY: u32 = 5632;
 /// Machine memory otherwise, in MiB.
 const LITTLE_MEMORY: u32 = 2048;
 
+/// Tells of the guest `$1` what there is to tell if it still runs: who waits for whom. Xen prints all event channels,
+/// with who polls, what is pending and what masked.
+const STUCK: &str = r#"
+if id=$(xl domid $1 2>/dev/null); then
+    xl vcpu-list $1
+    xenstore-ls -f /local/domain/$id/device/9pfs | grep -e state -e event
+    xl debug-keys e
+fi
+"#;
+
 /// Where the tests are made.
 pub struct Lab<'a> {
     settings: &'a Settings,
@@ -104,12 +114,26 @@ impl<'a> Lab<'a> {
                     tail::end(&console, 12)
                 );
             }
+            let stuck: Vec<String> = self
+                .of_this_test
+                .iter()
+                .map(|name| format!("set -- {name}\n{STUCK}"))
+                .collect();
+            let state = bed.run(&stuck.concat(), Duration::from_secs(60));
+            let mut lines = 15;
+            if let Ok(state) = state
+                && !state.output.is_empty()
+            {
+                report += &format!("\n--- what still runs:\n{}", tail::end(&state.output, 30));
+                // What Xen was asked for is there, too.
+                lines = 80;
+            }
             let log = tail::text(&bed.dom0_log());
             let fresh = log.get(self.log_seen..).unwrap_or(&log);
             self.triple_fault = fresh.contains("Triple fault");
             report += &format!(
                 "\n--- end of the console of Xen and dom0:\n{}",
-                tail::end(fresh, 15)
+                tail::end(fresh, lines)
             );
             self.log_seen = log.len();
             let script: Vec<String> = self

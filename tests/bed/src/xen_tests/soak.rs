@@ -25,12 +25,8 @@ const GRACE: Duration = Duration::from_secs(600);
 /// knows that QEMU takes up only backends in state 1.
 const KEEPER: &str = r#"
 id=$(xl domid $name)
-first() {
-    for process in /proc/[0-9]*; do
-        if tr '\0' ' ' < $process/cmdline 2>/dev/null | grep -q -e "-xen-domid $id "; then echo ${process#/proc/}; fi
-    done
-}
-until pid=$(first) && [ -n "$pid" ]; do sleep 0.1; done
+# There is one guest, so one such program; the brackets keep grep from finding itself.
+until pid=$(grep -l -e '[-]xen-domid' /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3) && [ -n "$pid" ]; do sleep 0.1; done
 program=$(readlink /proc/$pid/exe)
 echo $pid >$soak/pid
 while grep -q -e '^State:[[:space:]]*[A-Y]' /proc/$pid/status 2>/dev/null; do sleep 0.1; done
@@ -102,6 +98,12 @@ fn run(lab: &mut Lab<'_>, seconds: u64, seed: u64) -> Result<u32> {
     lab.console_of(&mut domain, "soak: begins")?;
     let variables = format!("name={}\nsoak={}\n", guest.name, files.in_dom0);
     let keeper = lab.bed()?.start_job(&format!("{variables}{KEEPER}"))?;
+    let known = Instant::now() + GRACE;
+    while !files.path.join("pid").exists() {
+        if domain.has_ended(lab.bed()?)? || Instant::now() >= known {
+            return Err(fail!("the backend of the guest was not found"));
+        }
+    }
     let mut soak = Soak {
         lab,
         variables,
@@ -138,10 +140,11 @@ impl Soak<'_, '_> {
             let next = deadline.min(Instant::now() + calm);
             let ended = domain.wait(self.lab.bed()?, Some(next), |domain| {
                 let console = domain.console();
-                for line in console.lines().skip(told) {
+                let whole = console.rfind('\n').map_or(0, |end| end + 1);
+                for line in console[told..whole].lines() {
                     println!("       {line}");
                 }
-                told = console.lines().count();
+                told = whole;
                 Ok(())
             })?;
             if let Some(ended) = ended {
