@@ -20,12 +20,14 @@ const MUCH_MEMORY: u32 = 5632;
 /// Machine memory otherwise, in MiB.
 const LITTLE_MEMORY: u32 = 2048;
 
-/// Tells of the guest `$1` what there is to tell if it still runs: who waits for whom. Xen prints all event channels,
+/// Tells of the guest `$1` what there is to tell if it still runs: who waits for whom, and where the threads of xen-9pfsd
+/// are (the first in anything but poll serves nobody). Xen prints all event channels,
 /// with who polls, what is pending and what masked.
 const STUCK: &str = r#"
 if id=$(xl domid $1 2>/dev/null); then
     xl vcpu-list $1
     xenstore-ls -f /local/domain/$id/device/9pfs | grep -e state -e event
+    for task in /proc/$(pidof xen-9pfsd)/task/*; do echo "xen-9pfsd: ${task##*/} $(cat $task/wchan)"; done 2>/dev/null
     xl debug-keys e
 fi
 "#;
