@@ -17,7 +17,7 @@ use commands::Host;
 use xen9p::fs::{Fs, MountOptions};
 use xen9p::ns::{self, MemTree, Namespace, Tree};
 use xen9p::time::Instant;
-use xen9p_testing::server::lanes::{LaneOptions, lanes};
+use xen9p_testing::server::lanes::{Control, LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 /// Runs command lines on two shares, the root and the one with the tag "other".
@@ -107,13 +107,19 @@ impl Host for Desk {
 
 /// An empty share of its own.
 fn share() -> Namespace {
+    share_to_lose().0
+}
+
+/// The same, and what can take its server away.
+fn share_to_lose() -> (Namespace, Control) {
     let mut server = MemServer::new(MemOptions::default());
     let options = LaneOptions {
         lanes: 3,
         ..LaneOptions::default()
     };
-    let (transport, _) = lanes(options, move |request| server.handle(request));
-    Namespace::new(Fs::mount(transport, &MountOptions::new()).unwrap())
+    let (transport, control) = lanes(options, move |request| server.handle(request));
+    let fs = Fs::mount(transport, &MountOptions::new()).unwrap();
+    (Namespace::new(fs), control)
 }
 
 impl Desk {
@@ -189,6 +195,79 @@ fn errors_are_told_as_unix_tells_them() {
         "cat: nowhere:/x: no such share\n"
     );
     assert_eq!(desk.fails(1, "false"), "");
+}
+
+#[test]
+fn errors_name_operation_path_number_and_the_state_of_the_backend() {
+    let mut desk = Desk::new();
+    let (root, control) = share_to_lose();
+    desk.root = root;
+    desk.ok("mkdir /d; write /f x");
+    // What each refused operation is called, besides the command itself.
+    for (line, told) in [
+        (
+            "mkdir /f/x",
+            "mkdir: cannot create directory '/f/x': Not a directory (ENOTDIR)",
+        ),
+        (
+            "rm /none",
+            "rm: cannot remove '/none': No such file or directory (ENOENT)",
+        ),
+        (
+            "mv /none /x",
+            "mv: cannot move '/none' to '/x': No such file or directory (ENOENT)",
+        ),
+        (
+            "cp /f /none/x",
+            "cp: cannot create '/none/x': No such file or directory (ENOENT)",
+        ),
+        ("write /d x", "write: /d: Is a directory (EISDIR)"),
+        ("cd /f", "cd: /f: Not a directory (ENOTDIR)"),
+        (
+            "bind /none /d",
+            "bind: cannot bind '/none' to '/d': No such file or directory (ENOENT)",
+        ),
+        (
+            "bind /f /d",
+            "bind: cannot bind '/f' to '/d': a directory can only be bound onto a directory",
+        ),
+        (
+            "unmount /d",
+            "unmount: cannot unmount '/d': nothing is mounted or bound there",
+        ),
+    ] {
+        let output = desk.fails(1, line);
+        assert!(output.starts_with(told), "{line}: {output}");
+    }
+    control.lose("the backend has died");
+    for line in [
+        "cat /f",
+        "ls /d",
+        "stat /f",
+        "df /",
+        "mkdir /x",
+        "rm /f",
+        "write /f x",
+        "cp /f /g",
+        "mv /f /g",
+        "sha256 /f",
+        "truncate -s 1 /f",
+        "cd /d",
+        "bench /b 1",
+        "stats /f",
+    ] {
+        let output = desk.fails(1, line);
+        let output = output.split_inclusive('\n').next_back().unwrap();
+        let end = ": connection to the 9P server lost: the backend has died (EIO)\n";
+        let (command, path) = line.split_once(' ').unwrap();
+        let path = path.rsplit(' ').next().unwrap().trim_end_matches(" 1");
+        assert!(
+            output.ends_with(end)
+                && output.starts_with(&format!("{command}: "))
+                && (output.contains(path) || output.contains("/f") || output.contains("/b")),
+            "{line}: {output}"
+        );
+    }
 }
 
 #[test]

@@ -120,9 +120,10 @@ impl From<TransportError> for Error {
 }
 
 impl fmt::Display for Error {
+    /// What happened, and the name of the error number: "the server did not answer in time (ETIMEDOUT)".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Errno(errno) => errno.fmt(f),
+            Error::Errno(errno) => return errno.fmt(f),
             Error::Transport(error) => error.fmt(f),
             Error::Protocol(rule) => write!(f, "the server broke the 9P protocol: {rule}"),
             Error::Malformed(error) => write!(f, "the server broke the 9P protocol: {error}"),
@@ -153,6 +154,10 @@ impl fmt::Display for Error {
             }
             Error::Closed => f.write_str("already closed"),
             Error::OutOfMemory => f.write_str("out of memory"),
+        }?;
+        match self.errno().name() {
+            Some(name) => write!(f, " ({name})"),
+            None => Ok(()),
         }
     }
 }
