@@ -1,19 +1,29 @@
 //! The conformance test for platforms: the simulated Xen passes it, and each way to break the contract is found.
+//! Where nobody ran it, such a platform ends in an error of whoever meets it first, or in files that work all the same.
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::time::Duration;
 
+use xen9p::fs::{Fs, MountOptions};
 use xen9p::hypercall::{DomId, XenError};
 use xen9p::platform::conformance::{self, Breach};
 use xen9p::platform::{BuilderRing, Frame, PAGE_SIZE, Page, Platform};
 use xen9p::time::Instant;
-use xen9p::xen::event::Port;
+use xen9p::transport::xen9pfs::{self, Config};
+use xen9p::xen::Xen;
+use xen9p::xen::event::{Events, Port};
 use xen9p::xen::grant::{GrantError, Grants};
+use xen9p_testing::backend::{Program, Share};
 use xen9p_testing::fake::{FakePlatform, FakeXen};
+use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 const GUEST: DomId = DomId(1);
+
+/// How long each step may take, of the simulated time.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a platform does wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -322,4 +332,80 @@ fn drivers_refuse_misaligned_pages() {
         "{refused:?}"
     );
     assert_eq!(grants.counters().used_refs, 0);
+}
+
+/// Connects, mounts, makes a file and reads it back; an error's text.
+fn use_files(platform: Flawed) -> Result<(), String> {
+    fn text(error: impl std::fmt::Display) -> String {
+        error.to_string()
+    }
+    let xen = Xen::new(Events::new(platform)).map_err(text)?;
+    let device = xen9pfs::device(&xen, None).map_err(text)?;
+    let mut config = Config::for_memory(1 << 20);
+    config.patience = PATIENCE;
+    let transport = xen9pfs::connect(&xen, device, &config).map_err(text)?;
+    let options = MountOptions::new().timeout(PATIENCE);
+    let fs = Fs::mount(transport, &options).map_err(text)?;
+    fs.write("/f", [7; 10_000]).map_err(text)?;
+    let bytes = fs.read("/f").map_err(text)?;
+    assert_eq!(bytes, [7; 10_000]);
+    fs.unmount().map_err(text)
+}
+
+/// A machine whose guest has a share.
+fn machine_with_share() -> FakeXen {
+    let xen = machine();
+    let mut server = MemServer::new(MemOptions::default());
+    let handler = Box::new(move |request: &[u8]| server.handle(request));
+    let share = Share::new(&xen.dom0(), GUEST, 0, "share", Program::Qemu, handler);
+    xen.share_peer(Rc::new(RefCell::new(share)));
+    xen
+}
+
+#[test]
+fn files_fail_with_an_error_where_memory_ends() {
+    let mut after = 0;
+    let mut last = String::new();
+    loop {
+        let xen = machine_with_share();
+        let before = xen.usage(GUEST);
+        let done = use_files(Flawed::new(&xen, Flaw::NoMoreAllocations(after)));
+        let now = xen.usage(GUEST);
+        assert_eq!(
+            (now.pages, now.grants),
+            (before.pages, before.grants),
+            "after {after} allocations: {done:?}"
+        );
+        match done {
+            Ok(()) => break,
+            Err(error) => last = error,
+        }
+        after += 1;
+    }
+    assert!(after > 0 && last.contains("memory"), "{after}: {last}");
+}
+
+#[test]
+fn files_fail_with_an_error_on_a_platform_that_breaks_its_contract() {
+    let waited = "waited 2 s in vain for the backend to accept the rings";
+    for (flaw, told) in [
+        (Flaw::MisalignedPages, "not page-aligned"),
+        (Flaw::NextFrame, waited),
+        (Flaw::SameFrame, waited),
+        (Flaw::NoSuchFrame, waited),
+        (Flaw::NoHypercalls, "ENOSYS"),
+        (Flaw::EagerHypercalls, waited),
+        (Flaw::OtherGrantFrame, waited),
+        (Flaw::MovingGrantFrame, waited),
+        (Flaw::MisalignedGrantFrame, waited),
+        (Flaw::NoGrantFrame, "the grant table can't grow"),
+        (Flaw::UnboundRing, "xenstore did not answer in time"),
+    ] {
+        let error = use_files(Flawed::new(&machine_with_share(), flaw)).unwrap_err();
+        assert!(error.contains(told), "{flaw:?}: {error}");
+    }
+    // The rings are looked at once a second, whatever the events say.
+    for flaw in [Flaw::None, Flaw::LostEvents, Flaw::MadeUpEvents] {
+        assert_eq!(use_files(Flawed::new(&machine_with_share(), flaw)), Ok(()));
+    }
 }
