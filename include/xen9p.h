@@ -24,7 +24,8 @@
  * call before xen9p_init() -ENXIO (6); xen9p_last_error() tells the
  * rest for people. All calls come from one thread, none from an interrupt handler. Handles are numbers: 0 is none.
  *
- * Memory comes from the callbacks alone, and goes back to them. Calls block in the callback `wait` alone, each for a
+ * Memory comes from the callbacks alone, and goes back to them, but for a reserve of 64 KiB that is kept for calls which
+ * find none: these return -ENOMEM (12), and what is open stays so. Calls block in the callback `wait` alone, each for a
  * bounded time (20 s unless the options say otherwise). Link with --gc-sections; the kernel brings memcpy, memmove,
  * memset, memcmp, bcmp and strlen, as any freestanding C compiler asks for.
  */
@@ -126,7 +127,7 @@ struct xen9p_platform {
   bool (*take_pending)(void*, uint32_t port);
   // Blocks until one of the ports fired and was not taken, or the clock shows `deadline`. May return early.
   void (*wait)(void*, const uint32_t *ports, size_t count, uint64_t deadline);
-  // Told when the library can't go on (memory for small things ran out, or a bug); does not return.
+  // Told when the library can't go on because of a bug; does not return.
   void (*panic)(void*, const char *message, size_t length);
   // Xenstore's ring.
   struct xen9p_ring xenstore;

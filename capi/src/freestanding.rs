@@ -1,24 +1,10 @@
 //! What a static library for a kernel has to define.
 
 use alloc::string::ToString;
-use core::alloc::{GlobalAlloc, Layout};
 use core::panic::PanicInfo;
 
 use crate::platform::{callback, table};
-
-/// The kernel's allocator.
-struct Allocator;
-
-// SAFETY: the kernel's callbacks keep the contract of an allocator, as the header asks.
-unsafe impl GlobalAlloc for Allocator {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        callback!(alloc, core::ptr::null_mut(), layout.size(), layout.align()).cast()
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        callback!(free, (), memory.cast(), layout.size(), layout.align());
-    }
-}
+use crate::reserve::Allocator;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;

@@ -14,12 +14,15 @@ mod freestanding;
 mod handles;
 mod operations;
 mod platform;
+mod reserve;
 mod state;
 
 pub use error::{xen9p_describe, xen9p_last_error};
 pub use files::*;
 pub use operations::*;
 pub use platform::{xen9p_hypercall, xen9p_platform, xen9p_ring};
+#[doc(hidden)]
+pub use reserve::Allocator;
 pub use state::{xen9p_check_platform, xen9p_init, xen9p_mount, xen9p_mount_options};
 
 /// Something open: a mount, a file, a directory or an operation. 0 is never one.

@@ -53,7 +53,7 @@ pub struct xen9p_platform {
     /// Blocks until one of the ports fired and was not taken, or the clock shows `deadline`. May return early.
     pub wait:
         Option<unsafe extern "C" fn(*mut c_void, ports: *const u32, count: usize, deadline: u64)>,
-    /// Told when the library can't go on (memory for small things ran out, or a bug); does not return.
+    /// Told when the library can't go on because of a bug; does not return.
     pub panic: Option<unsafe extern "C" fn(*mut c_void, message: *const c_char, length: usize)>,
     /// Xenstore's ring.
     pub xenstore: xen9p_ring,
@@ -104,7 +104,6 @@ macro_rules! callback {
         }
     };
 }
-#[cfg(feature = "freestanding")]
 pub(crate) use callback;
 
 /// The kernel.

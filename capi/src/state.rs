@@ -16,6 +16,7 @@ use xen9p::xen::event::Events;
 use crate::error::{Fail, Result, number, status};
 use crate::handles::{Handles, Open, wrong};
 use crate::platform::{Kernel, install, table, xen9p_platform};
+use crate::reserve::ready;
 use crate::xen9p_handle;
 
 /// What the library keeps.
@@ -80,6 +81,14 @@ impl Drop for Entered {
 
 /// Runs one call.
 pub(crate) fn enter(call: impl FnOnce() -> Result<i64>) -> i64 {
+    match table().is_some() && !ready() {
+        true => -i64::from(Errno::ENOMEM.number()),
+        false => enter_anyway(call),
+    }
+}
+
+/// Runs one call, even if memory is short: it gives some back.
+pub(crate) fn enter_anyway(call: impl FnOnce() -> Result<i64>) -> i64 {
     if table().is_none() {
         // Not even an error's text can be allocated.
         return -i64::from(Errno::ENXIO.number());

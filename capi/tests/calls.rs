@@ -2,12 +2,15 @@
 //!
 //! One test: the library is set up once in a program, by one thread.
 
+mod memory;
+
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_void};
 use std::num::NonZeroUsize;
 use std::ptr::{NonNull, null, null_mut};
 use std::rc::Rc;
 
+use memory::outside;
 use xen9p::hypercall::DomId;
 use xen9p::platform::Platform;
 use xen9p::time::Instant;
@@ -37,24 +40,25 @@ fn count(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).unwrap()
 }
 
-unsafe extern "C" fn alloc(_: *mut c_void, _: usize, _: usize) -> *mut c_void {
-    unreachable!("the test's allocator is std's")
+unsafe extern "C" fn alloc(_: *mut c_void, size: usize, align: usize) -> *mut c_void {
+    memory::alloc(size, align).cast()
 }
-unsafe extern "C" fn free(_: *mut c_void, _: *mut c_void, _: usize, _: usize) {}
+unsafe extern "C" fn free(_: *mut c_void, memory: *mut c_void, size: usize, align: usize) {
+    memory::free(memory.cast(), size, align);
+}
 unsafe extern "C" fn alloc_pages(context: *mut c_void, pages: usize) -> *mut c_void {
     if pages > 1 << 20 {
         return null_mut();
     }
     // SAFETY: as the library calls it.
-    let first = unsafe { kernel(context) }
-        .platform
-        .alloc_pages(count(pages));
+    let kernel = unsafe { kernel(context) };
+    let first = outside(|| kernel.platform.alloc_pages(count(pages)));
     first.map_or(null_mut(), |first| first.as_ptr().cast())
 }
 unsafe extern "C" fn free_pages(context: *mut c_void, first: *mut c_void, pages: usize) {
     let first = NonNull::new(first.cast()).unwrap();
     // SAFETY: as the library calls it.
-    unsafe { kernel(context).platform.free_pages(first, count(pages)) };
+    outside(|| unsafe { kernel(context).platform.free_pages(first, count(pages)) });
 }
 unsafe extern "C" fn frame(context: *mut c_void, page: *const c_void) -> u64 {
     let page = NonNull::new(page.cast_mut().cast()).unwrap();
@@ -63,24 +67,25 @@ unsafe extern "C" fn frame(context: *mut c_void, page: *const c_void) -> u64 {
 }
 unsafe extern "C" fn hypercall(context: *mut c_void, number: u32, args: *const usize) -> isize {
     // SAFETY: as the library calls it, with five arguments.
-    unsafe {
+    outside(|| unsafe {
         kernel(context)
             .platform
             .hypercall(number, args.cast::<[usize; 5]>().read())
-    }
+    })
 }
 unsafe extern "C" fn grant_frame(context: *mut c_void, index: u32) -> *mut c_void {
     // SAFETY: as the library calls it.
-    let page = unsafe { kernel(context) }.platform.grant_frame(index);
+    let kernel = unsafe { kernel(context) };
+    let page = outside(|| kernel.platform.grant_frame(index));
     page.map_or(null_mut(), |page| page.as_ptr().cast())
 }
 unsafe extern "C" fn now(context: *mut c_void) -> u64 {
     // SAFETY: as the library calls it.
-    unsafe { kernel(context) }.platform.now().as_nanos()
+    outside(|| unsafe { kernel(context) }.platform.now().as_nanos())
 }
 unsafe extern "C" fn take_pending(context: *mut c_void, port: u32) -> bool {
     // SAFETY: as the library calls it.
-    unsafe { kernel(context) }.platform.take_pending(Port(port))
+    outside(|| unsafe { kernel(context) }.platform.take_pending(Port(port)))
 }
 unsafe extern "C" fn wait(context: *mut c_void, ports: *const u32, count: usize, deadline: u64) {
     // SAFETY: as the library calls it.
@@ -88,8 +93,10 @@ unsafe extern "C" fn wait(context: *mut c_void, ports: *const u32, count: usize,
     if kernel.meddle.get() == Some(0) {
         kernel.meddle.set(Some(xen9p_close(1 << 16)));
     }
-    let ports: Vec<Port> = ports.iter().map(|&port| Port(port)).collect();
-    kernel.platform.wait(&ports, Instant::from_nanos(deadline));
+    outside(|| {
+        let ports: Vec<Port> = ports.iter().map(|&port| Port(port)).collect();
+        kernel.platform.wait(&ports, Instant::from_nanos(deadline));
+    });
 }
 unsafe extern "C" fn panic(_: *mut c_void, _: *const c_char, _: usize) {
     unreachable!("the test's panics are std's")
@@ -298,6 +305,9 @@ fn everything_in_order_and_out_of_it() {
         }
         assert_eq!(xen9p_stat(fs, c"/b".as_ptr(), &mut stat), EBADF);
     }
+    // SAFETY: it is set up.
+    let points = unsafe { memory::end_everywhere() };
+    assert!(points > 20, "{points}");
     // What is left is the connection to xenstore, for the next mount.
     let after = fake.usage(GUEST);
     assert_eq!((after.pages, after.grants), (before.pages, before.grants));

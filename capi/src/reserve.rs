@@ -1,0 +1,118 @@
+//! The library's allocator: the kernel's memory, and a reserve for when there is none.
+//!
+//! Rust's collections can't tell that a small allocation failed. So each call that may need memory begins by making
+//! sure of a reserve, and is refused with -ENOMEM if that can't be had; what the kernel then refuses comes from there.
+//! Large things ask whether there is memory, and get none of the reserve.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::Cell;
+use core::ptr::null_mut;
+
+use crate::platform::{callback, table};
+
+/// Size of a reserve. Of all calls a mount needs the most of it, about a third.
+const SIZE: usize = 64 << 10;
+
+/// What is larger is never taken from it.
+const MOST: usize = SIZE / 4;
+
+/// How many there are at most: what is kept for long may stay in one.
+const COUNT: usize = 4;
+
+const ALIGN: usize = 16;
+
+/// One piece of memory of the kernel's, given out from its start on and free again when nothing in it is used.
+struct Reserve {
+    /// Its address as a pointer; null until the kernel gave it.
+    start: Cell<*mut u8>,
+    given: Cell<usize>,
+    live: Cell<usize>,
+}
+
+/// The allocator of a static library; a host test has its own, and this one inside of it.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Allocator;
+
+struct Reserves([Reserve; COUNT]);
+
+// SAFETY: the interface asks for one thread.
+unsafe impl Sync for Reserves {}
+
+static RESERVES: Reserves = Reserves(
+    [const {
+        Reserve {
+            start: Cell::new(null_mut()),
+            given: Cell::new(0),
+            live: Cell::new(0),
+        }
+    }; COUNT],
+);
+
+impl Reserve {
+    fn is_whole(&self) -> bool {
+        !self.start.get().is_null() && self.live.get() == 0
+    }
+
+    fn has(&self, memory: *mut u8) -> bool {
+        let start = self.start.get().addr();
+        start != 0 && (start..start + SIZE).contains(&memory.addr())
+    }
+
+    fn take(&self, layout: Layout) -> Option<*mut u8> {
+        if self.start.get().is_null() || layout.size() > MOST || layout.align() > ALIGN {
+            return None;
+        }
+        let at = self.given.get();
+        let end = (at + layout.size()).next_multiple_of(ALIGN);
+        if end > SIZE {
+            return None;
+        }
+        self.given.set(end);
+        self.live.set(self.live.get() + 1);
+        // SAFETY: inside the piece, which has SIZE bytes; nobody else was given these since it was whole.
+        Some(unsafe { self.start.get().add(at) })
+    }
+
+    fn give_back(&self) {
+        self.live.set(self.live.get() - 1);
+        if self.live.get() == 0 {
+            self.given.set(0);
+        }
+    }
+}
+
+/// Whether a reserve is there, whole; asks the kernel for one if it has to.
+pub(crate) fn ready() -> bool {
+    if RESERVES.0.iter().any(Reserve::is_whole) {
+        return true;
+    }
+    let Some(missing) = RESERVES.0.iter().find(|it| it.start.get().is_null()) else {
+        return false;
+    };
+    missing
+        .start
+        .set(callback!(alloc, null_mut(), SIZE, ALIGN).cast());
+    missing.is_whole()
+}
+
+// SAFETY: memory is the kernel's, whose callbacks keep the contract of an allocator, as the header asks; or part of a
+// piece of such memory, given to nobody else until all in it was given back, aligned to 16, which is enough for what is
+// taken from it.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let memory: *mut u8 = callback!(alloc, null_mut(), layout.size(), layout.align()).cast();
+        if !memory.is_null() {
+            return memory;
+        }
+        let mut taken = RESERVES.0.iter().filter_map(|reserve| reserve.take(layout));
+        taken.next().unwrap_or(null_mut())
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        match RESERVES.0.iter().find(|reserve| reserve.has(memory)) {
+            Some(reserve) => reserve.give_back(),
+            None => callback!(free, (), memory.cast(), layout.size(), layout.align()),
+        }
+    }
+}
