@@ -44,7 +44,8 @@
 //! 8. Events, by one of two ways. Polling: leave all ports masked, take bits out of `evtchn_pending` in
 //!    `take_pending`, wait in [`sched::poll`](crate::hypercall::sched::poll). Interrupts: unmask the ports that
 //!    `take_pending` and `wait` are asked about, move the pending bits in the handler into bits of your own, and
-//!    `hlt` with interrupts enabled only after looking at these with interrupts disabled.
+//!    `hlt` with interrupts enabled only after looking at these with interrupts disabled. The timer is one of them:
+//!    it may fire before the halt, and before the clock as this processor reckons it shows the deadline.
 //!    `examples/embed-rust` does the latter.
 //! 9. [`conformance::check`] passes.
 //! 10. [`Xen::new`](crate::xen::Xen::new), [`xen9pfs::device`](crate::transport::xen9pfs::device),
