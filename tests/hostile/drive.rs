@@ -14,7 +14,7 @@ use xen9p::xen::Xen;
 
 use crate::cases::{Case, Ends};
 
-/// How long a hostile backend may take for a step, and its server for an answer.
+/// How long a hostile backend may take for a step, and its server for an answer, where they are to be waited for in vain.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long an honest one may, on a machine that is busy with other things.
@@ -188,7 +188,7 @@ impl<P: Platform> Guest<P> {
     pub fn attempt(&mut self, case: &Case) -> Result<String, String> {
         let begin = self.xen.events.now();
         self.tell(case.script)?;
-        let (ends, text) = self.meet()?;
+        let (ends, text) = self.meet(if case.is_slow() { PATIENCE } else { TRUST })?;
         let expected = match case.ends {
             Ends::Either => matches!(ends, Ends::Works | Ends::Broken | Ends::Fails),
             expected => expected == ends,
@@ -255,8 +255,8 @@ impl<P: Platform> Guest<P> {
     }
 
     /// Mounts and works, until something goes wrong or all is done.
-    fn meet(&mut self) -> Result<(Ends, String), String> {
-        let fs = match Self::mount(&self.xen, HOSTILE, PATIENCE) {
+    fn meet(&mut self, patience: Duration) -> Result<(Ends, String), String> {
+        let fs = match Self::mount(&self.xen, HOSTILE, patience) {
             Ok(fs) => fs,
             Err(error) => return Ok((Ends::Refused, error)),
         };

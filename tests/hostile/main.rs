@@ -3,10 +3,6 @@
 
 extern crate alloc;
 
-#[allow(
-    dead_code,
-    reason = "which cases are slow matters under a real Xen only"
-)]
 mod cases;
 mod drive;
 mod xenstored;
