@@ -54,6 +54,14 @@ fn files_have_positions() {
         ns.chown(path, Some(7), None).unwrap();
         assert_eq!(ns.metadata(path).unwrap().uid(), 7);
     }
+    // What is written behind is there after a flush.
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).write_behind(1 << 20);
+    let file = ns.open_with("/behind", &options).unwrap();
+    file.write_all(b"soon").unwrap();
+    file.flush().unwrap();
+    assert_eq!(ns.read("/behind").unwrap(), b"soon");
+    file.close().unwrap();
     let mut big = vec![0; 3 << 20];
     for (at, byte) in big.iter_mut().enumerate() {
         *byte = (at / 251) as u8;

@@ -14,7 +14,7 @@ const FIRST_ROOM: usize = 16 << 10;
 const MOST_ROOM: usize = 4 << 20;
 
 /// An open file of a [`Namespace`](super::Namespace), with a position; the counterpart of
-/// [`fs::File`](crate::fs::File), with the same methods less the locks.
+/// [`fs::File`](crate::fs::File), with the same methods less the locks and the lent reads.
 ///
 /// Dropping a file closes it; [`close`](Self::close) also reports errors.
 pub struct File {
@@ -252,6 +252,15 @@ impl File {
     /// What the tree says.
     pub fn set_times(&self, times: FileTimes) -> Result<()> {
         self.inner.set_times(times)
+    }
+
+    /// Returns when the tree has all that was [written behind](crate::fs::OpenOptions::write_behind); at once if the file
+    /// was not opened for that.
+    ///
+    /// # Errors
+    /// Those of the writes.
+    pub fn flush(&self) -> Result<()> {
+        self.inner.flush()
     }
 
     /// Returns when content and attributes are as safe as the tree can make them.

@@ -271,6 +271,14 @@ pub trait OpenFile {
         Err(Errno::EROFS.into())
     }
 
+    /// Returns when the tree has all that was written behind.
+    ///
+    /// # Errors
+    /// Those of the writes.
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns when the content, and unless `data_only` the attributes too, are as safe as the tree can
     /// make them.
     ///
@@ -431,6 +439,10 @@ impl OpenFile for fs::File {
 
     fn set_times(&self, times: FileTimes) -> Result<()> {
         fs::File::set_times(self, times)
+    }
+
+    fn flush(&self) -> Result<()> {
+        fs::File::flush(self)
     }
 
     fn sync(&self, data_only: bool) -> Result<()> {
