@@ -22,6 +22,10 @@ use crate::transport::{Lane, Transport, TransportError};
 /// How many pumps a bulk reply may stay at the head of its lane before it is moved out of the way.
 const HEAD_PATIENCE: u8 = 8;
 
+/// How long the clock need not be looked at while answers come; and so how much longer than its time a request may
+/// wait.
+const GLANCE: Duration = Duration::from_millis(100);
+
 /// Of a request in flight when the connection was lost, which may be made again.
 pub(super) const AGAIN: Error = Error::Transport(TransportError::Lost(
     "it was lost again and again before the server answered",
@@ -75,6 +79,9 @@ pub(super) struct Core {
     pub(super) can_flush: bool,
     /// Slots in [`State::FlushDue`].
     pub(super) flushes_due: u16,
+    /// When the clock was looked at last, and when the time of somebody who was waiting then is over.
+    looked: Instant,
+    over: Instant,
     /// Who waits for a free slot or for room, and until when.
     waiting: Vec<(Waker, Instant)>,
     /// Wakers to be called as soon as nothing is borrowed.
@@ -142,6 +149,8 @@ impl Core {
             grace: Instant::from_nanos(0),
             can_flush: true,
             flushes_due: 0,
+            looked: Instant::from_nanos(0),
+            over: Instant::NEVER,
             waiting: Vec::new(),
             woken: Vec::new(),
             interrupt_told: false,
@@ -627,9 +636,9 @@ impl Core {
         self.pump_lane(lane);
     }
 
-    /// Looks at the clock, which may be the dearest thing about a small request: where the time-stamp counter is
-    /// emulated each look leaves the domain. So the session looks once per wait, and the time of requests sent
-    /// since the last look begins with this one.
+    /// Looks at the clock, which may be among the dearest things about a small request: where the time-stamp counter
+    /// is emulated each look leaves the domain. So the session looks when nothing has come for a [`GLANCE`], and the
+    /// time of requests sent since the last look begins with this one.
     ///
     /// Lets those whose time is over see it. A server that does not even answer what nobody waits for, a Tflush above
     /// all, is given up. Returns the time, and when that of another is over.
@@ -669,7 +678,30 @@ impl Core {
             Some(deadline) => earliest = earliest.min(deadline),
             None => {}
         }
+        self.looked = now;
+        self.over = earliest;
         (now, earliest)
+    }
+
+    /// Until when one can wait without knowing the time.
+    pub(super) fn soon(&self) -> Instant {
+        let waiting = self.waiting.iter().map(|&(_, deadline)| deadline);
+        waiting.fold(self.over.min(self.looked + GLANCE), Instant::min)
+    }
+
+    /// Waits for the transport, and takes in what has come. Whether there was anything.
+    pub(super) fn wait(&mut self, until: Instant) -> bool {
+        self.stats.waits += 1;
+        match self.transport.wait(until) {
+            Ok(()) => self.pump(),
+            Err(error) => {
+                self.fail(error.into());
+            }
+        }
+        let came = self.news || !self.is_up();
+        // There may be room now, even if no reply came.
+        self.wake_waiting();
+        came
     }
 
     /// Lets those in flight see that they are interrupted.

@@ -281,7 +281,7 @@ impl Session {
     /// [`wait`](Self::wait) that takes no longer than `most`.
     fn block(&self, deadline: Instant, most: Duration) {
         self.recover();
-        let until = self.with(|core| {
+        let quiet = self.with(|core| {
             core.news = false;
             core.flush_out();
             core.pump();
@@ -289,25 +289,19 @@ impl Session {
                 // Nobody has come for these, and nobody will before there is something new.
                 core.spill_heads();
             }
+            !core.news && core.is_up()
+        });
+        // Most answers come soon, and nobody has to know the time.
+        if !quiet || self.with(|core| core.wait(core.soon().min(deadline))) {
+            return;
+        }
+        self.with(|core| {
             let (now, over) = core.look();
             let until = over.min(deadline).min(now + most);
-            (!core.news && core.is_up()).then_some(until)
+            if !core.news && core.is_up() && now < until {
+                core.wait(until);
+            }
         });
-        if let Some(until) = until {
-            self.with(|core| {
-                core.stats.waits += 1;
-                match core.transport.wait(until) {
-                    Ok(()) => {
-                        core.pump();
-                        // There may be room now, even if no reply came.
-                        core.wake_waiting();
-                    }
-                    Err(error) => {
-                        core.fail(error.into());
-                    }
-                }
-            });
-        }
     }
 
     fn has_news(&self) -> bool {

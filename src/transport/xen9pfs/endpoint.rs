@@ -49,7 +49,7 @@ pub struct Xen9pfs<P: Platform> {
     lines: Vec<Line<P>>,
     /// The moment since which nobody has looked at the rings.
     seen: Generation,
-    /// What the clock showed when it was last asked. Asking may be dear, and who waits has just done so.
+    /// What the clock showed when it was last asked. Asking may be dear, and who waits has done so a moment ago.
     clock: Cell<Instant>,
     stats: Stats,
 }
