@@ -26,7 +26,7 @@ const LAST_PATIENCE: Duration = Duration::from_secs(1);
 /// [`Console`](crate::xen::console::Console): use it before there is one, or where it will not be
 /// used any more, or the two overwrite each other's text.
 pub fn emergency_print(text: fmt::Arguments<'_>) {
-    let ring = known().and_then(|machine| machine.console);
+    let ring = known().and_then(|machine| Some(machine.console.as_ref()?.ring()));
     // The writer never fails.
     let _ = match ring {
         Some(ring) => RingWriter {
@@ -69,7 +69,7 @@ impl fmt::Write for RingWriter {
 
 /// Waits until what was printed has been read, for a second at most.
 fn drain() {
-    if let Some(ring) = known().and_then(|machine| machine.console) {
+    if let Some(ring) = known().and_then(|machine| Some(machine.console.as_ref()?.ring())) {
         // SAFETY: it is the platform's console ring.
         unsafe { emergency_drain(&BarePlatform, ring, LAST_PATIENCE) };
     }
@@ -114,6 +114,14 @@ pub(super) fn fail(why: fmt::Arguments<'_>) -> ! {
             stop(ShutdownReason::Crash)
         }
     }
+}
+
+/// Crashes the domain when not even the clock can be used: the reason is heard if Xen was started with
+/// `guest_loglvl=all`.
+pub(super) fn crash_blindly(why: fmt::Arguments<'_>) -> ! {
+    // The writer never fails.
+    let _ = HypervisorWriter.write_fmt(format_args!("xen9p: {why}\n"));
+    stop(ShutdownReason::Crash)
 }
 
 /// Ends the domain as crashed (`on_crash` in its configuration says what happens then), after

@@ -37,6 +37,9 @@
     xen_note 10                         // FEATURES
     .asciz "!writable_page_tables|pae_pgdir_above_4gb"
     xen_note_end
+    xen_note 14                         // SUSPEND_CANCEL: a suspend may return "cancelled"
+    .long 1
+    xen_note_end
     xen_note 18                         // PHYS32_ENTRY, PVH
     .long xen9p_pvh_entry
     xen_note_end

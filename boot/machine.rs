@@ -2,14 +2,15 @@
 
 use core::arch::x86_64::{_mm_lfence, _rdtsc};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use spin::Once;
 
-use crate::platform::BuilderRing;
+use crate::platform::{BuilderRing, Frame, Page};
 use crate::sys;
 use crate::time::Instant;
 use crate::xen::clock::{self, Scale};
+use crate::xen::event::Port;
 
 /// How the domain runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,16 +22,48 @@ pub enum Mode {
     Pvh,
 }
 
+/// One of the builder's rings. Its page stays; after a resume it has another port.
+pub(super) struct Built {
+    page: NonNull<Page>,
+    port: AtomicU32,
+}
+
+impl Built {
+    pub(super) fn new(page: NonNull<Page>, port: u32) -> Self {
+        Built {
+            page,
+            port: AtomicU32::new(port),
+        }
+    }
+
+    pub(super) fn set_port(&self, port: u32) {
+        self.port.store(port, Ordering::Relaxed);
+    }
+
+    pub(super) fn ring(&self) -> BuilderRing {
+        BuilderRing {
+            page: self.page,
+            port: Port(self.port.load(Ordering::Relaxed)),
+        }
+    }
+}
+
 /// See the module.
 pub(super) struct Machine {
     pub(super) mode: Mode,
     /// Whether this is dom0, under Xen without anybody beside us.
     pub(super) first_domain: bool,
     pub(super) shared_info: NonNull<sys::shared_info>,
-    pub(super) xenstore: Option<BuilderRing>,
-    pub(super) console: Option<BuilderRing>,
+    /// Where shared_info is for Xen; of no meaning in a PV domain.
+    pub(super) shared_info_at: Frame,
+    /// The builder's structure, in a PV domain.
+    pub(super) start_info: Option<NonNull<sys::start_info>>,
+    pub(super) xenstore: Option<Built>,
+    pub(super) console: Option<Built>,
     pub(super) command_line: &'static [u8],
     pub(super) started: Instant,
+    /// What to add to Xen's system time, which begins anew on another machine, to get our own.
+    pub(super) clock_offset: AtomicU64,
 }
 
 // SAFETY: there is one virtual CPU; the pointers are to pages that stay for good.
@@ -70,15 +103,7 @@ impl Machine {
     /// # Safety
     /// `shared_info` is the mapped shared_info page in its 64-bit layout, for good.
     pub(super) unsafe fn install(mut self, first_tick: u64) {
-        // A pending upcall would make every wait return at once.
-        // SAFETY: inside shared_info, which is mapped; Xen only reads this byte.
-        unsafe {
-            (&raw mut (*self.shared_info.as_ptr()).vcpu_info[0].evtchn_upcall_mask)
-                .write_volatile(1);
-        }
-        for word in self.mask() {
-            word.store(u64::MAX, Ordering::SeqCst);
-        }
+        self.mask_events();
         let now = self.now();
         let info = self.time_info();
         // SAFETY: valid for reads (see above); these two change only when the domain moves to
@@ -96,15 +121,57 @@ impl Machine {
         MACHINE.call_once(|| self);
     }
 
+    /// Has no event ever interrupt us: all are polled for.
+    pub(super) fn mask_events(&self) {
+        // A pending upcall would make every wait return at once.
+        // SAFETY: inside shared_info, which is mapped; Xen only reads this byte.
+        unsafe {
+            (&raw mut (*self.shared_info.as_ptr()).vcpu_info[0].evtchn_upcall_mask)
+                .write_volatile(1);
+        }
+        for word in self.mask() {
+            word.store(u64::MAX, Ordering::SeqCst);
+        }
+    }
+
     fn time_info(&self) -> *const sys::vcpu_time_info {
         // SAFETY: a place inside shared_info, no access.
         unsafe { &raw const (*self.shared_info.as_ptr()).vcpu_info[0].time }
     }
 
-    /// The monotonic clock.
-    pub(super) fn now(&self) -> Instant {
+    /// Xen's system time, in nanoseconds.
+    fn system_time(&self) -> u64 {
         // SAFETY: shared_info is mapped, and its first vCPU is the one that runs.
-        Instant::from_nanos(unsafe { clock::system_time(self.time_info(), ticks) })
+        unsafe { clock::system_time(self.time_info(), ticks) }
+    }
+
+    /// The monotonic clock. It stands still while the domain is saved.
+    pub(super) fn now(&self) -> Instant {
+        let offset = self.clock_offset.load(Ordering::Relaxed);
+        Instant::from_nanos(self.system_time().wrapping_add(offset))
+    }
+
+    /// Has the clock go on from `now`.
+    pub(super) fn set_clock(&self, now: Instant) {
+        let offset = now.as_nanos().wrapping_sub(self.system_time());
+        self.clock_offset.store(offset, Ordering::Relaxed);
+    }
+
+    /// The time of the monotonic clock on Xen's scale.
+    pub(super) fn on_xens_scale(&self, at: Instant) -> Instant {
+        match at {
+            Instant::NEVER => at,
+            at => {
+                let offset = self.clock_offset.load(Ordering::Relaxed);
+                // One that is before Xen's time began has passed.
+                match offset as i64 {
+                    ahead @ 0.. => Instant::from_nanos(at.as_nanos().saturating_sub(ahead as u64)),
+                    behind => {
+                        Instant::from_nanos(at.as_nanos().saturating_add(behind.unsigned_abs()))
+                    }
+                }
+            }
+        }
     }
 
     /// Nanoseconds since 1970.
@@ -112,7 +179,7 @@ impl Machine {
         // SAFETY: shared_info is mapped.
         match unsafe { clock::wall_clock_base(self.shared_info.as_ptr()) } {
             0 => 0,
-            base => base.saturating_add(self.now().as_nanos()),
+            base => base.saturating_add(self.system_time()),
         }
     }
 

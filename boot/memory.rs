@@ -186,6 +186,17 @@ impl Memory {
         NonNull::new(address as *mut Page)
     }
 
+    /// Maps another frame, or none, where [`map_device`](Self::map_device) mapped one.
+    ///
+    /// # Safety
+    /// As there; `address` came from there, and nobody relies on what was there before.
+    pub(super) unsafe fn remap_device(&mut self, address: usize, frame: Option<Frame>) {
+        let entry = frame.map_or(0, |frame| PageTables::entry(frame, READ_WRITE));
+        // SAFETY: the caller's promise.
+        let done = unsafe { self.tables.set(&mut self.pages, address, entry, 1) };
+        debug_assert!(done.is_ok(), "the tables on the way are there already");
+    }
+
     /// Adds up to `count` pages to the heap's window and returns the part that is new; empty when
     /// there is no memory left.
     pub(super) fn extend_heap(&mut self, count: usize) -> Range<usize> {

@@ -18,6 +18,7 @@ mod platform;
 mod pv;
 mod pvh;
 mod start;
+mod suspend;
 mod trap;
 
 use core::arch::global_asm;

@@ -65,10 +65,10 @@ impl MachineFrames {
     }
 
     /// The pseudo-physical frame that has machine frame `machine`.
-    fn find(machine: u64) -> usize {
+    pub(super) fn find(machine: u64) -> usize {
         let table = sys::MACH2PHYS_VIRT_START as *const u64;
         // SAFETY: Xen maps its table of all machine frames there in every 64-bit PV domain, and
-        // `machine` comes from a page table that Xen has checked.
+        // `machine` comes from a page table or start_info, which Xen has checked or made.
         unsafe { table.add(machine as usize).read() as usize }
     }
 }

@@ -10,7 +10,7 @@ use core::time::Duration;
 use spin::Mutex;
 
 use super::counter::Counter;
-use super::machine::{Mode, machine};
+use super::machine::{Built, Mode, machine};
 use super::memory::memory;
 use crate::hypercall::memory::Space;
 use crate::hypercall::raw::Gate;
@@ -29,8 +29,8 @@ static GATE: AtomicU8 = AtomicU8::new(0);
 /// Hypercalls made by the drivers.
 pub(super) static HYPERCALLS: Counter = Counter::new();
 
-/// The grant frames that are mapped, by index: addresses, 0 where there is none.
-static GRANT_FRAMES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// The grant frames that are mapped, by index: address, 0 where there is none, and where Xen has it.
+static GRANT_FRAMES: Mutex<Vec<(usize, Frame)>> = Mutex::new(Vec::new());
 
 /// Sets how hypercalls are made from now on.
 pub(super) fn set_gate(gate: Gate) {
@@ -42,27 +42,70 @@ pub(super) fn set_gate(gate: Gate) {
     GATE.store(number, Ordering::Relaxed);
 }
 
-/// Maps grant frame `index`.
-fn map_grant_frame(index: u32) -> Result<NonNull<Page>, XenError> {
-    let frame = match machine().mode {
+/// Has Xen say where grant frame `index` is, or in a PVH domain put it `there`.
+fn find_grant_frame(index: u32, there: Frame) -> Result<Frame, XenError> {
+    match machine().mode {
         Mode::Pv => {
             let mut frames = vec![Frame(0); index as usize + 1];
             grant_table::setup_table(&BarePlatform, &mut frames)?;
-            frames[index as usize]
+            Ok(frames[index as usize])
         }
         Mode::Pvh => {
-            let mut memory = memory();
-            let frame = Frame(memory.unused_frame);
-            // SAFETY: nothing is behind that frame number.
+            // SAFETY: nothing is behind that frame number but perhaps what was there before a resume.
             unsafe {
-                memory_op::add_to_physmap(&BarePlatform, Space::GrantTable(index), frame)?;
+                memory_op::add_to_physmap(&BarePlatform, Space::GrantTable(index), there)?;
             }
-            memory.unused_frame += 1;
-            frame
+            Ok(there)
         }
-    };
+    }
+}
+
+/// Maps grant frame `index`. Returns its address, and where it is.
+fn map_grant_frame(index: u32) -> Result<(NonNull<Page>, Frame), XenError> {
+    let unused = Frame(memory().unused_frame);
+    let frame = find_grant_frame(index, unused)?;
+    let mut memory = memory();
+    if frame == unused {
+        memory.unused_frame += 1;
+    }
     // SAFETY: it is a frame of our own grant table, which never shrinks.
-    unsafe { memory().map_device(frame) }.ok_or(XenError::ENOMEM)
+    let page = unsafe { memory.map_device(frame) }.ok_or(XenError::ENOMEM)?;
+    Ok((page, frame))
+}
+
+/// Takes the grant table out of a PV domain's page tables, which are about to be saved.
+///
+/// # Safety
+/// Nobody uses it before [`map_grant_frames`].
+pub(super) unsafe fn unmap_grant_frames() {
+    for &(address, _) in GRANT_FRAMES
+        .lock()
+        .iter()
+        .filter(|(address, _)| *address != 0)
+    {
+        // SAFETY: the caller's promise.
+        unsafe { memory().remap_device(address, None) };
+    }
+}
+
+/// Puts the grant frames that were mapped before a suspend back to where they were; if `anew`, those of the
+/// domain's new table.
+///
+/// # Errors
+/// What Xen says. The table can't be used then.
+pub(super) fn map_grant_frames(anew: bool) -> Result<(), XenError> {
+    let mut frames = GRANT_FRAMES.lock();
+    for (index, (address, frame)) in (0..).zip(frames.iter_mut()) {
+        if *address == 0 {
+            continue;
+        }
+        if anew {
+            *frame = find_grant_frame(index, *frame)?;
+        }
+        // SAFETY: it is that frame of our own grant table.
+        unsafe { memory().remap_device(*address, Some(*frame)) };
+    }
+    Ok(())
 }
 
 // SAFETY: pages come from the page allocator, which hands out each once, mapped read-write and
@@ -101,24 +144,24 @@ unsafe impl Platform for BarePlatform {
         let mut frames = GRANT_FRAMES.lock();
         if let Some(page) = frames
             .get(at)
-            .and_then(|&addr| NonNull::new(addr as *mut Page))
+            .and_then(|&(address, _)| NonNull::new(address as *mut Page))
         {
             return Ok(page);
         }
-        let page = map_grant_frame(index)?;
+        let (page, frame) = map_grant_frame(index)?;
         if frames.len() <= at {
-            frames.resize(at + 1, 0);
+            frames.resize(at + 1, (0, Frame(0)));
         }
-        frames[at] = page.as_ptr().expose_provenance();
+        frames[at] = (page.as_ptr().expose_provenance(), frame);
         Ok(page)
     }
 
     fn xenstore_ring(&self) -> Option<BuilderRing> {
-        machine().xenstore
+        machine().xenstore.as_ref().map(Built::ring)
     }
 
     fn console_ring(&self) -> Option<BuilderRing> {
-        machine().console
+        machine().console.as_ref().map(Built::ring)
     }
 
     fn now(&self) -> Instant {
@@ -147,6 +190,6 @@ unsafe impl Platform for BarePlatform {
         };
         // Xen looks at the pending bits itself, after it has noted who waits: no event is missed.
         // It refuses only a port that is none, which then never fires: early return is allowed.
-        let _ = sched::poll(self, ports, deadline);
+        let _ = sched::poll(self, ports, machine().on_xens_scale(deadline));
     }
 }

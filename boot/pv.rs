@@ -1,18 +1,18 @@
 //! From the first Rust instruction of a PV domain to a machine that is up.
 
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU64;
 
-use super::machine::{Machine, Mode};
+use super::machine::{Built, Machine, Mode};
 use super::memory::{Memory, ONE_TO_ONE_END, memory};
 use super::paging::{LARGE_SIZE, MachineFrames, PageTables, READ_WRITE};
 use super::platform::set_gate;
-use super::{BarePlatform, call_main, fail, trap};
+use super::suspend::{list_frames, stop_ticking};
+use super::{call_main, fail, trap};
 use crate::hypercall::raw::Gate;
-use crate::hypercall::vcpu;
-use crate::platform::{BuilderRing, Frame, PAGE_SIZE, Page};
+use crate::platform::{Frame, PAGE_SIZE, Page};
 use crate::sys;
 use crate::time::Instant;
-use crate::xen::event::Port;
 
 unsafe extern "C" {
     static xen9p_image_start: u8;
@@ -27,8 +27,10 @@ unsafe extern "C" {
 unsafe extern "C" fn xen9p_pv_start(info: *const sys::start_info, tick: u64, stack: usize) -> ! {
     set_gate(Gate::Syscall);
     trap::init_pv();
-    // SAFETY: the builder's structure, in a page that we never give away nor write to.
-    let info: &'static sys::start_info = unsafe { &*info };
+    let start_info = NonNull::new(info.cast_mut());
+    // SAFETY: the builder's structure, in a page that we never give away, and write to only when the domain
+    // is suspended.
+    let info = unsafe { &*info };
     find_memory(info, stack.next_multiple_of(PAGE_SIZE));
 
     let shared_info = Frame(info.shared_info / PAGE_SIZE as u64);
@@ -51,29 +53,29 @@ unsafe extern "C" fn xen9p_pv_start(info: *const sys::start_info, tick: u64, sta
         mode: Mode::Pv,
         first_domain,
         shared_info: shared_info.cast(),
+        shared_info_at: Frame(0),
+        start_info,
         xenstore: ring(info.store_mfn, info.store_evtchn),
         console,
         command_line: text.split(|&byte| byte == 0).next().unwrap_or_default(),
         started: Instant::from_nanos(0),
+        clock_offset: AtomicU64::new(0),
     };
     // SAFETY: mapped just now; a PV domain's layout is that of its 64-bit kernel.
     unsafe { machine.install(tick) };
-    // Nothing here wants a tick; an older Xen without this call ticks on, and no event is lost.
-    let _ = vcpu::stop_periodic_timer(&BarePlatform, 0);
+    stop_ticking();
+    list_frames();
     call_main()
 }
 
 /// One of the builder's rings, if there is one.
-fn ring(frame: u64, port: u32) -> Option<BuilderRing> {
+fn ring(frame: u64, port: u32) -> Option<Built> {
     if frame == 0 || port == 0 {
         return None;
     }
     // SAFETY: the builder made the frame for this purpose.
     let page = unsafe { memory().map_device(Frame(frame)) }?;
-    Some(BuilderRing {
-        page,
-        port: Port(port),
-    })
+    Some(Built::new(page, port))
 }
 
 /// Takes over the memory and the page tables. What the builder made (image, frame list, start_info,

@@ -3,19 +3,20 @@
 use core::ffi::CStr;
 use core::ops::Range;
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU64;
 
-use super::machine::{Machine, Mode};
+use super::machine::{Built, Machine, Mode, machine};
 use super::memory::{Memory, ONE_TO_ONE_END, memory};
 use super::paging::{LARGE, LARGE_SIZE, PageTables, READ_WRITE};
 use super::platform::set_gate;
 use super::{BarePlatform, call_main, fail, trap};
+use crate::hypercall::XenError;
 use crate::hypercall::hvm;
 use crate::hypercall::memory::{MapEntry, Space, add_to_physmap, current_reservation, memory_map};
 use crate::hypercall::raw::Gate;
-use crate::platform::{BuilderRing, Frame, PAGE_SIZE, Page};
+use crate::platform::{Frame, PAGE_SIZE, Page};
 use crate::sys;
 use crate::time::Instant;
-use crate::xen::event::Port;
 
 unsafe extern "C" {
     static xen9p_image_start: u8;
@@ -50,59 +51,72 @@ unsafe extern "C" fn xen9p_pvh_start(info: *const sys::hvm_start_info, tick: u64
     };
     find_memory(info, command_line);
 
-    // Xen lays shared_info out for the mode in which this parameter is set, which is 64-bit here.
-    // The vector is never used: interrupts stay off.
-    let vector = u64::from(sys::HVM_PARAM_CALLBACK_TYPE_VECTOR) << 56 | 0xf3;
-    // SAFETY: no interrupt is ever taken.
-    let latched = unsafe { hvm::set_param(&BarePlatform, sys::HVM_PARAM_CALLBACK_IRQ, vector) };
-    if let Err(error) = latched {
-        fail(format_args!("Xen does not set the event callback: {error}"));
+    let frame = Frame(memory().unused_frame);
+    if let Err(error) = share_info(frame) {
+        fail(format_args!("Xen does not share its page with us: {error}"));
     }
+    memory().unused_frame += 1;
+    // SAFETY: Xen put it there for good.
+    let Some(shared_info) = (unsafe { memory().map_device(frame) }) else {
+        fail(format_args!("too little memory to map Xen's shared page"));
+    };
     let first_domain = u64::from(info.flags) & sys::SIF_INITDOMAIN != 0;
     let machine = Machine {
         mode: Mode::Pvh,
         first_domain,
-        shared_info: shared_info(),
+        shared_info: shared_info.cast(),
+        shared_info_at: frame,
+        start_info: None,
         xenstore: ring(sys::HVM_PARAM_STORE_PFN, sys::HVM_PARAM_STORE_EVTCHN),
         console: ring(sys::HVM_PARAM_CONSOLE_PFN, sys::HVM_PARAM_CONSOLE_EVTCHN),
         command_line: command_line.to_bytes(),
         started: Instant::from_nanos(0),
+        clock_offset: AtomicU64::new(0),
     };
     // SAFETY: mapped just now, in the layout just set.
     unsafe { machine.install(tick) };
     call_main()
 }
 
-/// Has Xen put shared_info into our memory and maps it.
-fn shared_info() -> NonNull<sys::shared_info> {
-    let mut memory = memory();
-    let frame = Frame(memory.unused_frame);
-    // SAFETY: nothing is behind that frame number.
-    if let Err(error) = unsafe { add_to_physmap(&BarePlatform, Space::SharedInfo, frame) } {
-        fail(format_args!("Xen does not share its page with us: {error}"));
-    }
-    memory.unused_frame += 1;
-    // SAFETY: Xen put it there for good.
-    match unsafe { memory.map_device(frame) } {
-        Some(page) => page.cast(),
-        None => fail(format_args!("too little memory to map Xen's shared page")),
-    }
+/// Has Xen put shared_info, in its 64-bit layout, at `frame`, which nobody uses.
+fn share_info(frame: Frame) -> Result<(), XenError> {
+    // Xen lays shared_info out for the mode in which this parameter is set, which is 64-bit here.
+    // The vector is never used: interrupts stay off.
+    let vector = u64::from(sys::HVM_PARAM_CALLBACK_TYPE_VECTOR) << 56 | 0xf3;
+    // SAFETY: no interrupt is ever taken.
+    unsafe { hvm::set_param(&BarePlatform, sys::HVM_PARAM_CALLBACK_IRQ, vector)? };
+    // SAFETY: nothing is behind that frame number, or what is is shared_info.
+    unsafe { add_to_physmap(&BarePlatform, Space::SharedInfo, frame) }
+}
+
+/// A parameter that the builder set, if it did.
+fn parameter(index: u32) -> Option<u64> {
+    let value = hvm::get_param(&BarePlatform, index).ok();
+    value.filter(|&value| value != 0 && value != u64::MAX)
 }
 
 /// One of the builder's rings, if there is one.
-fn ring(frame: u32, port: u32) -> Option<BuilderRing> {
-    let parameter = |index| {
-        hvm::get_param(&BarePlatform, index)
-            .ok()
-            .filter(|&value| value != 0 && value != u64::MAX)
-    };
+fn ring(frame: u32, port: u32) -> Option<Built> {
     let (frame, port) = (parameter(frame)?, parameter(port)?);
     // SAFETY: the builder made the frame for this purpose.
     let page = unsafe { memory().map_device(Frame(frame)) }?;
-    Some(BuilderRing {
-        page,
-        port: Port(port as u32),
-    })
+    Some(Built::new(page, port as u32))
+}
+
+/// Puts back what a new domain does not have; its memory, and where the builder's rings are in it, are as
+/// they were.
+pub(super) fn resumed() -> Result<(), XenError> {
+    let machine = machine();
+    share_info(machine.shared_info_at)?;
+    for (ring, port) in [
+        (&machine.xenstore, sys::HVM_PARAM_STORE_EVTCHN),
+        (&machine.console, sys::HVM_PARAM_CONSOLE_EVTCHN),
+    ] {
+        if let (Some(ring), Some(port)) = (ring, parameter(port)) {
+            ring.set_port(port as u32);
+        }
+    }
+    Ok(())
 }
 
 /// Takes over the memory and the page tables.

@@ -14,7 +14,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::emergency::exit_for;
-use super::{BarePlatform, command_line, memory_info, started_at};
+use super::{BarePlatform, command_line, memory_info, started_at, suspend};
 use crate::fs::{self, Fs};
 use crate::hypercall::sched::ShutdownReason;
 use crate::p9::trace::Capture;
@@ -196,7 +196,7 @@ fn start<F: Files>() -> Result<F, NoStart> {
 
     let fails = |error| NoStart::new(ExitCode::FAILURE, error);
     let xen = Xen::new(events).map_err(fails)?;
-    let watch = ShutdownWatch::new(&xen.store, false).map_err(fails)?;
+    let watch = ShutdownWatch::new(&xen.store, suspend::is_possible()).map_err(fails)?;
     let capture = options.trace.as_ref().map(|_| {
         let epoch = BarePlatform.wall_clock();
         Capture::new(

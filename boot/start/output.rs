@@ -60,6 +60,13 @@ pub(super) fn close() {
     }
 }
 
+/// Waits a little until the console has been read.
+pub(super) fn settle() {
+    if let Some(console) = CONSOLE.0.get() {
+        console.drain(BarePlatform.now() + crate::xen::console::PATIENCE);
+    }
+}
+
 /// Prints formatted text to the console; see [`print!`](crate::print). Waits for somebody to read
 /// it, within reason, and drops what nobody reads.
 pub fn print(text: fmt::Arguments<'_>) {

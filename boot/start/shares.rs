@@ -92,14 +92,21 @@ fn boxed(transport: impl Transport + 'static) -> Box<dyn Transport> {
 
 /// Connects to a share again, with the rings it had.
 fn redial(tag: String, config: Config) -> impl Redial {
+    let mut told = None;
     move || {
         let xen = &system().xen;
         let begun = now();
         let device = xen9pfs::device(xen, Some(&tag));
         match device.and_then(|device| xen9pfs::connect(xen, device, &config)) {
-            Ok(transport) => Ok(Some(boxed(transport))),
+            Ok(transport) => {
+                told = None;
+                Ok(Some(boxed(transport)))
+            }
             Err(error) => {
-                log::info!("share '{tag}': {error}");
+                // Each reason once: the next try follows soon.
+                if told.replace(error) != Some(error) {
+                    log::warn!("share '{tag}': {error}");
+                }
                 let until = begun + PAUSE;
                 while now() < until {
                     xen.events.wait(xen.events.generation(), until);

@@ -1,4 +1,4 @@
-//! Obeying `xl shutdown` and `xl reboot`.
+//! Obeying `xl shutdown`, `xl reboot` and `xl save`.
 
 use core::cell::Cell;
 use core::time::Duration;
@@ -8,7 +8,8 @@ use crate::hypercall::sched::ShutdownReason;
 use crate::rt::emergency::exit_for;
 use crate::rt::{BarePlatform, now};
 use crate::time::Instant;
-use crate::xen::shutdown::ShutdownWatch;
+use crate::xen::shutdown::{ShutdownRequest, ShutdownWatch};
+use crate::xen::suspend::Suspended;
 
 /// How long an app that was asked to stop may go on using files until the domain ends without it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -63,6 +64,7 @@ impl Stop {
 
     fn ask(&self) {
         match self.watch.take() {
+            Ok(Some(ShutdownRequest::Suspend)) => suspend(),
             Ok(Some(request)) => {
                 log::info!("asked to stop: {request:?}");
                 self.asked.set(Some((request.reason(), now() + GRACE)));
@@ -71,5 +73,17 @@ impl Stop {
             Ok(None) => {}
             Err(error) => log::debug!("looking for a shutdown request: {error}"),
         }
+    }
+}
+
+/// Has the domain saved, and says when it goes on.
+fn suspend() {
+    log::info!("asked to suspend");
+    // What the console has not read by now is lost in a new domain.
+    output::settle();
+    match system().xen.suspend(crate::rt::suspend::suspend) {
+        Ok(Suspended::Cancelled) => log::info!("goes on where it was"),
+        Ok(Suspended::Resumed) => log::warn!("the domain was saved and restored"),
+        Err(error) => log::error!("{error}"),
     }
 }

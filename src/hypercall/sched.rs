@@ -1,7 +1,7 @@
 //! Scheduling operations (public/sched.h).
 
 use super::{XenError, operate};
-use crate::platform::Platform;
+use crate::platform::{Frame, Platform};
 use crate::sys;
 use crate::time::Instant;
 use crate::xen::event::Port;
@@ -53,6 +53,51 @@ pub fn shutdown<P: Platform>(platform: &P, reason: ShutdownReason) -> Result<(),
         )
     }
     .map(drop)
+}
+
+/// How a suspended domain runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspended {
+    /// Where it was, with all that it had: a checkpoint was taken, or saving it failed.
+    Cancelled,
+    /// In a new domain: there are no grants and no open ports but those of the builder, shared_info and grant
+    /// table are other pages, and whoever served this domain knows nothing of the new one.
+    Resumed,
+}
+
+/// Stops this domain so that it can be saved, and returns when it runs again. `start_info` is the machine
+/// frame of start_info in a PV domain, and of no meaning in others.
+///
+/// # Errors
+/// Whatever Xen answered; the domain was not suspended then.
+///
+/// # Safety
+/// After [`Suspended::Resumed`] nothing that Xen or another domain shared with this one is where it was:
+/// nobody uses shared_info or the grant table before they are mapped anew. In a PV domain no page table
+/// refers to a frame that is not the domain's own, and start_info has the frames of the builder's rings as
+/// pseudo-physical ones.
+pub unsafe fn suspend<P: Platform>(platform: &P, start_info: Frame) -> Result<Suspended, XenError> {
+    let mut argument = sys::sched_shutdown {
+        reason: sys::SHUTDOWN_suspend,
+    };
+    // SAFETY: the operation takes this structure, which holds no pointer, and for this reason a third
+    // argument, from where the toolstack takes it; the caller vouches for the rest.
+    let result = unsafe {
+        platform.hypercall(
+            sys::__HYPERVISOR_sched_op,
+            [
+                sys::SCHEDOP_shutdown as usize,
+                (&raw mut argument).expose_provenance(),
+                start_info.0 as usize,
+                0,
+                0,
+            ],
+        )
+    };
+    match XenError::check(result)? {
+        0 => Ok(Suspended::Resumed),
+        _ => Ok(Suspended::Cancelled),
+    }
 }
 
 /// Blocks until one of `ports` is pending or Xen's system time has reached `deadline`

@@ -56,7 +56,8 @@ pub struct Console<P: Platform> {
 }
 
 struct Inner<P: Platform> {
-    channel: EventChannel<P>,
+    events: Events<P>,
+    channel: RefCell<EventChannel<P>>,
     output: RefCell<Producer>,
     input: RefCell<Consumer>,
     /// The last write waited in vain: don't wait again before there is room.
@@ -75,7 +76,7 @@ impl<P: Platform> Clone for Console<P> {
 impl<P: Platform> fmt::Debug for Console<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Console")
-            .field("port", &self.inner.channel.port())
+            .field("port", &self.inner.channel.borrow().port())
             .field("dropped", &self.dropped())
             .finish()
     }
@@ -89,13 +90,30 @@ impl<P: Platform> Console<P> {
         let (output, input) = unsafe { rings(ring.page) };
         Some(Console {
             inner: Rc::new(Inner {
-                channel: events.adopt(ring.port),
+                events: events.clone(),
+                channel: RefCell::new(events.adopt(ring.port)),
                 output: RefCell::new(output),
                 input: RefCell::new(input),
                 stalled: Cell::new(false),
                 dropped: Cell::new(0),
             }),
         })
+    }
+
+    /// What is behind it: after the domain was resumed elsewhere, what is there.
+    fn inner(&self) -> &Inner<P> {
+        let inner = &*self.inner;
+        if inner.channel.borrow().is_stale()
+            && let Some(ring) = inner.events.platform().console_ring()
+        {
+            // SAFETY: the platform vouches for the ring's page.
+            let (output, input) = unsafe { rings(ring.page) };
+            inner.output.replace(output);
+            inner.input.replace(input);
+            inner.stalled.set(false);
+            drop(inner.channel.replace(inner.events.adopt(ring.port)));
+        }
+        inner
     }
 
     /// Bytes that were dropped because nobody read them in time.
@@ -106,7 +124,8 @@ impl<P: Platform> Console<P> {
     /// Writes bytes as they are. Waits for room as long as [`PATIENCE`] says, then drops and counts
     /// the rest.
     pub fn write(&self, mut bytes: &[u8]) {
-        let events = self.inner.channel.events();
+        let inner = self.inner();
+        let events = &inner.events;
         let mut deadline = events.now() + PATIENCE;
         while !bytes.is_empty() {
             let pushed = match self.push(bytes) {
@@ -116,17 +135,17 @@ impl<P: Platform> Console<P> {
             };
             if pushed > 0 {
                 bytes = &bytes[pushed..];
-                self.inner.stalled.set(false);
+                inner.stalled.set(false);
                 deadline = events.now() + PATIENCE;
-            } else if self.inner.stalled.get() || events.now() >= deadline {
-                self.inner.stalled.set(true);
+            } else if inner.stalled.get() || events.now() >= deadline {
+                inner.stalled.set(true);
                 break;
             } else {
                 self.wait(deadline);
             }
         }
-        let dropped = self.inner.dropped.get() + bytes.len() as u64;
-        self.inner.dropped.set(dropped);
+        let dropped = inner.dropped.get() + bytes.len() as u64;
+        inner.dropped.set(dropped);
     }
 
     /// Writes text, each line feed as carriage return and line feed, as a terminal wants it.
@@ -145,7 +164,7 @@ impl<P: Platform> Console<P> {
 
     /// Waits for an event on the console's port. No handler runs meanwhile: a handler may write.
     fn wait(&self, deadline: Instant) {
-        let channel = &self.inner.channel;
+        let channel = self.inner.channel.borrow();
         let platform = channel.events().platform();
         if !channel.take_pending() {
             platform.wait(&[channel.port()], deadline);
@@ -154,15 +173,15 @@ impl<P: Platform> Console<P> {
     }
 
     fn notify(&self) {
-        // Refused only when the port is gone, as after a resume; then nobody reads either.
-        let _ = self.inner.channel.notify();
+        // Refused only when the port is gone; then nobody reads either.
+        let _ = self.inner.channel.borrow().notify();
     }
 
     /// Copies input that has arrived to the start of `into` and returns how much it was. Never
     /// blocks. To wait for input, wait for events; see [`event`](super::event).
     pub fn read(&self, into: &mut [u8]) -> usize {
         // A reader can't do anything about a console that lies but see no input.
-        let count = self.inner.input.borrow_mut().pull(into).unwrap_or(0);
+        let count = self.inner().input.borrow_mut().pull(into).unwrap_or(0);
         if count > 0 {
             self.notify();
         }
@@ -171,9 +190,10 @@ impl<P: Platform> Console<P> {
 
     /// Waits until everything was read or `deadline` has passed, and says which.
     pub fn drain(&self, deadline: Instant) -> bool {
-        let events = self.inner.channel.events();
+        let inner = self.inner();
+        let events = &inner.events;
         loop {
-            match self.inner.output.borrow().room() {
+            match inner.output.borrow().room() {
                 Ok(OUT_SIZE) => return true,
                 Ok(_) if events.now() < deadline => {}
                 _ => return false,

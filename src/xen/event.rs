@@ -87,6 +87,8 @@ struct Table<P: Platform> {
     platform: P,
     slots: RefCell<Vec<Slot>>,
     generation: Cell<u64>,
+    /// How often the domain was resumed: ports of an earlier time are not ours any more.
+    resumes: Cell<u64>,
     stats: Cell<EventStats>,
     /// Where the next turn begins when ports are watched in turns.
     turn: Cell<usize>,
@@ -119,6 +121,7 @@ impl<P: Platform> Events<P> {
                 platform,
                 slots: RefCell::new(Vec::new()),
                 generation: Cell::new(0),
+                resumes: Cell::new(0),
                 stats: Cell::default(),
                 turn: Cell::new(0),
                 list: Cell::new(Vec::new()),
@@ -189,6 +192,25 @@ impl<P: Platform> Events<P> {
         self.register(port, false)
     }
 
+    /// Takes note that the domain was resumed elsewhere ([`Suspended::Resumed`]): every port is gone. The
+    /// handles of before [are stale](EventChannel::is_stale); their numbers, which others may have by now,
+    /// are not touched any more.
+    ///
+    /// [`Suspended::Resumed`]: crate::hypercall::sched::Suspended::Resumed
+    pub(super) fn resumed(&self) {
+        let table = &*self.table;
+        table.resumes.set(table.resumes.get() + 1);
+        // Whoever waits looks again.
+        table.generation.set(table.generation.get().wrapping_add(1));
+        // Handlers may own channels: dropped with no borrow held.
+        drop(table.slots.take());
+    }
+
+    /// How often the domain was resumed elsewhere.
+    pub(crate) fn resumes(&self) -> u64 {
+        self.table.resumes.get()
+    }
+
     fn register(&self, port: Port, close: bool) -> EventChannel<P> {
         self.table.slots.borrow_mut().push(Slot {
             port,
@@ -198,6 +220,7 @@ impl<P: Platform> Events<P> {
             events: self.clone(),
             port,
             close,
+            resumes: self.table.resumes.get(),
         }
     }
 
@@ -299,6 +322,8 @@ pub struct EventChannel<P: Platform> {
     events: Events<P>,
     port: Port,
     close: bool,
+    /// How often the domain had been resumed when it was opened.
+    resumes: u64,
 }
 
 impl<P: Platform> EventChannel<P> {
@@ -315,6 +340,9 @@ impl<P: Platform> EventChannel<P> {
     /// Makes `handler` run in [`Events::dispatch`] each time the port has fired, instead of an
     /// earlier one. It is dropped with the channel; it must not own the channel.
     pub fn on_event(&self, handler: impl Fn() + 'static) {
+        if self.is_stale() {
+            return;
+        }
         let replaced = {
             let mut slots = self.events.table.slots.borrow_mut();
             slots
@@ -329,14 +357,28 @@ impl<P: Platform> EventChannel<P> {
     /// Takes the port's event if it is pending, without running the handler. What waits in
     /// [`Events::wait`] still notices.
     pub fn take_pending(&self) -> bool {
-        self.events.take(self.port)
+        !self.is_stale() && self.events.take(self.port)
+    }
+
+    /// Whether the port is gone because the domain was saved and resumed elsewhere since it was opened. Then
+    /// it never fires again, and nothing reaches the other side.
+    pub fn is_stale(&self) -> bool {
+        self.resumes != self.events.resumes()
+    }
+
+    fn current(&self) -> Result<(), XenError> {
+        match self.is_stale() {
+            true => Err(XenError::EINVAL),
+            false => Ok(()),
+        }
     }
 
     /// Tells the other side. Nothing happens when nobody is bound there.
     ///
     /// # Errors
-    /// `EINVAL` when the port is not open any more: the domain was resumed elsewhere.
+    /// `EINVAL` when the port [is stale](Self::is_stale).
     pub fn notify(&self) -> Result<(), XenError> {
+        self.current()?;
         self.events.count(|stats| stats.sent += 1);
         event_channel::send(self.events.platform(), self.port)
     }
@@ -344,8 +386,9 @@ impl<P: Platform> EventChannel<P> {
     /// What the port is connected to now. A peer that died has left it [`Status::Unbound`].
     ///
     /// # Errors
-    /// As Xen says.
+    /// As [`notify`](Self::notify).
     pub fn status(&self) -> Result<Status, XenError> {
+        self.current()?;
         event_channel::status(self.events.platform(), self.port)
     }
 
@@ -357,6 +400,10 @@ impl<P: Platform> EventChannel<P> {
 
 impl<P: Platform> Drop for EventChannel<P> {
     fn drop(&mut self) {
+        if self.is_stale() {
+            // The number may be that of somebody else's port.
+            return;
+        }
         let slot = {
             let mut slots = self.events.table.slots.borrow_mut();
             slots
@@ -367,8 +414,8 @@ impl<P: Platform> Drop for EventChannel<P> {
         // The handler may own other channels: drop it with no borrow held.
         drop(slot);
         if self.close {
-            // Closing fails only for a port that is not open: after a resume, when all are gone.
-            // Xen forgets a pending event with the port, so the next owner of its number sees none.
+            // Closing fails only for a port that is not open, which this one is. Xen forgets a pending event
+            // with the port, so the next owner of its number sees none.
             let _ = event_channel::close(self.events.platform(), self.port);
         }
     }

@@ -132,6 +132,8 @@ struct Table<P: Platform> {
     /// References that are free to use; their entries are all zero.
     free: RefCell<Vec<GrantRef>>,
     quarantine: RefCell<Vec<Block>>,
+    /// How often the domain was resumed: grants of an earlier time are not there any more.
+    resumes: Cell<u64>,
 }
 
 /// Pages that were allocated together, and the grants on them that are active.
@@ -167,6 +169,7 @@ impl<P: Platform> Grants<P> {
                 frames: RefCell::new(Vec::new()),
                 free: RefCell::new(Vec::new()),
                 quarantine: RefCell::new(Vec::new()),
+                resumes: Cell::new(0),
             }),
         }
     }
@@ -237,7 +240,29 @@ impl<P: Platform> Grants<P> {
             first,
             count,
             refs: refs.into_boxed_slice(),
+            resumes: self.table.resumes.get(),
         })
+    }
+
+    /// Takes note that the domain was resumed elsewhere ([`Suspended::Resumed`]): its table is another, and
+    /// empty, and nobody has mapped anything. Pages in quarantine are given back; what was shared before is
+    /// memory that only its owner uses.
+    ///
+    /// [`Suspended::Resumed`]: crate::hypercall::sched::Suspended::Resumed
+    pub(super) fn resumed(&self) {
+        let table = &*self.table;
+        table.resumes.set(table.resumes.get() + 1);
+        table.frames.borrow_mut().clear();
+        table.free.borrow_mut().clear();
+        for mut block in table.quarantine.take() {
+            block.refs.clear();
+            self.release(&block);
+        }
+        self.count(|counters| {
+            counters.quarantined_pages = 0;
+            counters.quarantined_refs = 0;
+            counters.used_refs = 0;
+        });
     }
 
     /// Takes back what it can of the pages in quarantine and returns how many pages are still
@@ -372,6 +397,8 @@ pub struct SharedPages<P: Platform> {
     first: NonNull<Page>,
     count: NonZeroUsize,
     refs: Box<[GrantRef]>,
+    /// How often the domain had been resumed when they were shared.
+    resumes: u64,
 }
 
 impl<P: Platform> SharedPages<P> {
@@ -413,7 +440,12 @@ impl<P: Platform> SharedPages<P> {
         let grants = &self.grants;
         let pages = block.count.get();
         grants.count(|counters| counters.shared_pages -= pages);
-        grants.revoke_all(&mut block);
+        if self.resumes == grants.table.resumes.get() {
+            grants.revoke_all(&mut block);
+        } else {
+            // These references may be those of somebody else by now.
+            block.refs.clear();
+        }
         if block.refs.is_empty() {
             grants.release(&block);
             return true;

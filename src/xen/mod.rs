@@ -12,6 +12,7 @@ pub mod log;
 pub mod ring;
 pub mod shutdown;
 pub mod store;
+pub mod suspend;
 pub mod xenbus;
 
 use crate::platform::Platform;

@@ -160,6 +160,16 @@ impl Consumer {
         Ok(queued)
     }
 
+    /// Drops what is in the ring.
+    ///
+    /// # Errors
+    /// As [`queued`](Self::queued).
+    pub fn skip(&mut self) -> Result<(), IndexLie> {
+        let count = self.queued()?;
+        self.0.publish(count);
+        Ok(())
+    }
+
     /// Copies what is in the ring to the start of `into`, as far as it fits, gives the room back to
     /// the other side, and returns how much that was. Does not notify.
     ///

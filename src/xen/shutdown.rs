@@ -1,9 +1,12 @@
-//! Being asked to stop, and stopping: [`ShutdownWatch`] and [`shutdown`].
+//! Being asked to stop, and stopping: [`ShutdownWatch`], [`shutdown`], [`Xen::suspend`].
 //!
 //! `xl shutdown`, `xl reboot` and `xl save` write a word to `control/shutdown`; the domain
 //! acknowledges by clearing the node and then does it (docs/misc/xenstore-paths.pandoc). Nodes
 //! `control/feature-*` say in advance what it can do.
+//!
+//! [`Xen::suspend`]: super::Xen::suspend
 
+use core::cell::Cell;
 use core::fmt;
 
 use super::store::{Refusal, StoreError, Watch, XenStore};
@@ -21,7 +24,7 @@ pub enum ShutdownRequest {
     PowerOff,
     /// End the program and be started again.
     Reboot,
-    /// Get ready to be saved.
+    /// Be saved: [`Xen::suspend`](super::Xen::suspend).
     Suspend,
     /// Stop at once, without care.
     Halt,
@@ -57,6 +60,8 @@ pub struct ShutdownWatch<P: Platform> {
     store: XenStore<P>,
     watch: Watch<P>,
     can_suspend: bool,
+    /// What [`XenStore::restarts`] said when the announcement was made.
+    announced: Cell<u64>,
 }
 
 impl<P: Platform> ShutdownWatch<P> {
@@ -66,13 +71,25 @@ impl<P: Platform> ShutdownWatch<P> {
     /// # Errors
     /// See [`StoreError`].
     pub fn new(store: &XenStore<P>, can_suspend: bool) -> Result<Self, StoreError> {
+        let watch = ShutdownWatch {
+            store: store.clone(),
+            watch: store.watch(NODE)?,
+            can_suspend,
+            announced: Cell::new(store.restarts()),
+        };
+        watch.announce()?;
+        Ok(watch)
+    }
+
+    /// Says what this domain can do.
+    fn announce(&self) -> Result<(), StoreError> {
         let features = [
             ("control/feature-poweroff", true),
             ("control/feature-reboot", true),
-            ("control/feature-suspend", can_suspend),
+            ("control/feature-suspend", self.can_suspend),
         ];
         for (node, able) in features {
-            match store.write(node, if able { b"1" } else { b"0" }) {
+            match self.store.write(node, if able { b"1" } else { b"0" }) {
                 Ok(()) => {}
                 // An old toolstack keeps the nodes to itself, and does without them.
                 Err(StoreError::Refused(refusal)) => {
@@ -81,11 +98,8 @@ impl<P: Platform> ShutdownWatch<P> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(ShutdownWatch {
-            store: store.clone(),
-            watch: store.watch(NODE)?,
-            can_suspend,
-        })
+        self.announced.set(self.store.restarts());
+        Ok(())
     }
 
     /// What the toolstack asks for, if it does; the request is acknowledged then, and the domain
@@ -97,6 +111,9 @@ impl<P: Platform> ShutdownWatch<P> {
     /// # Errors
     /// See [`StoreError`].
     pub fn take(&self) -> Result<Option<ShutdownRequest>, StoreError> {
+        if self.announced.get() != self.store.restarts() {
+            self.announce()?;
+        }
         let mut fired = false;
         while self.watch.take()?.is_some() {
             fired = true;

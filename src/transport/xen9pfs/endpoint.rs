@@ -239,6 +239,11 @@ impl<P: Platform> Transport for Xen9pfs<P> {
         if lines.is_empty() {
             return;
         }
+        if self.monitor.is_stale() {
+            // The device of this name is another one now. Whoever follows it has to be told all the same.
+            let _ = self.sound();
+            return;
+        }
         self.fail(TransportError::Closed);
         leave(&self.monitor.device, &self.monitor.state, lines);
     }

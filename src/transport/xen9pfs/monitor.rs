@@ -35,6 +35,8 @@ pub(super) struct Monitor<P: Platform> {
     channels: Vec<(Weak<EventChannel<P>>, Option<Port>)>,
     /// When they are looked at next.
     pulse: Cell<Instant>,
+    /// How often the domain had been resumed elsewhere when the connection was made.
+    resumes: u64,
 }
 
 impl<P: Platform> Monitor<P> {
@@ -44,7 +46,8 @@ impl<P: Platform> Monitor<P> {
         link: Rc<Link>,
         channels: impl Iterator<Item = &'a Rc<EventChannel<P>>>,
     ) -> Self {
-        let now = device.store().events().now();
+        let events = device.store().events();
+        let (now, resumes) = (events.now(), events.resumes());
         Monitor {
             channels: channels
                 .map(|channel| (Rc::downgrade(channel), other_end(channel, &device)))
@@ -53,17 +56,29 @@ impl<P: Platform> Monitor<P> {
             state,
             link,
             pulse: Cell::new(now + PULSE),
+            resumes,
         }
+    }
+
+    /// Whether the domain is another one since the connection was made: then the backend, the device's directory and
+    /// all numbers of ports and grants are not ours any more.
+    pub(super) fn is_stale(&self) -> bool {
+        self.resumes != self.device.store().events().resumes()
     }
 
     /// Why the connection is over, if it is.
     pub(super) fn fault(&self) -> Option<TransportError> {
-        self.link.fault.get()
+        let fault = self.link.fault.get();
+        if fault.is_none() && self.is_stale() {
+            let how = "the domain was saved and restored, and has another backend";
+            return Some(self.fail(TransportError::Lost(how)));
+        }
+        fault
     }
 
     /// Ends the connection for good, for this reason unless there is an earlier one.
     pub(super) fn fail(&self, fault: TransportError) -> TransportError {
-        if let Some(first) = self.fault() {
+        if let Some(first) = self.link.fault.get() {
             return first;
         }
         self.link.fault.set(Some(fault));

@@ -2,6 +2,8 @@
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -51,27 +53,8 @@ impl Connection {
     /// `page` is xenstore's ring page, mapped for as long as the connection lives, and nobody else
     /// in this domain uses it.
     pub(super) unsafe fn new(page: NonNull<Page>) -> Self {
-        let page = page.cast::<xenstore_domain_interface>();
-        let at = page.as_ptr();
-        // SAFETY: the fields lie in the mapped page, which is aligned for them.
-        let (req, rsp, req_prod, req_cons, rsp_prod, rsp_cons) = unsafe {
-            (
-                NonNull::new_unchecked((&raw mut (*at).req).cast::<u8>()),
-                NonNull::new_unchecked((&raw mut (*at).rsp).cast::<u8>()),
-                NonNull::new_unchecked(&raw mut (*at).req_prod),
-                NonNull::new_unchecked(&raw mut (*at).req_cons),
-                NonNull::new_unchecked(&raw mut (*at).rsp_prod),
-                NonNull::new_unchecked(&raw mut (*at).rsp_cons),
-            )
-        };
-        // SAFETY: ring bytes and indices as public/io/xs_wire.h lays them out; the caller vouches
-        // that they stay mapped and that only xenstored uses them besides.
-        let (requests, answers) = unsafe {
-            (
-                Producer::new(req, XENSTORE_RING_SIZE, req_prod, req_cons),
-                Consumer::new(rsp, XENSTORE_RING_SIZE, rsp_cons, rsp_prod),
-            )
-        };
+        // SAFETY: the caller's promise.
+        let (page, requests, answers) = unsafe { ends(page) };
         Connection {
             page,
             requests,
@@ -85,6 +68,36 @@ impl Connection {
             last_token: 0,
             broken: None,
         }
+    }
+
+    /// Begins anew in a domain that was resumed elsewhere, with the watches that there were, of which nobody
+    /// there knows yet: returns their paths and tokens. Requests that wait for an answer wait in vain.
+    ///
+    /// # Safety
+    /// As [`new`](Self::new).
+    pub(super) unsafe fn restart(&mut self, page: NonNull<Page>) -> Vec<(String, u32)> {
+        // SAFETY: the caller's promise.
+        (self.page, self.requests, self.answers) = unsafe { ends(page) };
+        // What is left over of the old connection, if the toolstack left it in the ring. A lie about how
+        // much that is comes up again at once.
+        let _ = self.answers.skip();
+        self.decoder = Decoder::default();
+        self.backlog.clear();
+        self.pending.clear();
+        self.abandoned.clear();
+        self.broken = None;
+        let watches = self.watches.iter();
+        watches
+            .map(|(&token, queue)| (queue.path().into(), token))
+            .collect()
+    }
+
+    /// Whether nothing is under way: no request, no answer, no part of a message.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.backlog.is_empty()
+            && self.abandoned.is_empty()
+            && !self.pending.values().any(|p| matches!(p, Pending::Waiting))
+            && self.requests.room() == Ok(XENSTORE_RING_SIZE)
     }
 
     /// A word of the page that xenstored writes.
@@ -266,5 +279,34 @@ impl Connection {
         if let Some(queue) = token.and_then(|token| self.watches.get(&token)) {
             queue.add(path);
         }
+    }
+}
+
+/// The page and the two directions of the ring in it, where they stand.
+///
+/// # Safety
+/// See [`Connection::new`].
+unsafe fn ends(page: NonNull<Page>) -> (NonNull<xenstore_domain_interface>, Producer, Consumer) {
+    let page = page.cast::<xenstore_domain_interface>();
+    let at = page.as_ptr();
+    // SAFETY: the fields lie in the mapped page, which is aligned for them.
+    let (req, rsp, req_prod, req_cons, rsp_prod, rsp_cons) = unsafe {
+        (
+            NonNull::new_unchecked((&raw mut (*at).req).cast::<u8>()),
+            NonNull::new_unchecked((&raw mut (*at).rsp).cast::<u8>()),
+            NonNull::new_unchecked(&raw mut (*at).req_prod),
+            NonNull::new_unchecked(&raw mut (*at).req_cons),
+            NonNull::new_unchecked(&raw mut (*at).rsp_prod),
+            NonNull::new_unchecked(&raw mut (*at).rsp_cons),
+        )
+    };
+    // SAFETY: ring bytes and indices as public/io/xs_wire.h lays them out; the caller vouches that
+    // they stay mapped and that only xenstored uses them besides.
+    unsafe {
+        (
+            page,
+            Producer::new(req, XENSTORE_RING_SIZE, req_prod, req_cons),
+            Consumer::new(rsp, XENSTORE_RING_SIZE, rsp_cons, rsp_prod),
+        )
     }
 }

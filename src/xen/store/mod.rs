@@ -56,7 +56,10 @@ pub struct XenStore<P: Platform> {
 }
 
 struct Inner<P: Platform> {
-    channel: EventChannel<P>,
+    events: Events<P>,
+    channel: RefCell<EventChannel<P>>,
+    /// How often the connection was begun anew.
+    restarts: Cell<u64>,
     connection: RefCell<Connection>,
     timeout: Cell<Duration>,
 }
@@ -72,7 +75,7 @@ impl<P: Platform> Clone for XenStore<P> {
 impl<P: Platform> fmt::Debug for XenStore<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("XenStore")
-            .field("port", &self.inner.channel.port())
+            .field("port", &self.inner.channel.borrow().port())
             .field("watches", &self.open_watches())
             .finish()
     }
@@ -93,24 +96,64 @@ impl<P: Platform> XenStore<P> {
             .xenstore_ring()
             .ok_or(StoreError::Missing)?;
         let inner = Rc::new(Inner {
-            channel: events.adopt(ring.port),
+            events: events.clone(),
+            channel: RefCell::new(events.adopt(ring.port)),
+            restarts: Cell::new(0),
             // SAFETY: the platform vouches for the ring's page; there is one connection per domain.
             connection: RefCell::new(unsafe { Connection::new(ring.page) }),
             timeout: Cell::new(DEFAULT_TIMEOUT),
         });
-        let weak = Rc::downgrade(&inner);
-        inner.channel.on_event(move || {
+        let store = XenStore { inner };
+        store.wait_for_service()?;
+        store.reset_watches()?;
+        Ok(store)
+    }
+
+    /// Listens, and waits until xenstored serves the ring.
+    fn wait_for_service(&self) -> Result<(), StoreError> {
+        let weak = Rc::downgrade(&self.inner);
+        self.inner.channel.borrow().on_event(move || {
             if let Some(inner) = weak.upgrade() {
                 inner.pump();
             }
         });
-        let store = XenStore { inner };
-        let deadline = store.deadline();
-        store.wait_until(deadline, |connection| {
+        self.wait_until(self.deadline(), |connection| {
             Ok(connection.is_connected().then_some(()))
-        })?;
-        store.reset_watches()?;
-        Ok(store)
+        })
+    }
+
+    /// Waits until nothing is under way: what is when the domain is saved is lost.
+    ///
+    /// # Errors
+    /// [`StoreError::Timeout`], [`StoreError::Broken`].
+    pub(super) fn quiesce(&self) -> Result<(), StoreError> {
+        self.wait_until(self.deadline(), |connection| {
+            Ok(connection.is_quiet().then_some(()))
+        })
+    }
+
+    /// Connects again in a domain that was resumed elsewhere, and has everything watched that was.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub(super) fn resumed(&self) -> Result<(), StoreError> {
+        let inner = &*self.inner;
+        let ring = self.events().platform().xenstore_ring();
+        let ring = ring.ok_or(StoreError::Missing)?;
+        drop(inner.channel.replace(inner.events.adopt(ring.port)));
+        inner.restarts.set(inner.restarts.get() + 1);
+        // SAFETY: the platform vouches for the ring's page; there is one connection per domain.
+        let watches = unsafe { inner.connection.borrow_mut().restart(ring.page) };
+        self.wait_for_service()?;
+        for (path, token) in watches {
+            self.start_watch(&path, token)?;
+        }
+        Ok(())
+    }
+
+    /// How often the domain was resumed elsewhere, where xenstore knows nothing of what was written before.
+    pub(super) fn restarts(&self) -> u64 {
+        self.inner.restarts.get()
     }
 
     /// Drops all watches of this domain where xenstored is known to have the request; an old one
@@ -128,7 +171,7 @@ impl<P: Platform> XenStore<P> {
 
     /// The events that the connection hangs on.
     pub fn events(&self) -> &Events<P> {
-        self.inner.channel.events()
+        &self.inner.events
     }
 
     /// Sets how long each request waits for its answer.
@@ -259,21 +302,22 @@ impl<P: Platform> XenStore<P> {
     /// have; see [`StoreError`].
     pub fn watch(&self, path: &str) -> Result<Watch<P>, StoreError> {
         wire::check_path(path)?;
-        let queue = Rc::new(Queue::default());
+        let queue = Rc::new(Queue::new(path.into()));
         let token = self
             .inner
             .connection
             .borrow_mut()
             .add_watch(Rc::clone(&queue));
         // Made before the request, so that a failed one is taken back like any other.
-        let watch = Watch::new(self.clone(), path.into(), token, queue);
-        let text = alloc::format!("{token}");
-        self.request(
-            Kind::WATCH,
-            PLAIN,
-            &[path.as_bytes(), b"\0", text.as_bytes(), b"\0"],
-        )?;
+        let watch = Watch::new(self.clone(), token, queue);
+        self.start_watch(path, token)?;
         Ok(watch)
+    }
+
+    fn start_watch(&self, path: &str, token: u32) -> Result<(), StoreError> {
+        let text = alloc::format!("{token}");
+        let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", text.as_bytes(), b"\0"];
+        self.request(Kind::WATCH, PLAIN, &payload).map(drop)
     }
 
     /// Ends a watch, as far as that needs no waiting.
@@ -434,8 +478,8 @@ impl<P: Platform> Inner<P> {
     fn pump(&self) {
         let moved = self.connection.borrow_mut().pump();
         if moved {
-            // Refused only when the port is gone, as after a resume; the timeout says so then.
-            let _ = self.channel.notify();
+            // Refused only when the port is gone, which a timeout says too.
+            let _ = self.channel.borrow().notify();
         }
     }
 }

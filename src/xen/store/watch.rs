@@ -24,13 +24,26 @@ pub enum WatchEvent {
 }
 
 /// The events of one watch that nobody has taken yet. Equal ones are one.
-#[derive(Default)]
 pub(super) struct Queue {
+    /// What is watched.
+    path: String,
     paths: RefCell<VecDeque<String>>,
     overflow: Cell<bool>,
 }
 
 impl Queue {
+    pub(super) fn new(path: String) -> Self {
+        Queue {
+            path,
+            paths: RefCell::default(),
+            overflow: Cell::new(false),
+        }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Adds an event. A path that is no UTF-8 can only be looked for by looking at everything.
     pub(super) fn add(&self, path: &[u8]) {
         let mut paths = self.paths.borrow_mut();
@@ -52,20 +65,19 @@ impl Queue {
 }
 
 /// A watch on a node and everything below it. The first event comes at once, without a change.
-/// Dropping it ends the watch, without waiting.
+/// Dropping it ends the watch, without waiting. It goes on, with another first event, after the domain was
+/// saved and resumed.
 #[must_use = "dropping the handle ends the watch"]
 pub struct Watch<P: Platform> {
     store: XenStore<P>,
-    path: String,
     token: u32,
     queue: Rc<Queue>,
 }
 
 impl<P: Platform> Watch<P> {
-    pub(super) fn new(store: XenStore<P>, path: String, token: u32, queue: Rc<Queue>) -> Self {
+    pub(super) fn new(store: XenStore<P>, token: u32, queue: Rc<Queue>) -> Self {
         Watch {
             store,
-            path,
             token,
             queue,
         }
@@ -73,7 +85,7 @@ impl<P: Platform> Watch<P> {
 
     /// The path that is watched, as it was given.
     pub fn path(&self) -> &str {
-        &self.path
+        self.queue.path()
     }
 
     /// The next event if there is one. Never blocks.
@@ -109,14 +121,14 @@ impl<P: Platform> Watch<P> {
 
 impl<P: Platform> Drop for Watch<P> {
     fn drop(&mut self) {
-        self.store.unwatch(&self.path, self.token);
+        self.store.unwatch(self.path(), self.token);
     }
 }
 
 impl<P: Platform> fmt::Debug for Watch<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch")
-            .field("path", &self.path)
+            .field("path", &self.path())
             .finish_non_exhaustive()
     }
 }

@@ -53,6 +53,7 @@ const XEN_PROGRAMS: &[&str] = &[
     "xen-init-dom0",
     "xenconsoled",
     "xenconsole",
+    "libxl-save-helper",
 ];
 
 /// Other programs dom0 needs.

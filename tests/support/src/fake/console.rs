@@ -108,6 +108,11 @@ impl ConsoleServer {
         }
     }
 
+    /// Domain 0's end of the port.
+    pub(super) fn port(&self) -> u32 {
+        self.port
+    }
+
     /// Moves bytes and returns whether any moved.
     fn serve(&mut self) -> bool {
         let out = self

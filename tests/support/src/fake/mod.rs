@@ -235,17 +235,64 @@ impl FakeXen {
     /// directory in xenstore. Returns it as seen from inside.
     pub fn add_domain(&self, id: DomId) -> FakePlatform {
         self.insert(id);
-        let (store_ring, store_port) = self.builder_ring(id);
-        let (console_ring, console_port) = self.builder_ring(id);
-        self.world.with_domain(id, |domain| {
-            domain.store_ring = Some(store_ring);
-            domain.console_ring = Some(console_ring);
-            domain.console = Some(ConsoleServer::new(console_ring.page, console_port));
-        });
-        let mut store = self.world.store.borrow_mut();
-        store.introduce(id, store_ring.page, store_port);
-        drop(store);
+        let store = self.builder_ring(id);
+        let console = self.builder_ring(id);
+        self.serve_rings(id, store, console);
         self.platform(id)
+    }
+
+    /// Puts another domain of the same number in a domain's place, as a restore does: its memory stays, and ports,
+    /// grants, and nodes and watches in xenstore are gone. The toolstack has cleared the builder's rings (as for PVH)
+    /// or left them as they were (as for PV).
+    ///
+    /// # Panics
+    /// Somebody still maps pages of the domain: its backends die with it.
+    pub fn restore(&self, id: DomId, clears_rings: bool) {
+        let world = &self.world;
+        let mapped = world
+            .maps
+            .borrow()
+            .keys()
+            .any(|(granter, _)| *granter == id);
+        assert!(!mapped, "the domain's backends are gone");
+        let console = world.with_domain(id, |domain| {
+            domain.grant_frames.clear();
+            domain.console.take().expect("the domain has a console")
+        });
+        let mut store = world.store.borrow_mut();
+        let old_ends = [console.port(), store.forget(id)];
+        let mut channels = world.channels.borrow_mut();
+        for port in channels.ports_of(id) {
+            channels.close(id, port).expect("it is one of its ports");
+        }
+        for port in old_ends {
+            channels.close(DomId(0), port).expect("its other end");
+        }
+        drop((store, channels));
+        let rings = world.with_domain(id, |domain| [domain.store_ring, domain.console_ring]);
+        let [store_ring, console_ring] = rings.map(|ring| {
+            let page = ring.expect("the domain has the ring").page;
+            if clears_rings {
+                // SAFETY: a page of this machine, which nobody holds references to.
+                unsafe { page.write_bytes(0, 1) };
+            }
+            self.connect_ring(id, page)
+        });
+        self.serve_rings(id, store_ring, console_ring);
+        world.with_domain(id, |domain| {
+            let server = domain.console.as_mut().expect("made above");
+            server.output = console.output;
+        });
+    }
+
+    fn serve_rings(&self, id: DomId, store: (BuilderRing, u32), console: (BuilderRing, u32)) {
+        self.world.with_domain(id, |domain| {
+            domain.store_ring = Some(store.0);
+            domain.console_ring = Some(console.0);
+            domain.console = Some(ConsoleServer::new(console.0.page, console.1));
+        });
+        let mut server = self.world.store.borrow_mut();
+        server.introduce(id, store.0.page, store.1);
     }
 
     /// A ring page of a new domain, and domain 0's end of its port.
@@ -255,6 +302,11 @@ impl FakeXen {
             .memory
             .borrow_mut()
             .alloc(DomId(xen9p::sys::DOMID_XEN), NonZeroUsize::MIN);
+        self.connect_ring(id, page)
+    }
+
+    /// A ring in that page, and domain 0's end of its port.
+    fn connect_ring(&self, id: DomId, page: NonNull<Page>) -> (BuilderRing, u32) {
         let mut channels = self.world.channels.borrow_mut();
         let port = channels
             .open(id, Channel::Unbound(DomId(0)))

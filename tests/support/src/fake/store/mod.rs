@@ -248,6 +248,15 @@ impl Server {
         }
     }
 
+    /// Forgets a domain and its nodes; returns domain 0's end of its port.
+    pub(super) fn forget(&mut self, id: DomId) -> u32 {
+        let gone = self.connections.remove(&id);
+        let gone = gone.expect("the domain has a xenstore");
+        self.change(DomId(0), Change::Rm(home(id)))
+            .expect("the toolstack may do anything");
+        gone.port
+    }
+
     /// Sends bytes to a domain as they are.
     pub(super) fn inject(&mut self, id: DomId, bytes: &[u8]) {
         let connection = self.connections.get_mut(&id);
