@@ -142,11 +142,16 @@ fn run(lab: &mut Lab<'_>, seconds: u64, seed: u64) -> Result<u32> {
 impl Soak<'_, '_> {
     /// Lets the guest have no rest until it ends. Returns its console.
     fn disturb(&mut self, domain: &mut Domain, seconds: u64) -> Result<String> {
-        let deadline = Instant::now() + Duration::from_secs(seconds) + GRACE;
+        let over = Instant::now() + Duration::from_secs(seconds);
+        let deadline = over + GRACE;
         let mut told = 0;
         loop {
             let calm = Duration::from_secs(self.chance.between(CALM.0, CALM.1));
-            let next = deadline.min(Instant::now() + calm);
+            let next = match Instant::now() + calm {
+                next if next < over => next,
+                // From here on it has to come to its end.
+                _ => deadline,
+            };
             let ended = domain.wait(self.lab.bed()?, Some(next), |domain| {
                 let console = domain.console();
                 let whole = console.rfind('\n').map_or(0, |end| end + 1);
