@@ -120,6 +120,13 @@ impl Host for Image {
         rt::sleep(time).is_ok()
     }
 
+    fn device_event(&mut self) -> Result<Option<String>, String> {
+        match rt::next_device_event(Instant::NEVER) {
+            Ok(event) => Ok(event.map(|event| event.to_string())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn report(&self) -> Vec<(&'static str, String)> {
         let memory = rt::memory_info();
         let since_start = |at: Instant| Span(at - rt::started_at()).to_string();

@@ -31,7 +31,7 @@ use stop::Stop;
 pub use files::{Files, SourceError, tree};
 pub use keys::{catch_ctrl_c, take_ctrl_c};
 pub use output::{print, print_bytes, print_raw, read_console, set_log};
-pub use shares::{ShareError, ShareInfo, shares};
+pub use shares::{ShareError, ShareInfo, next_device_event, shares};
 
 /// How an app ended, as the status in the last line of the console: 0 is success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,19 +4,19 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{OnceCell, RefCell};
 use core::fmt;
 use core::time::Duration;
 
 use super::cmdline::TraceFile;
-use super::{keys, now, options, print, system};
+use super::{keys, now, options, print, system, wait_until};
 use crate::fs::{self, Fs, MountOptions};
 use crate::p9::session::{Recovery, Redial};
 use crate::p9::trace::Capture;
-use crate::rt::memory_info;
+use crate::rt::{BarePlatform, memory_info};
 use crate::time::Instant;
 use crate::transport::Transport;
-use crate::transport::xen9pfs::{self, Config, ConnectError};
+use crate::transport::xen9pfs::{self, Config, ConnectError, EndpointEvent, Endpoints};
 
 /// Why a share can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +65,37 @@ struct Share {
 #[derive(Default)]
 pub(super) struct Shares {
     mounted: RefCell<Vec<Share>>,
+    endpoints: OnceCell<Endpoints<BarePlatform>>,
 }
 
 /// The shares that are mounted, the root first.
 pub fn shares() -> Vec<ShareInfo> {
     let mounted = system().shares.mounted.borrow();
     mounted.iter().map(|share| share.info.clone()).collect()
+}
+
+/// Waits for what becomes of the domain's 9pfs devices next: they appear, are connected, disconnected, disappear.
+/// `None` when `deadline` has passed, the domain is asked to stop, or Ctrl-C was typed and is to be
+/// [caught](super::catch_ctrl_c).
+///
+/// # Errors
+/// [`ShareError::Connect`]: xenstore does not answer.
+pub fn next_device_event(deadline: Instant) -> Result<Option<EndpointEvent>, ShareError> {
+    let endpoints = system().shares.endpoints().map_err(ShareError::Connect)?;
+    loop {
+        let mut next = Ok(None);
+        // A backend that is killed makes no event.
+        let until = deadline.min(now() + Duration::from_secs(1));
+        let stopped = wait_until(until, || {
+            next = endpoints.next();
+            keys::look();
+            keys::caught() || !matches!(next, Ok(None))
+        });
+        let next = next.map_err(ShareError::Connect)?;
+        if next.is_some() || stopped != Ok(false) || now() >= deadline {
+            return Ok(next);
+        }
+    }
 }
 
 /// How long one step of a try to connect again may take: in between the rest of the program is looked after.
@@ -97,11 +122,17 @@ fn redial(tag: String, config: Config) -> impl Redial {
         let xen = &system().xen;
         let begun = now();
         let device = xen9pfs::device(xen, Some(&tag));
+<<<<<<< HEAD
         match device.and_then(|device| xen9pfs::connect(xen, device, &config)) {
             Ok(transport) => {
                 told = None;
                 Ok(Some(boxed(transport)))
             }
+=======
+        let endpoints = system().shares.endpoints();
+        match device.and_then(|device| endpoints?.connect(device, &config)) {
+            Ok(transport) => Ok(Some(boxed(transport))),
+>>>>>>> eb929fe (Tell of devices that come and go in an image: devices, rt::next_device_event)
             Err(error) => {
                 // Each reason once: the next try follows soon.
                 if told.replace(error) != Some(error) {
@@ -123,15 +154,32 @@ impl Shares {
         self.mount(options().share.as_deref())
     }
 
-    /// The share with this tag.
+    /// The share with this tag. One whose connection is over is mounted anew: its device may have come back.
     pub(super) fn get(&self, tag: &str) -> Result<Fs, ShareError> {
-        let known = self
-            .mounted
-            .borrow()
-            .iter()
-            .find(|share| share.info.tag == tag)
-            .map(|share| share.fs.clone());
-        known.map_or_else(|| self.mount(Some(tag)), Ok)
+        let find = || {
+            let mounted = self.mounted.borrow();
+            let index = mounted.iter().position(|share| share.info.tag == tag)?;
+            Some((index, mounted.get(index)?.fs.clone()))
+        };
+        if let Some((index, fs)) = find() {
+            // Nothing is borrowed in here, nor below: both may take a while, and look after the domain meanwhile.
+            fs.to_async().session().pump();
+            if fs.to_async().session().error().is_none() {
+                return Ok(fs);
+            }
+            let over = self.mounted.borrow_mut().remove(index);
+            drop((over, fs));
+        }
+        self.mount(Some(tag))
+    }
+
+    /// Who follows the devices; from the first use of one on.
+    fn endpoints(&self) -> Result<&Endpoints<BarePlatform>, ConnectError> {
+        if let Some(known) = self.endpoints.get() {
+            return Ok(known);
+        }
+        let fresh = Endpoints::new(&system().xen)?;
+        Ok(self.endpoints.get_or_init(|| fresh))
     }
 
     fn mount(&self, tag: Option<&str>) -> Result<Fs, ShareError> {
@@ -153,7 +201,10 @@ impl Shares {
 
         let device = xen9pfs::device(xen, tag).map_err(ShareError::Connect)?;
         let tag: String = device.tag().unwrap_or_default().into();
-        let transport = xen9pfs::connect(xen, device, &config).map_err(ShareError::Connect)?;
+        let endpoints = self.endpoints().map_err(ShareError::Connect)?;
+        let transport = endpoints
+            .connect(device, &config)
+            .map_err(ShareError::Connect)?;
         let (rings, order) = (transport.lanes(), transport.order().get());
         let recovery = options.recovery.map(|patience| {
             let again = Config {

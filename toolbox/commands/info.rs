@@ -204,3 +204,21 @@ pub fn log(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     };
     shell.host.set_log(filter).map_err(Fail::Error)
 }
+
+pub fn devices(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let count = match operands(arguments, "")?.1 {
+        [] => u64::MAX,
+        [count] => count
+            .parse()
+            .map_err(|_| Fail::Usage(format!("'{count}' is no number of events")))?,
+        _ => return Err(Fail::Usage("at most a number is expected".into())),
+    };
+    for _ in 0..count {
+        match shell.host.device_event() {
+            Ok(Some(event)) => shell.say(format_args!("{event}\n")),
+            Ok(None) => return Err(Fail::Interrupted),
+            Err(text) => return Err(Fail::Error(text)),
+        }
+    }
+    Ok(())
+}

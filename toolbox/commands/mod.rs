@@ -93,6 +93,14 @@ pub trait Host {
     /// Waits; `false` when it was interrupted.
     fn sleep(&mut self, time: Duration) -> bool;
 
+    /// Waits for what becomes of the 9pfs devices next; `None` when it was interrupted.
+    ///
+    /// # Errors
+    /// A message.
+    fn device_event(&mut self) -> Result<Option<String>, String> {
+        Err("there are no devices here".into())
+    }
+
     /// What `stats` prints: names and values.
     fn report(&self) -> Vec<(&'static str, String)>;
 
@@ -142,6 +150,7 @@ static COMMANDS: &[Command] = &[
     Command { name: "cat", arguments: "PATH...", summary: "print files", run: files::cat },
     Command { name: "cd", arguments: "[DIRECTORY]", summary: "change the directory", run: names::cd },
     Command { name: "cp", arguments: "[-r] SOURCE... TARGET", summary: "copy files and directories", run: tree::cp },
+    Command { name: "devices", arguments: "[COUNT]", summary: "tell when 9pfs devices appear, connect, disconnect, disappear; COUNT times", run: info::devices },
     Command { name: "df", arguments: "[PATH...]", summary: "show how full file systems are", run: info::df },
     Command { name: "echo", arguments: "[-n] [TEXT...]", summary: "print text", run: files::echo },
     Command { name: "false", arguments: "", summary: "fail", run: |_, _| Err(Fail::Told) },

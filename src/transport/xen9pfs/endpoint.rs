@@ -245,7 +245,9 @@ impl<P: Platform> Transport for Xen9pfs<P> {
             return;
         }
         self.fail(TransportError::Closed);
-        leave(&self.monitor.device, &self.monitor.state, lines);
+        if !self.monitor.link.superseded.get() {
+            leave(&self.monitor.device, &self.monitor.state, lines);
+        }
     }
 }
 

@@ -167,7 +167,7 @@ impl<P: Platform> Endpoints<P> {
         }
     }
 
-    /// As [`connect`](super::connect()), and follows the connection.
+    /// As [`connect`](super::connect()), and follows the connection. An earlier one of the same device is over then.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -176,6 +176,10 @@ impl<P: Platform> Endpoints<P> {
         let id = String::from(device.id());
         let before = known.try_borrow().ok().and_then(|known| {
             let known = known.iter().find(|known| known.id == id)?;
+            if let Some(former) = known.monitor.upgrade() {
+                former.fail(TransportError::Lost("the device was connected anew"));
+                former.link.superseded.set(true);
+            }
             Some(known.link.number)
         });
         let link = Rc::new(Link {

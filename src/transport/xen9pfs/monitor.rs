@@ -23,6 +23,8 @@ pub(super) struct Link {
     /// Its number among those of the device, from 1 on.
     pub(super) number: u64,
     pub(super) fault: Cell<Option<TransportError>>,
+    /// The device's state is another connection's business by now.
+    pub(super) superseded: Cell<bool>,
 }
 
 /// What tells whether a connection is still there.

@@ -12,6 +12,7 @@ use crate::host::Result;
 pub const TESTS: &[Test] = &[
     ("backend-killed-while-copying", backend_killed_while_copying),
     ("backend-killed-and-gone", backend_killed_and_gone),
+    ("device-comes-and-goes", device_comes_and_goes),
 ];
 
 /// Ends the QEMU that serves a guest as no program can notice; `$1` is the guest's name.
@@ -93,4 +94,53 @@ fn backend_killed_and_gone(lab: &mut Lab<'_>) -> Result<()> {
         lab.dom0("rm -f /host/*/copy.bin")?;
     }
     Ok(())
+}
+
+/// Makes the nodes of a second device as libxl makes those of the first; `$1` is the guest's name, `$2` the directory.
+const PLUG: &str = r#"
+set -e
+id=$(xl domid $1)
+front=/local/domain/$id/device/9pfs/7
+back=/local/domain/0/backend/9pfs/$id/7
+xenstore-write $back/frontend $front $back/frontend-id $id $back/online 1 $back/path $2 $back/security_model none
+xenstore-chmod -r $back n0 r$id
+xenstore-write $front/backend-id 0 $front/tag late $front/state 1
+xenstore-chmod -r $front n$id r0
+xenstore-write $front/backend $back
+xenstore-write $back/state 1
+"#;
+
+/// Takes it away again, as libxl does where it need not wait for the guest.
+const UNPLUG: &str = r#"
+id=$(xl domid $1)
+xenstore-rm /local/domain/0/backend/9pfs/$id/7
+xenstore-rm /local/domain/$id/device/9pfs/7
+"#;
+
+/// A device that is made by hand while the guest runs is seen, used, and seen to go. xl can't do that with 9pfs devices;
+/// QEMU can.
+fn device_comes_and_goes(lab: &mut Lab<'_>) -> Result<()> {
+    let [share, late] = [lab.directory()?, lab.directory()?];
+    late.write("late.txt", b"better than never\n")?;
+    let guest = lab
+        .guest("echo ready; devices 3; cat late:/late.txt; devices 3; cat late:/late.txt")
+        .with("share", &share);
+    let mut domain = lab.start(&guest)?;
+    lab.console_of(&mut domain, "0 share: connected (1)")?;
+    let arguments = format!("set -- {} {}\n", guest.name, late.in_dom0);
+    lab.dom0(&format!("{arguments}{PLUG}"))?;
+    lab.console_of(&mut domain, "7 late: connected (1)")?;
+    lab.dom0(&format!("{arguments}{UNPLUG}"))?;
+    let ended = lab.end_of(&mut domain)?;
+    for text in [
+        "7 late: appeared",
+        "better than never",
+        "7 late: disconnected (1): connection to the 9P server lost: the device was removed",
+        "7 late: disappeared",
+        // The last command.
+        "no 9pfs device with that tag; there are: share",
+    ] {
+        shows(&ended.console, text)?;
+    }
+    ends_with(&ended, 1)
 }
