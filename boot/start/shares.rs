@@ -122,17 +122,12 @@ fn redial(tag: String, config: Config) -> impl Redial {
         let xen = &system().xen;
         let begun = now();
         let device = xen9pfs::device(xen, Some(&tag));
-<<<<<<< HEAD
-        match device.and_then(|device| xen9pfs::connect(xen, device, &config)) {
+        let endpoints = system().shares.endpoints();
+        match device.and_then(|device| endpoints?.connect(device, &config)) {
             Ok(transport) => {
                 told = None;
                 Ok(Some(boxed(transport)))
             }
-=======
-        let endpoints = system().shares.endpoints();
-        match device.and_then(|device| endpoints?.connect(device, &config)) {
-            Ok(transport) => Ok(Some(boxed(transport))),
->>>>>>> eb929fe (Tell of devices that come and go in an image: devices, rt::next_device_event)
             Err(error) => {
                 // Each reason once: the next try follows soon.
                 if told.replace(error) != Some(error) {
