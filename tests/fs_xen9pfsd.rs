@@ -3,11 +3,14 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::time::Duration;
 
 use xen9p::errno::Errno;
 use xen9p::fs::{Error, Fs, LockRange, MountOptions, OpenOptions};
 use xen9p::p9::Dialect;
+use xen9p::p9::session::Recovery;
 use xen9p::p9::wire::*;
+use xen9p::transport::Transport;
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
 
 /// Fids that it allows, the root's included.
@@ -417,4 +420,50 @@ fn files_on_a_server_like_xen_9pfsd() {
     assert!(daemon.borrow().fids.is_empty());
     assert_eq!(daemon.borrow().flushes, 1);
     assert_eq!(control.reserved(), 0);
+}
+
+/// Recovery needs nothing of a dialect that this one has not.
+#[test]
+fn a_lost_connection_to_it_is_found_again() {
+    let daemon = Rc::new(RefCell::new(Daemon::default()));
+    let connect = {
+        let daemon = daemon.clone();
+        move || {
+            let serving = daemon.clone();
+            let options = LaneOptions::default();
+            lanes(options, move |request| serving.borrow_mut().handle(request))
+        }
+    };
+    let (transport, control) = connect();
+    let control = Rc::new(RefCell::new(control));
+    let redial = {
+        let (daemon, control) = (daemon.clone(), control.clone());
+        move || {
+            // It forgets a frontend that has gone.
+            daemon.borrow_mut().fids.clear();
+            let (transport, fresh) = connect();
+            *control.borrow_mut() = fresh;
+            let transport: Box<dyn Transport> = Box::new(transport);
+            Ok(Some(transport))
+        }
+    };
+    let recovery = Recovery::new(redial, Duration::from_secs(10));
+    let fs = Fs::mount_recovering(transport, &MountOptions::new(), recovery).unwrap();
+    assert_eq!(fs.dialect(), Dialect::Unix);
+    fs.create_dir("/d").unwrap();
+    fs.write("/d/file", b"content").unwrap();
+    let file = fs.open("/d/file").unwrap();
+    control.borrow().lose_at(&[kind::TREAD], 0, true);
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "content");
+    control.borrow().lose_at(&[kind::TCREATE], 0, true);
+    assert_eq!(fs.create_dir("/d/new"), Err(Error::MaybeApplied));
+    assert!(fs.metadata("/d/new").unwrap().is_dir());
+    control.borrow().lose("for a test");
+    daemon.borrow_mut().files.remove("/d/file");
+    assert_eq!(file.read_at(&mut [0; 4], 0), Err(Error::Stale));
+    assert_eq!(fs.stats().recoveries, 3);
+    drop((file, fs));
+    assert!(daemon.borrow().fids.is_empty());
 }

@@ -11,6 +11,7 @@ use ring_common::{Bed, GUEST, PROGRAMS, bed, bed_with, config, exchange};
 use xen9p::hypercall::DomId;
 use xen9p::transport::xen9pfs::{self, Change, ConnectError, EndpointEvent, Endpoints, Xen9pfs};
 use xen9p::transport::{Transport, TransportError};
+use xen9p::xen::grant::GrantError;
 use xen9p::xen::store::{Access, Permission};
 use xen9p_testing::backend::{Faults, Program, Share, echo};
 use xen9p_testing::fake::{FakePlatform, Peer};
@@ -301,6 +302,41 @@ fn a_hundred_connections_leave_nothing_behind() {
         drop(endpoints);
         bed.flat();
     }
+}
+
+/// A backend that never lets go of anything can't eat up the domain: there is an end to what it may hold, then an error
+/// that says so, and once it lets go all is well.
+#[test]
+fn what_backends_hold_back_is_bounded() {
+    let bed = bed_with(Program::Qemu, |share| {
+        share.faulty(Faults {
+            keeps_maps: true,
+            ..Faults::default()
+        })
+    });
+    let mut most = 0;
+    let error = loop {
+        match bed.connect() {
+            Ok(transport) => drop(transport),
+            Err(error) => break error,
+        }
+        most = most.max(bed.xen.grants.counters().quarantined_pages);
+        assert!(most < 10_000, "it holds {most} pages");
+    };
+    assert!(
+        matches!(
+            error,
+            ConnectError::Memory(GrantError::Quarantine(pages)) if pages == most
+        ),
+        "{error}"
+    );
+    assert!(bed.connect().is_err(), "still");
+    assert_eq!(bed.xen.grants.counters().quarantined_pages, most);
+    assert_eq!(bed.xen.grants.counters().shared_pages, 0);
+    bed.share.borrow_mut().unmap();
+    exchange(&mut bed.connect().unwrap(), 1).unwrap();
+    bed.share.borrow_mut().unmap();
+    bed.flat();
 }
 
 proptest! {

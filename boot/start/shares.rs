@@ -151,18 +151,22 @@ impl Shares {
 
     /// The share with this tag. One whose connection is over is mounted anew: its device may have come back.
     pub(super) fn get(&self, tag: &str) -> Result<Fs, ShareError> {
-        let find = || {
-            let mounted = self.mounted.borrow();
-            let index = mounted.iter().position(|share| share.info.tag == tag)?;
-            Some((index, mounted.get(index)?.fs.clone()))
-        };
-        if let Some((index, fs)) = find() {
+        let known = self
+            .mounted
+            .borrow()
+            .iter()
+            .find(|share| share.info.tag == tag)
+            .map(|share| share.fs.clone());
+        if let Some(fs) = known {
             // Nothing is borrowed in here, nor below: both may take a while, and look after the domain meanwhile.
             fs.to_async().session().pump();
             if fs.to_async().session().error().is_none() {
                 return Ok(fs);
             }
-            let over = self.mounted.borrow_mut().remove(index);
+            let mut mounted = self.mounted.borrow_mut();
+            let index = mounted.iter().position(|share| share.info.tag == tag);
+            let over = index.map(|index| mounted.remove(index));
+            drop(mounted);
             drop((over, fs));
         }
         self.mount(Some(tag))
