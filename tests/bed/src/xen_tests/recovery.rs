@@ -113,8 +113,7 @@ xenstore-write $back/state 1
 /// Takes it away again, as libxl does where it need not wait for the guest.
 const UNPLUG: &str = r#"
 id=$(xl domid $1)
-xenstore-rm /local/domain/0/backend/9pfs/$id/7
-xenstore-rm /local/domain/$id/device/9pfs/7
+xenstore-rm /local/domain/$id/device/9pfs/7 /local/domain/0/backend/9pfs/$id/7
 "#;
 
 /// A device that is made by hand while the guest runs is seen, used, and seen to go. xl can't do that with 9pfs devices;
