@@ -340,8 +340,11 @@ fn read(file: &File) -> Result<(), Error> {
     Ok(())
 }
 
+/// The error without its number, as far as it shows one.
 fn why(error: Error) -> String {
-    error.to_string().replace(" (EPROTO)", "")
+    let text = error.to_string();
+    let number = format!(" ({})", error.errno().name().unwrap_or(""));
+    text.strip_suffix(&number).unwrap_or(&text).to_owned()
 }
 
 /// A mount, and a file of it, at the moment before a request is made.
