@@ -22,10 +22,12 @@
 //! Requests with tag T travel on lane T % lanes (see [`crate::transport`]). Each takes a tag on the
 //! lane with the fewest bytes in flight, so that small requests pass by bulk data on other lanes.
 
+mod answer;
 mod behind;
 mod burst;
 mod call;
 mod classic;
+mod clock;
 mod core;
 mod fid;
 mod fids;
@@ -35,6 +37,7 @@ mod pump;
 mod record;
 mod recover;
 mod slot;
+mod submit;
 mod transfer;
 
 use ::core::cell::RefCell;
