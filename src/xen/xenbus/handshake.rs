@@ -78,7 +78,7 @@ enum Stage {
     Over(Step),
 }
 
-/// One side of a device on its way; see the [module](self).
+/// One side of a device on its way.
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake {
     stage: Stage,
