@@ -99,7 +99,9 @@ pub fn next_device_event(deadline: Instant) -> Result<Option<EndpointEvent>, Sha
 }
 
 /// How long one step of a try to connect again may take: in between the rest of the program is looked after.
-const TRY: Duration = Duration::from_secs(2);
+///
+/// Not less: QEMU 7.2 does not survive that a frontend gives up while it connects, and on a busy machine it takes its time.
+const TRY: Duration = Duration::from_secs(10);
 
 /// How long to wait after a try that failed at once.
 const PAUSE: Duration = Duration::from_millis(250);
