@@ -17,6 +17,30 @@ const PV_COMMAND_LINE: usize = 1024;
 /// How long a domain that is gone may leave its verdict to be waited for.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// Saves domain `$name` with options `$options`. The file is on this machine, as dom0's memory is short, and goes there
+/// by way of a pipe: libxl writes pages of another domain, which Linux does not send to a directory of another machine.
+const SAVE: &str = r#"
+pipe=/run/save.pipe
+[ -p $pipe ] || mkfifo $pipe
+cat $pipe > /host/$name.save &
+xl save $options $name $pipe > /run/save.log 2>&1
+status=$?
+[ $status = 0 ] || kill $!
+wait
+grep -v progress: /run/save.log
+exit $status
+"#;
+
+/// Waits until domain `$name` has stopped, says so in xl's words, and removes it.
+const FOLLOW: &str = r#"
+while code=$(xl list -v $name | awk 'NR == 2 { print $8 }'); [ "$code" = - ]; do sleep 0.2; done
+echo "Domain $name has shut down, reason code $code"
+xl destroy $name
+"#;
+
+/// How long `xl save` may take.
+const SAVING: Duration = Duration::from_secs(180);
+
 /// Domain type, the xl option `type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -274,6 +298,41 @@ impl Domain {
             shown: Tail::new(console.clone()),
             console,
         })
+    }
+
+    /// Has xl save the domain to a file, by `xl save` with these options.
+    pub fn save(&self, bed: &mut Bed, options: &str) -> Result<()> {
+        let name = &self.name;
+        let script = format!("name={name} options='{options}'\n{SAVE}");
+        let done = bed.run(&script, SAVING)?;
+        match done.status {
+            0 => Ok(()),
+            status => Err(fail!(
+                "xl save ended with status {status}:\n{}",
+                done.output.trim_end()
+            )),
+        }
+    }
+
+    /// Waits for the end of a domain that went on after a checkpoint: xl stops to follow it when it is suspended.
+    pub fn follow(&mut self, bed: &mut Bed) -> Result<()> {
+        self.job = bed.start_job(&format!("name={}\n{FOLLOW}", self.name))?;
+        Ok(())
+    }
+
+    /// Has xl make a new domain of the one that was saved, with the shares of another guest if there is one.
+    pub fn restore(&mut self, bed: &mut Bed, guest: Option<&Guest>) -> Result<()> {
+        let name = &self.name;
+        if let Some(guest) = guest {
+            let config = bed.path().join(format!("{name}.cfg"));
+            fs::write(&config, guest.config()?).during("write", &config)?;
+        }
+        // The console's terminal is another one.
+        let script = format!(
+            "rm -f /run/tty-{name}\nexec xl restore -F /host/{name}.cfg /host/{name}.save\n"
+        );
+        self.job = bed.start_job(&script)?;
+        Ok(())
     }
 
     /// Types on the console, as `xl console` would. The domain has to be there.

@@ -9,6 +9,7 @@ mod lab;
 mod life;
 mod names;
 mod recovery;
+mod save;
 mod shell;
 mod soak;
 mod trace;
@@ -68,6 +69,9 @@ pub fn run_soak(settings: &Settings) -> Result<u8> {
 
 /// Why a backend can't do what a test asks, if it can't.
 fn beyond(backend: Backend, test: &str) -> Option<&'static str> {
+    if backend != Backend::Qemu && save::TESTS.iter().any(|(name, _)| *name == test) {
+        return Some(save::ONLY_QEMU);
+    }
     let known = BEYOND_9PFSD.iter().find(|(name, _)| *name == test);
     known
         .filter(|_| backend == Backend::Daemon)
@@ -83,6 +87,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         .chain(trace::TESTS)
         .chain(life::TESTS)
         .chain(recovery::TESTS)
+        .chain(save::TESTS)
         .chain(bad_input::TESTS)
 }
 

@@ -1,0 +1,167 @@
+//! `xl save` and `xl restore` of a guest that uses files.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::Test;
+use super::lab::{Lab, Share, ends_with, shows};
+use crate::domain::{Domain, Guest, Verdict};
+use crate::fail;
+use crate::host::Result;
+
+pub const TESTS: &[Test] = &[
+    ("save-checkpoint-while-copying", checkpoint_while_copying),
+    ("save-restore-while-copying", restore_while_copying),
+    ("save-restore-without-recovery", restore_without_recovery),
+    ("save-restore-with-another-share", |lab| {
+        restore_elsewhere(lab, true)
+    }),
+    ("save-restore-without-share", |lab| {
+        restore_elsewhere(lab, false)
+    }),
+];
+
+/// Why they are not run with all backends.
+pub const ONLY_QEMU: &str = "xl 4.20 starts no QEMU at a restore, and xen-9pfsd was not tried";
+
+/// What the transport says to whoever used files before.
+const LOST: &str = "the domain was saved and restored";
+
+/// A guest that xl can restore: xl 4.17 gives a smaller PVH domain too little memory for page tables at that time, whose
+/// memory then comes in small pages.
+fn guest(lab: &mut Lab<'_>, line: &str) -> Guest {
+    let mut guest = lab.guest(line);
+    guest.memory = 64;
+    guest
+}
+
+/// `size` bytes that are nowhere alike.
+fn content(size: usize) -> Vec<u8> {
+    (0..size as u32 / 4)
+        .flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes())
+        .collect()
+}
+
+/// Waits until the guest's copy has grown to so many bytes.
+fn grows(lab: &mut Lab<'_>, domain: &mut Domain, share: &Share, least: usize) -> Result<()> {
+    let path = share.path.join("copy.bin");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while fs::metadata(&path).map_or(0, |metadata| metadata.len()) < least as u64 {
+        if domain.has_ended(lab.bed()?)? || Instant::now() >= deadline {
+            return Err(fail!("the copy never grew to {least} bytes"));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the guest has said so many times that its session goes on.
+fn recovers(lab: &mut Lab<'_>, domain: &mut Domain, times: usize) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while domain.console().matches("goes on after").count() < times {
+        if domain.has_ended(lab.bed()?)? || Instant::now() >= deadline {
+            return Err(fail!("the session was not recovered {times} times"));
+        }
+    }
+    Ok(())
+}
+
+/// The copy is interrupted while it runs: it may not end before the save begins.
+fn still_copies(share: &Share, size: usize) -> Result<()> {
+    let path = share.path.join("copy.bin");
+    match fs::metadata(path).map_or(0, |metadata| metadata.len()) < size as u64 {
+        true => Ok(()),
+        false => Err(fail!("the copy was done before the domain was saved")),
+    }
+}
+
+const SIZE: usize = 64 << 20;
+
+fn checkpoint_while_copying(lab: &mut Lab<'_>) -> Result<()> {
+    let share = lab.directory()?;
+    let content = content(SIZE);
+    share.write("in.bin", &content)?;
+    let guest = guest(lab, "log=info cp /in.bin /copy.bin").with("share", &share);
+    let mut domain = lab.start(&guest)?;
+    for part in [1, 2] {
+        grows(lab, &mut domain, &share, part * SIZE / 8)?;
+        still_copies(&share, SIZE)?;
+        domain.save(lab.bed()?, "-c")?;
+    }
+    domain.follow(lab.bed()?)?;
+    let ended = lab.end_of(&mut domain)?;
+    ends_with(&ended, 0)?;
+    if ended.console.matches("goes on where it was").count() != 2 {
+        return Err(fail!("the guest was not suspended twice"));
+    }
+    share.holds("copy.bin", &content)
+}
+
+fn restore_while_copying(lab: &mut Lab<'_>) -> Result<()> {
+    let share = lab.directory()?;
+    let content = content(SIZE);
+    share.write("in.bin", &content)?;
+    let line = "recovery=reattach cp /in.bin /copy.bin; sha256 /in.bin /copy.bin; stats";
+    let guest = guest(lab, line).with("share", &share);
+    let mut domain = lab.start(&guest)?;
+    grows(lab, &mut domain, &share, SIZE / 8)?;
+    for times in [1, 2] {
+        still_copies(&share, SIZE)?;
+        domain.save(lab.bed()?, "")?;
+        domain.restore(lab.bed()?, None)?;
+        recovers(lab, &mut domain, times)?;
+    }
+    let ended = lab.end_of(&mut domain)?;
+    ends_with(&ended, 0)?;
+    share.holds("copy.bin", &content)
+}
+
+/// Files fail with the reason, and the guest goes on.
+fn restore_without_recovery(lab: &mut Lab<'_>) -> Result<()> {
+    let share = lab.directory()?;
+    super::files::write_sparse(&share, "big.bin", 1 << 30)?;
+    let guest = guest(lab, "shell").with("share", &share);
+    let mut domain = lab.start(&guest)?;
+    lab.console_of(&mut domain, "/ $ ")?;
+    domain.types(lab.bed()?, b"cp /big.bin /copy.bin\r")?;
+    grows(lab, &mut domain, &share, 1 << 20)?;
+    domain.save(lab.bed()?, "")?;
+    domain.restore(lab.bed()?, None)?;
+    lab.console_of(
+        &mut domain,
+        &format!(".bin: connection to the 9P server lost: {LOST}"),
+    )?;
+    domain.types(lab.bed()?, b"echo still $alive; exit\r")?;
+    let ended = lab.end_of(&mut domain)?;
+    shows(&ended.console, "still $alive\r\n")?;
+    match Verdict::from_console(&ended.console) {
+        Verdict::Exit(_) => Ok(()),
+        other => Err(fail!("unexpected verdict {other:?}, expected a status")),
+    }
+}
+
+/// In a domain whose share is another one, or none, the guest is told, and what it had synced is where it put it.
+fn restore_elsewhere(lab: &mut Lab<'_>, another: bool) -> Result<()> {
+    let (share, other) = (lab.directory()?, lab.directory()?);
+    other.write("kept.txt", b"of somebody else\n")?;
+    let line =
+        "recovery=reattach:3 write /kept.txt acknowledged; echo written; sleep 5; cat /kept.txt";
+    let guest = guest(lab, line).with("share", &share);
+    let mut domain = lab.start(&guest)?;
+    lab.console_of(&mut domain, "written")?;
+    domain.save(lab.bed()?, "")?;
+    let mut now = guest.clone();
+    now.shares.clear();
+    if another {
+        now = now.with("share", &other);
+    }
+    domain.restore(lab.bed()?, Some(&now))?;
+    let ended = lab.end_of(&mut domain)?;
+    ends_with(&ended, 1)?;
+    shows(&ended.console, "cat: /kept.txt: ")?;
+    match another {
+        true => shows(&ended.console, "this file can't be had again")?,
+        false => shows(&ended.console, "no 9pfs device")?,
+    }
+    other.holds("kept.txt", b"of somebody else\n")?;
+    share.holds("kept.txt", b"acknowledged\n")
+}
