@@ -1,6 +1,6 @@
 //! An image that goes through the hostile cases under a real Xen, against `tests/backend` in dom0. For each it prints
 //! `case SCRIPT: RESULT`, or `FAILED SCRIPT: WHY`. With `short` as command line it goes
-//! through two of each row, and none that ends by waiting.
+//! through two of each row, and none that ends by waiting or is a storm.
 #![no_std]
 #![no_main]
 
@@ -45,7 +45,9 @@ fn main() -> u8 {
     let mut failures = 0;
     let (mut row, mut of_row) = ("", 0);
     for case in cases::CASES {
-        if short && case.is_slow() {
+        // A storm of 100,000 events takes its time, too.
+        let is_storm = case.script.ends_with("000") && case.ends == cases::Ends::Works;
+        if short && (case.is_slow() || is_storm) {
             continue;
         }
         (row, of_row) = match case.row == row {
