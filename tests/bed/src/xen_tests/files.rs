@@ -25,8 +25,7 @@ fn selftest(lab: &mut Lab<'_>) -> Result<()> {
         in_dom0: format!("/run/selftest-{}", lab.kind.name()),
     };
     lab.dom0(&format!("mkdir {}", share.in_dom0))?;
-    let console = lab.succeeds(&share, "selftest; bench /bench.tmp 8; stats")?;
-    shows(&console, "4.0 KiB anywhere")?;
+    lab.succeeds(&share, "selftest; stats")?;
     match lab.dom0(&format!("ls -A {}", share.in_dom0))?.as_str() {
         "" => Ok(()),
         left => Err(fail!("selftest left behind: {}", left.trim_end())),
