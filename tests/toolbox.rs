@@ -589,6 +589,8 @@ impl Desk {
 #[test]
 fn the_shell_runs_lines_and_ends_with_the_last_status() {
     let mut desk = Desk::new();
+    assert_eq!(desk.types("exit 7\r").0, 7);
+    assert_eq!(desk.types("false\rexit\r").0, 1);
     let (status, text) = desk.types("mkdir /d; cd d\rwrite f one\rcat f; echo end\rexit\r");
     assert_eq!(status, 0, "{text}");
     assert!(
@@ -596,7 +598,7 @@ fn the_shell_runs_lines_and_ends_with_the_last_status() {
         "{text}"
     );
     let (status, text) = desk.types("cat /nope; echo not this\recho '\r\x04");
-    assert_eq!(status, 1);
+    assert_eq!(status, 2);
     assert!(text.contains("/d [1] $ "), "{text}");
     assert!(!text.contains("\nnot this"), "{text}");
     assert!(

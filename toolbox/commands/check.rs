@@ -108,7 +108,11 @@ pub fn selftest(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail>
     shell.say(format_args!(
         "selftest: {passed} passed, {skipped} skipped, {failed} failed\n"
     ));
-    if failed == 0 { Ok(()) } else { Err(Fail::Told) }
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(Fail::Told(1))
+    }
 }
 
 /// Passes when `found` is what was expected.

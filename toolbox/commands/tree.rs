@@ -90,7 +90,7 @@ fn remove_tree(shell: &mut Shell<'_>, top: &Place) -> Result<(), Fail> {
             .map_err(|error| Fail::from_fs(format_args!("cannot remove '{place}'"), error));
         tell(shell, done)?;
     }
-    if failed { Err(Fail::Told) } else { Ok(()) }
+    if failed { Err(Fail::Told(1)) } else { Ok(()) }
 }
 
 pub fn cp(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
@@ -249,7 +249,7 @@ fn copy_tree(
             shell.settle(done)?;
         }
     }
-    if failed { Err(Fail::Told) } else { Ok(()) }
+    if failed { Err(Fail::Told(1)) } else { Ok(()) }
 }
 
 /// Makes a directory that its owner can fill, unless it is there.

@@ -73,7 +73,7 @@ fn talk(host: &mut dyn Host) -> Result<(), Fail> {
 fn end(status: u8) -> Result<(), Fail> {
     match status {
         0 => Ok(()),
-        _ => Err(Fail::Told),
+        status => Err(Fail::Told(status)),
     }
 }
 
