@@ -32,10 +32,10 @@ printf '%s\n' "$headers" | grep -q 'LOAD.* RWE ' && fail 'has a segment that is 
 undefined=$(nm -u "$elf" 2>/dev/null)
 [ -z "$undefined" ] || fail "has undefined symbols:" $undefined
 
-# Types of Xen's notes (public/elfnote.h): 1 and 3 to 6, 8, 10 for PV, 18 for PVH. readelf writes
+# Types of Xen's notes (public/elfnote.h): 1 and 3 to 6, 8, 10, 14 for PV, 18 for PVH. readelf writes
 # them as names that other systems gave the same numbers, or in hexadecimal.
 notes=$(LC_ALL=C readelf -nW "$elf" | awk '$1 == "Xen"' | wc -l)
-[ "$notes" -eq 8 ] || fail "has $notes Xen notes instead of 8"
+[ "$notes" -eq 9 ] || fail "has $notes Xen notes instead of 9"
 LC_ALL=C readelf -nW "$elf" | grep -q '^ *Xen .*NT_VERSION' || fail 'has no PV entry note'
 LC_ALL=C readelf -nW "$elf" | grep -q '^ *Xen .*(0x00000012)' || fail 'has no PVH entry note'
 LC_ALL=C readelf -lW "$elf" | awk '$1 == "NOTE"' | grep -q . || fail 'has no note segment'
