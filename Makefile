@@ -145,7 +145,7 @@ test-hostile: packages-for-run hostile ## The image against hostile backends, in
 test-hostile-short: packages-for-run hostile
 	@SHORT=1 $(RUN_BED) test-hostile
 
-soak: packages-for-run kernel ## A guest works for MINUTES on two shares while their backend is killed again and again
+soak: packages-for-run kernel ## A guest works for MINUTES on two shares while their backend is killed, and itself saved, again and again
 	+@$(CARGO) build --release --quiet --features rt --bin soak-image
 	@strip -o target/soak.elf target/release/soak-image
 	+@$(RUN_BED) soak

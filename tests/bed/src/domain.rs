@@ -31,11 +31,14 @@ grep -v progress: /run/save.log
 exit $status
 "#;
 
-/// Waits until domain `$name` has stopped, says so in xl's words, and removes it.
+/// Waits until domain `$name` has stopped, says so in xl's words, and removes it. Each save stops it for a while, with
+/// reason 2; it may be gone after that, and another domain may have its name.
 const FOLLOW: &str = r#"
-while code=$(xl list -v $name | awk 'NR == 2 { print $8 }'); [ "$code" = - ]; do sleep 0.2; done
-echo "Domain $name has shut down, reason code $code"
-xl destroy $name
+id=$(xl domid $name)
+while code=$(xl list -v $id 2>/dev/null | awk 'NR == 2 { print $8 }'); [ "$code" = - ] || [ "$code" = 2 ]; do sleep 0.2; done
+[ -n "$code" ] || exit 0
+echo "Domain $id has shut down, reason code $code"
+xl destroy $id
 "#;
 
 /// How long `xl save` may take.
@@ -254,6 +257,8 @@ pub struct Domain {
     job: Job,
     console: PathBuf,
     shown: Tail,
+    /// Whether the job outlives checkpoints.
+    followed: bool,
 }
 
 impl Domain {
@@ -297,6 +302,7 @@ impl Domain {
             job,
             shown: Tail::new(console.clone()),
             console,
+            followed: false,
         })
     }
 
@@ -316,7 +322,10 @@ impl Domain {
 
     /// Waits for the end of a domain that went on after a checkpoint: xl stops to follow it when it is suspended.
     pub fn follow(&mut self, bed: &mut Bed) -> Result<()> {
-        self.job = bed.start_job(&format!("name={}\n{FOLLOW}", self.name))?;
+        if !self.followed {
+            self.job = bed.start_job(&format!("name={}\n{FOLLOW}", self.name))?;
+            self.followed = true;
+        }
         Ok(())
     }
 
@@ -332,6 +341,7 @@ impl Domain {
             "rm -f /run/tty-{name}\nexec xl restore -F /host/{name}.cfg /host/{name}.save\n"
         );
         self.job = bed.start_job(&script)?;
+        self.followed = false;
         Ok(())
     }
 

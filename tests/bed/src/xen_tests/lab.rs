@@ -240,15 +240,23 @@ impl<'a> Lab<'a> {
 
     /// Waits until a guest's console shows a text.
     pub fn console_of(&mut self, domain: &mut Domain, text: &str) -> Result<()> {
+        self.console_repeats(domain, text, 1)
+    }
+
+    /// Waits until a guest's console shows a text so many times.
+    pub fn console_repeats(&mut self, domain: &mut Domain, text: &str, times: usize) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let bed = self.bed()?;
         loop {
             let over = domain.has_ended(bed)? || Instant::now() >= deadline;
-            if domain.console().contains(text) {
+            let found = domain.console().matches(text).count();
+            if found >= times {
                 return Ok(());
             }
             if over {
-                return Err(fail!("the guest never printed \"{text}\""));
+                return Err(fail!(
+                    "the guest printed \"{text}\" {found} times instead of {times}"
+                ));
             }
         }
     }

@@ -54,17 +54,6 @@ fn grows(lab: &mut Lab<'_>, domain: &mut Domain, share: &Share, least: usize) ->
     Ok(())
 }
 
-/// Waits until the guest has said so many times that its session goes on.
-fn recovers(lab: &mut Lab<'_>, domain: &mut Domain, times: usize) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while domain.console().matches("goes on after").count() < times {
-        if domain.has_ended(lab.bed()?)? || Instant::now() >= deadline {
-            return Err(fail!("the session was not recovered {times} times"));
-        }
-    }
-    Ok(())
-}
-
 /// The copy is interrupted while it runs: it may not end before the save begins.
 fn still_copies(share: &Share, size: usize) -> Result<()> {
     let path = share.path.join("copy.bin");
@@ -108,7 +97,7 @@ fn restore_while_copying(lab: &mut Lab<'_>) -> Result<()> {
         still_copies(&share, SIZE)?;
         domain.save(lab.bed()?, "")?;
         domain.restore(lab.bed()?, None)?;
-        recovers(lab, &mut domain, times)?;
+        lab.console_repeats(&mut domain, "goes on after", times)?;
     }
     let ended = lab.end_of(&mut domain)?;
     ends_with(&ended, 0)?;

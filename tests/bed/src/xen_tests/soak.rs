@@ -1,5 +1,5 @@
-//! `make soak`: a guest works on two shares for minutes or hours, while dom0 keeps killing their backend. What is right
-//! to the last byte in the guest's eyes has to be so on this machine's disk, too.
+//! `make soak`: a guest works on two shares for minutes or hours, while dom0 keeps killing their backend, and saves the
+//! guest and restores it. What is right to the last byte in the guest's eyes has to be so on this machine's disk, too.
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,16 +22,22 @@ const REPAIR: u64 = 30;
 const GRACE: Duration = Duration::from_secs(600);
 
 /// Serves both shares of the domain with the name `$name` with one QEMU after another, as an administrator would who
-/// knows that QEMU takes up only backends in state 1.
+/// knows that QEMU takes up only backends in state 1. The first is xl's, at the domain's creation and at each restore,
+/// which makes another domain of it. A domain that is `saved` needs none until then.
 const KEEPER: &str = r#"
-id=$(xl domid $name)
-# There is one guest, so one such program; the brackets keep grep from finding itself.
-until pid=$(grep -l -e '[-]xen-domid' /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3) && [ -n "$pid" ]; do sleep 0.1; done
-program=$(readlink /proc/$pid/exe)
-echo $pid >$soak/pid
-while grep -q -e '^State:[[:space:]]*[A-Y]' /proc/$pid/status 2>/dev/null; do sleep 0.1; done
+served=
 while ! [ -e $soak/over ]; do
+    if [ -e $soak/saved ] || ! id=$(xl domid $name 2>/dev/null); then sleep 0.1; continue; fi
+    if [ "$id" != "$served" ]; then
+        pid=$(xenstore-read /local/domain/$id/image/device-model-pid 2>/dev/null) || { sleep 0.1; continue; }
+        served=$id
+        program=$(readlink /proc/$pid/exe || echo $program)
+        echo $pid >$soak/pid
+        while grep -q -e '^State:[[:space:]]*[A-Y]' /proc/$pid/status 2>/dev/null; do sleep 0.1; done
+        continue
+    fi
     sleep $(cat $soak/pause)
+    ! [ -e $soak/saved ] || continue
     for share in 0 1; do xenstore-write /local/domain/0/backend/9pfs/$id/$share/state 1; done
     $program -xen-domid $id -xen-attach -name $name -nodefaults -no-user-config -vnc none -display none \
         -machine xenpv,accel=xen -m 64 >>/var/log/xen/qemu-dm-$name.log 2>&1 </dev/null &
@@ -45,9 +51,17 @@ done
 const KILL: &str = "kill -9 $(cat $soak/pid) 2>/dev/null || true\n";
 
 /// What happens to the guest now and then. A place for more of it.
-const DISTURBANCES: &[(&str, Disturbance)] = &[("the backend is killed", kill)];
+const DISTURBANCES: &[(&str, Disturbance)] = &[
+    ("the backend is killed", kill),
+    ("the guest is saved and restored", restore),
+    ("the guest is saved and goes on", checkpoint),
+];
 
-type Disturbance = fn(&mut Soak<'_, '_>) -> Result<()>;
+/// Returns for how long, at the least, the guest's clock stood still.
+type Disturbance = fn(&mut Soak<'_, '_>, &mut Domain) -> Result<Duration>;
+
+/// What the guest says when it runs again.
+const RESTORED: &str = "stop: the domain was saved and restored";
 
 /// A soak that is under way.
 struct Soak<'a, 'b> {
@@ -57,8 +71,8 @@ struct Soak<'a, 'b> {
     chance: Chance,
     files: Share,
     times: u32,
-    /// Connections that the guest had found before the latest disturbance.
-    overcome: usize,
+    /// Connections that the guest had found before the latest disturbance that cost it some.
+    overcome: Option<usize>,
 }
 
 /// How many connections the guest has found again, by its console.
@@ -103,6 +117,7 @@ fn run(lab: &mut Lab<'_>, seconds: u64, seed: u64) -> Result<u32> {
     let guest = guest.with("one", &shares[0]).with("two", &shares[1]);
     let mut domain = lab.start(&guest)?;
     lab.console_of(&mut domain, "soak: begins")?;
+    let over = Instant::now() + Duration::from_secs(seconds);
     let variables = format!("name={}\nsoak={}\n", guest.name, files.in_dom0);
     let keeper = lab.bed()?.start_job(&format!("{variables}{KEEPER}"))?;
     let known = Instant::now() + GRACE;
@@ -117,12 +132,12 @@ fn run(lab: &mut Lab<'_>, seconds: u64, seed: u64) -> Result<u32> {
         chance: Chance(seed),
         files,
         times: 0,
-        overcome: 0,
+        overcome: None,
     };
-    let ended = soak.disturb(&mut domain, seconds);
+    let ended = soak.disturb(&mut domain, over);
     soak.files.write("over", b"")?;
     soak.dom0(KILL)?;
-    let (lab, times) = (soak.lab, soak.times);
+    let (lab, times, lost) = (soak.lab, soak.times, soak.overcome.is_some());
     let backends = lab.bed()?.wait(&keeper, GRACE)?;
     let backends = backends.ok_or_else(|| fail!("the last QEMU does not end"))?;
     let console = ended?;
@@ -130,7 +145,7 @@ fn run(lab: &mut Lab<'_>, seconds: u64, seed: u64) -> Result<u32> {
     // A backend may be killed again before it serves: not every death costs a connection.
     let found = overcome(&console);
     let told = console.matches(" operations, ").count();
-    if told == 0 || (times > 0 && found == 0) {
+    if told == 0 || (lost && found == 0) {
         return Err(fail!(
             "{times} disturbances, but {found} connections found and {told} reports"
         ));
@@ -141,9 +156,8 @@ fn run(lab: &mut Lab<'_>, seconds: u64, seed: u64) -> Result<u32> {
 
 impl Soak<'_, '_> {
     /// Lets the guest have no rest until it ends. Returns its console.
-    fn disturb(&mut self, domain: &mut Domain, seconds: u64) -> Result<String> {
-        let over = Instant::now() + Duration::from_secs(seconds);
-        let deadline = over + GRACE;
+    fn disturb(&mut self, domain: &mut Domain, mut over: Instant) -> Result<String> {
+        let mut deadline = over + GRACE;
         let mut told = 0;
         loop {
             let calm = Duration::from_secs(self.chance.between(CALM.0, CALM.1));
@@ -170,17 +184,23 @@ impl Soak<'_, '_> {
             }
             // One in four comes before the guest is over the last one.
             let overcome = overcome(&domain.console());
-            let is_over_it = self.times == 0 || overcome > self.overcome;
+            let is_over_it = self.overcome.is_none_or(|before| overcome > before);
             if !is_over_it && self.chance.between(1, 4) > 1 {
                 continue;
             }
-            self.overcome = overcome;
             let which = self.chance.between(0, DISTURBANCES.len() as u64 - 1);
             let (name, act) = DISTURBANCES[which as usize];
             self.times += 1;
             say!("{}: {name}", self.times);
-            act(self)?;
+            let began = Instant::now();
+            over += act(self, domain)?;
+            deadline += began.elapsed();
         }
+    }
+
+    /// Remembers that connections are lost now.
+    fn costs(&mut self, domain: &Domain) {
+        self.overcome = Some(overcome(&domain.console()));
     }
 
     fn dom0(&mut self, script: &str) -> Result<()> {
@@ -189,11 +209,32 @@ impl Soak<'_, '_> {
     }
 }
 
-fn kill(soak: &mut Soak<'_, '_>) -> Result<()> {
+fn kill(soak: &mut Soak<'_, '_>, domain: &mut Domain) -> Result<Duration> {
+    soak.costs(domain);
     let tenths = soak.chance.between(0, REPAIR);
     let pause = format!("{}.{}", tenths / 10, tenths % 10);
     soak.files.write("pause", pause.as_bytes())?;
-    soak.dom0(KILL)
+    soak.dom0(KILL)?;
+    Ok(Duration::ZERO)
+}
+
+fn restore(soak: &mut Soak<'_, '_>, domain: &mut Domain) -> Result<Duration> {
+    soak.costs(domain);
+    let times = domain.console().matches(RESTORED).count() + 1;
+    soak.files.write("saved", b"")?;
+    domain.save(soak.lab.bed()?, "")?;
+    let saved = Instant::now();
+    // Only a QEMU of xl's goes with the domain.
+    soak.dom0(&format!("{KILL}rm $soak/saved\n"))?;
+    domain.restore(soak.lab.bed()?, None)?;
+    soak.lab.console_repeats(domain, RESTORED, times)?;
+    Ok(saved.elapsed())
+}
+
+fn checkpoint(soak: &mut Soak<'_, '_>, domain: &mut Domain) -> Result<Duration> {
+    domain.save(soak.lab.bed()?, "-c")?;
+    domain.follow(soak.lab.bed()?)?;
+    Ok(Duration::ZERO)
 }
 
 /// Fails unless the share has the files that the guest has listed at its end, and no other.
