@@ -102,7 +102,7 @@ impl Facts {
              | Xen | {} |\n\
              | backend | {} |\n\
              | dom0's and the guest's Linux | {} |\n\
-             | xen9p | {}; default settings, which in this much memory are 8 rings of order 9 |\n\
+             | xen9p | {}; default settings, which in this much memory are 4 rings of order 9 |\n\
              | Linux, best | `trans=xen,version=9p2000.L,msize=524288,cache=none`; its trans_xen always has two rings of order 9 |\n\
              | Linux, default | `trans=xen,version=9p2000.L` |\n\
              | Linux, cache=loose | `trans=xen,version=9p2000.L,msize=524288,cache=loose`, cold at the start of each run; what the run has read or written before comes from the cache |\n\
