@@ -5,7 +5,6 @@ override APP := $(value APP)
 override SHARE := $(value SHARE)
 export BED TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE MINUTES SEED
 
-comma := ,
 ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
 BOOTCHECK := target/bootcheck.elf
@@ -19,7 +18,7 @@ RUN_BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-di
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel traced bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,13 +35,8 @@ run: packages-for-run kernel ## Boot Xen in QEMU and run the image there with th
 
 kernel: ## Build the image, target/xen9p.elf
 	+@tests/bed/host-packages
-	+@$(CARGO) build --release --features toolbox$(if $(TRACE),$(comma)trace) --bin xen9p
+	+@$(CARGO) build --release --features toolbox --bin xen9p
 	+@strip -o $(ELF) target/release/xen9p
-
-# The image with `log=p9=trace`, in a place of its own: features would build the other anew each time.
-traced:
-	+@$(CARGO) build --release --quiet --features toolbox,trace --bin xen9p --target-dir target/traced
-	@strip -o target/traced.elf target/traced/release/xen9p
 
 bootcheck:
 	+@$(CARGO) build --release --features rt --bin bootcheck
@@ -122,7 +116,7 @@ test-oldest-rust: ## That the Rust version which Cargo.toml promises is enough
 	case "$$(rustc --version)" in \
 		"rustc $$version."*) echo "Rust $$version, the oldest that is promised, is the one in use";; \
 		*) if rustup toolchain install "$$version" --profile minimal; then \
-			for features in embedded-io toolbox,trace; do \
+			for features in embedded-io toolbox; do \
 				$(CARGO) "+$$version" check --quiet --lib --bins --features "$$features" --target-dir target/oldest-rust || exit 1; \
 			done; \
 		else \
@@ -136,7 +130,7 @@ test-elf: kernel ## What must and must not be in the image's ELF file
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(RUN_BED) test-boot
 
-test-xen: packages-for-test-xen kernel embed traced ## The image under xl, with real 9pfs devices
+test-xen: packages-for-test-xen kernel embed ## The image under xl, with real 9pfs devices
 	@$(RUN_BED) test-xen
 
 test-hostile: packages-for-run hostile ## The image against hostile backends, in dom0

@@ -10,12 +10,11 @@ use crate::host::{Context, Result};
 
 pub const TESTS: &[Test] = &[("trace-lines", lines), ("trace-pcap", pcap)];
 
-/// In an image that is made for it; the filter is the command line's.
 fn lines(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
     share.write("motd", b"hello\n")?;
     let guest = lab
-        .guest_of("traced", "log=info,p9=trace cat /motd /nope")?
+        .guest("log=info,p9=trace cat /motd /nope")
         .with("share", &share);
     let ended = lab.run(&guest)?;
     ends_with(&ended, 1)?;
