@@ -240,11 +240,12 @@ impl Session<'_> {
 
     fn fsx(&self, fsx: &Fsx) -> io::Result<bool> {
         let name = format!("{}-fsx-{}", self.server.name(), fsx.name);
-        let seed = match env::var("SEED") {
-            Ok(seed) => seed
+        // make hands on what is empty, too.
+        let seed = match env::var("SEED").ok().filter(|seed| !seed.is_empty()) {
+            Some(seed) => seed
                 .parse()
                 .map_err(|_| io::Error::other("SEED is not a number"))?,
-            Err(_) => 9,
+            None => 9,
         };
         let start = Instant::now();
         let mount = self.server.mount(self.export, self.at, fsx.direct)?;
