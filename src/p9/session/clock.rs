@@ -1,4 +1,5 @@
-//! The session's dealings with time: who waits until when, and the one place where the transport is waited for.
+//! The session's dealings with time: who waits until when, and waiting for the transport. (Only closing a session and finding a
+//! server again have waits of their own, each with a deadline.)
 
 use core::task::Waker;
 use core::time::Duration;
