@@ -6,39 +6,19 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ring_common::{Bed, GUEST, bed, bed_with, config, exchange};
+use ring_common::{Bed, GUEST, bed, bed_serving, bed_with, exchange};
 use xen9p::fs::{Fs, MountOptions};
 use xen9p::hypercall::{XenError, sched};
 use xen9p::p9::session::Recovery;
 use xen9p::platform::Frame;
 use xen9p::sys;
-use xen9p::transport::xen9pfs;
 use xen9p::transport::{Transport, TransportError};
 use xen9p::xen::console::Console;
 use xen9p::xen::shutdown::{ShutdownRequest, ShutdownWatch};
 use xen9p::xen::store::StoreError;
 use xen9p::xen::suspend::{SuspendError, Suspended};
-use xen9p_testing::backend::{Faults, Program, Share, echo};
+use xen9p_testing::backend::{Faults, Handler, Program, echo};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
-
-/// Restores the guest, with a new backend for its share.
-fn restore(bed: &Bed, clears_rings: bool, handler: xen9p_testing::backend::Handler) -> Suspended {
-    restore_without_share(bed, clears_rings);
-    let dom0 = bed.fake.dom0();
-    *bed.share.borrow_mut() = Share::new(&dom0, GUEST, 0, "share", Program::Qemu, handler);
-    bed.fake.share_peer(bed.share.clone());
-    Suspended::Resumed
-}
-
-fn restore_without_share(bed: &Bed, clears_rings: bool) -> Suspended {
-    bed.share.borrow_mut().kill();
-    bed.share.borrow_mut().unmap();
-    bed.fake.remove_peers();
-    let back = bed.share.borrow().back().to_owned();
-    bed.fake.restore(GUEST, clears_rings);
-    bed.fake.dom0().rm(&back);
-    Suspended::Resumed
-}
 
 #[test]
 fn the_hypercall_says_that_it_suspends() {
@@ -86,7 +66,7 @@ fn numbers_of_before_are_not_touched_again() {
         exchange(&mut old, 1).unwrap();
         let outcome = bed
             .xen
-            .suspend(|| Ok(restore(&bed, clears_rings, echo::handler())));
+            .suspend(|| Ok(bed.restore(clears_rings, echo::handler())));
         assert_eq!(outcome, Ok(Suspended::Resumed));
 
         let mut new = bed.connect().unwrap();
@@ -128,7 +108,7 @@ fn xenstore_console_and_wishes_go_on() {
         assert_eq!(stop.take(), Ok(Some(ShutdownRequest::Suspend)));
         let outcome = bed
             .xen
-            .suspend(|| Ok(restore(&bed, clears_rings, echo::handler())));
+            .suspend(|| Ok(bed.restore(clears_rings, echo::handler())));
         assert_eq!(outcome, Ok(Suspended::Resumed));
 
         bed.fake.settle();
@@ -169,7 +149,7 @@ fn the_quarantine_ends() {
     drop(bed.connect().unwrap());
     assert_ne!(bed.xen.grants.counters().quarantined_pages, 0);
     bed.xen
-        .suspend(|| Ok(restore(&bed, true, echo::handler())))
+        .suspend(|| Ok(bed.restore(true, echo::handler())))
         .unwrap();
     assert_eq!(bed.xen.grants.counters().quarantined_pages, 0);
     bed.flat();
@@ -189,7 +169,7 @@ fn a_xenstore_that_is_silent_is_an_error() {
         bed.fake.store_faults(|faults| faults.mute = true);
         let watched = bed.xen.store.open_watches();
         assert_eq!(watched, 0);
-        Ok(restore(&bed, true, echo::handler()))
+        Ok(bed.restore(true, echo::handler()))
     });
     // Nothing was watched, and a ring that says that it is served is believed.
     assert_eq!(outcome, Ok(Suspended::Resumed));
@@ -197,7 +177,7 @@ fn a_xenstore_that_is_silent_is_an_error() {
     let watch = bed.xen.store.watch("data/z").unwrap();
     let outcome = bed.xen.suspend(|| {
         bed.fake.store_faults(|faults| faults.mute = true);
-        Ok(restore(&bed, true, echo::handler()))
+        Ok(bed.restore(true, echo::handler()))
     });
     assert_eq!(outcome, Err(SuspendError::Lost(StoreError::Timeout)));
     bed.fake.store_faults(|faults| faults.mute = false);
@@ -211,7 +191,7 @@ fn a_hundred_resumes_leave_nothing_behind() {
     for cycle in 0..100 {
         exchange(&mut transport, cycle).unwrap();
         bed.xen
-            .suspend(|| Ok(restore(&bed, cycle % 2 == 0, echo::handler())))
+            .suspend(|| Ok(bed.restore(cycle % 2 == 0, echo::handler())))
             .unwrap();
         // The old one goes after the new one has come.
         transport = bed.connect().unwrap();
@@ -222,46 +202,32 @@ fn a_hundred_resumes_leave_nothing_behind() {
 
 /// Files: a mount that recovers, and a server that keeps them.
 struct Files {
-    bed: Rc<Bed>,
+    bed: Bed,
     server: Rc<RefCell<MemServer>>,
     fs: Fs,
 }
 
-fn handler(server: &Rc<RefCell<MemServer>>) -> xen9p_testing::backend::Handler {
+fn handler(server: &Rc<RefCell<MemServer>>) -> Handler {
     let server = server.clone();
     Box::new(move |request: &[u8]| server.borrow_mut().handle(request))
 }
 
 fn files(recovers: bool) -> Files {
-    let bed = Rc::new(bed(Program::Qemu));
     let server = Rc::new(RefCell::new(MemServer::new(MemOptions::default())));
-    // So that its share has this server.
-    bed.xen
-        .suspend(|| Ok(restore(&bed, true, handler(&server))))
-        .unwrap();
+    let bed = bed_serving(Program::Qemu, handler(&server));
     let options = MountOptions::new();
     let transport = bed.connect().unwrap();
     let fs = match recovers {
         false => Fs::mount(transport, &options),
         true => {
-            let again = bed.clone();
-            let redial = move || {
-                let device = xen9pfs::device(&again.xen, Some("share"));
-                let found =
-                    device.and_then(|device| xen9pfs::connect(&again.xen, device, &config()));
-                again.fake.run_for(Duration::from_millis(100));
-                Ok(found
-                    .ok()
-                    .map(|found| Box::new(found) as Box<dyn Transport>))
-            };
-            let recovery = Recovery::new(redial, Duration::from_secs(10));
+            let recovery = Recovery::new(bed.redial(|_| {}), Duration::from_secs(10));
             Fs::mount_recovering(transport, &options, recovery)
         }
     };
     Files {
+        fs: fs.unwrap(),
         bed,
         server,
-        fs: fs.unwrap(),
     }
 }
 
@@ -271,7 +237,7 @@ impl Files {
         let outcome = self
             .bed
             .xen
-            .suspend(|| Ok(restore(&self.bed, true, handler(server))));
+            .suspend(|| Ok(self.bed.restore(true, handler(server))));
         assert_eq!(outcome, Ok(Suspended::Resumed));
     }
 
@@ -332,7 +298,7 @@ fn a_share_that_is_another_one_or_gone_is_told() {
     let outcome = files
         .bed
         .xen
-        .suspend(|| Ok(restore_without_share(&files.bed, false)));
+        .suspend(|| Ok(files.bed.restore_without_share(false)));
     assert_eq!(outcome, Ok(Suspended::Resumed));
     let begun = files.bed.fake.now();
     let error = files.fs.read("/kept").unwrap_err();

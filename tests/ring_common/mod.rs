@@ -6,29 +6,46 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use xen9p::hypercall::DomId;
+use xen9p::p9::session::Redial;
 use xen9p::transport::xen9pfs::{self, Config, ConnectError, Xen9pfs};
 use xen9p::transport::{Lane, Transport, TransportError};
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
-use xen9p_testing::backend::{Program, Share, echo};
+use xen9p::xen::suspend::Suspended;
+use xen9p_testing::backend::{Handler, Program, Share, echo};
 use xen9p_testing::fake::{FakePlatform, FakeXen, Usage};
 
 pub const GUEST: DomId = DomId(5);
 pub const PROGRAMS: [Program; 2] = [Program::Qemu, Program::Daemon];
 
-/// A guest and the one share that it has.
+/// A guest and the one share that it has. Clones mean the same.
+#[derive(Clone)]
 pub struct Bed {
     pub fake: FakeXen,
     pub xen: Xen<FakePlatform>,
     pub share: Rc<RefCell<Share>>,
     pub before: Usage,
+    program: Program,
 }
 
 pub fn bed_with(program: Program, bend: impl FnOnce(Share) -> Share) -> Bed {
+    bed_of(program, echo::handler(), bend)
+}
+
+pub fn bed(program: Program) -> Bed {
+    bed_with(program, |share| share)
+}
+
+/// A guest with a share of this server's files.
+pub fn bed_serving(program: Program, handler: Handler) -> Bed {
+    bed_of(program, handler, |share| share)
+}
+
+fn bed_of(program: Program, handler: Handler, bend: impl FnOnce(Share) -> Share) -> Bed {
     let fake = FakeXen::new();
     let platform = fake.add_domain(GUEST);
-    let share = Share::new(&fake.dom0(), GUEST, 0, "share", program, echo::handler());
-    let share = Rc::new(RefCell::new(bend(share)));
+    let share = bend(share(&fake, program, handler));
+    let share = Rc::new(RefCell::new(share));
     fake.share_peer(share.clone());
     let xen = Xen::new(Events::new(platform)).expect("xenstore answers");
     let before = fake.usage(GUEST);
@@ -37,11 +54,12 @@ pub fn bed_with(program: Program, bend: impl FnOnce(Share) -> Share) -> Bed {
         xen,
         share,
         before,
+        program,
     }
 }
 
-pub fn bed(program: Program) -> Bed {
-    bed_with(program, |share| share)
+fn share(fake: &FakeXen, program: Program, handler: Handler) -> Share {
+    Share::new(&fake.dom0(), GUEST, 0, "share", program, handler)
 }
 
 pub fn config() -> Config {
@@ -62,6 +80,43 @@ impl Bed {
         let took = self.fake.now() - start;
         assert!(took < Duration::from_secs(60), "took {took:?}");
         result
+    }
+
+    /// Finds the share's backend again, each time after `prepare`.
+    pub fn redial(&self, mut prepare: impl FnMut(&Bed) + 'static) -> impl Redial + 'static {
+        let bed = self.clone();
+        move || {
+            prepare(&bed);
+            let device = xen9pfs::device(&bed.xen, Some("share"));
+            match device.and_then(|device| xen9pfs::connect(&bed.xen, device, &config())) {
+                Ok(transport) => {
+                    let transport: Box<dyn Transport> = Box::new(transport);
+                    Ok(Some(transport))
+                }
+                Err(_) => {
+                    bed.fake.run_for(Duration::from_millis(100));
+                    Ok(None)
+                }
+            }
+        }
+    }
+
+    /// Restores the guest, with a new backend of this server's files.
+    pub fn restore(&self, clears_rings: bool, handler: Handler) -> Suspended {
+        self.restore_without_share(clears_rings);
+        *self.share.borrow_mut() = share(&self.fake, self.program, handler);
+        self.fake.share_peer(self.share.clone());
+        Suspended::Resumed
+    }
+
+    pub fn restore_without_share(&self, clears_rings: bool) -> Suspended {
+        self.share.borrow_mut().kill();
+        self.share.borrow_mut().unmap();
+        self.fake.remove_peers();
+        let back = self.share.borrow().back().to_owned();
+        self.fake.restore(GUEST, clears_rings);
+        self.fake.dom0().rm(&back);
+        Suspended::Resumed
     }
 
     /// Connecting fails so; afterwards nothing is left, and a person can read why.
