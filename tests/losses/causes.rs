@@ -1,6 +1,6 @@
 //! Ways to lose a connection, on the simulated Xen.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use xen9p::p9::session::Recovery;
 use xen9p::p9::wire::{Reply, Tag, kind};
 use xen9p::transport::TransportError;
 use xen9p::xen::store::{Access, Permission};
-use xen9p_testing::backend::Program;
+use xen9p::xen::suspend::Suspended;
+use xen9p_testing::backend::{Handler, Program};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 use crate::ring_common::{Bed, GUEST, bed_serving};
@@ -51,6 +52,7 @@ fn error(request: &[u8], memory: Memory) -> Vec<u8> {
 /// A guest, and what its backend's server remembers.
 pub struct Site {
     bed: Bed,
+    server: Rc<RefCell<MemServer>>,
     memory: Rc<Cell<Memory>>,
 }
 
@@ -61,19 +63,27 @@ fn content() -> Vec<u8> {
 fn site(program: Program) -> Site {
     let mut server = MemServer::new(MemOptions::default());
     server.put("/file", &content());
+    let server = Rc::new(RefCell::new(server));
     let memory = Rc::new(Cell::new(Memory::Good));
-    let state = memory.clone();
-    let handler = move |request: &[u8]| {
+    let bed = bed_serving(program, handler(&server, &memory));
+    Site {
+        bed,
+        server,
+        memory,
+    }
+}
+
+fn handler(server: &Rc<RefCell<MemServer>>, memory: &Rc<Cell<Memory>>) -> Handler {
+    let (server, memory) = (server.clone(), memory.clone());
+    Box::new(move |request: &[u8]| {
         if request[4] == kind::TVERSION {
-            state.set(Memory::Good);
+            memory.set(Memory::Good);
         }
-        match state.get() {
-            Memory::Good => server.handle(request),
+        match memory.get() {
+            Memory::Good => server.borrow_mut().handle(request),
             memory => error(request, memory),
         }
-    };
-    let bed = bed_serving(program, Box::new(handler));
-    Site { bed, memory }
+    })
 }
 
 impl Site {
@@ -158,7 +168,7 @@ fn restarted(site: &Site, other_port: bool) {
     );
 }
 
-pub const CAUSES: [Cause; 17] = [
+pub const CAUSES: [Cause; 18] = [
     Cause {
         what: "it goes to Closing",
         blow: Blow::Deed(|site| site.bed.set_back_state("5")),
@@ -264,6 +274,17 @@ pub const CAUSES: [Cause; 17] = [
         blow: Blow::Script("each Tread silence; each Tflush silence"),
         noticed: "the time limit; without recovery, that of the Tflush",
         within: Duration::from_secs(18),
+    },
+    Cause {
+        what: "the domain is saved and restored",
+        blow: Blow::Deed(|site| {
+            // Its server knows nobody yet.
+            let fresh = handler(&site.server, &Rc::new(Cell::new(Memory::NoFids)));
+            let outcome = site.bed.xen.suspend(|| Ok(site.bed.restore(true, fresh)));
+            assert_eq!(outcome, Ok(Suspended::Resumed));
+        }),
+        noticed: "the resume",
+        within: AT_ONCE,
     },
     Cause {
         what: "xenstore breaks its protocol",
