@@ -1,0 +1,191 @@
+//! The search for a server, and what a new one has to be able to do.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use xen9p::fs::{Error, Fs, MountOptions};
+use xen9p::p9::session::Recovery;
+use xen9p::p9::wire::kind;
+use xen9p::transport::TransportError;
+use xen9p_testing::server::lanes::{LaneOptions, lanes};
+use xen9p_testing::server::mem::{MemOptions, MemServer};
+
+use crate::site::{PATIENCE, content, site, site_with};
+
+#[test]
+fn losses_while_it_is_found_again() {
+    let site = site();
+    for index in 0..10 {
+        site.fs
+            .write(format!("/{index}"), format!("{index}"))
+            .unwrap();
+    }
+    let files: Vec<_> = (0..10)
+        .map(|index| site.fs.open(format!("/{index}")).unwrap())
+        .collect();
+    // Lost at the first request of the new connection, then at the second …
+    site.while_away(|number, control| {
+        if number <= 25 {
+            control.lose_at(&[], number - 1, number % 2 == 0);
+        }
+    });
+    site.lose();
+    for (index, file) in files.iter().enumerate() {
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, index.to_string());
+    }
+    assert_eq!(*site.tries.borrow(), 26);
+    drop(files);
+    site.end();
+}
+
+#[test]
+fn a_request_that_is_lost_each_time_ends() {
+    let site = site();
+    site.fs.write("/file", b"x").unwrap();
+    site.while_away(|_, control| control.lose_at(&[kind::TGETATTR], 0, false));
+    site.lose_at(&[kind::TGETATTR], 0, false);
+    assert!(matches!(
+        site.fs.metadata("/file"),
+        Err(Error::Transport(_))
+    ));
+    *site.outage.borrow_mut() = None;
+    site.lose();
+    assert!(site.fs.metadata("/file").is_ok());
+    site.end();
+}
+
+#[test]
+fn what_a_new_server_cannot_do_is_refused() {
+    type Bend = fn(&mut LaneOptions, &mut MemOptions);
+    type Expected = fn(&Error) -> bool;
+    let bends: [(&str, Bend, Expected); 3] = [
+        (
+            "smaller messages of the transport",
+            |lanes, _| lanes.capacity /= 2,
+            |error| matches!(error, Error::MessageSize(_)),
+        ),
+        (
+            "smaller messages of the server",
+            |_, server| server.msize = 8192,
+            |error| matches!(error, Error::MessageSize(8192)),
+        ),
+        (
+            "another number of rings",
+            |lanes, _| lanes.lanes = 3,
+            |error| matches!(error, Error::InvalidInput(_)),
+        ),
+    ];
+    for (name, bend, expected) in bends {
+        let site = site();
+        site.fs.write("/file", b"x").unwrap();
+        let mut server = MemOptions::default();
+        bend(&mut site.options.borrow_mut(), &mut server);
+        *site.server.borrow_mut() = MemServer::new(server);
+        site.lose();
+        let error = site.fs.read("/file").unwrap_err();
+        assert!(expected(&error), "{name}: {error:?}");
+        assert_eq!(site.fs.read("/file").unwrap_err(), error, "{name}");
+    }
+}
+
+#[test]
+fn fewer_rings_will_do() {
+    let site = site_with(LaneOptions {
+        lanes: 8,
+        ..LaneOptions::default()
+    });
+    let expected = content(2_000_000);
+    site.fs.write("/file", &expected).unwrap();
+    let file = site.fs.open("/file").unwrap();
+    site.options.borrow_mut().lanes = 4;
+    site.lose_at(&[kind::TREAD], 1, false);
+    let mut found = Vec::new();
+    file.read_to_end(&mut found).unwrap();
+    assert!(found == expected);
+    drop(file);
+    site.finish(1);
+}
+
+#[test]
+fn patience_ends() {
+    let (transport, control) = {
+        let mut server = MemServer::new(MemOptions::default());
+        lanes(LaneOptions::default(), move |request| {
+            server.handle(request)
+        })
+    };
+    let watch = control.clone();
+    let redial = move || {
+        watch.advance(Duration::from_secs(1));
+        Ok(None)
+    };
+    let recovery = Recovery::new(redial, PATIENCE);
+    let fs = Fs::mount_recovering(transport, &MountOptions::new(), recovery).unwrap();
+    let before = control.now();
+    control.lose("for ever");
+    let lost = Error::Transport(TransportError::Lost("for ever"));
+    assert_eq!(fs.metadata("/").map(drop), Err(lost));
+    assert_eq!(control.now() - before, PATIENCE);
+    assert_eq!(fs.create_dir("/x"), Err(lost));
+}
+
+#[test]
+fn an_interrupt_ends_the_search_and_another_operation_takes_it_up() {
+    let site = site();
+    site.fs.write("/file", b"content").unwrap();
+    let file = site.fs.open("/file").unwrap();
+    let interrupt = site.fs.interrupt();
+    site.fs.set_idle_hook(Some(Box::new({
+        let interrupt = interrupt.clone();
+        move || interrupt.set()
+    })));
+    site.lose();
+    assert_eq!(file.read(&mut [0; 1]), Err(Error::Interrupted));
+    assert_eq!(*site.tries.borrow(), 0);
+    site.fs.set_idle_hook(None);
+    interrupt.clear();
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "content");
+    file.close().unwrap();
+    let stats = site.fs.stats();
+    assert_eq!((stats.losses, stats.recoveries), (1, 1));
+    site.end();
+}
+
+#[test]
+fn who_asks_from_within_the_search_is_told_at_once() {
+    let site = site();
+    site.fs.write("/file", b"content").unwrap();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    site.fs.set_idle_hook(Some(Box::new({
+        let (fs, told) = (site.fs.clone(), told.clone());
+        move || told.borrow_mut().push(fs.metadata("/file").map(drop))
+    })));
+    site.lose();
+    assert_eq!(site.fs.read("/file").unwrap(), b"content");
+    site.fs.set_idle_hook(None);
+    assert!(matches!(told.borrow()[0], Err(Error::Transport(_))));
+    site.finish(1);
+}
+
+#[test]
+fn nobody_is_needed_to_close() {
+    let site = site();
+    site.fs.write("/file", b"x").unwrap();
+    let file = site.fs.open("/file").unwrap();
+    site.lose();
+    let interrupt = site.fs.interrupt();
+    interrupt.set();
+    assert_eq!(file.metadata().map(drop), Err(Error::Interrupted));
+    interrupt.clear();
+    assert_eq!(file.close(), Ok(()));
+    assert_eq!(site.fs.clone().unmount(), Ok(()));
+    assert_eq!(*site.tries.borrow(), 0);
+    let control = site.control.borrow().clone();
+    drop(site);
+    assert!(control.is_closed());
+}
