@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use xen9p::errno::Errno;
 use xen9p::fs::{Error, Fs, OpenOptions, Permissions};
+use xen9p::p9::session::Config;
 use xen9p::p9::wire::kind;
 use xen9p_testing::server::lanes::LaneOptions;
 
@@ -250,4 +251,33 @@ fn appending_is_not_repeated() {
         assert_eq!(site.server.borrow().get("/log").unwrap(), expected);
         site.finish(1);
     }
+}
+
+/// A file is dropped, and when its Tclunk asks for room the connection turns out to be lost: it is done then, and leaves
+/// neither its tag nor its fid in use.
+#[test]
+fn closing_that_finds_the_connection_lost_is_done() {
+    // On one lane the answer to the last request is the last answer.
+    let site = site_with(LaneOptions::default());
+    site.fs.write("/file", b"content").unwrap();
+    let session = site.fs.to_async().session().clone();
+    // More often than there are tags.
+    let rounds = 2 * Config::default().window;
+    for round in 1..=rounds {
+        let file = site.fs.open("/file").unwrap();
+        file.metadata().unwrap();
+        drop(file);
+        let served = site.control.borrow().served().len();
+        site.lose();
+        session.pump();
+        assert_eq!(site.fs.stats().losses, u64::from(round));
+        assert_eq!(session.fids_in_use(), 1, "the root's, round {round}");
+        assert_eq!(site.control.borrow().served().len(), served);
+        // The next one finds another server.
+        session.pump();
+        assert_eq!(site.fs.stats().recoveries, u64::from(round));
+    }
+    assert_eq!(site.fs.read("/file").unwrap(), b"content");
+    drop(session);
+    site.finish(rounds.into());
 }
