@@ -4,12 +4,13 @@ mod fs_common;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use xen9p::errno::Errno;
 use xen9p::fs::MountOptions;
 use xen9p::fs::aio::Fs;
 use xen9p::p9::Error;
-use xen9p::p9::session::{Config, Fid, Session};
+use xen9p::p9::session::{Config, Fid, Recovery, Session};
 use xen9p::p9::wire::{self, Dialect, Payload, Qid, QidKind, Reader, Reply, Request};
 use xen9p_testing::server::lanes::{Control, LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
@@ -90,11 +91,20 @@ fn guarded() -> (Session, Rc<RefCell<Guard>>, Control) {
     (negotiated(transport), guard, control)
 }
 
+/// The same with a server that wants no authentication.
+fn unguarded() -> Session {
+    let mut server = MemServer::new(MemOptions::default());
+    let (transport, _) = lanes(LaneOptions::default(), move |request| {
+        server.handle(request)
+    });
+    negotiated(transport)
+}
+
 fn negotiated(transport: impl xen9p::transport::Transport + 'static) -> Session {
     let mut config = Config::default();
     config.msize = 1 << 16;
     config.window = 8;
-    config.timeout = std::time::Duration::from_secs(1);
+    config.timeout = Duration::from_secs(1);
     let session = Session::new(Box::new(transport), &config).unwrap();
     session.block_on(session.negotiate(&Dialect::ALL)).unwrap();
     session
@@ -153,11 +163,7 @@ fn who_has_not_convinced_the_server_stays_outside() {
 
 #[test]
 fn a_server_that_wants_no_authentication_says_so() {
-    let mut server = MemServer::new(MemOptions::default());
-    let (transport, _) = lanes(LaneOptions::default(), move |request| {
-        server.handle(request)
-    });
-    let session = negotiated(transport);
+    let session = unguarded();
     let auth = session.block_on(session.auth(b"ann", 7, b""));
     assert_eq!(
         auth.map(drop),
@@ -167,6 +173,42 @@ fn a_server_that_wants_no_authentication_says_so() {
         })
     );
     assert_eq!(session.fids_in_use(), 0);
+    let attached = session.block_on(session.attach(None, b"ann", 7, b""));
+    assert!(attached.is_ok());
+}
+
+/// What convinced a server is nothing to the next one: a session that recovers says so before the handshake, and goes on
+/// with servers that want none.
+#[test]
+fn recovery_and_authentication_exclude_each_other() {
+    let never = || Recovery::new(|| Ok(None), Duration::ZERO);
+    let refusal = |result: Result<(), Error>| {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::InvalidInput(_)));
+        let text = error.to_string();
+        assert!(text.contains("authentication") && text.contains("mount without recovery"));
+    };
+
+    let (session, guard, control) = guarded();
+    session.set_recovery(never());
+    refusal(session.block_on(session.auth(b"ann", 7, b"")).map(drop));
+    session.pump();
+    assert!(guard.borrow().afid.is_none());
+    assert_eq!(session.fids_in_use(), 0);
+    assert_eq!(control.reserved(), 0);
+
+    // The other way round, too.
+    let (session, ..) = guarded();
+    let (afid, _) = session.block_on(session.auth(b"ann", 7, b"")).unwrap();
+    session.block_on(prove(&afid)).unwrap();
+    session.set_recovery(never());
+    let attached = session.block_on(session.attach(Some(&afid), b"ann", 7, b""));
+    refusal(attached.map(drop));
+
+    let session = unguarded();
+    session.set_recovery(never());
+    let auth = session.block_on(session.auth(b"ann", 7, b""));
+    assert!(matches!(auth, Err(Error::Unsupported { .. })));
     let attached = session.block_on(session.attach(None, b"ann", 7, b""));
     assert!(attached.is_ok());
 }

@@ -56,7 +56,8 @@ impl Session {
     /// file that [`auth`](Self::auth) gave and on which the server was convinced.
     ///
     /// # Errors
-    /// What the server refuses; [`Error::Closed`] for a file of another session.
+    /// What the server refuses; [`Error::Closed`] for a file of another session; [`Error::InvalidInput`] for
+    /// `auth` in a session that [recovers](Self::set_recovery).
     pub async fn attach(
         &self,
         auth: Option<&Fid>,
@@ -66,6 +67,7 @@ impl Session {
     ) -> Result<(Fid, Qid), Error> {
         if let Some(auth) = auth {
             self.same(auth.session())?;
+            self.can_prove()?;
         }
         let root = Fid::new(self)?;
         let request = Request::Attach {
@@ -88,7 +90,9 @@ impl Session {
     /// on it and then gives it to [`attach`](Self::attach).
     ///
     /// # Errors
-    /// A server that wants no authentication answers with an error.
+    /// A server that wants no authentication answers with an error. Where it wants one and the session
+    /// [recovers](Self::set_recovery), that is [`Error::InvalidInput`]: what convinced one server is nothing to the
+    /// next, and the program can't be asked to begin again in the middle of another operation.
     pub async fn auth(&self, user: &[u8], uid: u32, tree: &[u8]) -> Result<(Fid, Qid), Error> {
         let afid = Fid::new(self)?;
         let request = Request::Auth {
@@ -103,7 +107,18 @@ impl Session {
                 _ => None,
             })
             .await?;
+        self.can_prove()?;
         Ok((afid, qid))
+    }
+
+    /// Refuses to authenticate where that would have to be done again after a loss.
+    fn can_prove(&self) -> Result<(), Error> {
+        match self.with(|core| core.recovers) {
+            false => Ok(()),
+            true => Err(Error::InvalidInput(
+                "this server wants authentication, which can't be repeated after a loss of the connection; mount without recovery",
+            )),
+        }
     }
 
     /// Refuses what belongs to another session.

@@ -68,8 +68,7 @@ pub(super) struct Record {
     pub(super) generation: Option<u64>,
     /// How it is open, if it is.
     pub(super) open: Option<Open>,
-    /// It is, or had, something that a new server can't give: an extended attribute, a lock, the proof of who
-    /// is there.
+    /// It is, or had, something that a new server can't give: an extended attribute, a lock.
     pub(super) singular: bool,
 }
 
@@ -185,13 +184,13 @@ impl Change {
             Some(Change::Moved(root, from, to))
         };
         match *request {
-            Request::Auth { afid, .. } => Some(Change::Singular(afid)),
+            // Without an afid: sessions that recover don't authenticate.
             Request::Attach {
                 fid,
-                afid,
                 uname,
                 aname,
                 n_uname,
+                ..
             } => {
                 let record = Record {
                     attach: Some(Attach {
@@ -199,7 +198,7 @@ impl Change {
                         uid: n_uname,
                         tree: aname.to_vec(),
                     }),
-                    singular: afid != Fid::NONE,
+                    singular: false,
                     ..Record::unknown(fid)
                 };
                 Some(Change::Bound(fid, Box::new(record), 0))

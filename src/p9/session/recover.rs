@@ -79,8 +79,9 @@ impl core::fmt::Debug for Recovery {
 impl Session {
     /// Has the session go on after losses of its connection. To be called before anything is
     /// attached. From then on [`pump`](Self::pump), [`wait`](Self::wait) and
-    /// [`block_on`](Self::block_on) block while they look for a server, and a request that is not
-    /// answered in time is a loss of the connection too.
+    /// [`block_on`](Self::block_on) block while they look for a server, a request that is not
+    /// answered in time is a loss of the connection too, and a server that wants
+    /// [authentication](Self::auth) is refused.
     pub fn set_recovery(&self, recovery: Recovery) {
         self.with(|core| core.recovers = true);
         *self.shared.recovery.borrow_mut() = Some(recovery);
