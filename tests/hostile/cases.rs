@@ -14,6 +14,9 @@ pub enum Ends {
     Refused,
     /// The connection or the 9P session ends with one error, which everything fails with from then on.
     Broken,
+    /// `Broken`, if the frontend looks while the lie is there. It is told after the reply: a frontend that runs beside its
+    /// backend may have read what it needs by then, and all of that was true, so that it `Works`.
+    BrokenIfSeen,
     /// One operation fails with an error, and the mount goes on.
     Fails,
     /// `Works`, `Broken` or `Fails`: it depends on which of two values was there when it was looked at.
@@ -59,8 +62,8 @@ pub const CASES: &[Case] = &[
     case("S1", "on Tread in-prod -9000", Broken),
     case("S1", "on Tread in-prod -1", Either),
     case("S1", "on Tread flap-index 1000000 20000", Either),
-    case("S2", "on Twrite out-cons 9000", Broken),
-    case("S2", "on Twrite out-cons -9000", Broken),
+    case("S2", "on Twrite out-cons 9000", BrokenIfSeen),
+    case("S2", "on Twrite out-cons -9000", BrokenIfSeen),
     case("S3", "on Tread size 0", Broken),
     case("S3", "on Tread size 6", Broken),
     case("S3", "on Tread size 7", Broken),
@@ -101,7 +104,7 @@ pub const CASES: &[Case] = &[
     case("S6", "on Treaddir say ImpossibleNames", Broken),
     case("S6", "each Treaddir say EndlessDirectory", Works),
     case("S6", "each Treaddir say CircularDirectory", Broken),
-    case("S7", "on Tread rewrite 0 4294967295", Broken),
+    case("S7", "on Tread rewrite 0 4294967295", BrokenIfSeen),
     case("S7", "on Tread flap 0 4294967295 20000", Either),
     case("S7", "on Tread flap 7 4294967295 20000", Either),
     case("S8", "on Tversion scribble", Works),

@@ -34,7 +34,7 @@ fn main() -> u8 {
             return 1;
         }
     };
-    let mut guest = match drive::Guest::new(xen) {
+    let mut guest = match drive::Guest::new(xen, true) {
         Ok(guest) => guest,
         Err(why) => {
             say!("FAILED start: {why}");

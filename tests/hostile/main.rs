@@ -50,7 +50,7 @@ fn bed(program: Program) -> Bed {
     fake.add_peer(honest);
     fake.share_peer(share.clone());
     let xen = Xen::new(Events::new(platform)).unwrap();
-    let guest = Guest::new(xen).unwrap();
+    let guest = Guest::new(xen, false).unwrap();
     Bed { fake, share, guest }
 }
 

@@ -38,7 +38,7 @@ pub enum Step {
     Overdue(&'static str, XenbusState),
 }
 
-/// How long a backend may take to leave Closed, once this side is Initialising.
+/// How long a backend may take to leave Closed, once this side is Initialising or has offered its rings.
 const STIRS: Duration = Duration::from_secs(3);
 
 /// Where it is to end.
@@ -72,6 +72,8 @@ enum Stage {
     Initialised {
         ready: Ready,
         until: Instant,
+        /// When a backend that is Closed is taken at its word.
+        stirs: Instant,
     },
     Connected,
     /// Nothing is done any more.
@@ -83,6 +85,8 @@ enum Stage {
 pub struct Handshake {
     stage: Stage,
     patience: Duration,
+    /// Whether this side was Closed, so that a backend may be told of that at any time.
+    was_closed: bool,
 }
 
 impl Handshake {
@@ -92,6 +96,7 @@ impl Handshake {
         Handshake {
             stage: Stage::Found(own, Aim::Connected),
             patience,
+            was_closed: false,
         }
     }
 
@@ -100,6 +105,7 @@ impl Handshake {
         Handshake {
             stage: Stage::Found(own, Aim::Left),
             patience,
+            was_closed: false,
         }
     }
 
@@ -107,7 +113,15 @@ impl Handshake {
     pub fn offered(&mut self, now: Instant) {
         if let Stage::Offering(ready) = self.stage {
             let until = now + self.patience;
-            self.stage = Stage::Initialised { ready, until };
+            let stirs = match self.was_closed {
+                true => now + self.patience.min(STIRS),
+                false => now,
+            };
+            self.stage = Stage::Initialised {
+                ready,
+                until,
+                stirs,
+            };
         }
     }
 
@@ -171,7 +185,10 @@ impl Handshake {
             {
                 match aim {
                     Aim::Left => over(Step::Left),
-                    Aim::Connected => (initialising, Step::Set(Initialising)),
+                    Aim::Connected => {
+                        self.was_closed = true;
+                        (initialising, Step::Set(Initialising))
+                    }
                 }
             }
             Stage::Closed { until, .. } if now >= until => {
@@ -200,9 +217,15 @@ impl Handshake {
             }
             Stage::Offering(ready) => (stage, Step::Offer(ready)),
 
-            Stage::Initialised { ready, until } => match backend {
+            Stage::Initialised {
+                ready,
+                until,
+                stirs,
+            } => match backend {
                 Connected => (Stage::Connected, Step::Set(Connected)),
                 Closing | Unknown => over(Step::Refused(backend)),
+                // One that has just begun may follow our own Closed of before, and only then see that there are rings.
+                Closed if ready == Ready::InitWait && now < stirs => (stage, Step::Wait(stirs)),
                 // From a backend that was closed all the time that says nothing.
                 Closed if ready == Ready::InitWait => over(Step::Refused(backend)),
                 _ if now < until => (stage, Step::Wait(until)),
@@ -358,6 +381,29 @@ mod tests {
             prop_assert!(matches!(end, Some(Step::Left | Step::Overdue(..))));
             prop_assert_eq!(side.own, Closed);
             prop_assert!(side.now - begun <= PATIENCE * 2);
+        }
+
+        /// So is xen-9pfsd, which goes to Closed when it is told of our Closed, however late that is.
+        #[test]
+        fn a_backend_that_is_late_is_connected(late in 0_usize..6) {
+            let mut side = Side::new(Closed, Handshake::connect(Closed, PATIENCE));
+            let mut theirs = Initialising;
+            for round in 0..12 {
+                let mut once = [(theirs, 1, true)].into_iter();
+                prop_assert_eq!(side.run(&mut once)?, None);
+                theirs = match side.own {
+                    _ if round == late && theirs != Connected => Closed,
+                    Initialised | Connected => Connected,
+                    _ if theirs == Initialising => InitWait,
+                    _ => theirs,
+                };
+            }
+            if side.own != Connected {
+                // It was closed all the time that this side was Initialising: xen-9pfsd takes the rings up nevertheless.
+                let mut then = [(theirs, 4000, true), (Connected, 1, true)].into_iter();
+                prop_assert_eq!(side.run(&mut then)?, None);
+            }
+            prop_assert_eq!(side.own, Connected);
         }
 
         /// A backend that keeps to the protocol is connected, whatever state this side was left in.

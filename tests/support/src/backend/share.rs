@@ -321,11 +321,11 @@ impl Share {
     fn qemu(&mut self) -> bool {
         let (front, back) = self.states();
         match (back, front) {
-            (Initialising, _) => self.offer(),
             (_, Closing | Closed) if back != front => {
                 self.disconnect();
                 self.go(front)
             }
+            (Initialising, _) => self.offer(),
             (Closed, Initialising) => {
                 let online = self.machine.read(&format!("{}/online", self.back));
                 online.as_deref() == Some(b"1") && self.go(Initialising)
