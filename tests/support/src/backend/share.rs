@@ -238,7 +238,9 @@ impl Share {
         (self.events, self.watches) = (0, 0);
         let (_, back) = self.states();
         let waits = match back {
-            InitWait | Closed => true,
+            InitWait => true,
+            // It may not have seen yet that the frontend has left.
+            Closed => self.connection.is_none(),
             // One that says so with nothing behind it would be waited for in vain.
             Connected => self.connection.is_some(),
             _ => false,
@@ -321,9 +323,10 @@ impl Share {
     fn qemu(&mut self) -> bool {
         let (front, back) = self.states();
         match (back, front) {
-            (_, Closing | Closed) if back != front => {
+            (_, Closing | Closed) if back != front || self.connection.is_some() => {
+                let had_one = self.connection.is_some();
                 self.disconnect();
-                self.go(front)
+                self.go(front) || had_one
             }
             (Initialising, _) => self.offer(),
             (Closed, Initialising) => {
