@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::fail;
 use crate::host::{Context, Result};
+use crate::qemu::PVH_CPU;
 use crate::tail::{self, Tail};
 use crate::xen::{Bed, Job};
 
@@ -135,8 +136,12 @@ impl Guest {
             Some(path) => format!("ramdisk={}\n", quoted(path)),
             None => String::new(),
         };
+        let cpus = match self.kind {
+            Kind::Pvh => format!("cpus={}\n", quoted(PVH_CPU)),
+            Kind::Pv => String::new(),
+        };
         Ok(format!(
-            "{ramdisk}name={}\ntype={}\nkernel={}\nmemory={}\nvcpus={}\nextra={}\np9=[{}]\n\
+            "{ramdisk}{cpus}name={}\ntype={}\nkernel={}\nmemory={}\nvcpus={}\nextra={}\np9=[{}]\n\
              on_poweroff=\"destroy\"\non_reboot=\"destroy\"\non_crash=\"destroy\"\n",
             quoted(&self.name),
             quoted(self.kind.name()),

@@ -10,6 +10,17 @@ use crate::host;
 /// dom0 now and then find their memory corrupted when a PVH guest runs beside them (malloc's complaints in dom0's QEMU).
 const CPU: &str = "qemu64,+svm,+npt";
 
+/// Number of processors.
+const CPUS: &str = "2";
+
+/// The processor for PVH guests: not the first.
+///
+/// In QEMU (7.2 up to today's at least) every processor that loads the state of its FPU, as Xen does for each context
+/// switch, writes to a word of the *first* processor's state, in order to withdraw IGNNE#, and not atomically
+/// (`cpu_clear_ignne`). The same word has whether nested paging is on. When the first processor enters a guest at that
+/// moment, the guest runs without nested paging, and ends by a triple fault at its next instruction.
+pub const PVH_CPU: &str = "1";
+
 /// Xen's own options: its console on the first serial port, nothing that takes time for nothing.
 const XEN_OPTIONS: &str = "console=com1 cpuidle=0 bootscrub=0 loglvl=warning guest_loglvl=all";
 
@@ -45,7 +56,7 @@ impl Machine<'_> {
             modules += &format!(",{}", escape(&initrd.display().to_string()));
         }
         let mut qemu = host::tied("qemu-system-x86_64");
-        qemu.args(["-machine", "q35,accel=tcg", "-cpu", CPU, "-smp", "2"])
+        qemu.args(["-machine", "q35,accel=tcg", "-cpu", CPU, "-smp", CPUS])
             .args(["-m", &format!("{}M", self.memory)])
             .args(["-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")

@@ -46,8 +46,6 @@ pub struct Lab<'a> {
     /// Names of the guests of this test, for the report.
     of_this_test: Vec<String>,
     log_seen: usize,
-    /// Whether a guest of the test that failed last ended by a triple fault.
-    triple_fault: bool,
 }
 
 impl<'a> Lab<'a> {
@@ -64,7 +62,6 @@ impl<'a> Lab<'a> {
             guests: 0,
             of_this_test: Vec::new(),
             log_seen: 0,
-            triple_fault: false,
         })
     }
 
@@ -85,24 +82,9 @@ impl<'a> Lab<'a> {
         self.bed.as_mut().ok_or_else(|| fail!("there is no dom0"))
     }
 
-    /// Runs a test; once more, and saying so, if a guest ended by a triple fault.
-    ///
-    /// Of about a hundred PVH guests two ended so, both right after an RDTSC, with a sound stack and no page fault, and a
-    /// third where Xen reported its own code segment as the guest's. That points at QEMU's emulation of SVM; it is not
-    /// proven. A fault of the image that comes each time still fails.
-    pub fn attempt(&mut self, test: fn(&mut Lab<'_>) -> Result<()>) -> Result<()> {
-        self.triple_fault = false;
-        let result = self.attempt_once(test);
-        if result.is_err() && self.triple_fault {
-            println!("       (a guest's emulated processor ended in a triple fault: once more)");
-            return self.attempt_once(test);
-        }
-        result
-    }
-
     /// Runs a test, and on failure adds the ends of all consoles to its error. A dom0 that does not answer afterwards
     /// is replaced.
-    fn attempt_once(&mut self, test: fn(&mut Lab<'_>) -> Result<()>) -> Result<()> {
+    pub fn attempt(&mut self, test: fn(&mut Lab<'_>) -> Result<()>) -> Result<()> {
         self.of_this_test.clear();
         let result = test(self);
         let Err(fail) = result else { return Ok(()) };
@@ -132,7 +114,6 @@ impl<'a> Lab<'a> {
             }
             let log = tail::text(&bed.dom0_log());
             let fresh = log.get(self.log_seen..).unwrap_or(&log);
-            self.triple_fault = fresh.contains("Triple fault");
             report += &format!(
                 "\n--- end of the console of Xen and dom0:\n{}",
                 tail::end(fresh, lines)
