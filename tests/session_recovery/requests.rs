@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use xen9p::errno::Errno;
-use xen9p::fs::{Error, Fs, OpenOptions, Permissions};
+use xen9p::fs::{Error, Fs, LockRange, OpenOptions, Permissions};
 use xen9p::p9::session::Config;
 use xen9p::p9::wire::kind;
 use xen9p_testing::server::lanes::LaneOptions;
@@ -280,4 +280,28 @@ fn closing_that_finds_the_connection_lost_is_done() {
     assert_eq!(site.fs.read("/file").unwrap(), b"content");
     drop(session);
     site.finish(rounds.into());
+}
+
+/// As above for a file that had a lock, which no server can give again: then its Tclunk can't be answered for the server.
+#[test]
+fn what_is_given_up_with_the_connection_leaves_no_fid() {
+    let site = site_with(LaneOptions::default());
+    site.fs.write("/file", b"content").unwrap();
+    let session = site.fs.to_async().session().clone();
+    for round in 1..=5 {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).open(&site.fs, "/file").unwrap();
+        let lock = file.try_lock(LockRange::ALL, true).unwrap();
+        drop(lock.expect("free"));
+        file.metadata().unwrap();
+        drop(file);
+        site.lose();
+        session.pump();
+        assert_eq!(site.fs.stats().losses, round);
+        assert_eq!(session.fids_in_use(), 1, "the root's, round {round}");
+        session.pump();
+    }
+    assert_eq!(site.fs.read("/file").unwrap(), b"content");
+    drop(session);
+    site.finish(5);
 }

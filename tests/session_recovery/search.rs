@@ -1,6 +1,6 @@
 //! The search for a server, and what a new one has to be able to do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -118,7 +118,10 @@ fn patience_ends() {
         })
     };
     let watch = control.clone();
+    let tries = Rc::new(Cell::new(0));
+    let counted = tries.clone();
     let redial = move || {
+        counted.set(counted.get() + 1);
         watch.advance(Duration::from_secs(1));
         Ok(None)
     };
@@ -130,6 +133,35 @@ fn patience_ends() {
     assert_eq!(fs.metadata("/").map(drop), Err(lost));
     assert_eq!(control.now() - before, PATIENCE);
     assert_eq!(fs.create_dir("/x"), Err(lost));
+    // Given up is given up: an idle loop that looks after the session is not kept from its work again.
+    let session = fs.to_async().session().clone();
+    assert_eq!(tries.get(), 10);
+    session.pump();
+    session.wait(session.now() + Duration::from_secs(1));
+    assert_eq!(session.error(), Some(lost));
+    assert_eq!(tries.get(), 10);
+}
+
+#[test]
+fn an_abort_ends_the_search() {
+    let site = site();
+    site.fs.write("/file", b"content").unwrap();
+    let session = site.fs.to_async().session().clone();
+    site.while_away(|_, control| control.lose("not yet"));
+    site.fs.set_idle_hook(Some(Box::new({
+        let (session, tries) = (session.clone(), site.tries.clone());
+        move || {
+            if *tries.borrow() == 3 {
+                session.abort();
+            }
+        }
+    })));
+    site.lose();
+    let closed = Err(Error::Transport(TransportError::Closed));
+    assert_eq!(site.fs.metadata("/file").map(drop), closed);
+    assert_eq!(*site.tries.borrow(), 3);
+    site.fs.set_idle_hook(None);
+    drop(session);
 }
 
 #[test]

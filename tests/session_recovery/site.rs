@@ -14,6 +14,9 @@ use crate::fs_common::Chance;
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a try to connect takes.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What happens while there is no connection; gets the number of the try and the control of the new connection.
 pub type Outage = Box<dyn FnMut(usize, &Control)>;
 
@@ -51,6 +54,7 @@ pub fn site_with(options: LaneOptions) -> Site {
     let redial = {
         let (server, options, control) = (server.clone(), options.clone(), control.clone());
         let (outage, tries) = (outage.clone(), tries.clone());
+        let mut over: Vec<Control> = Vec::new();
         move || {
             assert!(
                 control.borrow().is_closed(),
@@ -63,7 +67,13 @@ pub fn site_with(options: LaneOptions) -> Site {
             fresh.advance(Duration::from_nanos(
                 now.as_nanos() - fresh.now().as_nanos(),
             ));
-            fresh.advance(Duration::from_millis(100));
+            fresh.advance(PAUSE);
+            // The session goes by the clock of the last one that was any good.
+            over.push(control.borrow().clone());
+            for control in &over {
+                control.lose("closed");
+                control.advance(PAUSE);
+            }
             *tries.borrow_mut() += 1;
             if let Some(outage) = &mut *outage.borrow_mut() {
                 outage(*tries.borrow(), &fresh);

@@ -269,11 +269,15 @@ impl Core {
             };
             match self.submit(&Request::Clunk { fid }, Some(Instant::NEVER), None) {
                 Ok(Some(index)) => self.detach(index, None),
-                Ok(None) => {
+                // Gone with the server.
+                Err(_) if !self.is_up() => {
+                    self.fids.ended(fid);
+                    self.fids.let_go(fid);
+                }
+                Ok(None) | Err(_) => {
                     self.fids.clunk_later(fid);
                     break;
                 }
-                Err(_) => break,
             }
         }
         if self.is_up()

@@ -89,7 +89,7 @@ impl Session {
 
     /// Looks for a server, if the connection is lost.
     pub(super) fn recover(&self) {
-        let Some(lost) = self.with(|core| core.lost) else {
+        let Some(lost) = self.with(|core| core.lost.filter(|_| core.dead.is_none())) else {
             return;
         };
         // Nothing if this is called from within itself, by the idle hook.
@@ -105,7 +105,7 @@ impl Session {
         });
         let outcome = loop {
             self.call_hook();
-            if self.with(|core| core.is_interrupted()) {
+            if self.with(|core| core.is_interrupted() || core.dead.is_some()) {
                 break None;
             }
             match self.try_again(&mut *recovery.redial) {
