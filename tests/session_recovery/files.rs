@@ -2,6 +2,7 @@
 
 use xen9p::errno::Errno;
 use xen9p::fs::{Error, LockRange, OpenOptions};
+use xen9p::p9::wire::OpenFlags;
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 use crate::site::site;
@@ -128,5 +129,32 @@ fn another_tree_makes_all_files_stale() {
     assert_eq!(file.read(&mut [0; 1]), Err(Error::Stale));
     assert_eq!(site.fs.read("/file"), Err(Error::Errno(Errno::ENOENT)));
     drop(file);
+    site.finish(1);
+}
+
+/// The fid of a root that is closed is soon another root's, of another user or tree: that is not where its files are
+/// looked for.
+#[test]
+fn a_file_is_not_found_again_below_another_root() {
+    let site = site();
+    site.fs.write("/file", b"content").unwrap();
+    let session = site.fs.to_async().session().clone();
+    let (file, other) = session.block_on(async {
+        let (root, _) = session.attach(None, b"ann", 7, b"").await.unwrap();
+        let number = root.number();
+        let (file, _) = root.walk(&[b"file"]).await.unwrap();
+        file.lopen(OpenFlags::empty()).await.unwrap();
+        root.close().await.unwrap();
+        let (other, _) = session.attach(None, b"bob", 8, b"").await.unwrap();
+        assert_eq!(other.number(), number);
+        (file, other)
+    });
+    site.lose();
+    let mut byte = [0];
+    let read = session.block_on(file.read(0, &mut byte));
+    assert_eq!(read, Err(Error::Stale));
+    let (again, walk) = session.block_on(other.walk(&[b"file"])).unwrap();
+    assert_eq!(walk.names, 1);
+    drop((file, again, other, session));
     site.finish(1);
 }

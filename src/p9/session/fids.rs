@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::record::Record;
+use super::record::{Record, Root};
 use crate::p9::Error;
 use crate::p9::wire::{Fid, Request, kind};
 
@@ -58,6 +58,8 @@ pub(super) struct Fids {
     to_clunk: VecDeque<Fid>,
     /// There is no server that knows any.
     offline: bool,
+    /// How often something was attached.
+    attaches: u64,
 }
 
 impl Fids {
@@ -258,6 +260,12 @@ impl Fids {
         if let Some(entry) = self.entry(fid) {
             entry.record = record;
         }
+    }
+
+    /// What to call the root that was attached just now.
+    pub(super) fn next_root(&mut self) -> Root {
+        self.attaches += 1;
+        Root(self.attaches)
     }
 
     /// Whether a tree is attached that could be attached to again.

@@ -53,11 +53,15 @@ impl Open {
     }
 }
 
+/// Tells attaches apart. The number of a root's fid does not: it may be another root's after that one is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Root(pub(super) u64);
+
 /// What a fid stands for.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
-    /// The fid of the root that the way begins at; its own if it is that.
-    pub(super) root: Fid,
+    /// Where the way begins.
+    pub(super) root: Root,
     /// Set for a root.
     pub(super) attach: Option<Attach>,
     /// The names on the way, each with a slash before it.
@@ -73,7 +77,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    fn unknown(root: Fid) -> Self {
+    fn unknown(root: Root) -> Self {
         Record {
             root,
             attach: None,
@@ -167,7 +171,7 @@ pub(super) enum Change {
     /// The directory's fid has become that of a file in it.
     Created(Fid, Vec<u8>, Open),
     /// Below this root, what was called the first is called the second.
-    Moved(Fid, Vec<u8>, Vec<u8>),
+    Moved(Root, Vec<u8>, Vec<u8>),
     /// The fid can't be had again.
     Singular(Fid),
     Generation(Fid),
@@ -179,7 +183,7 @@ impl Change {
             let record = fids.record(dir)?;
             Some((record.root, below(&record.path, name)))
         };
-        let moved = |from: Option<(Fid, Vec<u8>)>, to: Option<(Fid, Vec<u8>)>| {
+        let moved = |from: Option<(Root, Vec<u8>)>, to: Option<(Root, Vec<u8>)>| {
             let ((root, from), (_, to)) = (from?, to?);
             Some(Change::Moved(root, from, to))
         };
@@ -199,7 +203,7 @@ impl Change {
                         tree: aname.to_vec(),
                     }),
                     singular: false,
-                    ..Record::unknown(fid)
+                    ..Record::unknown(Root::default())
                 };
                 Some(Change::Bound(fid, Box::new(record), 0))
             }
@@ -266,6 +270,7 @@ impl Change {
     pub(super) fn apply(self, reply: &Reply<'_>, fids: &mut Fids) -> Option<Fid> {
         match (self, reply) {
             (Change::Bound(fid, mut record, 0), Reply::Attach { qid }) => {
+                record.root = fids.next_root();
                 record.qid = *qid;
                 fids.set_record(fid, Some(record));
             }
@@ -303,7 +308,7 @@ impl Change {
             (Change::Singular(_), Reply::Lock { status }) if *status != LockStatus::SUCCESS => {}
             (Change::Singular(fid), _) => match fids.record_mut(fid) {
                 Some(record) => record.singular = true,
-                None => fids.set_record(fid, Some(Box::new(Record::unknown(fid)))),
+                None => fids.set_record(fid, Some(Box::new(Record::unknown(Root::default())))),
             },
             (Change::Generation(fid), Reply::Getattr { attr })
                 if attr.valid.contains(AttrMask::GENERATION) =>

@@ -296,16 +296,18 @@ impl Talk<'_> {
                 if record.attach.is_some() != is_root || record.singular {
                     continue;
                 }
-                let same = match &record.attach {
-                    Some(attach) => self.attach(*fid, record, attach),
-                    None if roots.contains(&record.root) => self.find(*fid, record),
-                    None => continue,
+                let root = roots.iter().find(|(root, _)| *root == record.root);
+                let same = match (&record.attach, root) {
+                    (Some(attach), _) => self.attach(*fid, record, attach),
+                    (None, Some(&(_, root))) => self.find(*fid, record, root),
+                    // It was closed before the file was.
+                    (None, None) => continue,
                 };
                 match same {
                     Ok(true) => {
                         *standing = Standing::Revived;
                         if is_root {
-                            roots.push(*fid);
+                            roots.push((record.root, *fid));
                         }
                     }
                     // Some servers keep the fid of a walk that ended early.
@@ -336,10 +338,10 @@ impl Talk<'_> {
         })
     }
 
-    /// Walks to the file, opens it as it was, and says whether it is the same.
-    fn find(&mut self, fid: Fid, record: &Record) -> Result<bool, Error> {
+    /// Walks to the file from its root, opens it as it was, and says whether it is the same.
+    fn find(&mut self, fid: Fid, record: &Record, root: Fid) -> Result<bool, Error> {
         let names: Vec<&[u8]> = record.names().collect();
-        let mut from = record.root;
+        let mut from = root;
         let mut qid = None;
         let mut parts = names.chunks(MAX_ELEMENTS);
         // At least one walk, if only to the root itself.
