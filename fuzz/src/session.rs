@@ -171,6 +171,7 @@ pub fn run(input: &[u8]) {
         in_order: choice & 0x40 != 0,
         flush_cancels: choice & 0x80 != 0,
         seed: u64::from(*choice),
+        ..LaneOptions::default()
     };
     let mut server = MemServer::new(MemOptions::default());
     server.put("/dir/file", &[7; 5000]);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use xen9p::fs::{Error, File, Fs, LockRange, MountOptions, OpenOptions};
 use xen9p::p9::session::Recovery;
 use xen9p::p9::wire::kind;
-use xen9p::time::Instant;
 use xen9p::transport::Transport;
 use xen9p_testing::server::lanes::{Control, LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
@@ -180,9 +179,7 @@ fn site(recovers: bool, done: bool) -> Site {
     let fs = if recovers {
         let control = control.clone();
         let redial = move || {
-            let now = control.borrow().now();
             let (transport, fresh) = connect();
-            fresh.advance(now - Instant::from_nanos(0));
             *control.borrow_mut() = fresh;
             let transport: Box<dyn Transport> = Box::new(transport);
             Ok(Some(transport))

@@ -61,7 +61,12 @@ fn a_request_that_is_lost_each_time_ends() {
 fn what_a_new_server_cannot_do_is_refused() {
     type Bend = fn(&mut LaneOptions, &mut MemOptions);
     type Expected = fn(&Error) -> bool;
-    let bends: [(&str, Bend, Expected); 3] = [
+    let bends: [(&str, Bend, Expected); 4] = [
+        (
+            "no dialect of ours",
+            |_, server| server.lacks = vec![kind::TVERSION],
+            |error| matches!(error, Error::NoCommonDialect),
+        ),
         (
             "smaller messages of the transport",
             |lanes, _| lanes.capacity /= 2,
@@ -89,6 +94,59 @@ fn what_a_new_server_cannot_do_is_refused() {
         assert!(expected(&error), "{name}: {error:?}");
         assert_eq!(site.fs.read("/file").unwrap_err(), error, "{name}");
     }
+}
+
+/// What makes no sense is no server: perhaps the next try finds one.
+#[test]
+fn lies_while_it_is_found_again() {
+    let lies: [fn(&mut Vec<u8>); 4] = [
+        |reply| reply[4] = kind::RSTATFS,
+        |reply| reply[5] ^= 1,
+        |reply| reply.truncate(7),
+        |reply| reply.extend([0; 1]),
+    ];
+    for lie in lies {
+        let site = site();
+        site.fs.write("/file", b"content").unwrap();
+        let file = site.fs.open("/file").unwrap();
+        // About Rversion, then about Rattach, Rwalk and Rlopen.
+        site.while_away(move |number, control| {
+            let mut honest = number - 1;
+            control.tamper(move |_, mut reply| {
+                if honest == 0 && number <= 4 {
+                    lie(&mut reply);
+                    let size = reply.len() as u32;
+                    reply[..4].copy_from_slice(&size.to_le_bytes());
+                }
+                honest = honest.wrapping_sub(1);
+                vec![reply]
+            });
+        });
+        site.lose();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "content");
+        assert_eq!(*site.tries.borrow(), 5);
+        drop(file);
+        site.end();
+    }
+}
+
+/// A new server may take its time for each answer, but not for all of them.
+#[test]
+fn a_slow_server_is_not_waited_for_without_end() {
+    let site = site();
+    let files: Vec<_> = (0..50)
+        .map(|number| site.fs.create(format!("/{number}")).unwrap())
+        .collect();
+    let slow = Duration::from_secs(20);
+    site.options.borrow_mut().latency = (slow, slow);
+    let before = site.control.borrow().now();
+    site.lose();
+    let lost = Err(Error::Transport(TransportError::Lost("for a test")));
+    assert_eq!(files[0].sync_all(), lost);
+    let timeout = site.fs.to_async().session().timeout();
+    assert!(site.control.borrow().now() - before <= PATIENCE + timeout + slow);
 }
 
 #[test]

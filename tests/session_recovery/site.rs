@@ -54,26 +54,15 @@ pub fn site_with(options: LaneOptions) -> Site {
     let redial = {
         let (server, options, control) = (server.clone(), options.clone(), control.clone());
         let (outage, tries) = (outage.clone(), tries.clone());
-        let mut over: Vec<Control> = Vec::new();
         move || {
             assert!(
                 control.borrow().is_closed(),
                 "closed before a new one is made"
             );
-            let now = control.borrow().now();
             let mut options = options.borrow_mut();
             options.seed += 1;
             let (transport, fresh) = connect(&options, &server);
-            fresh.advance(Duration::from_nanos(
-                now.as_nanos() - fresh.now().as_nanos(),
-            ));
             fresh.advance(PAUSE);
-            // The session goes by the clock of the last one that was any good.
-            over.push(control.borrow().clone());
-            for control in &over {
-                control.lose("closed");
-                control.advance(PAUSE);
-            }
             *tries.borrow_mut() += 1;
             if let Some(outage) = &mut *outage.borrow_mut() {
                 outage(*tries.borrow(), &fresh);

@@ -29,6 +29,7 @@ use crate::p9::wire::{
     Fid, HEADER_LEN, MAX_ELEMENTS, Names, Qid, Reader, Reply, Request, Tag, kind,
 };
 use crate::p9::{Dialect, Error};
+use crate::time::Instant;
 use crate::transport::{Lane, Transport, TransportError};
 
 /// Finds a server again.
@@ -59,7 +60,8 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Looks for a server with `redial`, for at most so long each time; a last try may take longer.
+    /// Looks for a server with `redial`, for at most so long each time; a last try may take longer, by the
+    /// session's time for one answer.
     pub fn new(redial: impl Redial + 'static, patience: Duration) -> Recovery {
         Recovery {
             redial: Box::new(redial),
@@ -108,7 +110,7 @@ impl Session {
             if self.with(|core| core.is_interrupted() || core.dead.is_some()) {
                 break None;
             }
-            match self.try_again(&mut *recovery.redial) {
+            match self.try_again(&mut *recovery.redial, until) {
                 Ok(true) => break Some(Ok(())),
                 Ok(false) => {}
                 Err(error) => break Some(Err(error)),
@@ -132,11 +134,12 @@ impl Session {
         }
     }
 
-    /// One try. Whether there is a connection again.
-    fn try_again(&self, redial: &mut dyn Redial) -> Result<bool, Error> {
+    /// One try. Whether there is a connection again. The patience is over at `until`.
+    fn try_again(&self, redial: &mut dyn Redial, until: Instant) -> Result<bool, Error> {
         let Some(mut transport) = redial.redial()? else {
             return Ok(false);
         };
+        let now = transport.now();
         let (files, dialect, msize, timeout) = self.with(|core| {
             let files = core.fids.hold_for_revival();
             (files, core.dialect, core.msize, core.timeout)
@@ -146,6 +149,7 @@ impl Session {
             dialect,
             msize,
             timeout,
+            until: until.max(now) + timeout,
             message: Vec::new(),
         };
         let answer = talk.introduce().and_then(|()| talk.find_all(&files));
@@ -163,7 +167,12 @@ impl Session {
         match answer {
             Ok(_) => self.with(|core| core.install(transport)).map(|()| true),
             // This one is lost as well, or makes no sense; perhaps the next one does.
-            Err(error @ (Error::Transport(_) | Error::TimedOut)) => {
+            Err(
+                error @ (Error::Transport(_)
+                | Error::TimedOut
+                | Error::Protocol(_)
+                | Error::Malformed(_)),
+            ) => {
                 log::warn!("9P session: {error}");
                 transport.close();
                 Ok(false)
@@ -260,6 +269,8 @@ struct Talk<'a> {
     dialect: Dialect,
     msize: u32,
     timeout: Duration,
+    /// When all of it has to be over.
+    until: Instant,
     message: Vec<u8>,
 }
 
@@ -271,7 +282,8 @@ impl Talk<'_> {
         }
         let (msize, dialect) = (self.msize, self.dialect);
         let version = dialect.version().as_bytes();
-        self.call(&Request::Version { msize, version }, |reply| match *reply {
+        let request = Request::Version { msize, version };
+        let answer = self.call(&request, |reply| match *reply {
             Reply::Version { version, .. } if Dialect::from_version(version) != Some(dialect) => {
                 Err(Error::NoCommonDialect)
             }
@@ -282,7 +294,12 @@ impl Talk<'_> {
                 "a message size above the one that was offered",
             )),
             _ => Ok(()),
-        })
+        });
+        match answer {
+            // As good as "unknown".
+            Err(Error::Errno(_) | Error::Unsupported { .. }) => Err(Error::NoCommonDialect),
+            answer => answer,
+        }
     }
 
     /// Gets all files again, the roots first. What has become of each, in the same order.
@@ -403,7 +420,7 @@ impl Talk<'_> {
                 Err(_) => return Err(Error::NameTooLong),
             }
         };
-        let deadline = self.transport.now() + self.timeout;
+        let deadline = (self.transport.now() + self.timeout).min(self.until);
         let head = self.message.get(..needed).unwrap_or(&[]);
         if !self.transport.send(lane, &[head], limit)? {
             return Err(Error::Protocol("no room for a first request"));

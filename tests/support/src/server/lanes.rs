@@ -9,7 +9,7 @@
 //! room for its reply, or a reply that is larger than what was kept free for it, panics, for it is a
 //! bug of the client's that would cost it the connection.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -34,6 +34,19 @@ pub struct LaneOptions {
     pub flush_cancels: bool,
     /// Where chance starts.
     pub seed: u64,
+    /// What time it is. Clones of these options share it, as all do that happens to one client.
+    pub clock: Clock,
+}
+
+/// A clock that stands still until somebody waits. Clones are the same clock.
+#[derive(Clone, Debug)]
+pub struct Clock(Rc<Cell<Instant>>);
+
+impl Default for Clock {
+    /// A clock that shows one second.
+    fn default() -> Self {
+        Clock(Rc::new(Cell::new(Instant::from_nanos(1_000_000_000))))
+    }
 }
 
 impl Default for LaneOptions {
@@ -45,6 +58,7 @@ impl Default for LaneOptions {
             in_order: true,
             flush_cancels: true,
             seed: 1,
+            clock: Clock::default(),
         }
     }
 }
@@ -112,7 +126,6 @@ type Tamper = Box<dyn FnMut(&[u8], Vec<u8>) -> Vec<Vec<u8>>>;
 
 struct Shared {
     options: LaneOptions,
-    now: Instant,
     lanes: Vec<LaneState>,
     jobs: Vec<Job>,
     reserved: HashMap<u16, u32>,
@@ -152,7 +165,6 @@ pub fn lanes(
     server: impl FnMut(&[u8]) -> Vec<u8> + 'static,
 ) -> (Lanes, Control) {
     let shared = Rc::new(RefCell::new(Shared {
-        now: Instant::from_nanos(1_000_000_000),
         lanes: (0..options.lanes).map(|_| LaneState::default()).collect(),
         jobs: Vec::new(),
         reserved: HashMap::new(),
@@ -223,13 +235,13 @@ impl Control {
 
     /// The time on the clock.
     pub fn now(&self) -> Instant {
-        self.0.borrow().now
+        self.0.borrow().now()
     }
 
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         let mut shared = self.0.borrow_mut();
-        shared.now = shared.now + by;
+        shared.options.clock.0.set(shared.now() + by);
         shared.serve_due();
     }
 
@@ -265,6 +277,10 @@ impl Control {
 }
 
 impl Shared {
+    fn now(&self) -> Instant {
+        self.options.clock.0.get()
+    }
+
     /// A number below `end`, from a multiplicative generator that is good enough for disorder.
     fn below(&mut self, end: u64) -> u64 {
         self.chance = self
@@ -280,7 +296,7 @@ impl Shared {
             for request in std::mem::take(&mut self.lanes[lane].unflushed) {
                 let (least, most) = self.options.latency;
                 let spread = (most - least).as_nanos() as u64;
-                let mut at = self.now + least + Duration::from_nanos(self.below(spread + 1));
+                let mut at = self.now() + least + Duration::from_nanos(self.below(spread + 1));
                 if self.options.in_order {
                     at = self.lanes[lane].last.map_or(at, |last| last.max(at));
                     self.lanes[lane].last = Some(at);
@@ -295,7 +311,7 @@ impl Shared {
     /// Serves what the time has come for. What hangs blocks its lane if that is served in order.
     fn serve_due(&mut self) {
         while let Some(next) = self.next_job() {
-            if self.jobs[next].at > self.now || self.failure.is_some() {
+            if self.jobs[next].at > self.now() || self.failure.is_some() {
                 break;
             }
             let job = self.jobs.remove(next);
@@ -486,7 +502,7 @@ impl Transport for Lanes {
     }
 
     fn now(&self) -> Instant {
-        self.0.borrow().now
+        self.0.borrow().now()
     }
 
     fn wait(&mut self, deadline: Instant) -> Result<(), TransportError> {
@@ -502,7 +518,8 @@ impl Transport for Lanes {
                 Instant::NEVER,
                 "waits for ever with nothing under way"
             );
-            shared.now = shared.now.max(until);
+            let now = shared.now().max(until);
+            shared.options.clock.0.set(now);
             shared.serve_due();
             shared.news = false;
         }
