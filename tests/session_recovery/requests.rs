@@ -253,6 +253,37 @@ fn appending_is_not_repeated() {
     }
 }
 
+/// A large read or write has many requests in flight. One loss concerns all of them, and counts once.
+#[test]
+fn a_transfer_survives_as_many_losses_as_one_request() {
+    for request in [kind::TREAD, kind::TWRITE] {
+        let site = site_with(LaneOptions {
+            capacity: 1 << 16,
+            ..LaneOptions::default()
+        });
+        let expected = content(1_000_000);
+        site.server.borrow_mut().put("/file", &expected);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&site.fs, "/file")
+            .unwrap();
+        site.while_away(move |number, control| {
+            if number < 3 {
+                control.lose_at(&[request], 0, false);
+            }
+        });
+        site.lose_at(&[request], 0, false);
+        let count = match request {
+            kind::TREAD => file.read_at(&mut vec![0; expected.len()], 0),
+            _ => file.write_at(&expected, 0),
+        };
+        assert_eq!(count, Ok(expected.len()), "{}", kind::name(request));
+        drop(file);
+        site.finish(3);
+    }
+}
+
 /// A file is dropped, and when its Tclunk asks for room the connection turns out to be lost: it is done then, and leaves
 /// neither its tag nor its fid in use.
 #[test]

@@ -37,6 +37,7 @@ struct Part {
     ticket: Option<Ticket>,
     start: usize,
     end: usize,
+    losses: Losses,
 }
 
 struct Transfer<'a> {
@@ -50,7 +51,6 @@ struct Transfer<'a> {
     parts: [Option<Part>; MAX_PARTS],
     /// Where the next new request begins.
     next: usize,
-    losses: Losses,
     /// How far the transfer can get: less than the whole after the end of file, a short answer, or an
     /// error.
     stop: usize,
@@ -134,7 +134,6 @@ impl<'a> Transfer<'a> {
             depth,
             parts: [const { None }; MAX_PARTS],
             next: 0,
-            losses: Losses::default(),
             stop: len,
             error: None,
             deadline: None,
@@ -164,13 +163,17 @@ impl<'a> Transfer<'a> {
         let mut sent = false;
         let fid = self.fid.number();
         for place in self.parts.iter_mut().take(self.depth) {
-            let (start, end) = match place {
+            let (start, end, losses) = match *place {
                 Some(Part {
                     ticket: None,
                     start,
                     end,
-                }) => (*start, *end),
-                None if self.next < self.stop => (self.next, self.stop.min(self.next + self.chunk)),
+                    losses,
+                }) => (start, end, losses),
+                None if self.next < self.stop => {
+                    let end = self.stop.min(self.next + self.chunk);
+                    (self.next, end, Losses::default())
+                }
                 _ => continue,
             };
             let offset = self.offset + start as u64;
@@ -191,8 +194,12 @@ impl<'a> Transfer<'a> {
             match session.poll_send(cx, &request, &mut self.deadline) {
                 Poll::Ready(Ok(ticket)) => {
                     self.deadline = None;
-                    let ticket = Some(ticket);
-                    *place = Some(Part { ticket, start, end });
+                    *place = Some(Part {
+                        ticket: Some(ticket),
+                        start,
+                        end,
+                        losses,
+                    });
                     self.next = self.next.max(end);
                     sent = true;
                 }
@@ -248,7 +255,7 @@ impl<'a> Transfer<'a> {
                 }
             });
             collected = true;
-            if answer.is_err_and(|error| self.losses.again(error)) {
+            if answer.is_err_and(|error| part.losses.again(error)) {
                 part.ticket = None;
                 continue;
             }
