@@ -464,6 +464,22 @@ fn a_lost_connection_to_it_is_found_again() {
     daemon.borrow_mut().files.remove("/d/file");
     assert_eq!(file.read_at(&mut [0; 4], 0), Err(Error::Stale));
     assert_eq!(fs.stats().recoveries, 3);
+
+    // A file is removed there when its fid, opened for that, is clunked: one that is there still was not removed.
+    let mut unknown = 0;
+    for after in 0..5 {
+        fs.write("/d/gone", b"").unwrap();
+        control.borrow().lose_at(&[kind::TCLUNK], after, false);
+        match fs.remove_file("/d/gone") {
+            Ok(()) => assert!(!fs.exists("/d/gone").unwrap(), "{after}"),
+            Err(Error::MaybeApplied) => unknown += 1,
+            Err(error) => panic!("{after}: {error}"),
+        }
+    }
+    assert!(unknown > 0);
+    // A connection that nothing is to happen to.
+    control.borrow().lose("for a test");
+    assert!(fs.metadata("/d").unwrap().is_dir());
     drop((file, fs));
     assert!(daemon.borrow().fids.is_empty());
 }

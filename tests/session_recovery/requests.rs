@@ -5,8 +5,8 @@ use std::time::Duration;
 use xen9p::errno::Errno;
 use xen9p::fs::{Error, Fs, LockRange, OpenOptions, Permissions};
 use xen9p::p9::session::Config;
-use xen9p::p9::wire::kind;
-use xen9p_testing::server::lanes::LaneOptions;
+use xen9p::p9::wire::{QidKind, kind};
+use xen9p_testing::server::lanes::{Control, LaneOptions};
 
 use crate::site::{content, site, site_with};
 
@@ -251,6 +251,37 @@ fn appending_is_not_repeated() {
         assert_eq!(site.server.borrow().get("/log").unwrap(), expected);
         site.finish(1);
     }
+}
+
+/// A file may be append-only whatever it was opened for: its qid says so.
+#[test]
+fn writing_to_an_append_only_file_is_not_repeated() {
+    let append_only = |control: &Control| {
+        control.tamper(|request, mut reply| {
+            // The kind in the last qid of the reply.
+            match reply[4] {
+                kind::RWALK if request[4] == kind::TWALK && reply.len() > 9 => {
+                    let last = reply.len() - 13;
+                    reply[last] |= QidKind::APPEND.bits();
+                }
+                kind::RLOPEN => reply[7] |= QidKind::APPEND.bits(),
+                _ => {}
+            }
+            vec![reply]
+        });
+    };
+    let site = site();
+    site.server.borrow_mut().put("/log", b"first\n");
+    append_only(&site.control.borrow());
+    site.while_away(move |_, control| append_only(control));
+    let mut options = OpenOptions::new();
+    let log = options.write(true).open(&site.fs, "/log").unwrap();
+    site.lose_at(&[kind::TWRITE], 0, true);
+    assert_eq!(log.write_all_at(b"second\n", 6), Err(Error::MaybeApplied));
+    log.write_all_at(b"third\n", 13).unwrap();
+    assert_eq!(site.control.borrow().count(kind::TWRITE), 1);
+    drop(log);
+    site.finish(1);
 }
 
 /// A large read or write has many requests in flight. One loss concerns all of them, and counts once.

@@ -281,7 +281,11 @@ pub(super) async fn remove(fid: Fid) -> Result<()> {
         // xen-9pfsd has another way only.
         Err(Error::Unsupported { .. }) => {
             again.open(OpenMode::REMOVE_ON_CLOSE).await?;
-            again.close().await
+            match again.close().await {
+                // It was lost in between, and the server may have closed it.
+                Err(Error::Stale) => Err(Error::MaybeApplied),
+                result => result,
+            }
         }
         result => result,
     }

@@ -30,7 +30,7 @@ impl Open {
     }
 
     fn classic(mode: OpenMode) -> Self {
-        Open::Classic(mode - (OpenMode::TRUNCATE | OpenMode::REMOVE_ON_CLOSE))
+        Open::Classic(mode - OpenMode::TRUNCATE)
     }
 
     /// Whether what is opened like this is there for requests of this type: reads or writes.
@@ -49,7 +49,10 @@ impl Open {
 
     /// Whether the server decides where a write goes.
     fn appends(self) -> bool {
-        matches!(self, Open::Linux(flags) if flags.contains(OpenFlags::APPEND))
+        match self {
+            Open::Linux(flags) => flags.contains(OpenFlags::APPEND),
+            Open::Classic(mode) => mode.contains(OpenMode::APPEND),
+        }
     }
 }
 
@@ -72,7 +75,7 @@ pub(super) struct Record {
     pub(super) generation: Option<u64>,
     /// How it is open, if it is.
     pub(super) open: Option<Open>,
-    /// It is, or had, something that a new server can't give: an extended attribute, a lock.
+    /// It is, or had, something that a new server can't give: an extended attribute, a lock, its removal on close.
     pub(super) singular: bool,
 }
 
@@ -104,6 +107,11 @@ impl Record {
         self.open.is_some_and(|open| open.allows(kind))
     }
 
+    /// Whether the server decides where a write goes.
+    fn appends(&self) -> bool {
+        self.qid.kind.contains(QidKind::APPEND) || self.open.is_some_and(Open::appends)
+    }
+
     /// Whether `other` is the same file as far as qids tell: its version may differ.
     pub(super) fn is(&self, other: Qid) -> bool {
         self.qid.path == other.path && self.qid.kind == other.kind
@@ -130,19 +138,17 @@ impl Fate {
     pub(super) fn of(request: &Request<'_>, fids: &Fids) -> Fate {
         let record = |fid| fids.record(fid);
         match *request {
-            // The end of an extended attribute's fid is what sets it.
+            // The end of an extended attribute's fid is what sets it, and of some files' what removes them.
             Request::Clunk { fid } if record(fid).is_some_and(|record| record.singular) => {
                 Fate::Unknown
             }
             Request::Clunk { .. } => Fate::Done,
-            Request::Write { fid, .. } => match record(fid).and_then(|record| record.open) {
-                Some(open) if open.appends() => Fate::Unknown,
-                _ => Fate::Again,
-            },
-            Request::Open { mode, .. } => match Open::classic(mode) {
-                Open::Classic(again) if again == mode => Fate::Again,
-                _ => Fate::Unknown,
-            },
+            Request::Write { fid, .. } if record(fid).is_some_and(Record::appends) => Fate::Unknown,
+            Request::Open { mode, .. }
+                if mode.intersects(OpenMode::TRUNCATE | OpenMode::REMOVE_ON_CLOSE) =>
+            {
+                Fate::Unknown
+            }
             Request::Lopen { flags, .. } if flags.contains(OpenFlags::TRUNCATE) => Fate::Unknown,
             Request::Create { .. }
             | Request::Lcreate { .. }
@@ -224,6 +230,11 @@ impl Change {
                     record.path = below(&record.path, name);
                 }
                 Some(Change::Bound(newfid, Box::new(record), names.len()))
+            }
+            Request::Open { fid, mode } | Request::Create { fid, mode, .. }
+                if mode.contains(OpenMode::REMOVE_ON_CLOSE) =>
+            {
+                Some(Change::Singular(fid))
             }
             Request::Open { fid, mode } => Some(Change::Opened(fid, Open::classic(mode))),
             Request::Lopen { fid, flags } => Some(Change::Opened(fid, Open::linux(flags))),
