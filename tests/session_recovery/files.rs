@@ -1,8 +1,12 @@
 //! What becomes of open files and of listings.
 
+use std::time::Duration;
+
 use xen9p::errno::Errno;
 use xen9p::fs::{Error, LockRange, OpenOptions};
-use xen9p::p9::wire::OpenFlags;
+use xen9p::p9::Dialect;
+use xen9p::p9::wire::{AttrMask, OpenFlags, Reader, Reply, kind};
+use xen9p_testing::server::lanes::Control;
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 use crate::site::site;
@@ -157,4 +161,41 @@ fn a_file_is_not_found_again_below_another_root() {
     assert_eq!(walk.names, 1);
     drop((file, again, other, session));
     site.finish(1);
+}
+
+/// A file system gives the number of a file that is gone to the next one. Where the server tells generations apart, another
+/// file of the same name and number is another file.
+#[test]
+fn the_same_inode_of_another_generation_is_another_file() {
+    for (then, expected) in [(7_u64, Ok(1)), (8, Err(Error::Stale))] {
+        let generation = |control: &Control, value: u64| {
+            control.tamper(move |request, mut reply| {
+                if request[4] == kind::TGETATTR {
+                    let answer = Reply::decode(Reader::new(&reply, Dialect::Linux));
+                    let Ok((tag, Reply::Getattr { mut attr })) = answer else {
+                        return vec![reply];
+                    };
+                    attr.valid |= AttrMask::GENERATION;
+                    attr.generation = value;
+                    let answer = Reply::Getattr { attr };
+                    let size = answer.encode(tag, Dialect::Linux, &mut reply).unwrap();
+                    reply.truncate(size);
+                }
+                vec![reply]
+            });
+        };
+        let site = site();
+        site.server.borrow_mut().put("/file", b"content");
+        generation(&site.control.borrow(), 7);
+        site.while_away(move |_, control| generation(control, then));
+        let file = site.fs.open("/file").unwrap();
+        // The answer to what was asked behind the open comes meanwhile.
+        file.metadata().unwrap();
+        let session = site.fs.to_async().session().clone();
+        session.wait(session.now() + Duration::from_millis(1));
+        site.lose();
+        assert_eq!(file.read_at(&mut [0; 1], 0), expected);
+        drop((file, session));
+        site.finish(1);
+    }
 }
