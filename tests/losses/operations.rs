@@ -14,7 +14,7 @@ use xen9p_testing::server::mem::{MemOptions, MemServer};
 /// Operations and what they have in flight.
 pub type Act = fn(&Site) -> Result<(), Error>;
 
-pub const ACTS: [(&str, u8, Act); 33] = [
+pub const ACTS: [(&str, u8, Act); 35] = [
     ("stat, open: the walk", kind::TWALK, |site| {
         site.fs.metadata("/d/f").map(drop)
     }),
@@ -45,6 +45,15 @@ pub const ACTS: [(&str, u8, Act); 33] = [
     ("read an extended attribute", kind::TXATTRWALK, |site| {
         site.fs.list_xattrs("/d/f").map(drop)
     }),
+    (
+        "read an extended attribute: its value",
+        kind::TREAD,
+        |site| {
+            let value = site.fs.xattr("/d/f", "user.set")?;
+            assert_eq!(value, b"value");
+            Ok(())
+        },
+    ),
     ("write at a place", kind::TWRITE, |site| {
         site.file.write_all_at(b"xy", 1)
     }),
@@ -107,6 +116,11 @@ pub const ACTS: [(&str, u8, Act); 33] = [
     (
         "begin to set an extended attribute",
         kind::TXATTRCREATE,
+        |site| site.fs.set_xattr("/d/f", "user.a", b"1"),
+    ),
+    (
+        "set an extended attribute: its value",
+        kind::TWRITE,
         |site| site.fs.set_xattr("/d/f", "user.a", b"1"),
     ),
     (
@@ -191,6 +205,7 @@ fn site(recovers: bool, done: bool) -> Site {
     };
     fs.symlink("f", "/d/l").unwrap();
     fs.create_dir("/empty").unwrap();
+    fs.set_xattr("/d/f", "user.set", b"value").unwrap();
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).open(&fs, "/d/f").unwrap();
     Site {

@@ -17,8 +17,7 @@ impl Fs {
     /// See there.
     pub async fn xattr(&self, path: impl AsRef<[u8]>, name: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         let name = check(name.as_ref())?;
-        let (handle, ..) = self.find(path.as_ref(), true).await?;
-        read_all(handle.fid(), name).await
+        self.get_xattr(path.as_ref(), name).await
     }
 
     /// The asynchronous form of [`Fs::list_xattrs`](crate::fs::Fs::list_xattrs).
@@ -26,8 +25,7 @@ impl Fs {
     /// # Errors
     /// See there.
     pub async fn list_xattrs(&self, path: impl AsRef<[u8]>) -> Result<Vec<Vec<u8>>> {
-        let (handle, ..) = self.find(path.as_ref(), true).await?;
-        let list = read_all(handle.fid(), b"").await?;
+        let list = self.get_xattr(path.as_ref(), b"").await?;
         let names = list.split(|&byte| byte == 0);
         Ok(names
             .filter(|name| !name.is_empty())
@@ -63,6 +61,14 @@ impl Fs {
             .await
     }
 
+    async fn get_xattr(&self, path: &[u8], name: &[u8]) -> Result<Vec<u8>> {
+        whole(async || {
+            let (handle, ..) = self.find(path, true).await?;
+            read_all(handle.fid(), name).await
+        })
+        .await
+    }
+
     async fn put_xattr(
         &self,
         path: &[u8],
@@ -74,17 +80,35 @@ impl Fs {
         if value.len() as u64 > VALUE_MAX {
             return Err(crate::errno::Errno::E2BIG.into());
         }
-        let (handle, ..) = self.find(path, true).await?;
-        node::only_linux(handle.fid(), "set_xattr")?;
-        let mut fid = self.own(handle).await?;
-        fid.xattrcreate(name, value.len() as u64, flags).await?;
-        let mut done = 0;
-        while let Some(rest) = value.get(done..).filter(|rest| !rest.is_empty()) {
-            done += fid.write_at(done as u64, rest, 0, true).await?;
-        }
-        // Only now the server sets it, and says whether that went well.
-        fid.close().await
+        whole(async || {
+            let (handle, ..) = self.find(path, true).await?;
+            node::only_linux(handle.fid(), "set_xattr")?;
+            let mut fid = self.own(handle).await?;
+            fid.xattrcreate(name, value.len() as u64, flags).await?;
+            let mut done = 0;
+            while let Some(rest) = value.get(done..).filter(|rest| !rest.is_empty()) {
+                done += fid.write_at(done as u64, rest, 0, true).await?;
+            }
+            // Only now the server sets it, and says whether that went well.
+            fid.close().await
+        })
+        .await
     }
+}
+
+/// Does all of `work` again when the fid of the attribute is lost with a connection, which no server gives again: nothing is
+/// changed by then.
+async fn whole<T>(work: impl AsyncFn() -> Result<T>) -> Result<T> {
+    /// As often as a request is made again.
+    const MOST: usize = 3;
+
+    for _ in 0..MOST {
+        match work().await {
+            Err(Error::Stale) => {}
+            result => return result,
+        }
+    }
+    work().await
 }
 
 /// Refuses names that no server should see.
