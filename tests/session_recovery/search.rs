@@ -96,6 +96,24 @@ fn what_a_new_server_cannot_do_is_refused() {
     }
 }
 
+#[test]
+fn another_dialect_is_refused() {
+    let site = site();
+    site.fs.write("/file", b"x").unwrap();
+    site.while_away(|_, control| {
+        control.tamper(|request, mut reply| {
+            if request[4] == kind::TVERSION {
+                *reply.last_mut().unwrap() = b'u';
+            }
+            vec![reply]
+        });
+    });
+    site.lose();
+    assert_eq!(site.fs.read("/file"), Err(Error::NoCommonDialect));
+    assert_eq!(site.fs.read("/file"), Err(Error::NoCommonDialect));
+    assert_eq!(*site.tries.borrow(), 1);
+}
+
 /// What makes no sense is no server: perhaps the next try finds one.
 #[test]
 fn lies_while_it_is_found_again() {

@@ -54,6 +54,13 @@ impl<F: FnMut() -> Result<Option<Box<dyn Transport>>, TransportError>> Redial fo
 }
 
 /// That a session goes on after its connection is lost, and how.
+///
+/// A request that was in flight is made again where that changes nothing or the same once more; where twice would be wrong
+/// it ends as [`Error::MaybeApplied`]. A file in use is had again by its path, without creating or truncating, if it is the
+/// same file, and is [`Error::Stale`] from then on if not.
+///
+/// A server's machine that goes down may lose what was written and not synced, and 9P has no way to tell: a sync on the new
+/// connection can't speak for the old one. [`Stats::recoveries`](super::Stats::recoveries) says that there was a loss.
 pub struct Recovery {
     redial: Box<dyn Redial>,
     patience: Duration,
