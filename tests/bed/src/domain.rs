@@ -43,7 +43,7 @@ xl destroy $id
 "#;
 
 /// How long `xl save` may take.
-const SAVING: Duration = Duration::from_secs(180);
+const SAVING: Duration = Duration::from_secs(900);
 
 /// Domain type, the xl option `type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,6 +159,18 @@ impl Guest {
 const NEW_DAEMON: &str =
     "pidof xen-9pfsd >/dev/null || xenstore-rm /local/domain/0/libxl/xen-9pfs 2>/dev/null\n";
 
+/// Script that makes the domain with the name `$name`, once more if the daemon died of its predecessor at that moment.
+const CREATE_WITH_DAEMON: &str = r#"
+for try in 1 2; do
+    status=0
+    xl create -F /host/$name.cfg >/run/create-$name.log 2>&1 || status=$?
+    [ $try = 1 ] && grep -q 'unable to add 9pfs devices' /run/create-$name.log && ! pidof xen-9pfsd >/dev/null || break
+    xenstore-rm /local/domain/0/libxl/xen-9pfs 2>/dev/null || true
+done
+cat /run/create-$name.log
+exit $status
+"#;
+
 /// Script that starts QEMU for the paused domain `$1`, as `$qemu`, and waits until it offers all shares.
 fn qemu_by_hand(guest: &Guest) -> String {
     format!(
@@ -272,11 +284,12 @@ impl Domain {
         if guest.backend == Backend::QemuByHand && !guest.shares.is_empty() {
             return Self::create_after(bed, guest, &qemu_by_hand(guest));
         }
-        Self::create_by(
-            bed,
-            guest,
-            &format!("exec xl create -F /host/{}.cfg", guest.name),
-        )
+        let name = &guest.name;
+        let script = match guest.backend {
+            Backend::Daemon => format!("name={name}{CREATE_WITH_DAEMON}"),
+            Backend::Qemu | Backend::QemuByHand => format!("exec xl create -F /host/{name}.cfg"),
+        };
+        Self::create_by(bed, guest, &script)
     }
 
     /// Has xl make the guest, runs a script in dom0 with the domain's id as `$1`, and lets the guest run.

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::Test;
 use super::lab::{Lab, ends_with, shows};
+use crate::domain::Backend;
 use crate::fail;
 use crate::host::{Context, Result};
 
@@ -18,11 +19,15 @@ fn lines(lab: &mut Lab<'_>) -> Result<()> {
         .with("share", &share);
     let ended = lab.run(&guest)?;
     ends_with(&ended, 1)?;
+    let refused = match lab.backend {
+        Backend::Daemon => "Rerror {",
+        Backend::Qemu | Backend::QemuByHand => "Rlerror No such file or directory (ENOENT)",
+    };
     for parts in [
         ["-> 65535 Tversion", "version: \"9P2000.L\""],
         [" Twalk {", "names: [\"motd\"]"],
         ["<- ", " Rread {"],
-        ["<- ", "Rlerror No such file or directory (ENOENT)"],
+        ["<- ", refused],
     ] {
         let has = |line: &str| parts.iter().all(|part| line.contains(part));
         if !ended.console.lines().any(has) {
