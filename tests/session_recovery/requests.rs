@@ -88,7 +88,7 @@ fn writing_at_a_place_is_done_again() {
 #[test]
 fn what_is_written_behind_arrives() {
     let site = site();
-    let expected = content(400_000);
+    let expected = content(2_000_000);
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).write_behind(64 << 10);
     let file = options.open(&site.fs, "/file").unwrap();
@@ -100,7 +100,7 @@ fn what_is_written_behind_arrives() {
     }
     file.close().unwrap();
     assert!(site.server.borrow().get("/file").unwrap() == expected);
-    site.finish(4);
+    site.finish(20);
 }
 
 #[test]

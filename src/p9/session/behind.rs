@@ -74,6 +74,8 @@ impl Piece {
                 return Poll::Ready(Err(session.violated("more written than was sent")));
             }
             session.wrote(count);
+            // What is sent next is another request, and often other bytes.
+            self.losses = Losses::default();
             self.bytes.drain(..count);
             self.offset += count as u64;
         }
