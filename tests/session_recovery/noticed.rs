@@ -135,3 +135,20 @@ fn a_server_that_lies_is_left() {
     drop(file);
     site.finish(1);
 }
+
+/// A server that is silent about what was written behind is left as well, before its writer gives up.
+#[test]
+fn silence_about_what_was_written_behind_is_a_loss() {
+    let site = site();
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).write_behind(4096);
+    let file = options.open(&site.fs, "/file").unwrap();
+    site.control.borrow().hold(&[kind::TWRITE]);
+    file.write_all(&[7; 3000]).unwrap();
+    // Time passes before anybody looks at the clock again.
+    site.control.borrow().advance(Duration::from_millis(50));
+    file.sync_all().unwrap();
+    file.close().unwrap();
+    assert_eq!(site.server.borrow().get("/file").unwrap(), [7; 3000]);
+    site.finish(1);
+}

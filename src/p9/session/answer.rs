@@ -8,20 +8,17 @@ use super::core::{AGAIN, Core};
 use super::slot::{Outcome, Place, State};
 use crate::p9::Error;
 use crate::p9::wire::{READ_HEADER_LEN, Reader, Reply};
-use crate::transport::TransportError;
 
 impl Core {
     /// Whether the reply to the request in this slot can be taken.
     pub(super) fn poll_reply(&mut self, index: u16, waker: &Waker) -> Poll<Result<(), Error>> {
         let dead = self.dead;
         let interrupted = self.interrupt.load(Ordering::Relaxed);
-        if self.recovers
-            && self.is_up()
-            && let Some(slot) = self.slots.get(usize::from(index))
+        if let Some(slot) = self.slots.get(usize::from(index))
             && slot.state == State::Waiting
             && slot.late
         {
-            self.fail(TransportError::Lost("the server did not answer in time").into());
+            self.overdue();
         }
         let slot = match self.slot(index) {
             Ok(slot) => slot,

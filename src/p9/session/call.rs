@@ -7,7 +7,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use super::Session;
-use super::core::AGAIN;
+use super::core::{AGAIN, Core};
 use super::lent::Span;
 use super::slot::Outcome;
 use crate::p9::Error;
@@ -294,7 +294,8 @@ impl Session {
             return Poll::Ready(result);
         }
         ready!(self.poll_until(cx, deadline))?;
-        Poll::Ready(Err(Error::TimedOut))
+        self.with(Core::overdue);
+        Poll::Ready(outcome.take().unwrap_or(Err(Error::TimedOut)))
     }
 
     /// The deadline, if there is none yet, begins with the first time that there is no room.

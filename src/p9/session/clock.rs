@@ -17,6 +17,9 @@ const GLANCE: Duration = Duration::from_millis(100);
 const SILENT: TransportError =
     TransportError::Lost("the server answers neither requests nor that they are taken back");
 
+/// Why a server that does not answer a request is left.
+const LATE: TransportError = TransportError::Lost("the server did not answer in time");
+
 impl Core {
     /// Remembers who waits for a free slot, for room, or just for time to pass.
     pub(super) fn wait_for_room(&mut self, waker: &Waker, deadline: Instant) {
@@ -72,6 +75,13 @@ impl Core {
         self.looked = now;
         self.over = earliest;
         (now, earliest)
+    }
+
+    /// A request was not answered in time. That is its own misfortune, or with recovery a loss of the connection.
+    pub(super) fn overdue(&mut self) {
+        if self.recovers && self.is_up() {
+            self.fail(LATE.into());
+        }
     }
 
     /// Until when one can wait without knowing the time.
