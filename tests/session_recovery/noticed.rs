@@ -5,11 +5,13 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use xen9p::errno::Errno;
-use xen9p::fs::{Error, File, Fs, OpenOptions};
+use xen9p::fs::{Error, File, Fs, MountOptions, OpenOptions};
 use xen9p::p9::Dialect;
 use xen9p::p9::wire::{Reply, Tag, kind};
 
-use crate::site::site;
+use xen9p_testing::server::lanes::LaneOptions;
+
+use crate::site::{site, site_of};
 
 #[test]
 fn silence_is_a_loss() {
@@ -150,5 +152,21 @@ fn silence_about_what_was_written_behind_is_a_loss() {
     file.sync_all().unwrap();
     file.close().unwrap();
     assert_eq!(site.server.borrow().get("/file").unwrap(), [7; 3000]);
+    site.finish(1);
+}
+
+/// The same for who waits for room that a silent server does not make.
+#[test]
+fn silence_of_a_server_that_is_full_is_a_loss() {
+    // One request at a time.
+    let site = site_of(LaneOptions::default(), &MountOptions::new().window(1));
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).write_behind(4096);
+    let file = options.open(&site.fs, "/file").unwrap();
+    site.control.borrow().hold(&[kind::TWRITE]);
+    file.write_all(&[7; 2048]).unwrap();
+    assert!(site.fs.metadata("/").unwrap().is_dir());
+    file.close().unwrap();
+    assert_eq!(site.server.borrow().get("/file").unwrap(), [7; 2048]);
     site.finish(1);
 }

@@ -45,6 +45,10 @@ pub fn site() -> Site {
 }
 
 pub fn site_with(options: LaneOptions) -> Site {
+    site_of(options, &MountOptions::new())
+}
+
+pub fn site_of(options: LaneOptions, mount: &MountOptions) -> Site {
     let server = Rc::new(RefCell::new(MemServer::new(MemOptions::default())));
     let (transport, control) = connect(&options, &server);
     let control = Rc::new(RefCell::new(control));
@@ -72,12 +76,7 @@ pub fn site_with(options: LaneOptions) -> Site {
             Ok(Some(transport))
         }
     };
-    let fs = Fs::mount_recovering(
-        transport,
-        &MountOptions::new(),
-        Recovery::new(redial, PATIENCE),
-    )
-    .unwrap();
+    let fs = Fs::mount_recovering(transport, mount, Recovery::new(redial, PATIENCE)).unwrap();
     Site {
         fs,
         server,

@@ -316,6 +316,10 @@ impl Session {
             if sent.is_none() {
                 let (now, _) = core.look();
                 core.alive()?;
+                if core.lost.is_some() {
+                    // What had no room was not the new server's fault.
+                    *deadline = None;
+                }
                 let deadline = *deadline.get_or_insert(now + core.timeout);
                 if now >= deadline {
                     return Err(Error::TimedOut);
