@@ -38,6 +38,7 @@ mod record;
 mod recover;
 mod slot;
 mod submit;
+mod talk;
 mod transfer;
 
 use ::core::cell::RefCell;
