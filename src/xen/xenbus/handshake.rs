@@ -38,7 +38,7 @@ pub enum Step {
     Overdue(&'static str, XenbusState),
 }
 
-/// How long a backend may take to leave Closed, once this side is Initialising or has offered its rings.
+/// How long a backend may take to leave Closed or Closing, once this side is Initialising or has offered its rings.
 const STIRS: Duration = Duration::from_secs(3);
 
 /// Where it is to end.
@@ -65,14 +65,14 @@ enum Stage {
     },
     Initialising {
         until: Instant,
-        /// When a backend that is Closed is taken at its word.
+        /// When a backend that is Closed, or Closing, is taken at its word.
         stirs: Instant,
     },
     Offering(Ready),
     Initialised {
         ready: Ready,
         until: Instant,
-        /// When a backend that is Closed is taken at its word.
+        /// When a backend that is Closed, or Closing, is taken at its word.
         stirs: Instant,
     },
     Connected,
@@ -200,13 +200,16 @@ impl Handshake {
                 let ready = Ready::InitWait;
                 (Stage::Offering(ready), Step::Offer(ready))
             }
-            // xen-9pfsd never leaves Closed, and one that does leave it does so at once.
-            Stage::Initialising { stirs, .. } if backend == Closed && now < stirs => {
+            // xen-9pfsd never leaves Closed, nor Closing if it was late to look and missed our Closed; one that does leave
+            // them does so at once.
+            Stage::Initialising { stirs, .. }
+                if matches!(backend, Closing | Closed) && now < stirs =>
+            {
                 (stage, Step::Wait(stirs))
             }
             Stage::Initialising { until, .. } => {
                 let ready = Ready::StaysClosed;
-                if backend == Closed && online()? {
+                if matches!(backend, Closing | Closed) && online()? {
                     (Stage::Offering(ready), Step::Offer(ready))
                 } else if now < until {
                     (stage, Step::Wait(until))
@@ -223,11 +226,13 @@ impl Handshake {
                 stirs,
             } => match backend {
                 Connected => (Stage::Connected, Step::Set(Connected)),
-                Closing | Unknown => over(Step::Refused(backend)),
-                // One that has just begun may follow our own Closed of before, and only then see that there are rings.
-                Closed if ready == Ready::InitWait && now < stirs => (stage, Step::Wait(stirs)),
+                Unknown => over(Step::Refused(backend)),
+                // One that has just begun may follow our own states of before, and only then see that there are rings.
+                Closing | Closed if ready == Ready::InitWait && now < stirs => {
+                    (stage, Step::Wait(stirs))
+                }
                 // From a backend that was closed all the time that says nothing.
-                Closed if ready == Ready::InitWait => over(Step::Refused(backend)),
+                Closing | Closed if ready == Ready::InitWait => over(Step::Refused(backend)),
                 _ if now < until => (stage, Step::Wait(until)),
                 _ => {
                     let what = "the backend to accept the rings (Connected)";
@@ -383,23 +388,27 @@ mod tests {
             prop_assert!(side.now - begun <= PATIENCE * 2);
         }
 
-        /// So is xen-9pfsd, which goes to Closed when it is told of our Closed, however late that is.
+        /// So is xen-9pfsd, which goes to Closing and Closed when it is told of ours, however late that is and whichever of
+        /// them it has missed.
         #[test]
-        fn a_backend_that_is_late_is_connected(late in 0_usize..6) {
+        fn a_backend_that_is_late_is_connected(
+            late in 0_usize..6,
+            follows in prop::sample::select(&[Closing, Closed][..]),
+        ) {
             let mut side = Side::new(Closed, Handshake::connect(Closed, PATIENCE));
             let mut theirs = Initialising;
             for round in 0..12 {
                 let mut once = [(theirs, 1, true)].into_iter();
                 prop_assert_eq!(side.run(&mut once)?, None);
                 theirs = match side.own {
-                    _ if round == late && theirs != Connected => Closed,
+                    _ if round == late && theirs != Connected => follows,
                     Initialised | Connected => Connected,
                     _ if theirs == Initialising => InitWait,
                     _ => theirs,
                 };
             }
             if side.own != Connected {
-                // It was closed all the time that this side was Initialising: xen-9pfsd takes the rings up nevertheless.
+                // It was so all the time that this side was Initialising: xen-9pfsd takes the rings up nevertheless.
                 let mut then = [(theirs, 4000, true), (Connected, 1, true)].into_iter();
                 prop_assert_eq!(side.run(&mut then)?, None);
             }

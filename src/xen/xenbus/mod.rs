@@ -75,7 +75,7 @@ impl core::error::Error for XenbusError {}
 pub enum Ready {
     /// It waits for the frontend, as the protocol has it.
     InitWait,
-    /// It stays closed and the device is still online. Some backends (xen-9pfsd) connect from
+    /// It stays closed, or closing, and the device is still online. Some backends (xen-9pfsd) connect from
     /// here when the frontend simply goes on; others never do.
     StaysClosed,
 }
