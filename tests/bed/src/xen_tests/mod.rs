@@ -34,6 +34,8 @@ const BEYOND_9PFSD: &[(&str, &str)] = &[
     ("commands", "it renames, truncates and removes directories, for which the daemon has no words"),
     ("backend-killed-while-copying", "one daemon serves all guests, so there is none to be killed for one of them"),
     ("backend-killed-and-gone", "one daemon serves all guests, so there is none to be killed for one of them"),
+    ("device-comes-and-goes", "the daemon dies of a device whose directory goes away"),
+    ("examples", "one of them renames, for which the daemon has no words"),
     ("shell", "it renames, for which the daemon has no words"),
     ("trace-pcap", "tshark takes the Tcreate of 9P2000.u, which has a field more, for a malformed one"),
     ("two-thousand-entries", "the daemon leaves out the entry that did not fit into an answer, and starts no second listing"),
@@ -72,7 +74,7 @@ pub fn run_soak(settings: &Settings) -> Result<u8> {
 /// Why a backend can't do what a test asks, if it can't.
 fn beyond(backend: Backend, test: &str) -> Option<&'static str> {
     if backend == Backend::QemuByHand && save::TESTS.iter().any(|(name, _)| *name == test) {
-        return Some(save::ONLY_QEMU);
+        return Some(save::NOT_BY_HAND);
     }
     let known = BEYOND_9PFSD.iter().find(|(name, _)| *name == test);
     known

@@ -21,8 +21,8 @@ pub const TESTS: &[Test] = &[
     }),
 ];
 
-/// Why they are not run with all backends.
-pub const ONLY_QEMU: &str = "xl 4.20 starts no QEMU at a restore, and xen-9pfsd was not tried";
+/// Why they are not run with a QEMU that was started by hand.
+pub const NOT_BY_HAND: &str = "xl 4.20 starts no QEMU at a restore";
 
 /// What the transport says to whoever used files before.
 const LOST: &str = "the domain was saved and restored";
