@@ -114,11 +114,7 @@ impl<P: Platform> ShutdownWatch<P> {
         if self.announced.get() != self.store.restarts() {
             self.announce()?;
         }
-        let mut fired = false;
-        while self.watch.take()?.is_some() {
-            fired = true;
-        }
-        if !fired {
+        if self.watch.take_all()?.is_empty() {
             return Ok(None);
         }
         let word = self.store.transaction(|transaction| {

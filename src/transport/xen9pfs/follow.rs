@@ -207,7 +207,7 @@ impl<P: Platform> Inner<P> {
     fn look(&self, known: &mut Vec<Known<P>>) -> Result<(), ConnectError> {
         let mut ids: Vec<String> = Vec::new();
         let mut everything = false;
-        while let Some(event) = self.watch.take().map_err(ConnectError::Store)? {
+        for event in self.watch.take_all().map_err(ConnectError::Store)? {
             match event {
                 WatchEvent::Changed(path) => match device_of(&path) {
                     Some((id, node)) => {

@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 
@@ -97,6 +98,20 @@ impl<P: Platform> Watch<P> {
         match self.queue.take() {
             Some(event) => Ok(Some(event)),
             None => alive.map(|()| None),
+        }
+    }
+
+    /// All events that have come. Never blocks, and comes to an end however fast others write: what comes meanwhile
+    /// is for the next call.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn take_all(&self) -> Result<Vec<WatchEvent>, StoreError> {
+        let alive = self.store.poll();
+        let events: Vec<_> = core::iter::from_fn(|| self.queue.take()).collect();
+        match events.is_empty() {
+            false => Ok(events),
+            true => alive.map(|()| events),
         }
     }
 

@@ -101,7 +101,7 @@ impl<P: Platform> BackendState<P> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn look(&self) -> Result<(XenbusState, bool), XenbusError> {
-        while self.watch.take()?.is_some() {
+        if !self.watch.take_all()?.is_empty() {
             self.known.set(None);
         }
         if let Some(state) = self.known.get() {
