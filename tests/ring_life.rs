@@ -2,7 +2,7 @@
 
 mod ring_common;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use xen9p::hypercall::DomId;
 use xen9p::transport::xen9pfs::{self, Change, ConnectError, EndpointEvent, Endpoints, Xen9pfs};
 use xen9p::transport::{Transport, TransportError};
 use xen9p::xen::grant::GrantError;
-use xen9p::xen::store::{Access, Permission};
+use xen9p::xen::store::{Access, Permission, StoreError};
 use xen9p_testing::backend::{Faults, Program, Share, echo};
-use xen9p_testing::fake::{FakePlatform, Peer};
+use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -339,6 +339,107 @@ fn what_backends_hold_back_is_bounded() {
     bed.flat();
 }
 
+/// Xenstored falls silent after so many turns, once.
+struct Silence(Rc<Cell<Option<u32>>>);
+
+impl Peer for Silence {
+    fn step(&mut self, xen: &FakeXen) -> bool {
+        match self.0.get() {
+            Some(0) => xen.store_faults(|faults| faults.mute = true),
+            None => return false,
+            Some(_) => {}
+        }
+        self.0
+            .set(self.0.get().and_then(|turns| turns.checked_sub(1)));
+        false
+    }
+}
+
+/// Has xenstored fall silent after so many turns; ends that by what it returns.
+fn silence(bed: &Bed, turns: u32) -> impl Fn() {
+    let left = Rc::new(Cell::new(Some(turns)));
+    bed.fake.add_peer(Silence(left.clone()));
+    let fake = bed.fake.clone();
+    move || {
+        left.set(None);
+        fake.store_faults(|faults| faults.mute = false);
+    }
+}
+
+/// Whenever xenstored falls silent while a change is looked into: the change is told once it answers again.
+#[test]
+fn what_xenstored_did_not_answer_is_looked_into_again() {
+    type Deed = fn(&Bed);
+    let deeds: [(&str, Deed); 2] = [
+        ("1 later: appeared", |bed| drop(plug(bed, 1, "later"))),
+        ("0 share: disappeared", |bed| {
+            bed.share.borrow_mut().kill();
+            let online = format!("{}/online", bed.share.borrow().back());
+            bed.fake.dom0().write(&online, "0");
+            bed.set_back_state("6");
+        }),
+    ];
+    for (expected, deed) in deeds {
+        let mut silences = 0;
+        for turns in 0..20 {
+            let bed = bed(Program::Qemu);
+            let endpoints = follow(&bed);
+            deed(&bed);
+            for _ in 0..10 {
+                bed.fake.settle();
+                bed.xen.store.poll().unwrap();
+            }
+            let speak = silence(&bed, turns);
+            let mut events = Vec::new();
+            loop {
+                match endpoints.next() {
+                    Ok(Some(event)) => events.push(event.to_string()),
+                    Ok(None) => break,
+                    Err(error) => {
+                        assert_eq!(error, ConnectError::Store(StoreError::Timeout));
+                        silences += 1;
+                        speak();
+                    }
+                }
+            }
+            speak();
+            events.extend(told(&bed, &endpoints));
+            assert_eq!(events, [expected], "silent after {turns} turns");
+        }
+        assert!(silences > 0);
+    }
+}
+
+/// Whenever xenstored falls silent while a device is connected: nothing is lost by it.
+#[test]
+fn a_silence_at_any_moment_of_connecting_leaves_nothing_behind() {
+    for program in PROGRAMS {
+        let (mut failed, mut worked) = (0, 0);
+        for turns in (0..60).chain((60..200).step_by(7)) {
+            let bed = bed(program);
+            for _ in 0..2 {
+                let speak = silence(&bed, turns);
+                match bed.connect() {
+                    Ok(transport) => {
+                        worked += 1;
+                        speak();
+                        drop(transport);
+                    }
+                    Err(_) => failed += 1,
+                }
+                speak();
+                bed.fake.settle();
+            }
+            exchange(&mut bed.connect().unwrap(), 1).unwrap();
+            bed.flat();
+        }
+        assert!(
+            failed > 20 && worked > 5,
+            "{failed} failed, {worked} worked"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -355,7 +456,7 @@ proptest! {
             back: String,
         }
         impl Peer for Nuisance {
-            fn step(&mut self, xen: &xen9p_testing::fake::FakeXen) -> bool {
+            fn step(&mut self, xen: &FakeXen) -> bool {
                 let Some((deed, state)) = self.deeds.pop() else { return false };
                 let (front, back) = (&self.front, &self.back);
                 let dom0 = xen.dom0();

@@ -3,7 +3,7 @@
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 
 use super::config::Config;
@@ -16,7 +16,7 @@ use crate::platform::Platform;
 use crate::time::Instant;
 use crate::transport::TransportError;
 use crate::xen::Xen;
-use crate::xen::store::{StoreError, Watch, WatchEvent};
+use crate::xen::store::{Watch, WatchEvent};
 use crate::xen::xenbus::{BackendState, Device, XenbusError, XenbusState};
 
 /// Where 9pfs devices are.
@@ -81,6 +81,8 @@ struct Inner<P: Platform> {
     xen: Xen<P>,
     watch: Watch<P>,
     known: RefCell<Vec<Known<P>>>,
+    /// Something that was told to have changed could not be looked into: xenstore did not answer.
+    unsure: Cell<bool>,
 }
 
 /// One device that was seen.
@@ -91,6 +93,8 @@ struct Known<P: Platform> {
     device: Option<(Device<P>, BackendState<P>)>,
     /// Whether it could be connected, or is.
     present: bool,
+    /// Its backend's state has changed, and what that means is not known yet.
+    unsure: bool,
     /// What was told of it.
     life: Life,
     /// The latest connection, and the one that was told of.
@@ -128,6 +132,7 @@ impl<P: Platform> Endpoints<P> {
                 xen: xen.clone(),
                 watch: xen.store.watch(DIRECTORY).map_err(ConnectError::Store)?,
                 known: RefCell::default(),
+                unsure: Cell::new(false),
             }),
         })
     }
@@ -206,7 +211,8 @@ impl<P: Platform> Inner<P> {
     /// Takes in what has changed.
     fn look(&self, known: &mut Vec<Known<P>>) -> Result<(), ConnectError> {
         let mut ids: Vec<String> = Vec::new();
-        let mut everything = false;
+        // Until all of it is done.
+        let mut everything = self.unsure.replace(true);
         for event in self.watch.take_all().map_err(ConnectError::Store)? {
             match event {
                 WatchEvent::Changed(path) => match device_of(&path) {
@@ -237,7 +243,7 @@ impl<P: Platform> Inner<P> {
         for id in ids {
             let device = match Device::open(&self.xen.store, "9pfs", &id) {
                 Ok(device) => Some(device),
-                Err(XenbusError::Store(error @ (StoreError::Broken(_) | StoreError::Timeout))) => {
+                Err(XenbusError::Store(error)) if error.is_trouble() => {
                     return Err(ConnectError::Store(error));
                 }
                 // Not there any more, or not all of it there yet.
@@ -254,7 +260,9 @@ impl<P: Platform> Inner<P> {
                 (None, None) => {}
             }
         }
-        known.iter_mut().try_for_each(Known::check)
+        known.iter_mut().try_for_each(Known::check)?;
+        self.unsure.set(false);
+        Ok(())
     }
 }
 
@@ -272,6 +280,7 @@ impl<P: Platform> Known<P> {
             tag: None,
             device: None,
             present: false,
+            unsure: false,
             life: Life::default(),
             link: Rc::clone(&none),
             told: none,
@@ -299,15 +308,21 @@ impl<P: Platform> Known<P> {
 
     /// Looks whether it is there, and whether it is still connected.
     fn check(&mut self) -> Result<(), ConnectError> {
-        self.present = match &self.device {
-            None => false,
-            Some((device, state)) => match state.look()? {
-                (_, false) => self.present,
-                (XenbusState::Unknown, _) => false,
-                (XenbusState::Closing | XenbusState::Closed, _) => device.is_online()?,
-                _ => true,
-            },
-        };
+        match &self.device {
+            None => self.present = false,
+            Some((device, state)) => {
+                let (state, written) = state.look()?;
+                self.unsure |= written;
+                if self.unsure {
+                    self.present = match state {
+                        XenbusState::Unknown => false,
+                        XenbusState::Closing | XenbusState::Closed => device.is_online()?,
+                        _ => true,
+                    };
+                    self.unsure = false;
+                }
+            }
+        }
         if let Some(monitor) = self.monitor.upgrade() {
             if self.present {
                 let _ = monitor.check(monitor.device.store().events().now());

@@ -110,6 +110,14 @@ impl StoreError {
     pub fn is_not_found(self) -> bool {
         self == StoreError::Refused(Refusal::NotFound)
     }
+
+    /// Whether the error says nothing about the node: xenstore did not answer at all.
+    pub(crate) fn is_trouble(self) -> bool {
+        matches!(
+            self,
+            StoreError::Broken(_) | StoreError::Timeout | StoreError::Backlog
+        )
+    }
 }
 
 impl fmt::Display for StoreError {

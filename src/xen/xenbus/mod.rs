@@ -110,7 +110,7 @@ pub fn enumerate<P: Platform>(
     for id in ids {
         match Device::open(store, kind, &id) {
             Ok(device) => devices.push(device),
-            Err(XenbusError::Store(error @ (StoreError::Broken(_) | StoreError::Timeout))) => {
+            Err(XenbusError::Store(error)) if error.is_trouble() => {
                 return Err(error.into());
             }
             Err(error) => log::warn!("{directory}/{id} is left out: {error}"),
