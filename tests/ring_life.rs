@@ -12,7 +12,9 @@ use xen9p::hypercall::DomId;
 use xen9p::transport::xen9pfs::{self, Change, ConnectError, EndpointEvent, Endpoints, Xen9pfs};
 use xen9p::transport::{Transport, TransportError};
 use xen9p::xen::grant::GrantError;
+use xen9p::xen::store::wire::Kind;
 use xen9p::xen::store::{Access, Permission, StoreError};
+use xen9p::xen::xenbus::XenbusState::Closed;
 use xen9p_testing::backend::{Faults, Program, Share, echo};
 use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
 
@@ -438,6 +440,24 @@ fn a_silence_at_any_moment_of_connecting_leaves_nothing_behind() {
             "{failed} failed, {worked} worked"
         );
     }
+}
+
+/// An attempt to connect anew may fail before it has touched the device. The earlier connection is over then, and
+/// ends in good order.
+#[test]
+fn a_connection_that_was_to_be_replaced_in_vain_is_closed() {
+    let bed = bed(Program::Qemu);
+    let endpoints = follow(&bed);
+    let first = connect(&bed, &endpoints).unwrap();
+    bed.fake.store_faults(|faults| {
+        faults.refuse.insert(Kind::WATCH, "ENOSPC");
+    });
+    connect(&bed, &endpoints).map(drop).unwrap_err();
+    bed.fake.store_faults(|faults| faults.refuse.clear());
+    drop(first);
+    assert_eq!(bed.share.borrow().states(), (Closed, Closed));
+    drop(endpoints);
+    bed.flat();
 }
 
 proptest! {

@@ -179,19 +179,24 @@ impl<P: Platform> Endpoints<P> {
     pub fn connect(&self, device: Device<P>, config: &Config) -> Result<Xen9pfs<P>, ConnectError> {
         let Inner { xen, known, .. } = &*self.inner;
         let id = String::from(device.id());
-        let before = known.try_borrow().ok().and_then(|known| {
+        let former = known.try_borrow().ok().and_then(|known| {
             let known = known.iter().find(|known| known.id == id)?;
             if let Some(former) = known.monitor.upgrade() {
                 former.fail(TransportError::Lost("the device was connected anew"));
                 former.link.superseded.set(true);
             }
-            Some(known.link.number)
+            Some(Rc::clone(&known.link))
         });
         let link = Rc::new(Link {
-            number: before.unwrap_or(0) + 1,
+            number: former.as_ref().map_or(0, |former| former.number) + 1,
             ..Link::default()
         });
-        let transport = connect_as(xen, device, config, Rc::clone(&link))?;
+        let transport = connect_as(xen, device, config, Rc::clone(&link)).inspect_err(|_| {
+            // There is no other that the device would be the business of.
+            if let Some(former) = &former {
+                former.superseded.set(false);
+            }
+        })?;
         if let Ok(mut known) = known.try_borrow_mut() {
             let index = known.iter().position(|known| known.id == id);
             let index = index.unwrap_or_else(|| {
