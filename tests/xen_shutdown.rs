@@ -7,6 +7,7 @@ use xen9p::time::Instant;
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
 use xen9p::xen::shutdown::{ShutdownRequest, ShutdownWatch, shutdown};
+use xen9p::xen::store::StoreError;
 use xen9p_testing::fake::{FakePlatform, FakeXen};
 
 const GUEST: DomId = DomId(1);
@@ -117,4 +118,23 @@ fn a_domain_stops_with_the_reason_it_was_asked_for() {
         assert_eq!(fake.shutdown_reason(GUEST), Some(reason));
     }
     assert_eq!(ShutdownReason::Crash.number(), 3);
+}
+
+#[test]
+fn a_request_that_xenstored_did_not_tell_in_time_is_asked_for_again() {
+    let (fake, xen, watch) = guest(true);
+    assert_eq!(watch.take(), Ok(None));
+    fake.dom0().write(NODE, "poweroff");
+    fake.settle();
+    xen.store.poll().unwrap();
+    fake.store_faults(|faults| faults.mute = true);
+    assert_eq!(watch.take(), Err(StoreError::Timeout));
+    assert_eq!(watch.take(), Ok(None), "nobody waits for it each time");
+    fake.store_faults(|faults| faults.mute = false);
+    let answered = (0..5).find_map(|_| {
+        fake.settle();
+        watch.take().unwrap()
+    });
+    assert_eq!(answered, Some(ShutdownRequest::PowerOff));
+    assert_eq!(watch.take(), Ok(None));
 }

@@ -62,6 +62,8 @@ pub struct ShutdownWatch<P: Platform> {
     can_suspend: bool,
     /// What [`XenStore::restarts`] said when the announcement was made.
     announced: Cell<u64>,
+    /// The watch has fired, and xenstore has not said yet what there is.
+    unanswered: Cell<bool>,
 }
 
 impl<P: Platform> ShutdownWatch<P> {
@@ -76,6 +78,7 @@ impl<P: Platform> ShutdownWatch<P> {
             watch: store.watch(NODE)?,
             can_suspend,
             announced: Cell::new(store.restarts()),
+            unanswered: Cell::new(false),
         };
         watch.announce()?;
         Ok(watch)
@@ -114,9 +117,13 @@ impl<P: Platform> ShutdownWatch<P> {
         if self.announced.get() != self.store.restarts() {
             self.announce()?;
         }
-        if self.watch.take_all()?.is_empty() {
+        let fired = !self.watch.take_all()?.is_empty();
+        // Not before xenstore has answered what it owes: whoever looks often does not wait for it each time.
+        let again = self.unanswered.get() && self.store.is_quiet();
+        if !fired && !again {
             return Ok(None);
         }
+        self.unanswered.set(true);
         let word = self.store.transaction(|transaction| {
             let word = match transaction.read(NODE) {
                 Ok(word) => word,
@@ -130,6 +137,7 @@ impl<P: Platform> ShutdownWatch<P> {
             }
             Ok::<_, StoreError>(word)
         })?;
+        self.unanswered.set(false);
         if word.is_empty() {
             return Ok(None);
         }

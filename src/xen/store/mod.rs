@@ -132,6 +132,11 @@ impl<P: Platform> XenStore<P> {
         })
     }
 
+    /// Whether nothing is under way: no request, and no answer that nobody waits for any more.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.inner.connection.borrow().is_quiet()
+    }
+
     /// Connects again in a domain that was resumed elsewhere, and has everything watched that was.
     ///
     /// # Errors
