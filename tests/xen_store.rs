@@ -367,6 +367,23 @@ fn a_silent_xenstored_is_waited_for_in_vain_and_answers_later() {
     assert_eq!(store.read("name").unwrap(), b"guest");
 }
 
+/// Xenstored lets a domain have ten transactions at a time.
+#[test]
+fn a_transaction_that_began_when_nobody_waited_any_more_is_ended() {
+    let (xen, store) = guest();
+    for _ in 0..12 {
+        xen.store_faults(|faults| faults.mute = true);
+        let outcome = store.transaction(|_| Ok::<_, StoreError>(()));
+        assert_eq!(outcome, Err(StoreError::Timeout));
+        xen.store_faults(|faults| faults.mute = false);
+        xen.settle();
+        store.poll().unwrap();
+    }
+    store
+        .transaction(|transaction| transaction.write("data/a", b"1"))
+        .unwrap();
+}
+
 #[test]
 fn a_domain_whose_xenstored_is_not_there_yet_waits_for_it() {
     let xen = FakeXen::new();

@@ -223,7 +223,6 @@ impl Connection {
     }
 
     fn exchange(&mut self) -> Result<bool, IndexLie> {
-        let sent = self.send()?;
         let mut piece = [0; XENSTORE_RING_SIZE as usize];
         let count = self.answers.pull(&mut piece)?;
         let mut input = &piece[..count];
@@ -239,6 +238,8 @@ impl Connection {
         if self.word(field) != 0 {
             self.fail("xenstored reports an error in our use of the ring");
         }
+        // Last, since an answer may have led to a request.
+        let sent = self.send()?;
         Ok(sent || count > 0)
     }
 
@@ -265,8 +266,18 @@ impl Connection {
         match self.pending.get_mut(&request) {
             Some(pending @ Pending::Waiting) => *pending = Pending::Answered(message),
             Some(Pending::Answered(_)) => self.fail("a request was answered twice"),
-            None if self.abandoned.remove(&request) => {}
+            None if self.abandoned.remove(&request) => self.undo(&message),
             None => self.fail("an answer to a request that was never made"),
+        }
+    }
+
+    /// Ends what a request has begun that nobody waits for any more: xenstored lets a domain have few transactions.
+    fn undo(&mut self, answer: &Message) {
+        if answer.header.kind == Kind::TRANSACTION_START
+            && let Some(transaction) = wire::transaction(&answer.payload)
+            && let Ok(request) = self.submit(Kind::TRANSACTION_END, transaction, &[b"F\0"])
+        {
+            self.abandon(request);
         }
     }
 

@@ -116,10 +116,7 @@ impl<P: Platform> XenStore<P> {
     ) -> Result<T, E> {
         for _ in 0..TRIES {
             let answer = self.request(Kind::TRANSACTION_START, PLAIN, &[b"\0"])?;
-            let id = answer.strip_suffix(b"\0").unwrap_or(&answer);
-            let id = wire::decimal(id)
-                .and_then(|id| u32::try_from(id).ok())
-                .filter(|&id| id != PLAIN)
+            let id = wire::transaction(&answer)
                 .ok_or(StoreError::BadAnswer("a transaction's number"))?;
             let transaction = Transaction { store: self, id };
             match body(&transaction) {

@@ -239,6 +239,12 @@ pub fn watch_event(payload: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((parts.next()?, parts.next()?))
 }
 
+/// The number in the answer to the beginning of a transaction; `None` if it is none, or that of no transaction.
+pub fn transaction(payload: &[u8]) -> Option<u32> {
+    let number = decimal(payload.strip_suffix(b"\0").unwrap_or(payload))?;
+    u32::try_from(number).ok().filter(|&number| number != 0)
+}
+
 /// The refusal in the payload of an error.
 pub fn refusal(payload: &[u8]) -> Refusal {
     Refusal::from_name(payload.strip_suffix(b"\0").unwrap_or(payload))
