@@ -161,6 +161,26 @@ fn shortage_and_limits_are_errors_that_leave_nothing_behind() {
     assert_eq!(xen.usage(GUEST), before);
 }
 
+/// What one domain does not let go of is not held against another.
+#[test]
+fn each_domain_has_a_quarantine_of_its_own() {
+    let (xen, grants) = guest();
+    xen.add_domain(DomId(2));
+    grants.set_limits(Limits {
+        pages: 10,
+        quarantine: 1,
+    });
+    let shared = grants.share(pages(4), DomId(2)).unwrap();
+    let reference = shared.refs()[0].0;
+    let held = xen.domain(DomId(2)).map_grant(GUEST, reference, true);
+    drop(shared);
+    let refused = grants.share(pages(1), DomId(2));
+    assert_eq!(refused.map(drop), Err(GrantError::Quarantine(4)));
+    drop(grants.share(pages(1), DomId(0)).unwrap());
+    drop(held);
+    drop(grants.share(pages(1), DomId(2)).unwrap());
+}
+
 #[test]
 fn entries_that_somebody_left_behind_are_not_touched() {
     let (xen, grants) = guest();

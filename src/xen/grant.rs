@@ -47,7 +47,7 @@ pub enum GrantError {
     Table(XenError),
     /// This many pages are shared already, which is the limit.
     Limit(usize),
-    /// Peers hold on to this many pages that were taken back from them, which is the limit.
+    /// The peer holds on to this many pages that were taken back from it, which is more than the limit.
     Quarantine(usize),
     /// The platform's pages are not page-aligned: it breaks its contract. The number is the address.
     Misaligned(usize),
@@ -66,8 +66,8 @@ impl fmt::Display for GrantError {
             GrantError::Limit(pages) => write!(f, "{pages} pages are shared, no more are allowed"),
             GrantError::Quarantine(pages) => write!(
                 f,
-                "other domains still map {pages} pages that were taken back from them; \
-                 no new ones are shared before they let go"
+                "the other domain still maps {pages} pages that were taken back from it; \
+                 no new ones are shared with it before it lets go"
             ),
             GrantError::Misaligned(address) => write!(
                 f,
@@ -87,7 +87,7 @@ impl core::error::Error for GrantError {}
 pub struct Limits {
     /// Pages shared at a time, those in quarantine not counted.
     pub pages: usize,
-    /// Pages in quarantine above which nothing new is shared.
+    /// Pages that one domain keeps in quarantine above which nothing new is shared with it. Others are not concerned.
     pub quarantine: usize,
 }
 
@@ -138,6 +138,7 @@ struct Table<P: Platform> {
 
 /// Pages that were allocated together, and the grants on them that are active.
 struct Block {
+    remote: DomId,
     first: NonNull<Page>,
     count: NonZeroUsize,
     refs: Vec<GrantRef>,
@@ -195,9 +196,13 @@ impl<P: Platform> Grants<P> {
             platform, limits, ..
         } = &*self.table;
         let counters = self.counters();
-        if counters.quarantined_pages > limits.get().quarantine {
-            return Err(GrantError::Quarantine(counters.quarantined_pages));
+        let quarantine = self.table.quarantine.borrow();
+        let held = quarantine.iter().filter(|block| block.remote == remote);
+        let held: usize = held.map(|block| block.count.get()).sum();
+        if held > limits.get().quarantine {
+            return Err(GrantError::Quarantine(held));
         }
+        drop(quarantine);
         if counters.shared_pages.saturating_add(count.get()) > limits.get().pages {
             return Err(GrantError::Limit(counters.shared_pages));
         }
@@ -237,6 +242,7 @@ impl<P: Platform> Grants<P> {
         });
         Ok(SharedPages {
             grants: self.clone(),
+            remote,
             first,
             count,
             refs: refs.into_boxed_slice(),
@@ -394,6 +400,7 @@ impl<P: Platform> Grants<P> {
 #[must_use = "dropping the handle ends the grants"]
 pub struct SharedPages<P: Platform> {
     grants: Grants<P>,
+    remote: DomId,
     first: NonNull<Page>,
     count: NonZeroUsize,
     refs: Box<[GrantRef]>,
@@ -433,6 +440,7 @@ impl<P: Platform> SharedPages<P> {
             return true;
         }
         let mut block = Block {
+            remote: self.remote,
             first: self.first,
             count: self.count,
             refs: core::mem::take(&mut self.refs).into_vec(),
