@@ -15,9 +15,11 @@ use xen9p::sys;
 use xen9p::transport::{Transport, TransportError};
 use xen9p::xen::console::Console;
 use xen9p::xen::shutdown::{ShutdownRequest, ShutdownWatch};
-use xen9p::xen::store::StoreError;
+use xen9p::xen::store::wire::Kind;
+use xen9p::xen::store::{Refusal, StoreError};
 use xen9p::xen::suspend::{SuspendError, Suspended};
 use xen9p_testing::backend::{Faults, Handler, Program, echo};
+use xen9p_testing::fake::{FakeXen, Peer};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 #[test]
@@ -175,13 +177,62 @@ fn a_xenstore_that_is_silent_is_an_error() {
     assert_eq!(outcome, Ok(Suspended::Resumed));
     bed.fake.store_faults(|faults| faults.mute = false);
     let watch = bed.xen.store.watch("data/z").unwrap();
+    let other = bed.xen.store.watch("data/other").unwrap();
     let outcome = bed.xen.suspend(|| {
         bed.fake.store_faults(|faults| faults.mute = true);
         Ok(bed.restore(true, echo::handler()))
     });
     assert_eq!(outcome, Err(SuspendError::Lost(StoreError::Timeout)));
     bed.fake.store_faults(|faults| faults.mute = false);
-    drop(watch);
+    // Everything is watched as soon as it speaks.
+    for watch in [watch, other] {
+        bed.fake.settle();
+        while watch.take().unwrap().is_some() {}
+        bed.xen.store.write(watch.path(), b"changed").unwrap();
+        bed.fake.settle();
+        assert!(watch.take().unwrap().is_some(), "{}", watch.path());
+    }
+}
+
+/// Lets xenstored refuse what it looks at in its first turn, and nothing else.
+struct Relents;
+
+impl Peer for Relents {
+    fn step(&mut self, xen: &FakeXen) -> bool {
+        xen.store_faults(|faults| faults.refuse.clear());
+        false
+    }
+}
+
+#[test]
+fn a_watch_that_is_refused_in_the_new_domain_costs_no_other() {
+    let bed = bed(Program::Qemu);
+    let watches = ["data/x", "data/y"].map(|path| bed.xen.store.watch(path).unwrap());
+    for watch in &watches {
+        bed.fake.settle();
+        assert!(watch.take().unwrap().is_some());
+    }
+    let outcome = bed.xen.suspend(|| {
+        let outcome = bed.restore(true, echo::handler());
+        bed.fake.store_faults(|faults| {
+            // As much as one request.
+            faults.chunk = 25;
+            faults.refuse.insert(Kind::WATCH, "ENOSPC");
+        });
+        bed.fake.add_peer(Relents);
+        Ok(outcome)
+    });
+    let refused = SuspendError::Lost(StoreError::Refused(Refusal::NoSpace));
+    assert_eq!(outcome, Err(refused));
+    let [refused, watched] = &watches;
+    bed.fake.settle();
+    while watched.take().unwrap().is_some() {}
+    for watch in [refused, watched] {
+        bed.xen.store.write(watch.path(), b"changed").unwrap();
+    }
+    bed.fake.settle();
+    assert_eq!(refused.take(), Ok(None));
+    assert!(watched.take().unwrap().is_some());
 }
 
 #[test]

@@ -150,10 +150,17 @@ impl<P: Platform> XenStore<P> {
         // SAFETY: the platform vouches for the ring's page; there is one connection per domain.
         let watches = unsafe { inner.connection.borrow_mut().restart(ring.page) };
         self.wait_for_service()?;
-        for (path, token) in watches {
-            self.start_watch(&path, token)?;
-        }
-        Ok(())
+        // All are asked for before an answer is waited for: then a xenstored that is late, as where many domains are
+        // restored at once, or that refuses one of them, has the others watched nevertheless.
+        let requests: Vec<_> = watches
+            .iter()
+            .map(|(path, token)| self.submit_watch(path, *token))
+            .collect();
+        let deadline = self.deadline();
+        requests
+            .into_iter()
+            .map(|request| self.answer(Kind::WATCH, request?, deadline).map(drop))
+            .fold(Ok(()), Result::and)
     }
 
     /// How often the domain was resumed elsewhere, where xenstore knows nothing of what was written before.
@@ -320,9 +327,14 @@ impl<P: Platform> XenStore<P> {
     }
 
     fn start_watch(&self, path: &str, token: u32) -> Result<(), StoreError> {
+        let request = self.submit_watch(path, token)?;
+        self.answer(Kind::WATCH, request, self.deadline()).map(drop)
+    }
+
+    fn submit_watch(&self, path: &str, token: u32) -> Result<u32, StoreError> {
         let text = alloc::format!("{token}");
         let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", text.as_bytes(), b"\0"];
-        self.request(Kind::WATCH, PLAIN, &payload).map(drop)
+        self.submit(Kind::WATCH, PLAIN, &payload)
     }
 
     /// Ends a watch, as far as that needs no waiting.
