@@ -412,6 +412,21 @@ fn what_xenstored_did_not_answer_is_looked_into_again() {
     }
 }
 
+/// One device more than can be watched keeps nobody from following the others.
+#[test]
+fn a_device_that_cannot_be_watched_is_left_out() {
+    let bed = bed(Program::Qemu);
+    let endpoints = follow(&bed);
+    bed.fake.store_faults(|faults| {
+        faults.refuse.insert(Kind::WATCH, "ENOSPC");
+    });
+    drop(plug(&bed, 1, "refused"));
+    assert!(told(&bed, &endpoints).is_empty());
+    bed.fake.store_faults(|faults| faults.refuse.clear());
+    drop(plug(&bed, 2, "later"));
+    assert_eq!(told(&bed, &endpoints), ["2 later: appeared"]);
+}
+
 /// Whenever xenstored falls silent while a device is connected: nothing is lost by it.
 #[test]
 fn a_silence_at_any_moment_of_connecting_leaves_nothing_behind() {

@@ -7,7 +7,7 @@ use core::cell::{Cell, RefCell};
 use core::fmt;
 
 use super::config::Config;
-use super::connect::connect_as;
+use super::connect::{connect_as, name};
 use super::endpoint::Xen9pfs;
 use super::error::ConnectError;
 use super::life::{Change, Life, Stage};
@@ -304,9 +304,16 @@ impl<P: Platform> Known<P> {
             (known.backend(), known.backend_id()) == (device.backend(), device.backend_id())
         });
         if !same {
-            let state = device.watch_backend()?;
-            self.device = Some((device, state));
             self.present = false;
+            self.device = match device.watch_backend() {
+                Ok(state) => Some((device, state)),
+                Err(XenbusError::Store(error)) if !error.is_trouble() => {
+                    // The others are followed all the same.
+                    log::warn!("9pfs {}: can't be followed: {error}", name(&device));
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            };
         }
         Ok(())
     }
