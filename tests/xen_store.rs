@@ -8,12 +8,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use xen9p::hypercall::DomId;
 use xen9p::platform::Platform;
+use xen9p::time::Instant;
 use xen9p::xen::event::Events;
 use xen9p::xen::store::wire::{Decoder, HEADER_SIZE, Header, Kind, Message};
 use xen9p::xen::store::{
     Access, Permission, Refusal, StoreError, Transaction, WatchEvent, XenStore,
 };
-use xen9p_testing::fake::{FakePlatform, FakeXen};
+use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
 
 const GUEST: DomId = DomId(1);
 
@@ -365,6 +366,60 @@ fn a_silent_xenstored_is_waited_for_in_vain_and_answers_later() {
         store.poll().unwrap();
     }
     assert_eq!(store.read("name").unwrap(), b"guest");
+}
+
+/// Lets xenstored speak for a few turns at a time, and not for long in between.
+struct Slow {
+    turns: u32,
+    next: Instant,
+}
+
+impl Peer for Slow {
+    fn step(&mut self, xen: &FakeXen) -> bool {
+        if self.turns == 0 && xen.now() >= self.next {
+            self.turns = 8;
+            self.next = xen.now() + Duration::from_millis(900);
+        }
+        self.turns = self.turns.saturating_sub(1);
+        let mute = self.turns == 0;
+        xen.store_faults(|faults| faults.mute = mute);
+        !mute
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        Some(self.next)
+    }
+}
+
+/// What takes many requests is bounded as a whole, even if each of them is answered in time.
+#[test]
+fn many_slow_answers_are_not_waited_for_one_by_one() {
+    let (xen, store) = guest();
+    for index in 0..3000 {
+        let path = format!("/local/domain/1/data/with a name of some length {index:04}");
+        xen.dom0().write(&path.replace(' ', "-"), "");
+    }
+    store.set_timeout(Duration::from_secs(1));
+    let turns = 0;
+    let next = xen.now();
+    xen.add_peer(Slow { turns, next });
+    let begun = xen.now();
+    let listed = store.directory("data").map(|names| names.len());
+    assert_eq!(listed, Err(StoreError::Timeout));
+    let took = xen.now() - begun;
+    assert!(took < Duration::from_secs(3), "{took:?}");
+
+    xen.store_faults(|faults| faults.conflicts = u32::MAX);
+    let begun = xen.now();
+    let outcome = store.transaction(|transaction| {
+        for _ in 0..10 {
+            transaction.read("domid")?;
+        }
+        Ok::<_, StoreError>(())
+    });
+    assert_eq!(outcome, Err(StoreError::Conflict));
+    let took = xen.now() - begun;
+    assert!(took < Duration::from_secs(6), "{took:?}");
 }
 
 /// Xenstored lets a domain have ten transactions at a time.

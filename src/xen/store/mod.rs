@@ -271,7 +271,8 @@ impl<P: Platform> XenStore<P> {
     }
 
     /// The names below a node. However many there are: a listing that does not fit into one answer
-    /// is read in parts, and begun again when it changes meanwhile.
+    /// is read in parts, and begun again when it changes meanwhile. All the parts together are waited for no longer
+    /// than one request is.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] when there is no such node; [`StoreError::Conflict`] when it keeps
@@ -366,8 +367,9 @@ impl<P: Platform> XenStore<P> {
         match self.path_request(Kind::DIRECTORY, transaction, path) {
             Ok(answer) => wire::strings(&answer).map(wire::text).collect(),
             Err(StoreError::Refused(Refusal::TooBig)) => {
+                let deadline = self.deadline();
                 for _ in 0..LISTING_TRIES {
-                    if let Some(names) = self.listing(transaction, path)? {
+                    if let Some(names) = self.listing(transaction, path, deadline)? {
                         return Ok(names);
                     }
                 }
@@ -378,17 +380,20 @@ impl<P: Platform> XenStore<P> {
     }
 
     /// Reads a long listing in parts; `None` when it changed meanwhile.
-    fn listing(&self, transaction: u32, path: &str) -> Result<Option<Vec<String>>, StoreError> {
+    fn listing(
+        &self,
+        transaction: u32,
+        path: &str,
+        deadline: Instant,
+    ) -> Result<Option<Vec<String>>, StoreError> {
         let mut names = Vec::new();
         let mut offset = 0;
         let mut first_count = None;
         loop {
             let at = alloc::format!("{offset}");
-            let answer = self.request(
-                Kind::DIRECTORY_PART,
-                transaction,
-                &[path.as_bytes(), b"\0", at.as_bytes(), b"\0"],
-            )?;
+            let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", at.as_bytes(), b"\0"];
+            let request = self.submit(Kind::DIRECTORY_PART, transaction, &payload)?;
+            let answer = self.answer(Kind::DIRECTORY_PART, request, deadline)?;
             // A change counter, names that each end with NUL, and after the last part an empty one.
             let bad = StoreError::BadAnswer("part of a directory");
             let end = answer.iter().position(|&b| b == 0).ok_or(bad)?;

@@ -105,7 +105,8 @@ impl<P: Platform> fmt::Debug for Transaction<'_, P> {
 impl<P: Platform> XenStore<P> {
     /// Runs `body` in a transaction: what it writes becomes visible all at once when it returns
     /// `Ok`, and never when it returns an error. When others changed what it read, it runs again,
-    /// a bounded number of times; it must have no effect outside the transaction.
+    /// a bounded number of times, and not after the time for which one request is waited for; it must have no effect
+    /// outside the transaction.
     ///
     /// # Errors
     /// What `body` returns; [`StoreError::Conflict`] when others were always faster; see
@@ -114,6 +115,7 @@ impl<P: Platform> XenStore<P> {
         &self,
         mut body: impl FnMut(&Transaction<'_, P>) -> Result<T, E>,
     ) -> Result<T, E> {
+        let deadline = self.deadline();
         for _ in 0..TRIES {
             let answer = self.request(Kind::TRANSACTION_START, PLAIN, &[b"\0"])?;
             let id = wire::transaction(&answer)
@@ -132,6 +134,9 @@ impl<P: Platform> XenStore<P> {
                         return Err(error);
                     }
                 }
+            }
+            if self.events().now() >= deadline {
+                break;
             }
         }
         Err(StoreError::Conflict.into())
