@@ -15,6 +15,9 @@ const MAKERS: &[&str] = &[
     "{ &mut *",
 ];
 
+/// What copies as if nobody else wrote there at the same time.
+const COPIERS: &[&str] = &["_nonoverlapping", "copy_to(", "copy_from(", "ptr::copy("];
+
 /// A word that is used as an atomic for the length of one expression is fine.
 const ATOMIC: &[&str] = &[
     ".load(",
@@ -34,15 +37,19 @@ fn sources(directory: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// The places in a source that make a reference to something else than an atomic word.
+/// The places in a source that make a reference to something else than an atomic word, or copy without atomics.
 fn references(source: &str) -> Vec<&str> {
     let code = source.split("\n#[cfg(test)]").next().unwrap_or(source);
     let lines = code
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"));
+    let copies = lines
+        .clone()
+        .filter(|line| COPIERS.iter().any(|copier| line.contains(copier)));
     lines
         .filter(|line| MAKERS.iter().any(|maker| line.contains(maker)))
         .filter(|line| !ATOMIC.iter().any(|use_| line.contains(use_)))
+        .chain(copies)
         .collect()
 }
 
@@ -68,6 +75,8 @@ fn shared_memory_is_reached_by_raw_pointers_and_atomics() {
 #[test]
 fn what_is_looked_for_is_found() {
     let bad = "let page = unsafe { core::slice::from_raw_parts(at, 4096) };";
+    assert_eq!(references(bad), [bad]);
+    let bad = "into.copy_from_nonoverlapping(place, first);";
     assert_eq!(references(bad), [bad]);
     assert_eq!(
         references("unsafe { word.as_ref() }.load(Acquire)"),

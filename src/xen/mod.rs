@@ -10,6 +10,7 @@ pub mod event;
 pub mod grant;
 pub mod log;
 pub mod ring;
+pub(crate) mod shared;
 pub mod shutdown;
 pub mod store;
 pub mod suspend;

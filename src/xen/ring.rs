@@ -8,6 +8,8 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::shared::{copy_from_shared, copy_to_shared};
+
 /// The other side moved its index to where it can't be: more bytes in the ring than it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexLie;
@@ -61,9 +63,9 @@ impl Ring {
         unsafe { self.shared.as_ref() }.store(self.own, Ordering::SeqCst);
     }
 
-    /// Where index `own` + `offset` is in the ring, and how many bytes follow it before the end.
-    fn place(&self, offset: u32) -> (NonNull<u8>, u32) {
-        let at = self.own.wrapping_add(offset) & (self.size - 1);
+    /// Where index `own` is in the ring, and how many bytes follow it before the end.
+    fn place(&self) -> (NonNull<u8>, u32) {
+        let at = self.own & (self.size - 1);
         // SAFETY: `at` is below `size`, and the ring has `size` bytes.
         (unsafe { self.bytes.add(at as usize) }, self.size - at)
     }
@@ -109,15 +111,13 @@ impl Producer {
     /// As [`room`](Self::room).
     pub fn push(&mut self, data: &[u8]) -> Result<usize, IndexLie> {
         let count = data.len().min(self.room()? as usize);
-        let (place, before_end) = self.0.place(0);
-        let first = count.min(before_end as usize);
-        // SAFETY: `count` ≤ room ≤ size, so `first` bytes fit before the end and the rest fits at
-        // the start; the other side does not own these bytes; `data` is private memory.
+        let (place, before_end) = self.0.place();
+        let (first, rest) = data[..count].split_at(count.min(before_end as usize));
+        // SAFETY: `count` ≤ room ≤ size, so `first` fits before the end and `rest` at the start; in this domain
+        // nobody else touches the ring, by the contract of `new`.
         unsafe {
-            place.copy_from_nonoverlapping(NonNull::from(data).cast(), first);
-            self.0
-                .bytes
-                .copy_from_nonoverlapping(NonNull::from(&data[first..]).cast(), count - first);
+            copy_to_shared(first, place);
+            copy_to_shared(rest, self.0.bytes);
         }
         if count > 0 {
             self.0.publish(count as u32);
@@ -177,15 +177,13 @@ impl Consumer {
     /// As [`queued`](Self::queued).
     pub fn pull(&mut self, into: &mut [u8]) -> Result<usize, IndexLie> {
         let count = into.len().min(self.queued()? as usize);
-        let (place, before_end) = self.0.place(0);
-        let first = count.min(before_end as usize);
-        let into = NonNull::from(into).cast::<u8>();
-        // SAFETY: `count` ≤ queued ≤ size, so `first` bytes lie before the end and the rest at the
-        // start; `into` is private memory of at least `count` bytes.
+        let (place, before_end) = self.0.place();
+        let (first, rest) = into[..count].split_at_mut(count.min(before_end as usize));
+        // SAFETY: `count` ≤ queued ≤ size, so `first` ends before the ring does and `rest` fits from its start; in
+        // this domain nobody else touches the ring, by the contract of `new`.
         unsafe {
-            into.copy_from_nonoverlapping(place, first);
-            into.add(first)
-                .copy_from_nonoverlapping(self.0.bytes, count - first);
+            copy_from_shared(place, first);
+            copy_from_shared(self.0.bytes, rest);
         }
         if count > 0 {
             self.0.publish(count as u32);

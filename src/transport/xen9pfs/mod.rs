@@ -27,7 +27,6 @@ mod follow;
 mod life;
 mod monitor;
 pub mod ring;
-mod shared;
 
 pub use config::{Config, MAX_RINGS};
 pub use connect::{connect, device, devices};

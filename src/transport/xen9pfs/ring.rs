@@ -13,9 +13,9 @@ use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 
-use super::shared::{copy_from_shared, copy_to_shared};
 use crate::platform::{PAGE_SIZE, Page};
 use crate::transport::Header;
+use crate::xen::shared::{copy_from_shared, copy_to_shared};
 
 /// Offsets in the interface page, in bytes (`struct xen_9pfs_data_intf`).
 const IN_CONS: usize = 0;
