@@ -103,8 +103,9 @@ pub fn next_device_event(deadline: Instant) -> Result<Option<EndpointEvent>, Sha
 /// Not less: QEMU 7.2 does not survive that a frontend gives up while it connects, and on a busy machine it takes its time.
 const TRY: Duration = Duration::from_secs(10);
 
-/// How long to wait after a try that failed at once.
-const PAUSE: Duration = Duration::from_millis(250);
+/// The shortest and the longest time from one try to the next: twice as long each time, whether nobody connects or somebody
+/// does and then makes no sense.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 
 /// The connection, with each message shown or captured if that is wanted.
 fn boxed(transport: impl Transport + 'static) -> Box<dyn Transport> {
@@ -119,10 +120,23 @@ fn boxed(transport: impl Transport + 'static) -> Box<dyn Transport> {
 
 /// Connects to a share again, with the rings it had.
 fn redial(tag: String, config: Config) -> impl Redial {
+    let (shortest, longest) = PAUSES;
     let mut told = None;
+    // When the last try began, and how long after it the next may.
+    let mut last: Option<(Instant, Duration)> = None;
     move || {
         let xen = &system().xen;
-        let begun = now();
+        let pause = match last {
+            // What is long ago belongs to another search.
+            Some((begun, pause)) if now() < begun + longest * 2 => {
+                while now() < begun + pause {
+                    xen.events.wait(xen.events.generation(), begun + pause);
+                }
+                longest.min(pause * 2)
+            }
+            _ => shortest,
+        };
+        last = Some((now(), pause));
         let device = xen9pfs::device(xen, Some(&tag));
         let endpoints = system().shares.endpoints();
         match device.and_then(|device| endpoints?.connect(device, &config)) {
@@ -134,10 +148,6 @@ fn redial(tag: String, config: Config) -> impl Redial {
                 // Each reason once: the next try follows soon.
                 if told.replace(error) != Some(error) {
                     log::warn!("share '{tag}': {error}");
-                }
-                let until = begun + PAUSE;
-                while now() < until {
-                    xen.events.wait(xen.events.generation(), until);
                 }
                 Ok(None)
             }
