@@ -14,7 +14,7 @@ use xen9p::xen::store::wire::{Decoder, HEADER_SIZE, Header, Kind, Message};
 use xen9p::xen::store::{
     Access, Permission, Refusal, StoreError, Transaction, WatchEvent, XenStore,
 };
-use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
+use xen9p_testing::fake::{FakeDomain, FakePlatform, FakeXen, Peer};
 
 const GUEST: DomId = DomId(1);
 
@@ -549,6 +549,46 @@ fn handlers_may_use_the_store_while_another_request_waits() {
     store.write("data/x", &[b'x'; 1500]).unwrap();
     assert_eq!(*inner.borrow(), [Ok(b"1".to_vec())]);
     assert_eq!(store.read("data/x").unwrap(), [b'x'; 1500]);
+}
+
+/// However fast its port fires, a handler that waits is not called on top of itself.
+#[test]
+fn a_handler_that_waits_is_not_stacked_up_by_a_storm() {
+    struct Storm(FakeDomain, u32);
+    impl Peer for Storm {
+        fn step(&mut self, _: &FakeXen) -> bool {
+            self.0.send(self.1);
+            true
+        }
+    }
+    let (xen, store) = guest();
+    let events = store.events().clone();
+    let channel = events.alloc_unbound(DomId(0)).unwrap();
+    let other = xen
+        .dom0()
+        .bind_interdomain(GUEST, channel.port().0)
+        .unwrap();
+    let (depth, calls) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    channel.on_event({
+        let (store, depth, calls) = (store.clone(), depth.clone(), calls.clone());
+        move || {
+            assert_eq!(depth.replace(1), 0, "called on top of itself");
+            assert_eq!(store.read("domid").as_deref(), Ok(&b"1"[..]));
+            depth.set(0);
+            calls.set(calls.get() + 1);
+        }
+    });
+    xen.add_peer(Storm(xen.dom0(), other));
+    events.sleep_until(soon(&store));
+    xen.remove_peers();
+    assert!(calls.get() > 100, "{} calls", calls.get());
+    // The last event that came while it ran is not lost.
+    events.dispatch();
+    let before = calls.get();
+    xen.dom0().send(other);
+    events.dispatch();
+    assert_eq!(calls.get(), before + 1);
+    assert!(!events.dispatch());
 }
 
 /// Cuts a stream at the given places and decodes the pieces.

@@ -76,6 +76,10 @@ type Handler = Rc<dyn Fn()>;
 struct Slot {
     port: Port,
     handler: Option<Handler>,
+    /// The handler is being run, further down the stack.
+    running: bool,
+    /// The port fired meanwhile: the handler is due once more.
+    due: bool,
 }
 
 /// All event channels of this domain that the drivers opened. Clones are the same table.
@@ -201,7 +205,7 @@ impl<P: Platform> Events<P> {
         let table = &*self.table;
         table.resumes.set(table.resumes.get() + 1);
         // Whoever waits looks again.
-        table.generation.set(table.generation.get().wrapping_add(1));
+        self.move_on();
         // Handlers may own channels: dropped with no borrow held.
         drop(table.slots.take());
     }
@@ -215,6 +219,8 @@ impl<P: Platform> Events<P> {
         self.table.slots.borrow_mut().push(Slot {
             port,
             handler: None,
+            running: false,
+            due: false,
         });
         EventChannel {
             events: self.clone(),
@@ -241,7 +247,8 @@ impl<P: Platform> Events<P> {
     }
 
     /// Takes every event that is pending and runs the handlers of their ports, each once. Handlers
-    /// may do anything: open and drop channels, or dispatch again. Returns whether there was any.
+    /// may do anything: open and drop channels, wait, or dispatch again. One that is running is not called again on
+    /// top of itself, but by the next dispatch after it has returned. Returns whether there was any event.
     ///
     /// Never blocks. A port that fires all the time costs one handler call per dispatch.
     pub fn dispatch(&self) -> bool {
@@ -250,27 +257,50 @@ impl<P: Platform> Events<P> {
         loop {
             // The table may change while a handler runs: look at it afresh each time. A port that
             // moves to an index behind us keeps its pending bit for the next dispatch.
-            let (port, handler) = match self.table.slots.borrow().get(index) {
-                Some(slot) => (slot.port, slot.handler.clone()),
+            let (port, handler, running, due) = match self.table.slots.borrow().get(index) {
+                Some(slot) => (slot.port, slot.handler.clone(), slot.running, slot.due),
                 None => break,
             };
             index += 1;
-            if self.take(port) {
+            let taken = self.take(port);
+            fired |= taken;
+            if running {
+                self.note(port, |slot| slot.due |= taken);
+            } else if let Some(handler) = handler
+                && (taken || due)
+            {
                 fired = true;
-                if let Some(handler) = handler {
-                    handler();
+                if due {
+                    // Its event was taken some time ago: whoever waits for what the handler does looks again.
+                    self.move_on();
                 }
+                self.note(port, |slot| (slot.running, slot.due) = (true, false));
+                handler();
+                self.note(port, |slot| slot.running = false);
             }
         }
         fired
+    }
+
+    /// Notes something of a port, if it is still open.
+    fn note(&self, port: Port, what: impl FnOnce(&mut Slot)) {
+        let mut slots = self.table.slots.borrow_mut();
+        if let Some(slot) = slots.iter_mut().find(|slot| slot.port == port) {
+            what(slot);
+        }
+    }
+
+    /// Begins a new moment.
+    fn move_on(&self) {
+        let next = self.table.generation.get().wrapping_add(1);
+        self.table.generation.set(next);
     }
 
     /// Takes the event of one port, if it is pending, without running its handler.
     fn take(&self, port: Port) -> bool {
         let pending = self.table.platform.take_pending(port);
         if pending {
-            let next = self.table.generation.get().wrapping_add(1);
-            self.table.generation.set(next);
+            self.move_on();
             self.count(|stats| stats.received += 1);
         }
         pending
