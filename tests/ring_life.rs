@@ -412,6 +412,89 @@ fn what_xenstored_did_not_answer_is_looked_into_again() {
     }
 }
 
+/// A device that takes the number of another between two looks is another one.
+#[test]
+fn a_device_in_the_place_of_another_is_told() {
+    let bed = bed(Program::Qemu);
+    let endpoints = follow(&bed);
+    let mut connected = None;
+    let mut number = 0;
+    for (round, tag) in ["first", "second", "third", "fourth"]
+        .into_iter()
+        .enumerate()
+    {
+        let share = plug(&bed, 1, tag);
+        bed.fake.settle();
+        let mut expected = Vec::new();
+        if round > 0 {
+            let former = ["first", "second", "third"][round - 1];
+            if connected.is_some() {
+                expected.push(format!("1 {former}: disconnected ({number})"));
+            }
+            expected.push(format!("1 {former}: disappeared"));
+        }
+        expected.push(format!("1 {tag}: appeared"));
+        if round % 2 == 0 {
+            // Before anybody has looked.
+            let device = xen9pfs::device(&bed.xen, Some(tag)).unwrap();
+            connected = Some(endpoints.connect(device, &config()).unwrap());
+            number += 1;
+            expected.push(format!("1 {tag}: connected ({number})"));
+        } else {
+            connected = None;
+        }
+        let mut events = told(&bed, &endpoints);
+        for event in &mut events {
+            // Why it was lost depends on what is seen first.
+            if let Some(end) = event.find("): ") {
+                event.truncate(end + 1);
+            }
+        }
+        assert_eq!(events, expected);
+        unplug(&bed, &share);
+        share.borrow_mut().kill();
+        bed.fake.settle();
+    }
+    drop(connected);
+}
+
+/// What a resumed domain tells of its devices.
+#[test]
+fn devices_are_followed_into_the_domain_that_was_restored() {
+    for looks in [true, false] {
+        let bed = bed(Program::Qemu);
+        let endpoints = follow(&bed);
+        let former = connect(&bed, &endpoints).unwrap();
+        assert_eq!(told(&bed, &endpoints), ["0 share: connected (1)"]);
+        let restored = bed.xen.suspend(|| Ok(bed.restore(true, echo::handler())));
+        restored.unwrap();
+        let lost = "0 share: disconnected (1): connection to the 9P server lost";
+        if looks {
+            let events = told(&bed, &endpoints);
+            assert!(
+                events.len() == 1 && events[0].starts_with(lost),
+                "{events:?}"
+            );
+        }
+        let mut transport = connect(&bed, &endpoints).unwrap();
+        drop(former);
+        exchange(&mut transport, 1).unwrap();
+        let events = told(&bed, &endpoints);
+        assert_eq!(events.last().unwrap(), "0 share: connected (2)");
+        assert!(looks || events[0].starts_with(lost), "{events:?}");
+        bed.xen
+            .suspend(|| Ok(bed.restore_without_share(false)))
+            .unwrap();
+        let events = told(&bed, &endpoints);
+        assert!(
+            events.len() == 2 && events[1] == "0 share: disappeared",
+            "{events:?}"
+        );
+        drop((transport, endpoints));
+        bed.flat();
+    }
+}
+
 /// One device more than can be watched keeps nobody from following the others.
 #[test]
 fn a_device_that_cannot_be_watched_is_left_out() {

@@ -53,6 +53,7 @@ impl fmt::Display for EndpointEvent {
 ///
 /// Nothing is told twice, left open or out of order: each device goes through `Appeared (Connected Disconnected)*
 /// Disappeared`. What has come and gone between two looks is not told; xenstore does not tell it either.
+/// A device with another tag is another one, even if it has the number of the one before it.
 ///
 /// Looking is noticing, too: a connection made with [`connect`](Self::connect) whose backend is found gone here ends
 /// as if its transport had noticed. Clones are the same.
@@ -89,6 +90,8 @@ struct Inner<P: Platform> {
 struct Known<P: Platform> {
     id: String,
     tag: Option<String>,
+    /// The tag under which it was told of.
+    shown: Option<String>,
     /// While its directory is there.
     device: Option<(Device<P>, BackendState<P>)>,
     /// Whether it could be connected, or is.
@@ -283,6 +286,7 @@ impl<P: Platform> Known<P> {
         Known {
             id,
             tag: None,
+            shown: None,
             device: None,
             present: false,
             unsure: false,
@@ -352,6 +356,16 @@ impl<P: Platform> Known<P> {
             (true, number @ 1.., None) => Stage::Connected(number),
             _ => Stage::Present,
         };
+        // One with another tag is another device, which has come in the place of the one that was told of.
+        let goal = match self.life.stage() {
+            Stage::Absent => {
+                self.shown.clone_from(&self.tag);
+                goal
+            }
+            Stage::Connected(_) if self.life.stage() == goal => goal,
+            _ if self.shown != self.tag => Stage::Absent,
+            _ => goal,
+        };
         let change = self.life.toward(goal)?;
         let why = match change {
             Change::Disconnected(_) => self.told.fault.get(),
@@ -362,7 +376,7 @@ impl<P: Platform> Known<P> {
         }
         Some(EndpointEvent {
             id: self.id.clone(),
-            tag: self.tag.clone(),
+            tag: self.shown.clone(),
             change,
             why,
         })
