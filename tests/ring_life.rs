@@ -561,8 +561,8 @@ fn a_connection_that_was_to_be_replaced_in_vain_is_closed() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever becomes of a device's nodes, whenever the guest connects and looks: what it is told is a life, and
-    /// nothing is left behind.
+    /// Whatever becomes of a device's nodes, whenever the guest connects and looks, and whenever xenstored falls
+    /// silent: what it is told is a life and comes to what is there, and nothing is left behind.
     #[test]
     fn any_device_has_a_life(
         deeds in prop::collection::vec((0_u32..16, 0_u32..12), 1..25),
@@ -584,6 +584,8 @@ proptest! {
                     2 => dom0.write(&format!("{front}/backend"), back),
                     3 => dom0.write(&format!("{back}/online"), (state % 2).to_string()),
                     4 => dom0.write(&format!("{front}/state"), state.to_string()),
+                    5 => dom0.write(&format!("{front}/tag"), format!("tag{}", state % 3)),
+                    6 => dom0.write(&format!("{front}/backend-id"), (state % 2).to_string()),
                     _ => dom0.write(&format!("{back}/state"), state.to_string()),
                 }
                 true
@@ -603,6 +605,7 @@ proptest! {
             let acts = some[0].0;
             let nuisance = Nuisance { deeds: some, front: front.clone(), back: back.clone() };
             bed.fake.add_peer(nuisance);
+            let speak = silence(&bed, 4 * acts + deeds.len() as u32);
             match acts % 3 {
                 0 => {
                     drop(transport.take());
@@ -620,12 +623,24 @@ proptest! {
                     }
                 }
             }
-            while let Some(event) = endpoints.next().unwrap() {
-                events.push(event);
+            loop {
+                match endpoints.next() {
+                    Ok(Some(event)) => events.push(event),
+                    Ok(None) => break,
+                    Err(error) => {
+                        prop_assert_eq!(error, ConnectError::Store(StoreError::Timeout));
+                        speak();
+                    }
+                }
                 prop_assert!(events.len() < 400);
             }
+            speak();
         }
         drop(transport);
+        // Whether it is online is only looked at when its state is written.
+        if let Some(state) = bed.fake.dom0().read(&format!("{back}/state")) {
+            bed.fake.dom0().write(&format!("{back}/state"), state);
+        }
         bed.fake.settle();
         while let Some(event) = endpoints.next().unwrap() {
             events.push(event);
@@ -649,6 +664,16 @@ proptest! {
             }
         }
         prop_assert_eq!(connected, None, "all are closed");
+        // As far as the guest may know.
+        let guest = bed.fake.domain(GUEST);
+        let node = |path: &str, name: &str| guest.read_text(&format!("{path}/{name}"));
+        let named = node(&front, "backend").is_some() && node(&front, "backend-id").is_some();
+        let usable = match node(&back, "state").as_deref() {
+            Some("5" | "6") => node(&back, "online").as_deref() == Some("1"),
+            Some("1" | "2" | "3" | "4" | "7" | "8") => true,
+            _ => false,
+        };
+        prop_assert_eq!(there, named && usable, "what was told is what is there");
         drop(endpoints);
         bed.share.borrow_mut().kill();
         bed.flat();
