@@ -540,6 +540,29 @@ fn a_silence_at_any_moment_of_connecting_leaves_nothing_behind() {
     }
 }
 
+/// Whenever xenstored falls silent while a device is disconnected, by whom ever: nothing is lost by it.
+#[test]
+fn a_silence_at_any_moment_of_disconnecting_leaves_nothing_behind() {
+    for program in PROGRAMS {
+        for turns in 0..40 {
+            for loses in [false, true] {
+                let bed = bed(program);
+                let mut transport = bed.connect().unwrap();
+                let speak = silence(&bed, turns);
+                if loses {
+                    bed.set_back_state("5");
+                    let _ = transport.wait(bed.fake.now() + 2 * SECOND);
+                }
+                drop(transport);
+                speak();
+                bed.fake.settle();
+                exchange(&mut bed.connect().unwrap(), 1).unwrap();
+                bed.flat();
+            }
+        }
+    }
+}
+
 /// An attempt to connect anew may fail before it has touched the device. The earlier connection is over then, and
 /// ends in good order.
 #[test]

@@ -194,6 +194,64 @@ fn a_xenstore_that_is_silent_is_an_error() {
     }
 }
 
+/// Xenstored falls silent after so many turns.
+struct Silence(u32);
+
+impl Peer for Silence {
+    fn step(&mut self, xen: &FakeXen) -> bool {
+        xen.store_faults(|faults| faults.mute = self.0 == 0);
+        self.0 = self.0.saturating_sub(1);
+        false
+    }
+}
+
+/// Whenever xenstored falls silent after a resume: all is watched and announced once it speaks again.
+#[test]
+fn a_silence_at_any_moment_of_resuming_is_overcome() {
+    let (mut lost, mut resumed) = (0, 0);
+    for turns in 0..12 {
+        let bed = bed(Program::Qemu);
+        let stop = ShutdownWatch::new(&bed.xen.store, true).unwrap();
+        let watches = ["data/x", "data/y", "data/z"].map(|path| bed.xen.store.watch(path).unwrap());
+        let outcome = bed.xen.suspend(|| {
+            let outcome = bed.restore_without_share(turns % 2 == 0);
+            bed.fake.store_faults(|faults| faults.chunk = 20);
+            bed.fake.add_peer(Silence(turns));
+            Ok(outcome)
+        });
+        match outcome {
+            Ok(_) => resumed += 1,
+            Err(error) => {
+                assert_eq!(error, SuspendError::Lost(StoreError::Timeout));
+                lost += 1;
+            }
+        }
+        let _ = stop.take();
+        bed.fake.remove_peers();
+        bed.fake.store_faults(|faults| faults.mute = false);
+        for _ in 0..20 {
+            bed.fake.settle();
+            bed.xen.store.poll().unwrap();
+        }
+        for watch in &watches {
+            while watch.take().unwrap().is_some() {}
+            bed.xen.store.write(watch.path(), b"changed").unwrap();
+            bed.fake.settle();
+            assert!(watch.take().unwrap().is_some(), "{turns}: {}", watch.path());
+        }
+        assert_eq!(stop.take(), Ok(None));
+        let dom0 = bed.fake.dom0();
+        let suspends = "/local/domain/5/control/feature-suspend";
+        assert_eq!(dom0.read_text(suspends).unwrap(), "1", "{turns}");
+        dom0.write("/local/domain/5/control/shutdown", "poweroff");
+        bed.fake.settle();
+        assert_eq!(stop.take(), Ok(Some(ShutdownRequest::PowerOff)), "{turns}");
+        drop((stop, watches));
+        bed.flat();
+    }
+    assert!(lost > 2 && resumed > 2, "{lost} lost, {resumed} resumed");
+}
+
 /// Lets xenstored refuse what it looks at in its first turn, and nothing else.
 struct Relents;
 
