@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Test;
 use super::lab::{Lab, Share, ends_with, shows};
-use crate::domain::{Domain, Guest, Verdict};
+use crate::domain::{Backend, Domain, Guest, Verdict};
 use crate::fail;
 use crate::host::Result;
 
@@ -54,7 +54,13 @@ fn grows(lab: &mut Lab<'_>, domain: &mut Domain, share: &Share, least: usize) ->
     Ok(())
 }
 
-const SIZE: usize = 64 << 20;
+/// Bytes of the file that is copied: not so many for xen-9pfsd, which is slower.
+fn size(lab: &Lab<'_>) -> usize {
+    match lab.backend {
+        Backend::Daemon => 8 << 20,
+        Backend::Qemu | Backend::QemuByHand => 64 << 20,
+    }
+}
 
 /// Copies the same file so often that this is what the guest is doing whenever it is saved, on a fast machine too.
 fn copies() -> String {
@@ -63,12 +69,13 @@ fn copies() -> String {
 
 fn checkpoint_while_copying(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
-    let content = content(SIZE);
+    let size = size(lab);
+    let content = content(size);
     share.write("in.bin", &content)?;
     let guest = guest(lab, &format!("log=info {}", copies())).with("share", &share);
     let mut domain = lab.start(&guest)?;
     for part in [1, 2] {
-        grows(lab, &mut domain, &share, part * SIZE / 8)?;
+        grows(lab, &mut domain, &share, part * size / 8)?;
         domain.save(lab.bed()?, "-c")?;
     }
     domain.follow(lab.bed()?)?;
@@ -82,7 +89,8 @@ fn checkpoint_while_copying(lab: &mut Lab<'_>) -> Result<()> {
 
 fn restore_while_copying(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
-    let content = content(SIZE);
+    let size = size(lab);
+    let content = content(size);
     share.write("in.bin", &content)?;
     let line = format!(
         "recovery=reattach {}sha256 /in.bin /copy.bin; stats",
@@ -90,7 +98,7 @@ fn restore_while_copying(lab: &mut Lab<'_>) -> Result<()> {
     );
     let guest = guest(lab, &line).with("share", &share);
     let mut domain = lab.start(&guest)?;
-    grows(lab, &mut domain, &share, SIZE / 8)?;
+    grows(lab, &mut domain, &share, size / 8)?;
     for times in [1, 2] {
         domain.save(lab.bed()?, "")?;
         domain.restore(lab.bed()?, None)?;
