@@ -341,6 +341,7 @@ fn unknown_refusals_are_refusals() {
 #[test]
 fn a_silent_xenstored_is_waited_for_in_vain_and_answers_later() {
     let (xen, store) = guest();
+    let watch = store.watch("data/watched").unwrap();
     store.set_timeout(Duration::from_millis(200));
     xen.store_faults(|faults| faults.mute = true);
     let before = xen.now();
@@ -356,6 +357,16 @@ fn a_silent_xenstored_is_waited_for_in_vain_and_answers_later() {
         }
     }
     assert_eq!(last, StoreError::Backlog);
+    // Nor is there room for small ones in the end.
+    let full = (0..1000).any(|_| store.read("domid") == Err(StoreError::Backlog));
+    assert!(full);
+    // What ends something is never too much; what was never begun is not ended.
+    drop(watch);
+    for _ in 0..10 {
+        let refused = store.watch("data/other").map(drop);
+        assert_eq!(refused, Err(StoreError::Backlog));
+    }
+    assert_eq!(store.open_watches(), 0);
     // The late answers are for nobody; the next one is for us.
     xen.store_faults(|faults| faults.mute = false);
     xen.settle();
@@ -366,6 +377,7 @@ fn a_silent_xenstored_is_waited_for_in_vain_and_answers_later() {
         store.poll().unwrap();
     }
     assert_eq!(store.read("name").unwrap(), b"guest");
+    assert_eq!(xen.usage(GUEST).watches, 0);
 }
 
 /// Lets xenstored speak for a few turns at a time, and not for long in between.

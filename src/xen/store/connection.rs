@@ -137,9 +137,11 @@ impl Connection {
         if length > PAYLOAD_MAX {
             return Err(StoreError::Invalid("path and value are too long together"));
         }
-        if self.backlog.len() + HEADER_SIZE + length > BACKLOG
-            || self.abandoned.len() >= ABANDONED_MAX
-        {
+        // What ends something is taken nevertheless, or it would never end. There is no more of it than was begun.
+        let ends = matches!(kind, Kind::UNWATCH | Kind::TRANSACTION_END);
+        let full = self.backlog.len() + HEADER_SIZE + length > BACKLOG
+            || self.abandoned.len() >= ABANDONED_MAX;
+        if full && !ends {
             return Err(StoreError::Backlog);
         }
         let request = self.free_number();

@@ -321,15 +321,13 @@ impl<P: Platform> XenStore<P> {
             .connection
             .borrow_mut()
             .add_watch(Rc::clone(&queue));
-        // Made before the request, so that a failed one is taken back like any other.
+        let request = self.submit_watch(path, token).inspect_err(|_| {
+            self.inner.connection.borrow_mut().remove_watch(token);
+        })?;
+        // Made before the answer, so that a failed one is taken back like any other.
         let watch = Watch::new(self.clone(), token, queue);
-        self.start_watch(path, token)?;
+        self.answer(Kind::WATCH, request, self.deadline())?;
         Ok(watch)
-    }
-
-    fn start_watch(&self, path: &str, token: u32) -> Result<(), StoreError> {
-        let request = self.submit_watch(path, token)?;
-        self.answer(Kind::WATCH, request, self.deadline()).map(drop)
     }
 
     fn submit_watch(&self, path: &str, token: u32) -> Result<u32, StoreError> {
@@ -345,7 +343,7 @@ impl<P: Platform> XenStore<P> {
         {
             let mut connection = self.inner.connection.borrow_mut();
             connection.remove_watch(token);
-            // Without a request the events go on, and are dropped one by one: no harm.
+            // Fails only when the connection is over.
             if let Ok(request) = connection.submit(Kind::UNWATCH, PLAIN, &payload) {
                 connection.abandon(request);
             }
