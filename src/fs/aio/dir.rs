@@ -6,7 +6,7 @@ use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, mem};
 
 use super::{Fs, Handle, classic, node};
 use crate::errno::Errno;
@@ -185,19 +185,21 @@ impl ReadDir {
         let most = self.session().msize() - IO_HEADER_LEN;
         // xen-9pfsd loses the entry that does not fit: the larger the better there.
         let most = if linux { most.min(MOST) } else { most } as usize;
-        self.buffer.clear();
+        // Taken out: who drops this future leaves no entries behind that never came.
+        let mut buffer = mem::take(&mut self.buffer);
+        buffer.clear();
         self.start = 0;
-        self.buffer
+        buffer
             .try_reserve_exact(most)
             .map_err(|_| Error::OutOfMemory)?;
-        self.buffer.resize(most, 0);
+        buffer.resize(most, 0);
         let count = if linux {
-            self.fid.readdir(self.offset, &mut self.buffer).await
+            self.fid.readdir(self.offset, &mut buffer).await?
         } else {
-            self.fid.read(self.offset, &mut self.buffer).await
+            self.fid.read(self.offset, &mut buffer).await?
         };
-        self.buffer.truncate(count.unwrap_or(0));
-        let count = count?;
+        buffer.truncate(count);
+        self.buffer = buffer;
         if count == 0 {
             self.ended = true;
             return Ok(());
