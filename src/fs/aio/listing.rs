@@ -24,6 +24,8 @@ type Answer = (DirEntry, Result<Metadata>);
 /// form of [`crate::fs::WithMetadata`]. Made by [`ReadDir::with_metadata`].
 pub struct WithMetadata {
     listing: ReadDir,
+    /// The next entry, while the way to the directory is looked up.
+    next: Option<DirEntry>,
     /// To ask for the entries from.
     directory: Option<Rc<Handle>>,
     /// In the order of the listing.
@@ -59,6 +61,7 @@ impl ReadDir {
     pub fn with_metadata(self) -> WithMetadata {
         WithMetadata {
             listing: self,
+            next: None,
             directory: None,
             asked: VecDeque::new(),
             error: None,
@@ -102,7 +105,14 @@ impl WithMetadata {
     /// Asks for as many entries as may be asked for at the same time.
     async fn fill(&mut self) -> Result<()> {
         while self.asked.len() < AT_ONCE && !self.ended {
-            match self.listing.next_fetched()? {
+            if self.next.is_none() {
+                self.next = self.listing.next_fetched()?;
+            }
+            if self.next.as_ref().is_some_and(|next| next.listed.is_none()) {
+                // It is kept meanwhile, as this future may be dropped here.
+                self.directory().await?;
+            }
+            match self.next.take() {
                 Some(mut entry) => {
                     let asked = match entry.listed.take() {
                         Some(known) => Asked::Done(Box::new((entry, Ok(*known)))),
