@@ -5,7 +5,9 @@ mod fs_common;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use fs_common::{Bed, bed_with};
+use fs_common::{Bed, bed, bed_with};
+use xen9p::errno::Errno;
+use xen9p::fs::Error;
 use xen9p::p9::wire::kind;
 use xen9p_testing::server::lanes::LaneOptions;
 use xen9p_testing::server::mem::MemOptions;
@@ -78,4 +80,37 @@ fn check_names(names: Vec<Vec<u8>>) {
     let mut names = names;
     names.sort();
     assert_eq!(names, all);
+}
+
+#[test]
+fn a_directory_is_not_kept_where_it_may_have_been_moved_from() {
+    let bed = bed();
+    let fs = &bed.fs;
+    fs.create_dir_all("/a/b").unwrap();
+    for name in ["1", "2", "3"] {
+        fs.write(format!("/a/b/{name}"), name).unwrap();
+    }
+    let ((), cost) = bed.cost(|fs| fs.remove_file("/a/b/3").unwrap());
+    assert_eq!(cost, 1, "the directory is not kept");
+    let other = fs.to_async();
+    // The server does it, but nobody waits for the answer any more.
+    bed.control.hold(&[kind::TRENAMEAT]);
+    {
+        let mut rename = pin!(other.rename("/a/b", "/a/c"));
+        let mut poll = || {
+            rename
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+        };
+        for _ in 0..10 {
+            assert!(poll().is_pending());
+            other.session().pump();
+        }
+        bed.control.release();
+        other.session().pump();
+    }
+    assert_eq!(fs.write("/a/b/4", "4"), Err(Error::Errno(Errno::ENOENT)));
+    assert_eq!(fs.read("/a/c/1").unwrap(), b"1");
+    drop(other);
+    bed.finish();
 }

@@ -8,6 +8,17 @@ use crate::fs::path::CleanPath;
 use crate::fs::{Error, Result};
 use crate::p9::wire::{DirMode, QidKind, UnlinkFlags};
 
+/// Forgets the directories kept at these paths and below when it is dropped.
+struct Forgets<'a>(&'a Fs, [&'a CleanPath; 2]);
+
+impl Drop for Forgets<'_> {
+    fn drop(&mut self) {
+        for path in self.1 {
+            self.0.forget(path);
+        }
+    }
+}
+
 impl Fs {
     /// The asynchronous form of [`Fs::create_dir`](crate::fs::Fs::create_dir), with the mode, less the
     /// umask.
@@ -85,17 +96,16 @@ impl Fs {
     /// See there.
     pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let (from, to) = (CleanPath::new(from.as_ref())?, CleanPath::new(to.as_ref())?);
-        let renamed = self.in_parent(&from, Errno::EBUSY, async |dir, old| {
+        // Even where this future is dropped: the server may do it all the same.
+        let _moved = Forgets(self, [&from, &to]);
+        self.in_parent(&from, Errno::EBUSY, async |dir, old| {
             let result = self.rename_from(dir, old, &from, &to).await;
             if result.is_err() {
                 self.forget(&to.parent());
             }
             result
-        });
-        let renamed = renamed.await;
-        self.forget(&from);
-        self.forget(&to);
-        renamed
+        })
+        .await
     }
 
     /// Renames `old` in `old_dir`, which is `from`, to `to`.
