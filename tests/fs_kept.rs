@@ -60,6 +60,19 @@ fn what_this_mount_moves_or_removes_is_not_where_it_was() {
 }
 
 #[test]
+fn a_directory_is_forgotten_when_it_is_moved_by_way_of_a_link_to_the_root() {
+    let (bed, other) = keeping("/dir");
+    let fs = &bed.fs;
+    fs.symlink("/", "/link").unwrap();
+    fs.write("/dir/4", "4").unwrap();
+    fs.write("/dir/5", "5").unwrap();
+    fs.rename("/link/dir", "/moved").unwrap();
+    assert_eq!(fs.write("/dir/6", "6"), Err(Error::Errno(Errno::ENOENT)));
+    assert_eq!(fs.read("/moved/5").unwrap(), b"5");
+    finish(bed, other);
+}
+
+#[test]
 fn a_directory_is_not_kept_by_the_name_of_a_link_to_it() {
     let (bed, other) = keeping("/real/dir");
     let fs = &bed.fs;

@@ -91,10 +91,10 @@ impl Fs {
             Lookup::Found(_, qid, _) if !qid.kind.contains(QidKind::DIR) => {
                 Err(Errno::ENOTDIR.into())
             }
-            Lookup::Found(Handle::Own(fid), _, found) if found != parent => {
+            Lookup::Found(handle, _, found) if found != parent => {
                 // What is done there may concern a directory that is kept by its other name.
                 self.forget_all();
-                Ok((Handle::Own(fid), name))
+                Ok((handle, name))
             }
             Lookup::Found(Handle::Own(fid), ..) => match keep {
                 Some(time) if self.mount.parents.borrow_mut().is_next(&parent) => {
