@@ -2,9 +2,12 @@
 
 mod fs_common;
 
+use std::time::Duration;
+
 use fs_common::{bed, bed_with};
 use xen9p::errno::Errno;
 use xen9p::fs::{Error, FileTimes, OpenOptions, Permissions, SeekFrom, SystemTime};
+use xen9p::p9::wire::{LockStatus, kind, parse_header};
 use xen9p_testing::server::lanes::LaneOptions;
 use xen9p_testing::server::mem::MemOptions;
 
@@ -475,6 +478,30 @@ fn locks_exclude_and_are_released() {
     drop(two.lock(LockRange::ALL, true).unwrap());
     drop((one, two));
     bed.finish();
+}
+
+#[test]
+fn waiting_for_a_lock_ends_however_slow_the_server_refuses_it() {
+    use xen9p::fs::LockRange;
+    let slow = Duration::from_secs(20);
+    let lanes = LaneOptions {
+        latency: (slow, slow),
+        ..LaneOptions::default()
+    };
+    let bed = bed_with(lanes, MemOptions::default(), |server| server.put("/f", b""));
+    let file = bed.fs.open("/f").unwrap();
+    bed.control.tamper(|request, mut reply| {
+        if parse_header(request.first_chunk().unwrap()).kind == kind::TLOCK {
+            reply[7] = LockStatus::BLOCKED.0;
+        }
+        vec![reply]
+    });
+    let begun = bed.control.now();
+    let locked = file.lock(LockRange::ALL, true).map(drop);
+    assert_eq!(locked, Err(Error::TimedOut));
+    // The last answer may still come after it.
+    let timeout = bed.fs.to_async().session().timeout();
+    assert!(bed.control.now() - begun <= timeout + slow);
 }
 
 #[test]

@@ -380,14 +380,15 @@ impl File {
 
     /// The asynchronous form of [`File::lock`](crate::fs::File::lock); see [`try_lock`](Self::try_lock).
     pub async fn lock(&self, range: LockRange, exclusive: bool) -> Result<()> {
-        let mut left = self.session().timeout();
+        let session = self.session();
+        let until = session.now() + session.timeout();
         let mut pause = Duration::from_millis(5);
         while !self.try_lock(range, exclusive).await? {
-            if left.is_zero() {
+            let now = session.now();
+            if now >= until {
                 return Err(Error::TimedOut);
             }
-            self.session().sleep(pause.min(left)).await?;
-            left = left.saturating_sub(pause);
+            session.sleep(pause.min(until - now)).await?;
             pause = (pause * 2).min(Duration::from_millis(200));
         }
         Ok(())
