@@ -5,7 +5,11 @@ mod fs_common;
 
 use fs_common::{Bed, bed};
 use xen9p::errno::Errno;
-use xen9p::fs::{Error, FileTimes, Fs, OpenOptions, Permissions};
+use xen9p::fs::{Error, FileTimes, Fs, MountOptions, OpenOptions, Permissions};
+use xen9p::p9::Dialect;
+use xen9p::p9::wire::{Reply, Tag, kind, parse_header};
+use xen9p_testing::server::lanes::{LaneOptions, lanes};
+use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 type Operation = fn(&Fs, &[u8]) -> Result<(), Error>;
 
@@ -211,4 +215,36 @@ fn nothing_and_a_gibibyte() {
     ));
     drop(file);
     unharmed(bed);
+}
+
+#[test]
+fn a_directory_that_is_never_empty() {
+    let mut server = MemServer::new(MemOptions::default());
+    server.put("/dir/file", b"");
+    let mut removals = 0;
+    let (transport, _) = lanes(LaneOptions::default(), move |request| {
+        let header = parse_header(request.first_chunk().unwrap());
+        if header.kind != kind::TUNLINKAT {
+            return server.handle(request);
+        }
+        removals += 1;
+        assert!(removals < 10_000, "it goes on for ever");
+        // The file is said to be removed, and is still there.
+        let reply = match request.ends_with(&[0; 4]) {
+            true => Reply::Unlinkat,
+            false => Reply::Lerror {
+                ecode: Errno::ENOTEMPTY.number().into(),
+            },
+        };
+        let mut bytes = vec![0; 16];
+        let len = reply.encode(Tag(header.tag), Dialect::Linux, &mut bytes);
+        bytes.truncate(len.unwrap());
+        bytes
+    });
+    let fs = Fs::mount(transport, &MountOptions::new()).unwrap();
+    assert_eq!(
+        fs.remove_dir_all("/dir"),
+        Err(Error::Errno(Errno::ENOTEMPTY))
+    );
+    assert!(fs.exists("/dir/file").unwrap());
 }

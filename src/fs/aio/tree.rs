@@ -10,6 +10,10 @@ use crate::fs::{Error, FileType, Result};
 use crate::p9::session::Fid;
 use crate::p9::wire::QidKind;
 
+/// How often a directory is listed anew at the most. Where a server passes over every other entry while
+/// others are removed, half of them are left each time.
+const MOST_PASSES: u32 = 64;
+
 /// A directory that is being emptied.
 struct Level {
     /// To remove what is in it.
@@ -19,6 +23,7 @@ struct Level {
     listing: ReadDir,
     /// Whether this pass of the listing removed anything.
     progress: bool,
+    passes: u32,
 }
 
 impl Fs {
@@ -105,8 +110,11 @@ impl Fs {
                     let above = levels.last().map_or(&parent, |level| &level.dir);
                     match self.unlink(above, &done.name, true).await {
                         // Entries may be passed over when others are removed meanwhile.
-                        Err(Error::Errno(Errno::ENOTEMPTY | Errno::EEXIST)) if done.progress => {
+                        Err(Error::Errno(Errno::ENOTEMPTY | Errno::EEXIST))
+                            if done.progress && done.passes < MOST_PASSES =>
+                        {
                             done.progress = false;
+                            done.passes += 1;
                             done.listing.seek(0);
                             levels.push(done);
                         }
@@ -131,6 +139,7 @@ impl Fs {
             name,
             listing,
             progress: false,
+            passes: 1,
         })
     }
 }
