@@ -110,6 +110,17 @@ fn what_others_remove_and_make_again_is_found() {
 }
 
 #[test]
+fn what_others_make_again_is_found_where_something_is_moved_to() {
+    let (bed, other) = keeping("/a/b");
+    bed.fs.write("/file", "ours").unwrap();
+    other.remove_dir_all("/a").unwrap();
+    other.create_dir_all("/a/b").unwrap();
+    bed.fs.rename("/file", "/a/b/file").unwrap();
+    assert_eq!(other.read("/a/b/file").unwrap(), b"ours");
+    finish(bed, other);
+}
+
+#[test]
 fn nothing_is_kept_for_longer_than_it_may() {
     let (bed, other) = keeping("/a/b");
     bed.control.advance(Duration::from_secs(2));

@@ -6,6 +6,7 @@ use super::{Fs, Handle, Lookup, classic, node};
 use crate::errno::Errno;
 use crate::fs::path::CleanPath;
 use crate::fs::{Error, Result};
+use crate::p9::session::Fid;
 use crate::p9::wire::{DirMode, QidKind, UnlinkFlags};
 
 /// Forgets the directories kept at these paths and below when it is dropped.
@@ -99,49 +100,45 @@ impl Fs {
         // Even where this future is dropped: the server may do it all the same.
         let _moved = Forgets(self, [&from, &to]);
         self.in_parent(&from, Errno::EBUSY, async |dir, old| {
-            let result = self.rename_from(dir, old, &from, &to).await;
-            if result.is_err() {
-                self.forget(&to.parent());
+            let old_dir = dir.fid();
+            // Within a directory its fid serves for both.
+            if to.parent() == from.parent() {
+                let new = to.file_name().ok_or(Errno::EBUSY)?;
+                return self.rename_in(old_dir, old, None, new).await;
             }
-            result
+            self.in_parent(&to, Errno::EBUSY, async |new_dir, new| {
+                self.rename_in(old_dir, old, Some(new_dir.fid()), new).await
+            })
+            .await
         })
         .await
     }
 
-    /// Renames `old` in `old_dir`, which is `from`, to `to`.
-    async fn rename_from(
+    /// Renames `old` in `old_dir` to `new`, in another directory if there is one.
+    async fn rename_in(
         &self,
-        old_dir: Handle,
+        old_dir: &Fid,
         old: &[u8],
-        from: &CleanPath,
-        to: &CleanPath,
+        new_dir: Option<&Fid>,
+        new: &[u8],
     ) -> Result<()> {
-        // Within a directory its fid serves for both.
-        let same = to.parent() == from.parent();
-        let (new_dir, new) = if same {
-            (None, to.file_name().ok_or(Errno::EBUSY)?.to_vec())
-        } else {
-            let (dir, name) = self.parent_of(to, Errno::EBUSY).await?;
-            (Some(dir), name)
-        };
-        let old_dir = old_dir.fid();
-        let new_dir = new_dir.as_ref().map_or(old_dir, Handle::fid);
         if !node::is_linux(old_dir) {
-            if !same {
+            if new_dir.is_some() {
                 return Err(Errno::EXDEV.into());
             }
             let (fid, _) = old_dir.walk(&[old]).await?;
-            return classic::rename(&fid, &new).await;
+            return classic::rename(&fid, new).await;
         }
+        let new_dir = new_dir.unwrap_or(old_dir);
         let lacks = &self.mount.lacks.renameat;
         if !lacks.get() {
-            match old_dir.renameat(old, new_dir, &new).await {
+            match old_dir.renameat(old, new_dir, new).await {
                 Err(Error::Unsupported { .. }) => lacks.set(true),
                 result => return result,
             }
         }
         let (fid, _) = old_dir.walk(&[old]).await?;
-        fid.rename(new_dir, &new).await
+        fid.rename(new_dir, new).await
     }
 
     /// The asynchronous form of [`Fs::hard_link`](crate::fs::Fs::hard_link).
