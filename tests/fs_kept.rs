@@ -121,6 +121,16 @@ fn what_others_make_again_is_found_where_something_is_moved_to() {
 }
 
 #[test]
+fn what_others_make_again_is_removed_as_a_whole() {
+    let (bed, other) = keeping("/a/b");
+    other.remove_dir_all("/a").unwrap();
+    other.create_dir_all("/a/b/c/d").unwrap();
+    bed.fs.remove_dir_all("/a/b/c").unwrap();
+    assert_eq!(other.read_dir("/a/b").unwrap().count(), 0);
+    finish(bed, other);
+}
+
+#[test]
 fn nothing_is_kept_for_longer_than_it_may() {
     let (bed, other) = keeping("/a/b");
     bed.control.advance(Duration::from_secs(2));

@@ -71,6 +71,8 @@ impl Fs {
     /// See there.
     pub async fn remove_dir_all(&self, path: impl AsRef<[u8]>) -> Result<()> {
         let path = CleanPath::new(path.as_ref())?;
+        // What others did to directories that are kept is not to be noticed half-way.
+        self.forget_all();
         let (parent, name) = self.parent_of(&path, Errno::EBUSY).await?;
         let removed = self.empty(parent, name).await;
         self.forget_all();
