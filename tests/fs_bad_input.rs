@@ -242,9 +242,26 @@ fn a_directory_that_is_never_empty() {
         bytes
     });
     let fs = Fs::mount(transport, &MountOptions::new()).unwrap();
-    assert_eq!(
-        fs.remove_dir_all("/dir"),
-        Err(Error::Errno(Errno::ENOTEMPTY))
-    );
+    assert_eq!(refused(fs.remove_dir_all("/dir")), Errno::ENOTEMPTY);
     assert!(fs.exists("/dir/file").unwrap());
+}
+
+#[test]
+fn silence_is_not_taken_for_a_file_in_the_way() {
+    let bed = bed();
+    bed.fs.create_dir("/dir").unwrap();
+    bed.control.hold(&[kind::TWALK]);
+    assert_eq!(bed.fs.create_dir_all("/dir"), Err(Error::TimedOut));
+    bed.control.release();
+    assert_eq!(bed.fs.create_dir_all("/dir"), Ok(()));
+    bed.fs.symlink("/loop", "/loop").unwrap();
+    assert_eq!(refused(bed.fs.create_dir_all("/loop")), Errno::EEXIST);
+    bed.finish();
+}
+
+fn refused(result: Result<(), Error>) -> Errno {
+    match result {
+        Err(Error::Errno(errno)) => errno,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
 }

@@ -11,6 +11,7 @@ use ns_common::{errno, names, served, tree};
 use xen9p::errno::Errno;
 use xen9p::fs::{Error, FileTimes, OpenOptions, Permissions, SeekFrom, SystemTime};
 use xen9p::ns::{MemTree, Namespace, ReadOnly, Synthetic};
+use xen9p::p9::wire::kind;
 
 #[test]
 fn files_have_positions() {
@@ -243,4 +244,14 @@ fn memory_is_limited_and_given_back() {
     let part = "/d".repeat(30_000);
     deep.put(format!("{part}/f"), "").unwrap();
     drop(deep);
+}
+
+#[test]
+fn a_server_that_goes_away_is_no_file_in_the_way() {
+    let bed = served(&[("/dir/f", "")]);
+    let ns = Namespace::new(bed.fs.clone());
+    // It says that the name is there, and is gone when it is asked what that is.
+    bed.control.lose_at(&[kind::TWALK], 1, false);
+    let made = ns.create_dir_all("/dir");
+    assert!(matches!(made, Err(Error::Transport(_))), "{made:?}");
 }

@@ -46,6 +46,8 @@ impl Namespace {
         match self.create_dir(path.as_bytes()) {
             Err(Error::Errno(Errno::EEXIST)) => match self.find(path.as_bytes(), true) {
                 Ok(found) if found.is_dir => Ok(()),
+                // What is lost or late does not mean a file in the way.
+                Err(error) if !error.is_of_the_path() => Err(error),
                 _ => Err(Errno::EEXIST.into()),
             },
             result => result,

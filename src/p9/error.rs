@@ -101,6 +101,14 @@ impl Error {
         }
     }
 
+    /// Whether it says where a path leads: nowhere, or that the server refuses to tell.
+    pub(crate) fn is_of_the_path(self) -> bool {
+        matches!(
+            self,
+            Error::Errno(_) | Error::InvalidPath(_) | Error::NameTooLong | Error::TooManyLinks
+        )
+    }
+
     /// Whether this says that something does not exist (ENOENT).
     pub fn is_not_found(self) -> bool {
         self == Error::Errno(Errno::ENOENT)

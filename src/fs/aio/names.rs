@@ -227,11 +227,13 @@ impl Fs {
         .await
     }
 
-    /// Whether the path leads to a directory, as far as one can tell.
-    pub(super) async fn is_dir(&self, path: &CleanPath) -> bool {
-        matches!(
-            self.lookup(path.clone(), true).await,
-            Ok(Lookup::Found(_, qid, _)) if qid.kind.contains(QidKind::DIR)
-        )
+    /// Whether the path leads to a directory; where it leads nowhere or the server refuses to say, it does not.
+    pub(super) async fn is_dir(&self, path: &CleanPath) -> Result<bool> {
+        match self.lookup(path.clone(), true).await {
+            Ok(Lookup::Found(_, qid, _)) => Ok(qid.kind.contains(QidKind::DIR)),
+            Ok(Lookup::Missing(_)) => Ok(false),
+            Err(error) if error.is_of_the_path() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -47,18 +47,18 @@ impl Fs {
                     missing.push(now);
                     now = parent;
                 }
-                Err(error) => {
-                    if self.is_dir(&now).await {
-                        break;
-                    }
-                    return Err(error);
-                }
+                Err(error) => match self.is_dir(&now).await {
+                    Ok(true) => break,
+                    // A refusal may mean either. What is lost or late does not mean a file in the way.
+                    Err(unknown) if matches!(error, Error::Errno(_)) => return Err(unknown),
+                    _ => return Err(error),
+                },
             }
         }
         while let Some(path) = missing.pop() {
             match self.make_dir(&path, 0o777).await {
                 // Someone else was faster.
-                Err(Error::Errno(Errno::EEXIST)) if self.is_dir(&path).await => {}
+                Err(Error::Errno(Errno::EEXIST)) if self.is_dir(&path).await? => {}
                 result => result?,
             }
         }
