@@ -70,8 +70,8 @@ pub(super) struct Shares {
 
 /// The shares that are mounted, the root first.
 pub fn shares() -> Vec<ShareInfo> {
-    let mounted = system().shares.mounted.borrow();
-    mounted.iter().map(|share| share.info.clone()).collect()
+    let all = system().shares.all().into_iter();
+    all.map(|(_, info)| info).collect()
 }
 
 /// Waits for what becomes of the domain's 9pfs devices next: they appear, are connected, disconnected, disappear.
@@ -159,6 +159,14 @@ impl Shares {
     /// Mounts the share that the options name, or the first.
     pub(super) fn root(&self) -> Result<Fs, ShareError> {
         self.mount(options().share.as_deref())
+    }
+
+    /// Those that are mounted, whatever became of their connections, the root first.
+    pub(super) fn all(&self) -> Vec<(Fs, ShareInfo)> {
+        let mounted = self.mounted.borrow();
+        let all = mounted.iter();
+        all.map(|share| (share.fs.clone(), share.info.clone()))
+            .collect()
     }
 
     /// The share with this tag. One whose connection is over is mounted anew: its device may have come back.
