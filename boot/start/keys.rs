@@ -52,7 +52,8 @@ pub(super) fn look() {
     }
     let mut typed = KEYS.0.typed.borrow_mut();
     let mut bytes = [0; 64];
-    loop {
+    // As much as is kept, however fast more of it comes.
+    for _ in 0..MOST / bytes.len() {
         let count = output::read_now(&mut bytes);
         let Some(mut fresh) = bytes.get(..count).filter(|fresh| !fresh.is_empty()) else {
             return;
