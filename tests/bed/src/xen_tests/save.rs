@@ -57,7 +57,7 @@ fn grows(lab: &mut Lab<'_>, domain: &mut Domain, share: &Share, least: usize) ->
 /// Bytes of the file that is copied: not so many for xen-9pfsd, which is slower.
 fn size(lab: &Lab<'_>) -> usize {
     match lab.backend {
-        Backend::Daemon => 8 << 20,
+        Backend::Daemon => 32 << 20,
         Backend::Qemu | Backend::QemuByHand => 64 << 20,
     }
 }
