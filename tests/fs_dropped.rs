@@ -114,3 +114,24 @@ fn a_directory_is_not_kept_where_it_may_have_been_moved_from() {
     drop(other);
     bed.finish();
 }
+
+#[test]
+fn nothing_stays_of_a_read_that_was_given_up() {
+    let content: Vec<u8> = (0..300_000_u32).map(|at| (at / 7) as u8).collect();
+    let bed = bed();
+    bed.fs.write("/file", &content).unwrap();
+    let fs = bed.fs.to_async();
+    let session = fs.session();
+    let file = session.block_on(fs.open("/file")).unwrap();
+    let mut bytes = b"front".to_vec();
+    give_up(&bed, kind::TREAD, file.read_to_end(&mut bytes));
+    assert_eq!(bytes, b"front");
+    // The size is asked for when the first piece has come.
+    give_up(&bed, kind::TGETATTR, file.read_to_end(&mut bytes));
+    assert_eq!(bytes, b"front");
+    let count = session.block_on(file.read_to_end(&mut bytes)).unwrap();
+    assert_eq!(count, content.len());
+    assert!(bytes.starts_with(b"front") && bytes.ends_with(&content));
+    drop((file, fs));
+    bed.finish();
+}

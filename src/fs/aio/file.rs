@@ -24,6 +24,19 @@ const AT_END: u64 = u64::MAX;
 /// Who asks for locks, as servers tell owners apart.
 const LOCK_OWNER: (u32, &[u8]) = (1, b"xen9p");
 
+/// What is read to the end of. Where that is given up half-way, nothing stays but what was there before: the
+/// position has not moved either.
+struct Grown<'a> {
+    bytes: &'a mut Vec<u8>,
+    keep: usize,
+}
+
+impl Drop for Grown<'_> {
+    fn drop(&mut self) {
+        self.bytes.truncate(self.keep);
+    }
+}
+
 /// The asynchronous form of [`crate::fs::File`].
 ///
 /// Its functions fail as their blocking forms do. They may be used concurrently; the position is then
@@ -145,7 +158,12 @@ impl File {
     pub async fn read_to_end(&self, into: &mut Vec<u8>) -> Result<usize> {
         let position = self.position().await?;
         let mut count = 0;
-        let result = self.append_rest(into, position, &mut count).await;
+        let mut grown = Grown {
+            keep: into.len(),
+            bytes: into,
+        };
+        let result = self.append_rest(grown.bytes, position, &mut count).await;
+        grown.keep = grown.bytes.len();
         self.position.set(position + count as u64);
         result.map(|()| count)
     }
