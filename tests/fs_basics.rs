@@ -481,6 +481,23 @@ fn locks_exclude_and_are_released() {
 }
 
 #[test]
+fn a_lock_is_released_though_all_else_is_interrupted() {
+    use xen9p::fs::LockRange;
+    let bed = bed();
+    bed.fs.write("/f", b"x").unwrap();
+    let file = bed.fs.open("/f").unwrap();
+    let lock = file.lock(LockRange::ALL, false).unwrap();
+    bed.fs.interrupt().set();
+    assert_eq!(file.read(&mut [0; 1]), Err(Error::Interrupted));
+    assert_eq!(bed.control.count(kind::TLOCK), 1);
+    drop(lock);
+    assert_eq!(bed.control.count(kind::TLOCK), 2);
+    bed.fs.interrupt().clear();
+    drop(file);
+    bed.finish();
+}
+
+#[test]
 fn waiting_for_a_lock_ends_however_slow_the_server_refuses_it() {
     use xen9p::fs::LockRange;
     let slow = Duration::from_secs(20);

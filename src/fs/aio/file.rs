@@ -415,6 +415,10 @@ impl File {
     /// Releases the bytes that [`try_lock`](Self::try_lock) or [`lock`](Self::lock) took.
     pub async fn unlock(&self, range: LockRange) -> Result<()> {
         let settled = self.settle().await;
+        if settled == Err(Error::Interrupted) {
+            // What was written under the lock is still to be sent.
+            return settled;
+        }
         self.lock_request(LockKind::UNLOCK, range).await?;
         settled
     }

@@ -9,7 +9,7 @@ use core::time::Duration;
 use super::Session;
 use super::core::{AGAIN, Core};
 use super::lent::Span;
-use super::slot::Outcome;
+use super::slot::{Outcome, unlocks};
 use crate::p9::Error;
 use crate::p9::wire::{Reply, Request};
 use crate::time::Instant;
@@ -308,7 +308,8 @@ impl Session {
     ) -> Poll<Result<u16, Error>> {
         let sent = self.with(|core| {
             // What is given up is given up anyway where there is no server.
-            let must = matches!(request, Request::Clunk { .. }) && core.lost.is_none();
+            let ends = matches!(request, Request::Clunk { .. }) || unlocks(request);
+            let must = ends && core.lost.is_none();
             if core.is_interrupted() && !must {
                 return Err(Error::Interrupted);
             }

@@ -134,7 +134,7 @@ pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// Ends all operations that wait, and those to come, with [`Error::Interrupted`]. Only closing
-    /// goes on. One that sleeps sees it when it wakes up: at its next reply, at its deadline, or
+    /// and unlocking go on. One that sleeps sees it when it wakes up: at its next reply, at its deadline, or
     /// within 100 ms if an idle hook is set.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use super::fids::Fids;
 use super::record::{Change, Fate};
 use crate::errno::Errno;
 use crate::p9::wire::{
-    Fid, HEADER_LEN, OpenFlags, OpenMode, READ_HEADER_LEN, Reader, Reply, Request, kind,
+    Fid, HEADER_LEN, LockKind, OpenFlags, OpenMode, READ_HEADER_LEN, Reader, Reply, Request, kind,
     payload_len,
 };
 use crate::p9::{Dialect, Error};
@@ -204,6 +204,8 @@ pub(super) struct Effects {
     pub(super) ends: Option<Fid>,
     /// Whether it may change what a file contains.
     pub(super) changes: bool,
+    /// Whether it releases a lock.
+    pub(super) unlocks: bool,
     /// What becomes of it when the connection is lost.
     pub(super) fate: Fate,
     /// Whether the server has said of all fids that it names that it knows them.
@@ -286,6 +288,7 @@ impl Effects {
                 Request::Open { mode, .. } => mode.contains(OpenMode::TRUNCATE),
                 _ => false,
             },
+            unlocks: unlocks(request),
             fate: Fate::default(),
             sure: false,
         }
@@ -303,8 +306,19 @@ impl Effects {
             && self.kind != kind::TVERSION
     }
 
-    /// Whether the request is carried through even when nobody waits for it: it ends a fid.
+    /// Whether the request is carried through even when nobody waits for it: it ends a fid or a lock.
     pub(super) fn must_finish(&self) -> bool {
-        self.ends.is_some() || self.kind == kind::TVERSION
+        self.ends.is_some() || self.unlocks || self.kind == kind::TVERSION
     }
+}
+
+/// Whether the request releases a lock.
+pub(super) fn unlocks(request: &Request<'_>) -> bool {
+    matches!(
+        request,
+        Request::Lock {
+            kind: LockKind::UNLOCK,
+            ..
+        }
+    )
 }
