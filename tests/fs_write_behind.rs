@@ -355,6 +355,28 @@ fn silence_is_a_timeout() {
     bed.finish();
 }
 
+/// A server that wants its bytes one by one, and keeps the answer to the first of them to itself.
+#[test]
+fn pieces_are_bounded_however_small_the_server_wants_them() {
+    let tiny = MemOptions {
+        iounit: 1,
+        ..small_messages()
+    };
+    let bed = bed_with(LaneOptions::default(), tiny, |_| {});
+    let file = bed.file("/new");
+    let mut first = true;
+    bed.control.tamper(move |request, reply| {
+        let is_write = parse_header(request.first_chunk().unwrap()).kind == kind::TWRITE;
+        match is_write && std::mem::take(&mut first) {
+            true => vec![],
+            false => vec![reply],
+        }
+    });
+    let written = file.write_all(&[1; LIMIT / 2]);
+    assert_eq!(written, Err(Error::TimedOut));
+    assert!(bed.control.count(kind::TWRITE) < 1000);
+}
+
 #[test]
 fn an_interrupt_loses_nothing() {
     let bed = bed();

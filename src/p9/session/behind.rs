@@ -13,6 +13,9 @@ use crate::p9::Error;
 use crate::p9::wire::{Payload, Request};
 use crate::time::Instant;
 
+/// The most pieces kept, however small the server wants them: each takes memory of its own.
+const MOST_PIECES: usize = 256;
+
 /// Bytes for one request.
 #[derive(Default)]
 struct Piece {
@@ -108,7 +111,7 @@ impl Behind {
         let size = chunk.min(limit / 2).max(1);
         Behind {
             size,
-            most: limit / size,
+            most: (limit / size).min(MOST_PIECES),
             sent: VecDeque::new(),
             last: Piece::default(),
             spare: Vec::new(),
