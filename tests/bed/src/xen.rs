@@ -190,9 +190,13 @@ impl Bed {
     pub fn start_job(&mut self, script: &str) -> Result<Job> {
         self.jobs += 1;
         let name = format!("j{}", self.jobs);
-        let path = self.scratch.path().join(format!("job/{name}.sh"));
-        fs::write(&path, script).during("write", &path)?;
-        writeln!(self.control, "{name}").map_err(|_| self.dead("dom0 is gone"))?;
+        // All of it is there once its name is.
+        let [draft, path] =
+            ["new", &name].map(|name| self.scratch.path().join(format!("job/{name}.sh")));
+        fs::write(&draft, script).during("write", &draft)?;
+        fs::rename(&draft, &path).during("rename", &draft)?;
+        let bell = self.control.write_all(b"\n");
+        bell.map_err(|_| self.dead("dom0 is gone"))?;
         Ok(Job { name })
     }
 
