@@ -10,7 +10,7 @@
 //! bug of the client's that would cost it the connection.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ struct Job {
     at: Instant,
     lane: usize,
     request: Vec<u8>,
+    /// Bytes kept free for its reply.
+    reserved: u32,
 }
 
 impl Job {
@@ -78,8 +80,8 @@ impl Job {
 
 #[derive(Default)]
 struct LaneState {
-    /// Sent, but the server wasn't told yet.
-    unflushed: Vec<Vec<u8>>,
+    /// Sent, but the server wasn't told yet; and the bytes kept free for the reply.
+    unflushed: Vec<(Vec<u8>, u32)>,
     /// Bytes of requests that are not served yet.
     requests: u32,
     /// Bytes kept free for replies.
@@ -128,7 +130,6 @@ struct Shared {
     options: LaneOptions,
     lanes: Vec<LaneState>,
     jobs: Vec<Job>,
-    reserved: HashMap<u16, u32>,
     server: Server,
     tamper: Option<Tamper>,
     holds: Vec<u8>,
@@ -167,7 +168,6 @@ pub fn lanes(
     let shared = Rc::new(RefCell::new(Shared {
         lanes: (0..options.lanes).map(|_| LaneState::default()).collect(),
         jobs: Vec::new(),
-        reserved: HashMap::new(),
         server: Box::new(server),
         tamper: None,
         holds: Vec::new(),
@@ -293,7 +293,7 @@ impl Shared {
     /// The server learns of what was sent.
     fn flush(&mut self) {
         for lane in 0..self.lanes.len() {
-            for request in std::mem::take(&mut self.lanes[lane].unflushed) {
+            for (request, reserved) in std::mem::take(&mut self.lanes[lane].unflushed) {
                 let (least, most) = self.options.latency;
                 let spread = (most - least).as_nanos() as u64;
                 let mut at = self.now() + least + Duration::from_nanos(self.below(spread + 1));
@@ -301,7 +301,12 @@ impl Shared {
                     at = self.lanes[lane].last.map_or(at, |last| last.max(at));
                     self.lanes[lane].last = Some(at);
                 }
-                self.jobs.push(Job { at, lane, request });
+                self.jobs.push(Job {
+                    at,
+                    lane,
+                    request,
+                    reserved,
+                });
             }
         }
         self.most_in_flight = self.most_in_flight.max(self.jobs.len());
@@ -366,11 +371,11 @@ impl Shared {
         self.served.push((header.kind, header.tag));
         self.lanes[job.lane].requests -= job.request.len() as u32;
         let reply = (self.server)(&job.request);
-        let reserved = self.reserved.get(&header.tag).copied().unwrap_or(0);
         assert!(
-            reply.len() <= reserved as usize,
-            "{} was sent with {reserved} bytes kept free for a reply that takes {}",
+            reply.len() <= job.reserved as usize,
+            "{} was sent with {} bytes kept free for a reply that takes {}",
             kind::name(header.kind),
+            job.reserved,
             reply.len()
         );
         let replies = match &mut self.tamper {
@@ -446,11 +451,10 @@ impl Transport for Lanes {
         if !shared.has_room(lane, header.size, reply)? {
             return Ok(false);
         }
-        shared.reserved.insert(header.tag, reply);
         let lane = shared.lane(lane)?;
         lane.requests += header.size;
         lane.budget += reply;
-        lane.unflushed.push(request);
+        lane.unflushed.push((request, reply));
         Ok(true)
     }
 
