@@ -33,11 +33,12 @@ exit $status
 "#;
 
 /// Waits until domain `$name` has stopped, says so in xl's words, and removes it. Each save stops it for a while, with
-/// reason 2; it may be gone after that, and another domain may have its name.
+/// reason 2; it may be gone after that, and another domain may have its name. xl 4.20 may have gone on following it, and
+/// removed it first.
 const FOLLOW: &str = r#"
 id=$(xl domid $name)
 while code=$(xl list -v $id 2>/dev/null | awk 'NR == 2 { print $8 }'); [ "$code" = - ] || [ "$code" = 2 ]; do sleep 0.2; done
-[ -n "$code" ] || exit 0
+[ -n "$code" ] || { grep 'has shut down' /run/create-$name.log 2>/dev/null | tail -n 1; exit 0; }
 echo "Domain $id has shut down, reason code $code"
 xl destroy $id
 "#;
