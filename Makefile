@@ -89,7 +89,7 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --check --manifest-path tests/bed/Cargo.toml
 	$(CARGO) fmt --check --manifest-path tests/backend/Cargo.toml
-	$(CARGO) clippy --all-targets --quiet --features embedded-io -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --quiet --features embedded-io -- -D warnings
 	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
 	$(CARGO) fmt --check --manifest-path $(EMBED)/Cargo.toml
 	$(CARGO) clippy --quiet --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed -- -D warnings
@@ -100,14 +100,14 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) clippy --all-targets --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
 	$(CARGO) clippy --quiet --manifest-path tests/backend/Cargo.toml --target-dir target/backend -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --features rt,embedded-io
-	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --features embedded-io
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --workspace --exclude xen9p-testing --features rt,embedded-io
+	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --workspace --features embedded-io
 	$(CARGO) test --quiet --lib --features rt rt::
 	$(CARGO) test --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi
 	$(CARGO) test --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux
 	$(CARGO) test --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build
 
-	$(CARGO) package --quiet --allow-dirty --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
+	$(CARGO) package --quiet --allow-dirty --workspace --exclude xen9p-testing --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
 	+@$(MAKE) --no-print-directory test-oldest-rust
 
 # Where the compiler in use is a newer one, rustup brings the oldest.

@@ -81,16 +81,30 @@
 
 extern crate alloc;
 
-pub mod errno;
-pub mod fs;
-pub mod hypercall;
-pub mod ns;
-pub mod p9;
-pub mod platform;
-pub mod sys;
-pub mod time;
 pub mod transport;
-pub mod xen;
+
+pub use p9_client::{fs, ns};
+pub use xen_abi as sys;
+pub use xen_guest::{hypercall, platform};
+pub use xen9p_time as time;
+
+/// Linux error numbers, the common currency of all three dialects of 9P.
+pub mod errno {
+    pub use p9_wire::Errno;
+}
+
+/// 9P: the codec and the client session.
+pub mod p9 {
+    pub use p9_client::{Dialect, Error, session, trace};
+    pub use p9_wire as wire;
+}
+
+/// Drivers for what every Xen domain has.
+pub mod xen {
+    pub use xen_guest::{
+        Xen, clock, console, event, grant, log, ring, shared, shutdown, store, suspend, xenbus,
+    };
+}
 
 #[cfg(feature = "rt")]
 #[path = "../boot/mod.rs"]

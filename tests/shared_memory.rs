@@ -1,4 +1,4 @@
-//! No Rust reference to memory that a peer can write to (row S14): such memory is in `src/transport` and `src/xen`, and
+//! No Rust reference to memory that a peer can write to (row S14): such memory is in `src/transport` and `crates/xen-guest`, and
 //! reached by raw pointer there, or as an atomic word.
 
 use std::fs;
@@ -55,10 +55,15 @@ fn references(source: &str) -> Vec<&str> {
 
 #[test]
 fn shared_memory_is_reached_by_raw_pointers_and_atomics() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let drivers = root.join("crates/xen-guest/src");
     let mut files = Vec::new();
-    sources(&root.join("transport"), &mut files);
-    sources(&root.join("xen"), &mut files);
+    sources(&root.join("src/transport"), &mut files);
+    sources(&drivers, &mut files);
+    // Hypercalls take structures on the caller's stack, and the conformance suite owns the pages that it shares.
+    files.retain(|file| {
+        !file.starts_with(drivers.join("hypercall")) && !file.starts_with(drivers.join("platform"))
+    });
     assert!(files.len() > 10);
     let mut looked_into = 0;
     for file in files {

@@ -1,0 +1,173 @@
+//! What can go wrong between a program and its files.
+
+use core::fmt;
+
+use super::Dialect;
+use crate::transport::TransportError;
+use p9_wire::Errno;
+use p9_wire::{WireError, kind as message};
+
+/// Why an operation failed.
+///
+/// Small and `Copy`. [`errno`](Self::errno) gives the nearest Linux error number for programs that
+/// think in those; the text is for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server refused; in all dialects its answer has become a Linux error number.
+    Errno(Errno),
+    /// The connection is over; no operation of this mount will work again.
+    Transport(TransportError),
+    /// The server's answer broke the 9P protocol; the text says which rule. The connection is over.
+    Protocol(&'static str),
+    /// The server's answer could not be decoded. The connection is over.
+    Malformed(WireError),
+    /// The server speaks none of the dialects that were offered.
+    NoCommonDialect,
+    /// The server, or the transport, carries only messages up to this many bytes; 4,096 are needed.
+    MessageSize(u32),
+    /// No answer within the time limit of the mount. Whether the server still did it is unknown.
+    TimedOut,
+    /// [`Interrupt`](crate::session::Interrupt) was set. Whether the server still did it is
+    /// unknown.
+    Interrupted,
+    /// The server or the dialect has no such operation.
+    Unsupported {
+        /// The operation, in the words of this library.
+        op: &'static str,
+        /// The dialect spoken with this server.
+        dialect: Dialect,
+    },
+    /// A path that no server is asked about: empty, NUL inside; the text says what.
+    InvalidPath(&'static str),
+    /// A path of more than 65,535 bytes, or a name in it of more than 255.
+    NameTooLong,
+    /// More than 40 symbolic links on the way.
+    TooManyLinks,
+    /// An argument that makes no sense; the text says what.
+    InvalidInput(&'static str),
+    /// Text was asked for, but the bytes are not UTF-8.
+    NotUtf8,
+    /// The file ended before the buffer was full.
+    UnexpectedEof,
+    /// The server took no bytes of a write and gave no reason.
+    WriteZero,
+    /// The connection was lost while the server was asked for a change, and a new connection can't tell
+    /// whether it was made. It is not asked for again.
+    MaybeApplied,
+    /// After the connection was lost and found, the file is not there any more, or another is in its place;
+    /// or it had what can't be had again, such as a lock.
+    Stale,
+    /// The mount, file or fid was closed, or belongs to another mount.
+    Closed,
+    /// No memory for the operation.
+    OutOfMemory,
+}
+
+impl Error {
+    /// What a server's refusal of a request of type `kind` means: that it has no such request, or that it had a reason.
+    pub(crate) fn refusal(errno: Errno, kind: u8, dialect: Dialect) -> Error {
+        match errno {
+            Errno::EOPNOTSUPP | Errno::ENOSYS => Error::Unsupported {
+                op: message::name(kind),
+                dialect,
+            },
+            errno => Error::Errno(errno),
+        }
+    }
+
+    /// The Linux error number that comes nearest.
+    pub fn errno(self) -> Errno {
+        match self {
+            Error::Errno(errno) => errno,
+            Error::Transport(TransportError::Violation(_))
+            | Error::Protocol(_)
+            | Error::Malformed(_)
+            | Error::NoCommonDialect
+            | Error::MessageSize(_) => Errno::EPROTO,
+            Error::Transport(_) | Error::WriteZero | Error::MaybeApplied => Errno::EIO,
+            Error::Stale => Errno::ESTALE,
+            Error::TimedOut => Errno::ETIMEDOUT,
+            Error::Interrupted => Errno::EINTR,
+            Error::Unsupported { .. } => Errno::EOPNOTSUPP,
+            Error::InvalidPath("empty path") => Errno::ENOENT,
+            Error::InvalidPath(_) | Error::InvalidInput(_) => Errno::EINVAL,
+            Error::NameTooLong => Errno::ENAMETOOLONG,
+            Error::TooManyLinks => Errno::ELOOP,
+            Error::NotUtf8 => Errno::EILSEQ,
+            Error::UnexpectedEof => Errno::ENODATA,
+            Error::Closed => Errno::EBADF,
+            Error::OutOfMemory => Errno::ENOMEM,
+        }
+    }
+
+    /// Whether it says where a path leads: nowhere, or that the server refuses to tell.
+    pub(crate) fn is_of_the_path(self) -> bool {
+        matches!(
+            self,
+            Error::Errno(_) | Error::InvalidPath(_) | Error::NameTooLong | Error::TooManyLinks
+        )
+    }
+
+    /// Whether this says that something does not exist (ENOENT).
+    pub fn is_not_found(self) -> bool {
+        self == Error::Errno(Errno::ENOENT)
+    }
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Error::Errno(errno)
+    }
+}
+
+impl From<TransportError> for Error {
+    fn from(error: TransportError) -> Self {
+        Error::Transport(error)
+    }
+}
+
+impl fmt::Display for Error {
+    /// What happened, and the name of the error number: "the server did not answer in time (ETIMEDOUT)".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Errno(errno) => return errno.fmt(f),
+            Error::Transport(error) => error.fmt(f),
+            Error::Protocol(rule) => write!(f, "the server broke the 9P protocol: {rule}"),
+            Error::Malformed(error) => write!(f, "the server broke the 9P protocol: {error}"),
+            Error::NoCommonDialect => {
+                f.write_str("the server speaks none of the 9P dialects that were offered")
+            }
+            Error::MessageSize(bytes) => write!(
+                f,
+                "messages are limited to {bytes} bytes on this connection; at least 4096 are needed"
+            ),
+            Error::TimedOut => f.write_str("the server did not answer in time"),
+            Error::Interrupted => f.write_str("interrupted"),
+            Error::Unsupported { op, dialect } => {
+                write!(f, "{op} is not supported by this server ({dialect})")
+            }
+            Error::InvalidPath(what) => write!(f, "invalid path: {what}"),
+            Error::NameTooLong => f.write_str("name or path too long"),
+            Error::TooManyLinks => f.write_str("more than 40 symbolic links on the way"),
+            Error::InvalidInput(what) => write!(f, "invalid argument: {what}"),
+            Error::NotUtf8 => f.write_str("the file's content is not UTF-8 text"),
+            Error::UnexpectedEof => f.write_str("the file ended too early"),
+            Error::WriteZero => f.write_str("the server took none of the bytes"),
+            Error::MaybeApplied => f.write_str(
+                "the connection was lost meanwhile; whether the server did it is unknown",
+            ),
+            Error::Stale => {
+                f.write_str("after the connection was lost, this file can't be had again")
+            }
+            Error::Closed => f.write_str("already closed"),
+            Error::OutOfMemory => f.write_str("out of memory"),
+        }?;
+        match self.errno().name() {
+            Some(name) => write!(f, " ({name})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,292 @@
+//! The operations in 9P2000 and 9P2000.u.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::node::unsupported;
+use crate::Dialect;
+use crate::fs::metadata::TimeChange;
+use crate::fs::{
+    Error, FileTimes, FileType, Metadata, OpenOptions, Permissions, Result, SystemTime,
+};
+use crate::session::Fid;
+use p9_wire::Errno;
+use p9_wire::{DirMode, OpenMode, Qid, Stat};
+
+/// Special bits of a Unix mode, and what 9P2000.u calls them.
+const SPECIAL: [(u32, DirMode); 3] = [
+    (0o4000, DirMode::SET_UID),
+    (0o2000, DirMode::SET_GID),
+    (0o1000, DirMode::STICKY),
+];
+
+/// Kinds of files that have a bit of their own; devices are told apart by the extension.
+const KINDS: [(u32, DirMode); 4] = [
+    (0o040_000, DirMode::DIR),
+    (0o120_000, DirMode::SYMLINK),
+    (0o010_000, DirMode::NAMED_PIPE),
+    (0o140_000, DirMode::SOCKET),
+];
+
+fn is_unix(fid: &Fid) -> bool {
+    fid.session().dialect() == Dialect::Unix
+}
+
+fn open_mode(fid: &Fid, options: &OpenOptions) -> Result<OpenMode> {
+    if options.custom_flags != 0 {
+        return Err(unsupported(fid, "custom_flags"));
+    }
+    let mut mode = match (options.read, options.write || options.append) {
+        (true, true) => OpenMode::READ_WRITE,
+        (false, true) => OpenMode::WRITE_ONLY,
+        (_, false) => OpenMode::empty(),
+    };
+    mode.set(OpenMode::TRUNCATE, options.truncate);
+    Ok(mode)
+}
+
+/// Opens the file. Whether the server appends is never relied on: not all can.
+pub(super) async fn open(fid: &Fid, options: &OpenOptions) -> Result<(Qid, u32)> {
+    fid.open(open_mode(fid, options)?).await
+}
+
+/// Makes a file, which must not be there (QEMU does not check that), and opens it.
+pub(super) async fn create(
+    fid: &mut Fid,
+    name: &[u8],
+    options: &OpenOptions,
+    mode: u32,
+) -> Result<(Qid, u32)> {
+    let open = open_mode(fid, options)? - OpenMode::TRUNCATE;
+    let perm = permissions_of(fid, mode);
+    fid.create(name, perm, open, b"").await
+}
+
+/// Makes something that is no regular file. The fid is used up.
+pub(super) async fn make(
+    mut dir: Fid,
+    name: &[u8],
+    perm: DirMode,
+    mode: u32,
+    extension: &[u8],
+) -> Result<()> {
+    let perm = perm | permissions_of(&dir, mode);
+    dir.create(name, perm, OpenMode::empty(), extension)
+        .await
+        .map(drop)
+}
+
+/// Makes a symbolic link (9P2000.u).
+pub(super) async fn symlink(dir: Fid, name: &[u8], target: &[u8]) -> Result<()> {
+    if !is_unix(&dir) {
+        return Err(unsupported(&dir, "symlink"));
+    }
+    make(dir, name, DirMode::SYMLINK, 0o777, target).await
+}
+
+/// Makes a hard link (9P2000.u).
+pub(super) async fn link(dir: Fid, file: &Fid, name: &[u8]) -> Result<()> {
+    if !is_unix(&dir) {
+        return Err(unsupported(&dir, "hard_link"));
+    }
+    let extension = format!("{}", file.number().0);
+    make(dir, name, DirMode::LINK, 0o777, extension.as_bytes()).await
+}
+
+/// Makes a device, named pipe or socket (9P2000.u).
+pub(super) async fn mknod(
+    dir: Fid,
+    name: &[u8],
+    mode: u32,
+    (major, minor): (u32, u32),
+) -> Result<()> {
+    if !is_unix(&dir) {
+        return Err(unsupported(&dir, "mknod"));
+    }
+    let kind = FileType::from_mode(mode);
+    let (perm, extension) = if kind.is_block_device() {
+        (DirMode::DEVICE, format!("b {major} {minor}"))
+    } else if kind.is_char_device() {
+        (DirMode::DEVICE, format!("c {major} {minor}"))
+    } else if kind.is_fifo() {
+        (DirMode::NAMED_PIPE, String::new())
+    } else if kind.is_socket() {
+        (DirMode::SOCKET, String::new())
+    } else {
+        return Err(Errno::EINVAL.into());
+    };
+    make(dir, name, perm, mode, extension.as_bytes()).await
+}
+
+/// The permission bits as the dialect has them.
+fn permissions_of(fid: &Fid, mode: u32) -> DirMode {
+    let mut perm = DirMode::from_bits_retain(mode) & DirMode::PERMISSIONS;
+    if is_unix(fid) {
+        for (bit, special) in SPECIAL {
+            perm.set(special, mode & bit != 0);
+        }
+    }
+    perm
+}
+
+/// The Unix mode that a stat means.
+fn mode_of(stat: &Stat<'_>) -> u32 {
+    let kind = KINDS
+        .iter()
+        .find(|(_, bit)| stat.mode.contains(*bit))
+        .map_or(0o100_000, |&(kind, _)| kind);
+    let kind = match stat.extension.first() {
+        Some(b'b') if stat.mode.contains(DirMode::DEVICE) => 0o060_000,
+        Some(b'c') if stat.mode.contains(DirMode::DEVICE) => 0o020_000,
+        _ => kind,
+    };
+    let special = SPECIAL
+        .iter()
+        .filter(|(_, bit)| stat.mode.contains(*bit))
+        .fold(0, |mode, (bit, _)| mode | bit);
+    kind | special | (stat.mode & DirMode::PERMISSIONS).bits()
+}
+
+/// What a stat says, in the words of this library. A dialect that has no numbers for users leaves
+/// them `u32::MAX`.
+pub(super) fn metadata_of(stat: &Stat<'_>) -> Metadata {
+    Metadata {
+        ino: stat.qid.path,
+        version: stat.qid.version,
+        mode: mode_of(stat),
+        uid: stat.n_uid,
+        gid: stat.n_gid,
+        nlink: 1,
+        rdev: 0,
+        size: stat.length,
+        blksize: 4096,
+        blocks: stat.length.div_ceil(512),
+        atime: SystemTime::new(stat.atime.into(), 0),
+        mtime: SystemTime::new(stat.mtime.into(), 0),
+        ctime: None,
+        btime: None,
+    }
+}
+
+/// The attributes of a root in 9P2000.u, made up: xen-9pfsd dies when it is asked for them, and takes
+/// the files of all its other guests along.
+pub(super) fn metadata_of_root(qid: Qid) -> Metadata {
+    Metadata {
+        ino: qid.path,
+        version: qid.version,
+        mode: 0o040_755,
+        uid: u32::MAX,
+        gid: u32::MAX,
+        nlink: 1,
+        rdev: 0,
+        size: 0,
+        blksize: 4096,
+        blocks: 0,
+        atime: SystemTime::UNIX_EPOCH,
+        mtime: SystemTime::UNIX_EPOCH,
+        ctime: None,
+        btime: None,
+    }
+}
+
+pub(super) async fn stat(fid: &Fid) -> Result<Metadata> {
+    fid.stat(metadata_of).await
+}
+
+pub(super) async fn readlink(fid: &Fid) -> Result<Vec<u8>> {
+    let target = fid.stat(|stat| {
+        let is_link = stat.mode.contains(DirMode::SYMLINK);
+        is_link.then(|| stat.extension.to_vec())
+    });
+    target.await?.ok_or(Errno::EINVAL.into())
+}
+
+/// Changes the attributes that `set` sets.
+async fn change<'a>(fid: &Fid, set: impl FnOnce(&mut Stat<'a>)) -> Result<()> {
+    let mut stat = Stat::UNCHANGED;
+    if !is_unix(fid) {
+        // The server of the crate `ninep` wants to see the file's own; to others it is no change.
+        stat.qid = fid.stat(|stat| stat.qid).await?;
+    }
+    set(&mut stat);
+    fid.wstat(stat).await
+}
+
+pub(super) async fn set_size(fid: &Fid, size: u64) -> Result<()> {
+    change(fid, |stat| stat.length = size).await
+}
+
+pub(super) async fn set_mode(fid: &Fid, permissions: Permissions) -> Result<()> {
+    // The kind has to be said again, and must not change.
+    let kind = DirMode::from_bits_retain(!(DirMode::PERMISSIONS.bits()));
+    let special = SPECIAL
+        .iter()
+        .fold(DirMode::empty(), |bits, (_, bit)| bits | *bit);
+    let old = fid.stat(|stat| stat.mode & (kind - special)).await?;
+    let mode = old | permissions_of(fid, permissions.mode());
+    change(fid, |stat| stat.mode = mode).await
+}
+
+pub(super) async fn set_owner(fid: &Fid, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    if !is_unix(fid) {
+        return Err(unsupported(fid, "chown"));
+    }
+    change(fid, |stat| {
+        stat.n_uid = uid.unwrap_or(u32::MAX);
+        stat.n_gid = gid.unwrap_or(u32::MAX);
+    })
+    .await
+}
+
+pub(super) async fn set_times(fid: &Fid, times: FileTimes) -> Result<()> {
+    let seconds = |change| match change {
+        None => Ok(u32::MAX),
+        // There is no word for it.
+        Some(TimeChange::Now) => Err(unsupported(fid, "set_times to the server's time")),
+        Some(TimeChange::To(time)) => u32::try_from(SystemTime::secs(time))
+            .ok()
+            .filter(|&secs| secs != u32::MAX)
+            .ok_or(Error::InvalidInput("a time before 1970 or after 2105")),
+    };
+    let (atime, mtime) = (seconds(times.accessed)?, seconds(times.modified)?);
+    change(fid, |stat| {
+        stat.atime = atime;
+        stat.mtime = mtime;
+    })
+    .await
+}
+
+/// Gives the file another name in its directory.
+pub(super) async fn rename(fid: &Fid, name: &[u8]) -> Result<()> {
+    change(fid, |stat| stat.name = name).await
+}
+
+/// Waits until the file is on stable storage (9P2000).
+pub(super) async fn fsync(fid: &Fid) -> Result<()> {
+    if is_unix(fid) {
+        // QEMU would answer with nothing at all, and the request never end.
+        return Err(unsupported(fid, "fsync"));
+    }
+    fid.wstat(Stat::UNCHANGED).await
+}
+
+/// Removes what the fid stands for.
+pub(super) async fn remove(fid: Fid) -> Result<()> {
+    if !is_unix(&fid) {
+        return fid.remove().await;
+    }
+    let (again, _) = fid.walk(&[]).await?;
+    match fid.remove().await {
+        // xen-9pfsd has another way only.
+        Err(Error::Unsupported { .. }) => {
+            again.open(OpenMode::REMOVE_ON_CLOSE).await?;
+            match again.close().await {
+                // It was lost in between, and the server may have closed it.
+                Err(Error::Stale) => Err(Error::MaybeApplied),
+                result => result,
+            }
+        }
+        result => result,
+    }
+}

@@ -1,0 +1,166 @@
+//! The directories in which something was made, removed or renamed just now: their fids are kept for a
+//! moment, so that what is done to one name after the other in a directory takes one request each.
+//!
+//! Only directories whose path has no symbolic link are kept. What this mount itself moves or removes is
+//! forgotten at once; what others do is noticed when the moment is over, or when the server refuses
+//! something: then the way is looked up again before the program gets to know.
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Fs, Handle, Lookup, node};
+use crate::fs::path::CleanPath;
+use crate::fs::{Error, Result};
+use crate::session::Fid;
+use p9_wire::Errno;
+use p9_wire::QidKind;
+use xen9p_time::Instant;
+
+/// How many are kept.
+const MOST: usize = 4;
+
+#[derive(Default)]
+pub(super) struct Parents {
+    kept: Vec<Kept>,
+    /// The directory that was looked up last. When it is needed a second time it is kept.
+    last: Option<CleanPath>,
+}
+
+struct Kept {
+    path: CleanPath,
+    fid: Rc<Fid>,
+    until: Instant,
+}
+
+impl Parents {
+    fn find(&self, path: &CleanPath, now: Instant) -> Option<Rc<Fid>> {
+        let kept = self.kept.iter().find(|kept| kept.path == *path)?;
+        (now < kept.until).then(|| kept.fid.clone())
+    }
+
+    /// Whether a directory that was just looked up is to be kept: it was the last one, too.
+    fn is_next(&mut self, path: &CleanPath) -> bool {
+        if self.last.as_ref() == Some(path) {
+            return true;
+        }
+        self.last = Some(path.clone());
+        false
+    }
+
+    /// Keeps a directory. Gives back what has to go for it, to be dropped when nothing is borrowed.
+    fn keep(&mut self, path: &CleanPath, fid: Rc<Fid>, until: Instant) -> Vec<Kept> {
+        let mut gone = self.take(|kept| kept.path == *path);
+        if self.kept.len() >= MOST {
+            gone.push(self.kept.remove(0));
+        }
+        self.kept.push(Kept {
+            path: path.clone(),
+            fid,
+            until,
+        });
+        gone
+    }
+
+    fn take(&mut self, which: impl Fn(&Kept) -> bool) -> Vec<Kept> {
+        self.kept.extract_if(.., |kept| which(kept)).collect()
+    }
+}
+
+impl Fs {
+    /// The directory of what `path` names, and its name there. For the root, which has none, the error
+    /// is `at_root`.
+    pub(super) async fn parent_of(
+        &self,
+        path: &CleanPath,
+        at_root: Errno,
+    ) -> Result<(Handle, Vec<u8>)> {
+        let name = path.file_name().ok_or(at_root)?.to_vec();
+        let parent = path.parent();
+        let keep = self.keep_time(&parent);
+        if keep.is_some()
+            && let Some(fid) = self
+                .mount
+                .parents
+                .borrow()
+                .find(&parent, self.session().now())
+        {
+            return Ok((Handle::Kept(fid), name));
+        }
+        match self.lookup(parent.clone(), true).await? {
+            Lookup::Found(_, qid, _) if !qid.kind.contains(QidKind::DIR) => {
+                Err(Errno::ENOTDIR.into())
+            }
+            Lookup::Found(handle, _, found) if found != parent => {
+                // What is done there may concern a directory that is kept by its other name.
+                self.forget_all();
+                Ok((handle, name))
+            }
+            Lookup::Found(Handle::Own(fid), ..) => match keep {
+                Some(time) if self.mount.parents.borrow_mut().is_next(&parent) => {
+                    let fid = Rc::new(fid);
+                    let until = self.session().now() + time;
+                    let mut parents = self.mount.parents.borrow_mut();
+                    let gone = parents.keep(&parent, fid.clone(), until);
+                    drop(parents);
+                    drop(gone);
+                    Ok((Handle::Kept(fid), name))
+                }
+                _ => Ok((Handle::Own(fid), name)),
+            },
+            Lookup::Found(handle, ..) => Ok((handle, name)),
+            Lookup::Missing(_) => Err(Errno::ENOENT.into()),
+        }
+    }
+
+    /// How long this directory may be kept; `None` if not at all.
+    fn keep_time(&self, path: &CleanPath) -> Option<Duration> {
+        let time = self.mount.keep_dirs;
+        // Where fids are few, none is spent on this.
+        let pays = !path.is_root() && !time.is_zero() && node::is_linux(&self.mount.root);
+        pays.then_some(time)
+    }
+
+    /// Does something to what `path` names, given its directory and its name there. Once more if it
+    /// fails in a directory that was kept, in a way that another state of the tree would explain.
+    pub(super) async fn in_parent<T>(
+        &self,
+        path: &CleanPath,
+        at_root: Errno,
+        work: impl AsyncFn(Handle, &[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let (dir, name) = self.parent_of(path, at_root).await?;
+        let kept = matches!(dir, Handle::Kept(_));
+        match work(dir, &name).await {
+            Err(error) if kept && may_be_stale(error) => {}
+            result => return result,
+        }
+        self.forget(&path.parent());
+        let (dir, name) = self.parent_of(path, at_root).await?;
+        work(dir, &name).await
+    }
+
+    /// Forgets the directory at `path` and those below it: they are moved or removed.
+    pub(super) fn forget(&self, path: &CleanPath) {
+        let mut parents = self.mount.parents.borrow_mut();
+        let gone = parents.take(|kept| kept.path.below(path).is_some());
+        drop(parents);
+        drop(gone);
+    }
+
+    /// Forgets all directories.
+    pub(super) fn forget_all(&self) {
+        self.forget(&CleanPath::root());
+    }
+}
+
+/// Whether an error could mean that a directory is not where it was.
+fn may_be_stale(error: Error) -> bool {
+    matches!(
+        error,
+        Error::Stale
+            | Error::Errno(
+                Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ESTALE | Errno::EIO
+            )
+    )
+}

@@ -1,0 +1,17 @@
+//! A 9P client: the session over any [`Transport`](transport::Transport), files, and name spaces made of several trees.
+//!
+//! No I/O of its own, no unsafe code, no knowledge of Xen or of an architecture.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod error;
+pub mod fs;
+pub mod ns;
+pub mod session;
+pub mod trace;
+pub mod transport;
+
+pub use error::Error;
+pub use p9_wire::Dialect;

@@ -1,0 +1,308 @@
+//! A private name space: several trees of files seen as one, put together as the program likes.
+//!
+//! A [`Namespace`] begins with a tree at its root. Others are [mounted](Namespace::mount) into it: 9P
+//! mounts ([`Fs`](crate::fs::Fs)), trees in memory with files made up by the program
+//! ([`MemTree`]), read-only views ([`ReadOnly`]), or anything else that implements [`Tree`]. What is in
+//! it can be [bound](Namespace::bind) to further places, instead of what is there or united with it.
+//! The operations on files are those of [`Fs`](crate::fs::Fs), with the same names.
+//!
+//! ```
+//! use xen9p::fs::Error;
+//! use xen9p::ns::{Bind, MemTree, Namespace, ReadOnly, Synthetic};
+//!
+//! # fn main() -> Result<(), Box<dyn core::error::Error>> {
+//! // In an image these would be shares: `xen9p::rt::share("data")`.
+//! let (root, defaults, overlay) = (MemTree::new(), MemTree::new(), MemTree::new());
+//! defaults.put("/motd", "hello")?;
+//! defaults.put("/hosts", "127.0.0.1 localhost")?;
+//! overlay.put("/motd", "welcome")?;
+//! let dev = MemTree::new();
+//! dev.put_synthetic("/time", Synthetic::new().read(|| Ok(b"12:00".to_vec())))?;
+//!
+//! let ns = Namespace::new(root);
+//! ns.mount(ReadOnly::new(defaults), "/etc")?;
+//! ns.mount(overlay, "/overlay")?;
+//! ns.mount(dev, "/dev")?;
+//!
+//! // What is in /overlay comes before its namesakes, and takes what is made in /etc.
+//! ns.bind("/overlay", "/etc", Bind::BEFORE.create())?;
+//! assert_eq!(ns.read_to_string("/etc/motd")?, "welcome");
+//! assert_eq!(ns.read_to_string("/etc/hosts")?, "127.0.0.1 localhost");
+//! ns.write("/etc/passwd", "root")?;
+//! assert_eq!(ns.read_to_string("/overlay/passwd")?, "root");
+//! assert_eq!(ns.read_to_string("/dev/time")?, "12:00");
+//!
+//! // A part of the program gets a name space of its own, in which it can see no more than this.
+//! let jail = ns.fork();
+//! jail.bind("/etc", "/", Bind::REPLACE)?;
+//! jail.seal();
+//! assert_eq!(jail.read_to_string("/../../motd")?, "welcome");
+//! assert_eq!(ns.metadata("/motd"), Err(Error::Errno(xen9p::errno::Errno::ENOENT)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Rules
+//!
+//! * **Paths** are cleaned by text alone: ".." takes away the name before it, and is nothing at the
+//!   root. Symbolic links are followed by the name space, 40 at most: an absolute one starts at the root
+//!   of the name space and a relative one at the directory that it is seen in, so that no link leads out
+//!   of the name space or under a mount.
+//! * **Mount points** are paths without links. What is mounted at a path is seen there whether or not the
+//!   tree below has such a name; a directory lists the names of the mount points in it, and those
+//!   that lead to them.
+//! * **A union** has its elements searched in order, for the first name after the union; the element that
+//!   has it is then the only one asked. An element that has no such name is passed over, any other
+//!   error is the answer. Listings have each name once, that of the first element.
+//! * **Making** something in a union takes the first element bound with [`Bind::create`]; without one
+//!   it is EROFS. **Removing, renaming and changing** act on the element where the name was found;
+//!   what had been hidden by it appears.
+//! * **Between trees** nothing can be renamed or hard-linked: EXDEV. Clones of one
+//!   [`Fs`](crate::fs::Fs) that were mounted separately are different trees, binds of one mount are not.
+//! * **Names in use** as mount points, or on the way to one, can't be removed or renamed: EBUSY.
+//! * **Cost**: finding a path takes one walk more than the same operation on [`Fs`](crate::fs::Fs), one more
+//!   for each symbolic link on the way and each element of a union that lacks the name. Reading and
+//!   writing open files cost the same.
+//! * **Open files** stay usable when what they came from is unmounted.
+//!
+//! # Differences to Plan 9
+//!
+//! Measured against bind(2) and the kernel's `chan.c`:
+//!
+//! * Mounts belong to a path, not to the identity (qid) of the file mounted on: another name of the same
+//!   file does not show the mount, and mounts below `new` are not seen below `old` after a bind. Qids
+//!   can't serve, for QEMU may give files of two host file systems the same one.
+//! * A mount makes up its mount point when that is missing; only a bind needs one that is there.
+//! * A mount replaces; to unite it with something, mount it elsewhere and bind it from there.
+//! * Something bound by [`Bind::REPLACE`] alone is no union, and takes new files without `create`.
+//! * Listings of unions have no duplicates, and an element that can't be read is an error unless it is
+//!   simply gone (Plan 9 passes over both). So is a name that an element fails to look up.
+//! * Creating asks for the name first and then makes it, and a symbolic link that leads nowhere is
+//!   followed to where the file is to be made, as Unix does.
+//! * Name spaces can be [sealed](Namespace::seal) (as RFNOMNT does); what is forked from a sealed one is
+//!   sealed too.
+#![forbid(unsafe_code)]
+
+mod dial;
+mod dir;
+mod error;
+mod file;
+mod layout;
+mod mem;
+mod names;
+mod ops;
+mod resolve;
+mod synthetic;
+mod table;
+mod tree;
+
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
+
+use self::table::{Element, Table};
+use crate::fs::path::CleanPath;
+use crate::fs::{Error, Probe};
+use p9_wire::Errno;
+
+pub use self::dial::{DialError, Dialers};
+pub use self::dir::{DirEntry, ReadDir};
+pub use self::error::NsError;
+pub use self::file::File;
+pub use self::layout::{BindOption, Layout, LayoutError, MountOption, OptionError};
+pub use self::mem::MemTree;
+pub use self::synthetic::Synthetic;
+pub use self::table::Bind;
+pub use self::tree::{Entries, Entry, OpenFile, ReadOnly, Tree};
+
+/// A name space. Clones are cheap and mean the same one; [`fork`](Self::fork) makes a private copy.
+///
+/// See the [module](self) for the rules. Changes of the name space fail with [`NsError`], operations on
+/// files with [`fs::Error`](crate::fs::Error); both block as the trees do.
+#[derive(Clone)]
+pub struct Namespace {
+    table: Rc<RefCell<Table>>,
+}
+
+/// A place where something is mounted or bound, as [`Namespace::mount_points`] lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MountPoint {
+    /// Where it is.
+    pub path: Vec<u8>,
+    /// Whether a directory is seen there.
+    pub is_dir: bool,
+    /// How many directories are united there; 1 if it is no union.
+    pub elements: usize,
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths = self.mount_points();
+        let paths = paths
+            .iter()
+            .map(|point| String::from_utf8_lossy(&point.path));
+        f.debug_list().entries(paths).finish()
+    }
+}
+
+impl Namespace {
+    /// A name space with this tree at its root.
+    pub fn new(root: impl Tree + 'static) -> Namespace {
+        Namespace::with_root(Rc::new(root))
+    }
+
+    /// As [`new`](Self::new), for a tree that is shared.
+    pub fn with_root(root: Rc<dyn Tree>) -> Namespace {
+        Namespace {
+            table: Rc::new(RefCell::new(Table::new(root))),
+        }
+    }
+
+    /// A copy that changes apart from this one; the trees and their files are the same.
+    #[must_use]
+    pub fn fork(&self) -> Namespace {
+        let table = self.table.borrow().clone();
+        Namespace {
+            table: Rc::new(RefCell::new(table)),
+        }
+    }
+
+    /// Forbids every further mount, bind and unmount, for all clones and for what is forked from them.
+    pub fn seal(&self) {
+        self.table.borrow_mut().sealed = true;
+    }
+
+    /// Whether it was sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.table.borrow().sealed
+    }
+
+    /// What is mounted and bound, by path; without the tree that the name space began with.
+    pub fn mount_points(&self) -> Vec<MountPoint> {
+        self.table.borrow().list()
+    }
+
+    /// Shows a tree at a path, instead of what is there. The path and the directories on its way need
+    /// not exist.
+    ///
+    /// # Errors
+    /// [`NsError::KindDiffers`] when a tree that begins with a directory would be mounted on something
+    /// else; [`NsError::NoPlace`] when something other than a directory is on the way.
+    pub fn mount(
+        &self,
+        tree: impl Tree + 'static,
+        at: impl AsRef<[u8]>,
+    ) -> core::result::Result<(), NsError> {
+        self.mount_shared(Rc::new(tree), at)
+    }
+
+    /// As [`mount`](Self::mount), for a tree that is shared. Mounted at several paths, it is one tree
+    /// within which files can be renamed.
+    ///
+    /// # Errors
+    /// As [`mount`](Self::mount).
+    pub fn mount_shared(
+        &self,
+        tree: Rc<dyn Tree>,
+        at: impl AsRef<[u8]>,
+    ) -> core::result::Result<(), NsError> {
+        self.check_open()?;
+        let (path, is_dir) = self.mount_path(at.as_ref())?;
+        let Probe::Found {
+            is_dir: tree_is_dir,
+        } = tree.probe(b"/").map_err(NsError::NoSource)?
+        else {
+            return Err(NsError::NoSource(Errno::ENOENT.into()));
+        };
+        if is_dir.is_some_and(|is_dir| is_dir != tree_is_dir) {
+            return Err(NsError::KindDiffers);
+        }
+        let element = Element::new(tree, CleanPath::root());
+        let mut table = self.table.borrow_mut();
+        table.replace(path, tree_is_dir, vec![element]);
+        Ok(())
+    }
+
+    /// Shows what is at `new` also at `old`: instead of what is there, or, for directories, united with
+    /// it. Both have to be there; symbolic links are followed. What `new` is at this time is bound: later
+    /// changes of the name space at `new` do not show at `old`, and binds never run in circles.
+    ///
+    /// # Errors
+    /// [`NsError::NoSource`] and [`NsError::NoPlace`] when `new` or `old` is not there;
+    /// [`NsError::KindDiffers`] when only one is a directory; [`NsError::FileUnion`];
+    /// [`NsError::TooManyElements`] for a union of more than 40.
+    pub fn bind(
+        &self,
+        new: impl AsRef<[u8]>,
+        old: impl AsRef<[u8]>,
+        how: Bind,
+    ) -> core::result::Result<(), NsError> {
+        self.check_open()?;
+        let new = self.find(new.as_ref(), true).map_err(NsError::NoSource)?;
+        let old = self.find(old.as_ref(), true).map_err(NsError::NoPlace)?;
+        if new.elements.is_empty() {
+            // A directory made of mount points alone; those would not come along.
+            return Err(NsError::NoSource(Errno::ENOENT.into()));
+        }
+        if new.is_dir != old.is_dir {
+            return Err(NsError::KindDiffers);
+        }
+        if how.unites() && !new.is_dir {
+            return Err(NsError::FileUnion);
+        }
+        let mut table = self.table.borrow_mut();
+        table.bind(old.path, old.is_dir, new.elements, old.elements, how)
+    }
+
+    /// Takes away all that is mounted or bound at a path; what was there before is seen again.
+    ///
+    /// # Errors
+    /// [`NsError::NotMounted`]; [`NsError::Busy`] when something else is mounted below;
+    /// [`NsError::Root`] for the tree that the name space began with.
+    pub fn unmount(&self, old: impl AsRef<[u8]>) -> core::result::Result<(), NsError> {
+        self.check_open()?;
+        let path = self.point_path(old.as_ref())?;
+        self.table.borrow_mut().unmount(&path, None)
+    }
+
+    /// Takes what was bound from `new` out of the union at `old`. `new` must still show what was bound.
+    ///
+    /// # Errors
+    /// As [`unmount`](Self::unmount); [`NsError::NoSource`] when `new` is not there,
+    /// [`NsError::NoSuchElement`] when it is not part of the union.
+    pub fn unmount_from(
+        &self,
+        new: impl AsRef<[u8]>,
+        old: impl AsRef<[u8]>,
+    ) -> core::result::Result<(), NsError> {
+        self.check_open()?;
+        let path = self.point_path(old.as_ref())?;
+        let new = self.find(new.as_ref(), true).map_err(NsError::NoSource)?;
+        self.table.borrow_mut().unmount(&path, Some(&new.elements))
+    }
+
+    /// The path of a mount point. The last name is not looked up: it may lead to something that is gone.
+    fn point_path(&self, path: &[u8]) -> core::result::Result<CleanPath, NsError> {
+        let find = || -> Result<CleanPath, Error> {
+            let path = CleanPath::new(path)?;
+            let Some(name) = path.file_name() else {
+                return Ok(path);
+            };
+            let mut parent = self.find(path.parent().as_bytes(), true)?.path;
+            parent.push(name)?;
+            Ok(parent)
+        };
+        find().map_err(NsError::NoPlace)
+    }
+
+    fn check_open(&self) -> core::result::Result<(), NsError> {
+        if self.is_sealed() {
+            return Err(NsError::Sealed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! From paths to what they mean: mount points, unions, symbolic links.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::table::{Element, creator};
+use super::{Namespace, NsError};
+use crate::fs::path::CleanPath;
+use crate::fs::{Error, Probe, Result};
+use p9_wire::Errno;
+
+/// How many symbolic links are followed on the way of one path.
+const MAX_LINKS: usize = 40;
+
+/// What a path means.
+pub(super) struct Found {
+    /// The path without links.
+    pub(super) path: CleanPath,
+    /// What is seen there: one, or several directories that are united, or none for a directory that
+    /// only leads to mount points.
+    pub(super) elements: Vec<Element>,
+    pub(super) is_dir: bool,
+    /// What a symbolic link says that was not followed.
+    pub(super) link: Option<Vec<u8>>,
+}
+
+impl Found {
+    /// What operations act on.
+    ///
+    /// # Errors
+    /// EROFS for a directory that only leads to mount points.
+    pub(super) fn element(&self) -> Result<&Element> {
+        self.elements.first().ok_or(Errno::EROFS.into())
+    }
+}
+
+/// Where a path leads.
+pub(super) enum Lookup {
+    Found(Found),
+    /// Only the last name is missing in this directory.
+    Missing(Found, Vec<u8>),
+}
+
+enum Step {
+    End(Lookup),
+    /// The name with this index is a symbolic link that says this.
+    Link(usize, Vec<u8>),
+}
+
+impl Namespace {
+    /// What a path leads to; a symbolic link at its end is followed or not.
+    pub(super) fn find(&self, path: &[u8], follow: bool) -> Result<Found> {
+        match self.lookup(CleanPath::new(path)?, follow)? {
+            Lookup::Found(found) => Ok(found),
+            Lookup::Missing(..) => Err(Errno::ENOENT.into()),
+        }
+    }
+
+    /// What a tree finds at one go where a path leads, which saves looking the path up first. `None` where several
+    /// trees may have it, only mount points lead there, or the tree does not know; then it is to be looked up.
+    pub(super) fn at_once<T>(
+        &self,
+        path: &CleanPath,
+        ask: impl FnOnce(&Element) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let nearest = self.table.borrow().nearest(path);
+        let [element] = &nearest.elements[..] else {
+            return Ok(None);
+        };
+        if nearest.rest.is_empty() {
+            return Ok(None);
+        }
+        match ask(&element.join(&nearest.rest)?) {
+            // Mount points may lead there.
+            Err(error) if error.is_not_found() && self.table.borrow().leads_on(path) => Ok(None),
+            result => result,
+        }
+    }
+
+    pub(super) fn lookup(&self, mut path: CleanPath, follow: bool) -> Result<Lookup> {
+        for _ in 0..=MAX_LINKS {
+            let (at, target) = match self.step(&path, follow)? {
+                Step::End(lookup) => return Ok(lookup),
+                Step::Link(at, target) => (at, target),
+            };
+            let (mut way, _) = path.split(at);
+            let (_, rest) = path.split(at + 1);
+            way.follow(&target)?;
+            way.follow(rest)?;
+            path = way;
+        }
+        Err(Error::TooManyLinks)
+    }
+
+    /// Follows a path to its end or to the first symbolic link.
+    fn step(&self, path: &CleanPath, follow: bool) -> Result<Step> {
+        // Trees are asked with the table free: they may use the name space.
+        let nearest = self.table.borrow().nearest(path);
+        let found = |elements, is_dir, link| {
+            Ok(Step::End(Lookup::Found(Found {
+                path: path.clone(),
+                elements,
+                is_dir,
+                link,
+            })))
+        };
+        if nearest.rest.is_empty() {
+            return found(nearest.elements, nearest.is_dir, None);
+        }
+        let last = path.names().count() - 1;
+        // The first element that has the first name decides.
+        let mut missing = nearest.depth;
+        let mut there = None;
+        for element in &nearest.elements {
+            let whole = element.join(&nearest.rest)?;
+            let depth = element.at.names().count();
+            match whole.tree.probe(whole.at.as_bytes())? {
+                Probe::Found { is_dir } => return found(vec![whole], is_dir, None),
+                Probe::Link { at, target } if at >= depth => {
+                    let at = nearest.depth + (at - depth);
+                    if at == last && !follow {
+                        return found(vec![whole], false, Some(target));
+                    }
+                    return Ok(Step::Link(at, target));
+                }
+                Probe::Missing { at } if at > depth => {
+                    missing = nearest.depth + (at - depth);
+                    there = Some(Element::new(whole.tree, whole.at.parent()));
+                    break;
+                }
+                // It lacks the first name, or is itself no longer where it was bound from.
+                Probe::Missing { .. } | Probe::Link { .. } => {}
+            }
+        }
+
+        let table = self.table.borrow();
+        if table.leads_on(path) {
+            return found(Vec::new(), true, None);
+        }
+        let parent = path.parent();
+        let elements = if missing == last {
+            there.map_or(nearest.elements, |there| vec![there])
+        } else if table.leads_on(&parent) {
+            Vec::new()
+        } else {
+            return Err(Errno::ENOENT.into());
+        };
+        let parent = Found {
+            path: parent,
+            elements,
+            is_dir: true,
+            link: None,
+        };
+        let name = path.file_name().unwrap_or_default().to_vec();
+        Ok(Step::End(Lookup::Missing(parent, name)))
+    }
+
+    /// The element that takes a new name in a directory, as a path in its tree.
+    ///
+    /// # Errors
+    /// EROFS when there is none: no element of a union takes new files, or the directory only leads to
+    /// mount points. ENOTDIR if it is no directory.
+    pub(super) fn place(&self, parent: &Found, name: &[u8]) -> Result<Element> {
+        if !parent.is_dir {
+            return Err(Errno::ENOTDIR.into());
+        }
+        let element = creator(&parent.elements).ok_or(Errno::EROFS)?;
+        let mut place = element.clone();
+        place.at.push(name)?;
+        Ok(place)
+    }
+
+    /// Where something new goes; EEXIST if the name is taken.
+    pub(super) fn vacant(&self, path: &[u8]) -> Result<Element> {
+        match self.lookup(CleanPath::new(path)?, false)? {
+            Lookup::Found(_) => Err(Errno::EEXIST.into()),
+            Lookup::Missing(parent, name) => self.place(&parent, &name),
+        }
+    }
+
+    /// What a path names, to be removed or renamed.
+    ///
+    /// # Errors
+    /// EBUSY when something is mounted there or below.
+    pub(super) fn movable(&self, path: &[u8]) -> Result<Found> {
+        let found = self.find(path, false)?;
+        if self.table.borrow().holds(&found.path) {
+            return Err(Errno::EBUSY.into());
+        }
+        Ok(found)
+    }
+
+    /// The path to mount at, and whether a directory or something else is there. Names that are missing
+    /// are no hindrance.
+    pub(super) fn mount_path(
+        &self,
+        path: &[u8],
+    ) -> core::result::Result<(CleanPath, Option<bool>), NsError> {
+        let mut way = CleanPath::new(path).map_err(NsError::NoPlace)?;
+        let mut missing: Vec<Vec<u8>> = Vec::new();
+        let (mut path, is_dir) = loop {
+            match self.lookup(way.clone(), true) {
+                Ok(Lookup::Found(found)) => break (found.path, Some(found.is_dir)),
+                Ok(Lookup::Missing(parent, name)) => {
+                    missing.push(name);
+                    break (parent.path, Some(true));
+                }
+                Err(Error::Errno(Errno::ENOENT)) if !way.is_root() => {
+                    missing.extend(way.file_name().map(<[u8]>::to_vec));
+                    way.pop();
+                }
+                Err(error) => return Err(NsError::NoPlace(error)),
+            }
+        };
+        if missing.is_empty() {
+            return Ok((path, is_dir));
+        }
+        if is_dir == Some(false) {
+            return Err(NsError::NoPlace(Errno::ENOTDIR.into()));
+        }
+        for name in missing.iter().rev() {
+            path.push(name).map_err(NsError::NoPlace)?;
+        }
+        Ok((path, None))
+    }
+}

@@ -1,0 +1,189 @@
+//! Replies on their way to who asked for them, and requests whose reply nobody wants any more.
+
+use alloc::rc::Rc;
+use core::sync::atomic::Ordering;
+use core::task::{Poll, Waker};
+
+use super::core::{AGAIN, Core};
+use super::slot::{Outcome, Place, State};
+use crate::Error;
+use p9_wire::{READ_HEADER_LEN, Reader, Reply};
+
+impl Core {
+    /// Whether the reply to the request in this slot can be taken.
+    pub(super) fn poll_reply(&mut self, index: u16, waker: &Waker) -> Poll<Result<(), Error>> {
+        let dead = self.dead;
+        let interrupted = self.interrupt.load(Ordering::Relaxed);
+        if let Some(slot) = self.slots.get(usize::from(index))
+            && slot.state == State::Waiting
+            && slot.late
+        {
+            self.overdue();
+        }
+        let slot = match self.slot(index) {
+            Ok(slot) => slot,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        match (slot.state, dead) {
+            (State::Ready(Place::Head), Some(error)) | (State::Waiting, Some(error)) => {
+                Poll::Ready(Err(error))
+            }
+            (State::Ready(_), _) => Poll::Ready(Ok(())),
+            (State::Lost { again: false }, _) => Poll::Ready(Err(Error::MaybeApplied)),
+            (State::Lost { again: true }, None) => Poll::Ready(Err(AGAIN)),
+            (State::Waiting, None) => {
+                if interrupted && !slot.effects.must_finish() {
+                    return Poll::Ready(Err(Error::Interrupted));
+                }
+                if slot.late {
+                    return Poll::Ready(Err(Error::TimedOut));
+                }
+                match &mut slot.waker {
+                    Some(known) => known.clone_from(waker),
+                    none => *none = Some(waker.clone()),
+                }
+                Poll::Pending
+            }
+            _ => Poll::Ready(Err(dead.unwrap_or(Error::Closed))),
+        }
+    }
+
+    /// Hands a reply that [`poll_reply`](Self::poll_reply) announced to `read` and ends the request.
+    pub(super) fn take_reply(
+        &mut self,
+        index: u16,
+        read: &mut dyn FnMut(&Reply<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let dialect = self.dialect;
+        let slot = self.slot(index)?;
+        let kind = slot.effects.kind;
+        let result = slot.reply().and_then(|bytes| {
+            let (_, reply) =
+                Reply::decode(Reader::new(bytes, dialect)).map_err(Error::Malformed)?;
+            match reply.errno() {
+                Some(errno) => Err(Error::refusal(errno, kind, dialect)),
+                None => read(&reply),
+            }
+        });
+        self.retire(index);
+        self.judge(result)
+    }
+
+    /// Copies the data of an Rread or Rreaddir that [`poll_reply`](Self::poll_reply) announced and
+    /// ends the request. `into` has room for as much as was asked for.
+    pub(super) fn take_data(&mut self, index: u16, into: &mut [u8]) -> Result<usize, Error> {
+        let lane = self.lane_of(index);
+        let fits = |into: &mut [u8], count: usize| match into.len() {
+            room if room < count => Err(Error::Protocol("more data than was asked for")),
+            _ => Ok(count),
+        };
+        if self.slot(index)?.state == State::Ready(Place::Head) {
+            let count = self.bulk_len(index).and_then(|count| fits(into, count));
+            if let Ok(count) = count {
+                let into = into.get_mut(..count).unwrap_or(&mut []);
+                self.transport.copy_out(lane, READ_HEADER_LEN as u32, into);
+            }
+            self.drop_head(index);
+            return self.took(count);
+        }
+        let dialect = self.dialect;
+        let data = self.slot(index)?.data(dialect);
+        let count = data.and_then(|data| {
+            let count = fits(into, data.len())?;
+            if let Some(into) = into.get_mut(..count) {
+                into.copy_from_slice(data);
+            }
+            Ok(count)
+        });
+        self.retire(index);
+        self.took(count)
+    }
+
+    /// How much data the reply at the head of its lane has. Its header is read for the only time here.
+    pub(super) fn bulk_len(&mut self, index: u16) -> Result<usize, Error> {
+        let lane = self.lane_of(index);
+        let mut head = [0; READ_HEADER_LEN];
+        self.transport.copy_out(lane, 0, &mut head);
+        let slot = self.slot(index)?;
+        // The size that was checked when the reply came; the server may have changed it since.
+        head[..4].copy_from_slice(&slot.len.to_le_bytes());
+        slot.data_len(&head)
+    }
+
+    /// Counts the bytes that a read brought.
+    pub(super) fn took(&mut self, result: Result<usize, Error>) -> Result<usize, Error> {
+        if let Ok(count) = result {
+            self.stats.bytes_read += count as u64;
+        }
+        self.judge(result)
+    }
+
+    /// Ends the session if the result is a broken rule.
+    fn judge<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        match result {
+            Err(error @ (Error::Protocol(_) | Error::Malformed(_))) => Err(self.fail(error)),
+            other => other,
+        }
+    }
+
+    /// Nobody wants the reply any more.
+    pub(super) fn abandon(&mut self, index: u16) {
+        let dead = self.dead.is_some();
+        let can_flush = self.can_flush;
+        let Ok(slot) = self.slot(index) else { return };
+        match slot.state {
+            State::Ready(Place::Head) => self.drop_head(index),
+            State::Ready(_) => self.retire(index),
+            State::Waiting if dead => self.retire(index),
+            State::Lost { .. } => self.retire(index),
+            State::Waiting if slot.effects.must_finish() || !can_flush => {
+                slot.state = State::Detached;
+                slot.deadline = None;
+            }
+            State::Waiting => {
+                slot.state = State::FlushDue;
+                slot.deadline = None;
+                self.flushes_due += 1;
+                self.send_flush(index);
+            }
+            State::Free | State::Detached | State::FlushDue | State::Flushing { .. } => {}
+        }
+    }
+
+    /// Nobody wants the reply any more, and the request is carried through all the same.
+    pub(super) fn let_go(&mut self, index: u16) {
+        match self.slot(index).map(|slot| slot.state) {
+            Ok(State::Waiting) if self.dead.is_none() => self.detach(index, None),
+            _ => self.abandon(index),
+        }
+    }
+
+    /// The request is carried through, and its reply ignored, or noted in `outcome`.
+    pub(super) fn detach(&mut self, index: u16, outcome: Option<Rc<Outcome>>) {
+        let Ok(slot) = self.slot(index) else { return };
+        if slot.state != State::Waiting {
+            // A Tclunk that met the loss of the connection is done, and no reply will come.
+            self.retire(index);
+            return;
+        }
+        slot.state = State::Detached;
+        slot.deadline = None;
+        slot.outcome = outcome;
+    }
+
+    /// Takes the reply at the head of its lane off it, ends its request, and looks what is behind.
+    pub(super) fn drop_head(&mut self, index: u16) {
+        let lane = self.lane_of(index);
+        let limit = self.slot(index).map_or(0, |slot| slot.limit);
+        if let Some(state) = self.lanes.get_mut(usize::from(lane.0)) {
+            state.head = None;
+            state.seen = 0;
+        }
+        if self.is_up() {
+            self.transport.consume(lane);
+            self.transport.release(lane, limit);
+        }
+        self.retire(index);
+        self.pump_lane(lane);
+    }
+}

@@ -1,0 +1,244 @@
+//! The session's state. What is done to it stands beside this: `submit`, `pump` and `answer` for requests and replies,
+//! `clock` for time. Nothing there calls out, or holds a borrow that a callback could meet.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::Waker;
+use core::time::Duration;
+
+use super::fids::Fids;
+use super::slot::{Slot, State};
+use super::{Config, Stats};
+use crate::transport::{Lane, Transport, TransportError};
+use crate::{Dialect, Error};
+use p9_wire::Tag;
+use xen9p_time::Instant;
+
+/// How many pumps a bulk reply may stay at the head of its lane before it is moved out of the way.
+const HEAD_PATIENCE: u8 = 8;
+
+/// Of a request in flight when the connection was lost, which may be made again.
+pub(super) const AGAIN: Error = Error::Transport(TransportError::Lost(
+    "it was lost again and again before the server answered",
+));
+
+/// What the session knows of one of the transport's lanes.
+#[derive(Debug, Default)]
+pub(super) struct LaneState {
+    /// Slots of this lane that are free.
+    pub(super) free: Vec<u16>,
+    /// The slot whose reply is at the head, left there for its owner.
+    pub(super) head: Option<u16>,
+    /// Pumps that have seen this head.
+    pub(super) seen: u8,
+    /// Bytes of requests and replies in flight.
+    pub(super) load: u64,
+}
+
+pub(super) struct Core {
+    pub(super) transport: Box<dyn Transport>,
+    pub(super) lanes: Vec<LaneState>,
+    /// One for each tag from 0 on, and the last for [`Tag::NONE`]. A slot's request is flushed with
+    /// the tag of its own plus [`window`](Self::window), which travels on the same lane.
+    pub(super) slots: Vec<Slot>,
+    pub(super) window: u16,
+    pub(super) fids: Fids,
+    pub(super) dialect: Dialect,
+    pub(super) msize: u32,
+    pub(super) timeout: Duration,
+    pub(super) interrupt: Arc<AtomicBool>,
+    pub(super) stats: Stats,
+    /// Begins and ends of requests that may change what a file contains.
+    pub(super) changes: u64,
+    /// Why the session is over.
+    pub(super) dead: Option<Error>,
+    /// The same until it is logged.
+    pub(super) untold: Option<Error>,
+    /// Whether the loss of the connection is not the end of the session.
+    pub(super) recovers: bool,
+    /// Why the connection is lost, until there is a new one.
+    pub(super) lost: Option<Error>,
+    /// A new one is being looked for: who asks for something from within that must not wait for its end.
+    pub(super) searching: bool,
+    /// No request has to be answered before this.
+    pub(super) grace: Instant,
+    /// Whether the server understands Tflush.
+    pub(super) can_flush: bool,
+    /// Slots in [`State::FlushDue`].
+    pub(super) flushes_due: u16,
+    /// When the clock was looked at last, and when the time of somebody who was waiting then is over.
+    pub(super) looked: Instant,
+    pub(super) over: Instant,
+    /// Who waits for a free slot or for room, and until when.
+    pub(super) waiting: Vec<(Waker, Instant)>,
+    /// Wakers to be called as soon as nothing is borrowed.
+    pub(super) woken: Vec<Waker>,
+    /// Whether the operations in flight know that they are interrupted.
+    pub(super) interrupt_told: bool,
+    /// Whether an operation may get further if it is polled now.
+    pub(super) news: bool,
+    /// Where requests are encoded.
+    pub(super) scratch: Vec<u8>,
+    /// The lane to begin the next search with.
+    pub(super) turn: u16,
+}
+
+impl Core {
+    pub(super) fn new(transport: Box<dyn Transport>, config: &Config) -> Result<Core, Error> {
+        let count = transport.lanes().max(1);
+        let wanted = config.window.clamp(1, super::MAX_WINDOW);
+        let window = wanted
+            .checked_next_multiple_of(count)
+            .filter(|&window| window <= super::MAX_WINDOW)
+            .ok_or(Error::InvalidInput("more lanes than tags"))?;
+        let mut lanes = Vec::new();
+        lanes
+            .try_reserve_exact(usize::from(count))
+            .map_err(|_| Error::OutOfMemory)?;
+        for lane in 0..count {
+            // The lowest tag on top, so that small tables stay in few cache lines.
+            let free = (lane..window).step_by(usize::from(count)).rev().collect();
+            lanes.push(LaneState {
+                free,
+                ..LaneState::default()
+            });
+        }
+        let mut slots = Vec::new();
+        slots
+            .try_reserve_exact(usize::from(window) + 1)
+            .map_err(|_| Error::OutOfMemory)?;
+        slots.resize_with(usize::from(window) + 1, Slot::new);
+        let most = transport.max_message();
+        let msize = config.msize.min(most);
+        if config.msize != u32::MAX && config.msize > most {
+            log::warn!(
+                "9P session: msize {} was asked for; the transport carries {most}",
+                config.msize
+            );
+        }
+        Ok(Core {
+            transport,
+            lanes,
+            slots,
+            window,
+            fids: Fids::default(),
+            dialect: Dialect::Linux,
+            msize,
+            timeout: config.timeout,
+            interrupt: Arc::default(),
+            stats: Stats::default(),
+            changes: 0,
+            dead: None,
+            untold: None,
+            recovers: false,
+            lost: None,
+            searching: false,
+            grace: Instant::from_nanos(0),
+            can_flush: true,
+            flushes_due: 0,
+            looked: Instant::from_nanos(0),
+            over: Instant::NEVER,
+            waiting: Vec::new(),
+            woken: Vec::new(),
+            interrupt_told: false,
+            news: false,
+            scratch: Vec::new(),
+            turn: 0,
+        })
+    }
+
+    /// The tag of a slot.
+    pub(super) fn tag(&self, index: u16) -> u16 {
+        if index == self.window {
+            Tag::NONE.0
+        } else {
+            index
+        }
+    }
+
+    /// The lane that a tag travels on.
+    pub(super) fn lane_of(&self, tag: u16) -> Lane {
+        // There are at most 65,535 lanes and at least one.
+        Lane(tag % (self.lanes.len() as u16))
+    }
+
+    pub(super) fn slot(&mut self, index: u16) -> Result<&mut Slot, Error> {
+        self.slots.get_mut(usize::from(index)).ok_or(Error::Closed)
+    }
+
+    /// Gives the connection up: it is lost, if another may be found, and the session over otherwise. Returns
+    /// the first reason.
+    pub(super) fn fail(&mut self, error: Error) -> Error {
+        if let Some(first) = self.dead.or(self.lost) {
+            return first;
+        }
+        if self.recovers && self.fids.has_roots() {
+            self.break_off(error);
+            return error;
+        }
+        self.end(error)
+    }
+
+    /// Gives the connection up. Without a session that is over there is nothing to be told of it: whatever
+    /// waits goes on waiting.
+    pub(super) fn broken<T>(&mut self, error: Error) -> Result<Option<T>, Error> {
+        self.fail(error);
+        self.alive().map(|()| None)
+    }
+
+    /// Ends the session: every operation from now on fails with `error`, unless an earlier one has
+    /// done so already. Returns the reason that counts.
+    pub(super) fn end(&mut self, error: Error) -> Error {
+        if let Some(first) = self.dead {
+            return first;
+        }
+        self.dead = Some(error);
+        self.untold = Some(error);
+        self.wake_all();
+        error
+    }
+
+    pub(super) fn alive(&self) -> Result<(), Error> {
+        self.dead.map_or(Ok(()), Err)
+    }
+
+    /// Whether there is a connection.
+    pub(super) fn is_up(&self) -> bool {
+        self.dead.is_none() && self.lost.is_none()
+    }
+
+    pub(super) fn wake_all(&mut self) {
+        let wakers = self.slots.iter_mut().filter_map(|slot| slot.waker.take());
+        self.woken.extend(wakers);
+        self.woken
+            .extend(self.waiting.drain(..).map(|(waker, _)| waker));
+        self.news = true;
+    }
+
+    /// Lets those who wait for a slot or for room try again.
+    pub(super) fn wake_waiting(&mut self) {
+        if !self.waiting.is_empty() {
+            self.news = true;
+            self.woken
+                .extend(self.waiting.drain(..).map(|(waker, _)| waker));
+        }
+    }
+
+    /// Whether the switch is set.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+
+    /// Whether a bulk reply has been at the head of its lane for too long.
+    pub(super) fn is_stuck(lane: &mut LaneState) -> bool {
+        lane.seen = lane.seen.saturating_add(1);
+        lane.seen > HEAD_PATIENCE
+    }
+
+    /// Whether requests are in flight, or have to be sent yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.fids.has_to_clunk() || self.slots.iter().any(|slot| slot.state != State::Free)
+    }
+}

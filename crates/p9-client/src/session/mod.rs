@@ -1,0 +1,418 @@
+//! The client session: any number of requests in flight over one [`Transport`].
+//!
+//! A [`Session`] gives out tags and fids, sends requests, pairs replies with them, watches
+//! deadlines, takes back what nobody waits for any more (Tflush), and believes the server nothing:
+//! a reply that nobody asked for, on the wrong lane, of the wrong type or larger than what was asked
+//! for ends the session with one clear error, and nothing a server sends makes it panic or wait for
+//! ever.
+//!
+//! # Who drives it
+//! Operations are `async` functions that use nothing but `core::task`. [`Session::block_on`] runs
+//! one to its end, waiting in the transport meanwhile. Under another executor the host's idle loop
+//! calls [`Session::pump`] when something may have arrived and [`Session::wait`] when there is
+//! nothing else to do.
+//!
+//! # Copies
+//! Small replies are copied into private memory when they arrive. The data of a read stays in the
+//! transport until the operation that asked for it is polled, which copies it straight to where it is
+//! wanted: a buffer lent to a future is written by that future alone. Requests leave in one copy too.
+//! Nothing is allocated per request.
+//!
+//! # Lanes
+//! Requests with tag T travel on lane T % lanes (see [`crate::transport`]). Each takes a tag on the
+//! lane with the fewest bytes in flight, so that small requests pass by bulk data on other lanes.
+
+mod answer;
+mod behind;
+mod burst;
+mod call;
+mod classic;
+mod clock;
+mod core;
+mod fid;
+mod fids;
+mod lent;
+mod negotiate;
+mod pump;
+mod record;
+mod recover;
+mod slot;
+mod submit;
+mod talk;
+mod transfer;
+
+use ::core::cell::RefCell;
+use ::core::fmt;
+use ::core::mem;
+use ::core::pin::pin;
+use ::core::sync::atomic::{AtomicBool, Ordering};
+use ::core::task::{Context, Poll, Waker};
+use ::core::time::Duration;
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+
+use self::core::Core;
+use super::{Dialect, Error};
+use crate::transport::{Transport, TransportError};
+use xen9p_time::Instant;
+
+pub(crate) use behind::Behind;
+pub use fid::{Fid, Walk};
+pub use lent::Span;
+pub use recover::{Recovery, Redial};
+
+/// The most requests in flight.
+pub const MAX_WINDOW: u16 = 16_384;
+
+/// The smallest msize that is worked with.
+pub const MIN_MSIZE: u32 = 4096;
+
+/// How often at least the idle hook is called while an operation waits.
+const HOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a session allows itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The largest message to agree on, in bytes; the transport may allow less.
+    pub msize: u32,
+    /// How many requests may be in flight at once, from 1 to [`MAX_WINDOW`]; rounded up to a multiple
+    /// of the transport's lanes.
+    pub window: u16,
+    /// How long to wait for the answer to each request.
+    pub timeout: Duration,
+}
+
+impl Default for Config {
+    /// The largest message the transport carries, 64 requests in flight, 30 s for each.
+    fn default() -> Self {
+        Config {
+            msize: u32::MAX,
+            window: 64,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Counters of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Requests sent, Tflush included.
+    pub requests: u64,
+    /// Replies received.
+    pub replies: u64,
+    /// Bytes of all requests.
+    pub bytes_sent: u64,
+    /// Bytes of all replies.
+    pub bytes_received: u64,
+    /// Bytes of data that reads brought.
+    pub bytes_read: u64,
+    /// Bytes of data that the server took.
+    pub bytes_written: u64,
+    /// Requests taken back.
+    pub flushes: u64,
+    /// Replies copied twice, because their owner did not come for them in time.
+    pub spills: u64,
+    /// Times that a blocking operation waited.
+    pub waits: u64,
+    /// Times that the connection was lost and another one looked for.
+    pub losses: u64,
+    /// Times that one was found.
+    pub recoveries: u64,
+    /// Fids that could not be had again.
+    pub stale: u64,
+    /// Of the transport.
+    pub transport: crate::transport::Stats,
+}
+
+/// The switch that ends waiting operations. Clones mean the same switch; it may be set from
+/// anywhere, an interrupt handler included.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Ends all operations that wait, and those to come, with [`Error::Interrupted`]. Only closing
+    /// and unlocking go on. One that sleeps sees it when it wakes up: at its next reply, at its deadline, or
+    /// within 100 ms if an idle hook is set.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets operations work again.
+    pub fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A 9P session.
+///
+/// ```
+/// use xen9p::p9::session::{Config, Session};
+/// use xen9p::p9::{Dialect, Error};
+/// use xen9p::transport::Transport;
+///
+/// /// Reads the beginning of a file, request by request.
+/// async fn beginning(session: &Session, into: &mut [u8]) -> Result<usize, Error> {
+///     session.negotiate(&Dialect::ALL).await?;
+///     let (root, _) = session.attach(None, b"root", 0, b"").await?;
+///     let (file, walk) = root.walk(&[b"etc", b"motd"]).await?;
+///     if walk.names < 2 {
+///         return Ok(0);
+///     }
+///     file.lopen(Default::default()).await?;
+///     file.read_at(0, into, 0).await
+/// }
+/// ```
+///
+/// Clones mean the same session; it ends, and closes its transport, with the last
+/// clone and the last [`Fid`].
+#[derive(Clone)]
+pub struct Session {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    core: RefCell<Core>,
+    hook: RefCell<Option<Box<dyn FnMut()>>>,
+    recovery: RefCell<Option<Recovery>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.core.get_mut().shut_down();
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Session");
+        if let Ok(core) = self.shared.core.try_borrow() {
+            out.field("dialect", &core.dialect)
+                .field("msize", &core.msize)
+                .field("dead", &core.dead);
+        }
+        out.finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session that has not spoken yet; [`negotiate`](Self::negotiate) comes next.
+    ///
+    /// # Errors
+    /// [`Error::MessageSize`] when the transport can't carry 4,096 bytes, [`Error::OutOfMemory`].
+    pub fn new(transport: Box<dyn Transport>, config: &Config) -> Result<Session, Error> {
+        let core = Core::new(transport, config)?;
+        if core.msize < MIN_MSIZE {
+            return Err(Error::MessageSize(core.msize));
+        }
+        Ok(Session {
+            shared: Rc::new(Shared {
+                core: RefCell::new(core),
+                hook: RefCell::new(None),
+                recovery: RefCell::new(None),
+            }),
+        })
+    }
+
+    /// Runs an operation to its end, waiting in the transport while it can't go on.
+    ///
+    /// Works with any future, but only replies of this session and its deadlines are waited for.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut output = None;
+        self.drive(&mut |cx| {
+            let poll = future.as_mut().poll(cx);
+            poll.map(|done| output = Some(done))
+        });
+        output.expect("it is driven until it is done")
+    }
+
+    /// Calls `poll` until it is ready. One function for all kinds of futures: an image has dozens.
+    fn drive(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) {
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            self.with(|core| core.news = false);
+            if poll(&mut cx).is_ready() {
+                return;
+            }
+            self.turn();
+            if self.has_news() {
+                continue;
+            }
+            let mut most = Duration::MAX;
+            if self.call_hook() {
+                most = HOOK_INTERVAL;
+                self.turn();
+            }
+            if !self.has_news() {
+                self.block(Instant::NEVER, most);
+            }
+        }
+    }
+
+    /// Sends what is waiting to be sent, takes in all replies that have arrived, and wakes those they
+    /// are for. Never blocks, unless there is a server to be [found again](Self::set_recovery).
+    pub fn pump(&self) {
+        self.turn();
+        self.with(Core::look);
+    }
+
+    /// [`pump`](Self::pump) without a look at the clock, for those who will wait soon.
+    fn turn(&self) {
+        self.recover();
+        self.with(|core| {
+            core.flush_out();
+            core.pump();
+        });
+    }
+
+    /// Blocks until something may have happened on the transport, a request in flight has reached its
+    /// deadline, or `deadline` has passed; then [`pump`](Self::pump)s. Returns at once when there is
+    /// something to do already.
+    ///
+    /// Errors of the transport are those of the operations that wait.
+    pub fn wait(&self, deadline: Instant) {
+        self.block(deadline, Duration::MAX);
+    }
+
+    /// [`wait`](Self::wait) that takes no longer than `most`.
+    fn block(&self, deadline: Instant, most: Duration) {
+        self.recover();
+        let quiet = self.with(|core| {
+            core.news = false;
+            core.flush_out();
+            core.pump();
+            if !core.news {
+                // Nobody has come for these, and nobody will before there is something new.
+                core.spill_heads();
+            }
+            !core.news && core.is_up()
+        });
+        // Most answers come soon, and nobody has to know the time.
+        if !quiet || self.with(|core| core.wait(core.soon().min(deadline))) {
+            return;
+        }
+        self.with(|core| {
+            let (now, over) = core.look();
+            let until = over.min(deadline).min(now + most);
+            if !core.news && core.is_up() && now < until {
+                core.wait(until);
+            }
+        });
+    }
+
+    fn has_news(&self) -> bool {
+        self.with(|core| core.news)
+    }
+
+    /// The dialect agreed on.
+    pub fn dialect(&self) -> Dialect {
+        self.with(|core| core.dialect)
+    }
+
+    /// The largest message agreed on, in bytes.
+    pub fn msize(&self) -> u32 {
+        self.with(|core| core.msize)
+    }
+
+    /// The transport's monotonic clock.
+    pub fn now(&self) -> Instant {
+        self.with(|core| core.transport.now())
+    }
+
+    /// How long each request may take.
+    pub fn timeout(&self) -> Duration {
+        self.with(|core| core.timeout)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.with(|core| Stats {
+            transport: core.transport.stats(),
+            ..core.stats
+        })
+    }
+
+    /// Why the session is over; `None` while it is not.
+    pub fn error(&self) -> Option<Error> {
+        self.with(|core| core.dead)
+    }
+
+    /// How many fids are in use, those included whose clunk is not answered yet.
+    pub fn fids_in_use(&self) -> usize {
+        self.with(|core| core.fids.in_use())
+    }
+
+    /// The switch that ends waiting operations.
+    pub fn interrupt(&self) -> Interrupt {
+        Interrupt(self.with(|core| core.interrupt.clone()))
+    }
+
+    /// Has `hook` called each time [`block_on`](Self::block_on) is about to wait, and in between at
+    /// least every 100 ms. Nothing is borrowed meanwhile, so it may use this session; it is not
+    /// called from within itself.
+    pub fn set_idle_hook(&self, hook: Option<Box<dyn FnMut()>>) {
+        let old = mem::replace(&mut *self.shared.hook.borrow_mut(), hook);
+        drop(old);
+    }
+
+    /// Ends the session: everything that waits, and whatever comes, fails with
+    /// [`TransportError::Closed`].
+    pub fn abort(&self) {
+        self.with(|core| {
+            core.end(TransportError::Closed.into());
+        });
+    }
+
+    /// Calls the idle hook; `false` when there is none.
+    fn call_hook(&self) -> bool {
+        let Some(mut hook) = self.shared.hook.borrow_mut().take() else {
+            return false;
+        };
+        hook();
+        // Unless the hook has put another in its place.
+        self.shared.hook.borrow_mut().get_or_insert(hook);
+        true
+    }
+
+    /// Works on the state and, when nothing is borrowed any more, wakes and tells whom that concerns:
+    /// wakers and loggers may come back here.
+    fn with<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.shared.core.borrow_mut();
+        let result = work(&mut core);
+        if core.woken.is_empty() && core.untold.is_none() {
+            return result;
+        }
+        drop(core);
+        self.tell();
+        result
+    }
+
+    /// Wakes and tells whom the last work on the state concerned. Not part of [`with`](Self::with),
+    /// of which there are many copies.
+    #[inline(never)]
+    fn tell(&self) {
+        let mut core = self.shared.core.borrow_mut();
+        let mut woken = mem::take(&mut core.woken);
+        let untold = core.untold.take();
+        drop(core);
+        if let Some(error) = untold.filter(|&error| error != TransportError::Closed.into()) {
+            log::error!("9P session over: {error}");
+        }
+        for waker in woken.drain(..) {
+            waker.wake();
+        }
+        // Keeps the allocation.
+        let mut core = self.shared.core.borrow_mut();
+        if core.woken.is_empty() {
+            core.woken = woken;
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! Taking replies in, and sending what waits to be sent.
+
+use core::mem;
+
+use super::core::Core;
+use super::fids::Fids;
+use super::record::{Fate, identify};
+use super::slot::{Effects, INLINE, Place, Slot, State};
+use crate::transport::{Header, Lane, TransportError};
+use crate::{Dialect, Error};
+use p9_wire::Errno;
+use p9_wire::{Reader, Reply, Request, Tag, kind};
+use xen9p_time::Instant;
+
+/// Why a server that has no idea of this session is left.
+const FORGOTTEN: TransportError =
+    TransportError::Lost("the server does not know our files any more (it was restarted?)");
+
+impl Core {
+    /// Takes in all replies that have arrived.
+    pub(super) fn pump(&mut self) {
+        for lane in 0..self.lanes.len() as u16 {
+            let stuck = self
+                .lanes
+                .get_mut(usize::from(lane))
+                .is_some_and(|state| state.head.is_some() && Core::is_stuck(state));
+            if stuck {
+                self.spill(Lane(lane));
+            }
+            self.pump_lane(Lane(lane));
+        }
+        self.tell_interrupted();
+    }
+
+    /// Takes in the replies on one lane, up to a bulk reply that its owner has to fetch.
+    pub(super) fn pump_lane(&mut self, lane: Lane) {
+        while self.is_up() {
+            if self
+                .lanes
+                .get(usize::from(lane.0))
+                .is_none_or(|state| state.head.is_some())
+            {
+                return;
+            }
+            match self.transport.peek(lane) {
+                Ok(None) => return,
+                Ok(Some(header)) => {
+                    self.stats.replies += 1;
+                    self.stats.bytes_received += u64::from(header.size);
+                    if let Err(error) = self.arrived(lane, header) {
+                        self.fail(error);
+                    }
+                }
+                Err(error) => {
+                    self.fail(error.into());
+                }
+            }
+        }
+    }
+
+    /// Judges one reply and puts it where its owner finds it.
+    fn arrived(&mut self, lane: Lane, header: Header) -> Result<(), Error> {
+        let window = self.window;
+        let (index, is_flush) = match header.tag {
+            tag if tag == Tag::NONE.0 => (window, false),
+            tag if tag < window => (tag, false),
+            tag if tag - window < window => (tag - window, true),
+            _ => return Err(Error::Protocol("a reply with a tag that was never sent")),
+        };
+        if self.lane_of(header.tag) != lane {
+            return Err(Error::Protocol("a reply on another lane than its request"));
+        }
+        if header.kind == kind::RERROR && self.dialect == Dialect::Linux && index != window {
+            // In this dialect errors are Rlerror. QEMU says Rerror before anybody has asked it for a dialect: when it
+            // was restarted and has mapped the rings of the one before it.
+            return Err(FORGOTTEN.into());
+        }
+        if is_flush {
+            return self.flush_answered(lane, index, header);
+        }
+        let is_error = matches!(header.kind, kind::RLERROR | kind::RERROR);
+        let transport = &mut self.transport;
+        let slot = self
+            .slots
+            .get_mut(usize::from(index))
+            .ok_or(Error::Closed)?;
+        let wanted = match slot.state {
+            State::Waiting => true,
+            State::Detached | State::FlushDue | State::Flushing { replied: false } => false,
+            _ => return Err(Error::Protocol("a reply to a request that is over")),
+        };
+        if header.kind != slot.effects.kind + 1 && !is_error {
+            return Err(Error::Protocol("a reply of another type than its request"));
+        }
+        if header.size > slot.limit {
+            return Err(Error::Protocol("a reply larger than what was asked for"));
+        }
+        slot.len = header.size;
+        let size = header.size as usize;
+        if wanted && !is_error && slot.effects.is_bulk() && size > INLINE {
+            slot.state = State::Ready(Place::Head);
+            self.woken.extend(slot.waker.take());
+            self.news = true;
+            if let Some(state) = self.lanes.get_mut(usize::from(lane.0)) {
+                state.head = Some(index);
+                state.seen = 0;
+            }
+            return Ok(());
+        }
+        let mut place = Place::Inline;
+        if let Some(into) = slot.inline.get_mut(..size) {
+            transport.copy_out(lane, 0, into);
+            keep_header(into, header.size, header.kind);
+        } else if wanted {
+            place = Place::Spilled;
+            if fill(&mut slot.spill, size) {
+                transport.copy_out(lane, 0, &mut slot.spill);
+                keep_header(&mut slot.spill, header.size, header.kind);
+            } else {
+                place = Place::Lost;
+            }
+        }
+        transport.consume(lane);
+        transport.release(lane, slot.limit);
+        if is_error && place == Place::Inline && is_forgotten(slot, &self.fids, self.dialect) {
+            if slot.effects.fate == Fate::Unknown {
+                // It was refused, so it was not done.
+                slot.effects.fate = Fate::Again;
+            }
+            return Err(FORGOTTEN.into());
+        }
+        if let Some(fid) = slot.effects.ends {
+            if is_error && slot.effects.kind == kind::TREMOVE {
+                // Gone by the book, but not where the server has no such request. A clunk settles it.
+                self.fids.still_bound(fid);
+            } else {
+                self.fids.ended(fid);
+            }
+        }
+        // After a walk that stopped half way too: diod binds the new fid even then.
+        if let Some(fid) = slot.effects.binds
+            && !is_error
+        {
+            self.fids.bound(fid);
+            let sure = match slot.effects.kind {
+                kind::TWALK => slot.has_walked(),
+                kind::TXATTRWALK => false,
+                _ => true,
+            };
+            if sure {
+                self.fids.known(fid);
+            }
+        }
+        let opened = match slot.change.take() {
+            Some(change) if !is_error && place == Place::Inline => {
+                let bytes = slot.inline.get(..size).unwrap_or(&[]);
+                let (_, reply) =
+                    Reply::decode(Reader::new(bytes, self.dialect)).map_err(Error::Malformed)?;
+                change.apply(&reply, &mut self.fids)
+            }
+            _ => None,
+        };
+        match slot.state {
+            State::Waiting => {
+                slot.state = State::Ready(place);
+                self.woken.extend(slot.waker.take());
+                self.news = true;
+            }
+            State::Flushing { .. } => slot.state = State::Flushing { replied: true },
+            State::FlushDue => {
+                self.flushes_due -= 1;
+                self.retire(index);
+            }
+            _ => {
+                slot.note(self.dialect)?;
+                self.retire(index);
+            }
+        }
+        if let Some(fid) = opened
+            && self.dialect == Dialect::Linux
+            && let Some(index) = self.submit(&identify(fid), Some(Instant::NEVER), None)?
+        {
+            self.detach(index, None);
+        }
+        Ok(())
+    }
+
+    /// The server has answered the Tflush of the request in slot `index`.
+    fn flush_answered(&mut self, lane: Lane, index: u16, header: Header) -> Result<(), Error> {
+        let flush = Request::Flush { oldtag: Tag(index) };
+        let budget = flush.max_reply(self.dialect, self.msize);
+        let slot = self
+            .slots
+            .get_mut(usize::from(index))
+            .ok_or(Error::Closed)?;
+        let State::Flushing { replied } = slot.state else {
+            return Err(Error::Protocol("an answer to a flush that was not sent"));
+        };
+        let refused = match header.kind {
+            kind::RFLUSH => false,
+            kind::RLERROR | kind::RERROR => true,
+            _ => return Err(Error::Protocol("a reply of another type than its request")),
+        };
+        if header.size > budget {
+            return Err(Error::Protocol("a reply larger than what was asked for"));
+        }
+        self.transport.consume(lane);
+        self.transport.release(lane, budget);
+        if refused {
+            self.can_flush = false;
+            if !replied {
+                slot.state = State::Detached;
+                slot.deadline = None;
+                return Ok(());
+            }
+        } else if !replied {
+            self.transport.release(lane, slot.limit);
+            // Whether it happened is unknown: a clunk settles it either way.
+            if let Some(fid) = slot.effects.binds {
+                self.fids.bound(fid);
+            }
+        }
+        self.retire(index);
+        Ok(())
+    }
+
+    /// Sends the Tflush that a slot waits for, if there is room.
+    pub(super) fn send_flush(&mut self, index: u16) {
+        let flush = Request::Flush { oldtag: Tag(index) };
+        let mut bytes = [0; 16];
+        let tag = index + self.window;
+        let lane = self.lane_of(tag);
+        let budget = flush.max_reply(self.dialect, self.msize);
+        let Ok(len) = flush.encode(Tag(tag), self.dialect, &mut bytes) else {
+            return;
+        };
+        let bytes = bytes.get(..len).unwrap_or(&[]);
+        match self.transport.send(lane, &[bytes], budget) {
+            Ok(true) => {
+                self.stats.requests += 1;
+                self.stats.flushes += 1;
+                self.flushes_due -= 1;
+                if let Ok(slot) = self.slot(index) {
+                    slot.state = State::Flushing { replied: false };
+                }
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.fail(error.into());
+            }
+        }
+    }
+
+    /// Sends everything that nobody waits for, and tells the server of all that was sent.
+    pub(super) fn flush_out(&mut self) {
+        if self.flushes_due > 0 {
+            for index in 0..self.window {
+                if self
+                    .slot(index)
+                    .is_ok_and(|slot| slot.state == State::FlushDue)
+                {
+                    self.send_flush(index);
+                }
+            }
+        }
+        while self.is_up() {
+            let Some(fid) = self.fids.next_to_clunk() else {
+                break;
+            };
+            match self.submit(&Request::Clunk { fid }, Some(Instant::NEVER), None) {
+                Ok(Some(index)) => self.detach(index, None),
+                // Gone with the server.
+                Err(_) if !self.is_up() => {
+                    self.fids.ended(fid);
+                    self.fids.let_go(fid);
+                }
+                Ok(None) | Err(_) => {
+                    self.fids.clunk_later(fid);
+                    break;
+                }
+            }
+        }
+        if self.is_up()
+            && let Err(error) = self.transport.flush()
+        {
+            self.fail(error.into());
+        }
+    }
+
+    /// Moves all bulk replies at the heads of lanes out of the way: their owners do not come, and
+    /// whoever waits for what is behind must not wait for them.
+    pub(super) fn spill_heads(&mut self) {
+        for lane in 0..self.lanes.len() as u16 {
+            self.spill(Lane(lane));
+            self.pump_lane(Lane(lane));
+        }
+    }
+
+    fn spill(&mut self, lane: Lane) {
+        if !self.is_up() {
+            return;
+        }
+        let Some(state) = self.lanes.get_mut(usize::from(lane.0)) else {
+            return;
+        };
+        let Some(index) = state.head else { return };
+        let Some(slot) = self.slots.get_mut(usize::from(index)) else {
+            return;
+        };
+        let size = slot.len as usize;
+        if !fill(&mut slot.spill, size) {
+            return;
+        }
+        self.transport.copy_out(lane, 0, &mut slot.spill);
+        keep_header(&mut slot.spill, slot.len, slot.effects.kind + 1);
+        self.transport.consume(lane);
+        self.transport.release(lane, slot.limit);
+        slot.state = State::Ready(Place::Spilled);
+        state.head = None;
+        state.seen = 0;
+        self.stats.spills += 1;
+    }
+
+    /// What the transport says to the end of the session, in good order and bounded time.
+    pub(super) fn shut_down(&mut self) {
+        if let Some(error) = self.lost {
+            self.end(error);
+        }
+        let patience = core::time::Duration::from_secs(2);
+        let deadline = self.transport.now() + patience.min(self.timeout);
+        while self.dead.is_none() && self.is_busy() && self.transport.now() < deadline {
+            self.spill_heads();
+            self.pump();
+            drop(mem::take(&mut self.woken));
+            // Last, as a reply may have been what a clunk had to wait for.
+            self.flush_out();
+            if self.dead.is_none()
+                && self.is_busy()
+                && let Err(error) = self.transport.wait(deadline)
+            {
+                self.fail(error.into());
+            }
+        }
+        self.transport.close();
+    }
+}
+
+/// Whether the error in a reply that has come says that the server does not know a fid that it should know.
+///
+/// There is no error number for that. Of the servers that are known, Rust's and Plan 9's say EBADF, xen-9pfsd and QEMU
+/// ENOENT or EINVAL, diod EIO: but for EBADF, and ENOENT to a Tclunk, that can as well be about the file.
+fn is_forgotten(slot: &Slot, fids: &Fids, dialect: Dialect) -> bool {
+    let Effects {
+        kind, names, sure, ..
+    } = slot.effects;
+    let record = names[0].and_then(|fid| fids.record(fid));
+    let suspect = match slot.error(dialect) {
+        Some(Errno::EBADF) => match kind {
+            // It may not be open for that.
+            kind::TREAD | kind::TREADDIR | kind::TWRITE => {
+                record.is_some_and(|record| record.allows(kind))
+            }
+            kind::TFSYNC | kind::TLOCK | kind::TGETLOCK | kind::TSETATTR | kind::TWSTAT => false,
+            // It may be the new fid that xen-9pfsd has something against.
+            kind::TWALK | kind::TATTACH => dialect == Dialect::Linux,
+            _ => true,
+        },
+        Some(Errno::ENOENT) => kind == kind::TCLUNK,
+        _ => false,
+    };
+    suspect && sure && slot.effects.is_sure(fids)
+}
+
+/// Makes size and type in a copy of a reply what they were when they were checked; a hostile server may
+/// have changed them in the transport's memory since.
+fn keep_header(bytes: &mut [u8], size: u32, kind: u8) {
+    if let Some((place, rest)) = bytes.split_first_chunk_mut() {
+        *place = size.to_le_bytes();
+        if let Some(place) = rest.first_mut() {
+            *place = kind;
+        }
+    }
+}
+
+/// Makes the vector `size` bytes long; `false` when memory is short.
+fn fill(bytes: &mut alloc::vec::Vec<u8>, size: usize) -> bool {
+    bytes.clear();
+    let enough = bytes.try_reserve_exact(size).is_ok();
+    if enough {
+        bytes.resize(size, 0);
+    }
+    enough
+}

@@ -1,0 +1,341 @@
+//! What it takes to get a fid again from a server that has forgotten it: kept only by sessions that
+//! [recover](super::Recovery).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::fids::Fids;
+use p9_wire::{
+    AttrMask, Fid, LockKind, LockStatus, OpenFlags, OpenMode, Qid, QidKind, Reply, Request, kind,
+};
+
+/// How a tree was attached to.
+#[derive(Clone, Debug)]
+pub(super) struct Attach {
+    pub(super) user: Vec<u8>,
+    pub(super) uid: u32,
+    pub(super) tree: Vec<u8>,
+}
+
+/// How a file was opened, without what must not happen twice (creation, truncation, removal).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    Linux(OpenFlags),
+    Classic(OpenMode),
+}
+
+impl Open {
+    fn linux(flags: OpenFlags) -> Self {
+        Open::Linux(flags - (OpenFlags::CREATE | OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE))
+    }
+
+    fn classic(mode: OpenMode) -> Self {
+        Open::Classic(mode - OpenMode::TRUNCATE)
+    }
+
+    /// Whether what is opened like this is there for requests of this type: reads or writes.
+    fn allows(self, kind: u8) -> bool {
+        // The low two bits are the same in both.
+        let access = match self {
+            Open::Linux(flags) => flags.bits() & 3,
+            Open::Classic(mode) => u32::from(mode.bits()) & 3,
+        };
+        match kind {
+            kind::TREAD | kind::TREADDIR => access != 1,
+            kind::TWRITE => matches!(access, 1 | 2),
+            _ => false,
+        }
+    }
+
+    /// Whether the server decides where a write goes.
+    fn appends(self) -> bool {
+        match self {
+            Open::Linux(flags) => flags.contains(OpenFlags::APPEND),
+            Open::Classic(mode) => mode.contains(OpenMode::APPEND),
+        }
+    }
+}
+
+/// Tells attaches apart. The number of a root's fid does not: it may be another root's after that one is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Root(pub(super) u64);
+
+/// What a fid stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    /// Where the way begins.
+    pub(super) root: Root,
+    /// Set for a root.
+    pub(super) attach: Option<Attach>,
+    /// The names on the way, each with a slash before it.
+    pub(super) path: Vec<u8>,
+    /// What it led to.
+    pub(super) qid: Qid,
+    /// Tells apart files that have the same inode one after the other, where the server knows.
+    pub(super) generation: Option<u64>,
+    /// How it is open, if it is.
+    pub(super) open: Option<Open>,
+    /// It is, or had, something that a new server can't give: an extended attribute, a lock, its removal on close.
+    pub(super) singular: bool,
+}
+
+impl Record {
+    fn unknown(root: Root) -> Self {
+        Record {
+            root,
+            attach: None,
+            path: Vec::new(),
+            qid: Qid::default(),
+            generation: None,
+            open: None,
+            singular: true,
+        }
+    }
+
+    /// The names on the way.
+    pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.path.split(|&byte| byte == b'/').skip(1)
+    }
+
+    /// Whether it is a directory.
+    pub(super) fn is_dir(&self) -> bool {
+        self.qid.kind.contains(QidKind::DIR)
+    }
+
+    /// Whether it is open for requests of this type: reads or writes.
+    pub(super) fn allows(&self, kind: u8) -> bool {
+        self.open.is_some_and(|open| open.allows(kind))
+    }
+
+    /// Whether the server decides where a write goes.
+    fn appends(&self) -> bool {
+        self.qid.kind.contains(QidKind::APPEND) || self.open.is_some_and(Open::appends)
+    }
+
+    /// Whether `other` is the same file as far as qids tell: its version may differ.
+    pub(super) fn is(&self, other: Qid) -> bool {
+        self.qid.path == other.path && self.qid.kind == other.kind
+    }
+}
+
+fn below(path: &[u8], name: &[u8]) -> Vec<u8> {
+    [path, b"/", name].concat()
+}
+
+/// What becomes of a request that is in flight when the connection is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It may be made again: that changes nothing, or the same once more.
+    #[default]
+    Again,
+    /// Only the lost server knows whether it was done, and twice would be wrong.
+    Unknown,
+    /// The loss has done it.
+    Done,
+}
+
+impl Fate {
+    pub(super) fn of(request: &Request<'_>, fids: &Fids) -> Fate {
+        let record = |fid| fids.record(fid);
+        match *request {
+            // The end of an extended attribute's fid is what sets it, and of some files' what removes them.
+            Request::Clunk { fid } if record(fid).is_some_and(|record| record.singular) => {
+                Fate::Unknown
+            }
+            Request::Clunk { .. } => Fate::Done,
+            Request::Write { fid, .. } if record(fid).is_some_and(Record::appends) => Fate::Unknown,
+            Request::Open { mode, .. }
+                if mode.intersects(OpenMode::TRUNCATE | OpenMode::REMOVE_ON_CLOSE) =>
+            {
+                Fate::Unknown
+            }
+            Request::Lopen { flags, .. } if flags.contains(OpenFlags::TRUNCATE) => Fate::Unknown,
+            Request::Create { .. }
+            | Request::Lcreate { .. }
+            | Request::Symlink { .. }
+            | Request::Mknod { .. }
+            | Request::Mkdir { .. }
+            | Request::Link { .. }
+            | Request::Rename { .. }
+            | Request::Renameat { .. }
+            | Request::Unlinkat { .. }
+            | Request::Remove { .. }
+            | Request::Setattr { .. }
+            | Request::Wstat { .. }
+            | Request::Lock { .. } => Fate::Unknown,
+            _ => Fate::Again,
+        }
+    }
+}
+
+/// What a request changes of what fids stand for, once the server has done it.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// The fid stands for this, if all of so many names were walked.
+    Bound(Fid, Box<Record>, usize),
+    Opened(Fid, Open),
+    /// The directory's fid has become that of a file in it.
+    Created(Fid, Vec<u8>, Open),
+    /// Below this root, what was called the first is called the second.
+    Moved(Root, Vec<u8>, Vec<u8>),
+    /// The fid can't be had again.
+    Singular(Fid),
+    Generation(Fid),
+}
+
+impl Change {
+    pub(super) fn of(request: &Request<'_>, fids: &Fids) -> Option<Change> {
+        let path_in = |dir: Fid, name: &[u8]| {
+            let record = fids.record(dir)?;
+            Some((record.root, below(&record.path, name)))
+        };
+        let moved = |from: Option<(Root, Vec<u8>)>, to: Option<(Root, Vec<u8>)>| {
+            let ((root, from), (_, to)) = (from?, to?);
+            Some(Change::Moved(root, from, to))
+        };
+        match *request {
+            // Without an afid: sessions that recover don't authenticate.
+            Request::Attach {
+                fid,
+                uname,
+                aname,
+                n_uname,
+                ..
+            } => {
+                let record = Record {
+                    attach: Some(Attach {
+                        user: uname.to_vec(),
+                        uid: n_uname,
+                        tree: aname.to_vec(),
+                    }),
+                    singular: false,
+                    ..Record::unknown(Root::default())
+                };
+                Some(Change::Bound(fid, Box::new(record), 0))
+            }
+            Request::Walk {
+                fid,
+                newfid,
+                ref names,
+            } => {
+                let from = fids.record(fid)?;
+                let mut record = Record {
+                    path: from.path.clone(),
+                    qid: from.qid,
+                    generation: None,
+                    singular: false,
+                    ..Record::unknown(from.root)
+                };
+                for name in names.iter() {
+                    record.path = below(&record.path, name);
+                }
+                Some(Change::Bound(newfid, Box::new(record), names.len()))
+            }
+            Request::Open { fid, mode } | Request::Create { fid, mode, .. }
+                if mode.contains(OpenMode::REMOVE_ON_CLOSE) =>
+            {
+                Some(Change::Singular(fid))
+            }
+            Request::Open { fid, mode } => Some(Change::Opened(fid, Open::classic(mode))),
+            Request::Lopen { fid, flags } => Some(Change::Opened(fid, Open::linux(flags))),
+            Request::Create {
+                fid, name, mode, ..
+            } => Some(Change::Created(fid, name.to_vec(), Open::classic(mode))),
+            Request::Lcreate {
+                fid, name, flags, ..
+            } => Some(Change::Created(fid, name.to_vec(), Open::linux(flags))),
+            Request::Rename { fid, dfid, name } => {
+                let record = fids.record(fid)?;
+                moved(
+                    Some((record.root, record.path.clone())),
+                    path_in(dfid, name),
+                )
+            }
+            Request::Renameat {
+                olddirfid,
+                oldname,
+                newdirfid,
+                newname,
+            } => moved(path_in(olddirfid, oldname), path_in(newdirfid, newname)),
+            Request::Wstat { fid, stat } if !stat.name.is_empty() => {
+                let record = fids.record(fid)?;
+                let cut = record.path.iter().rposition(|&byte| byte == b'/')?;
+                let to = below(record.path.get(..cut)?, stat.name);
+                Some(Change::Moved(record.root, record.path.clone(), to))
+            }
+            Request::Xattrwalk { newfid: fid, .. }
+            | Request::Xattrcreate { fid, .. }
+            | Request::Lock {
+                fid,
+                kind: LockKind::READ | LockKind::WRITE,
+                ..
+            } => Some(Change::Singular(fid)),
+            Request::Getattr { fid, mask } if mask.contains(AttrMask::GENERATION) => {
+                Some(Change::Generation(fid))
+            }
+            _ => None,
+        }
+    }
+
+    /// The server has answered with `reply`, which is no error. Returns the fid that was opened, if one was.
+    pub(super) fn apply(self, reply: &Reply<'_>, fids: &mut Fids) -> Option<Fid> {
+        match (self, reply) {
+            (Change::Bound(fid, mut record, 0), Reply::Attach { qid }) => {
+                record.root = fids.next_root();
+                record.qid = *qid;
+                fids.set_record(fid, Some(record));
+            }
+            (Change::Bound(fid, mut record, names), Reply::Walk { qids })
+                if qids.len() == names =>
+            {
+                record.qid = qids.last().copied().unwrap_or(record.qid);
+                fids.set_record(fid, Some(record));
+            }
+            (Change::Opened(fid, open), Reply::Open { qid, .. } | Reply::Lopen { qid, .. }) => {
+                let record = fids.record_mut(fid)?;
+                record.open = Some(open);
+                record.qid = *qid;
+                return Some(fid);
+            }
+            (
+                Change::Created(fid, name, open),
+                Reply::Create { qid, .. } | Reply::Lcreate { qid, .. },
+            ) => {
+                let record = fids.record_mut(fid)?;
+                record.path = below(&record.path, &name);
+                record.open = Some(open);
+                record.qid = *qid;
+                return Some(fid);
+            }
+            (Change::Moved(root, from, to), _) => {
+                for record in fids.records_mut().filter(|record| record.root == root) {
+                    if let Some(rest) = record.path.strip_prefix(&from[..])
+                        && matches!(rest.first(), None | Some(b'/'))
+                    {
+                        record.path = [&to[..], rest].concat();
+                    }
+                }
+            }
+            (Change::Singular(_), Reply::Lock { status }) if *status != LockStatus::SUCCESS => {}
+            (Change::Singular(fid), _) => match fids.record_mut(fid) {
+                Some(record) => record.singular = true,
+                None => fids.set_record(fid, Some(Box::new(Record::unknown(Root::default())))),
+            },
+            (Change::Generation(fid), Reply::Getattr { attr })
+                if attr.valid.contains(AttrMask::GENERATION) =>
+            {
+                fids.record_mut(fid)?.generation = Some(attr.generation);
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
+/// Asks for what tells a file from another one with the same inode number.
+pub(super) fn identify(fid: Fid) -> Request<'static> {
+    Request::Getattr {
+        fid,
+        mask: AttrMask::GENERATION,
+    }
+}

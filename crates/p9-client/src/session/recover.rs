@@ -1,0 +1,269 @@
+//! Going on after the connection is lost: a new one, the same fids, and what was in flight.
+//!
+//! A session that [recovers](Recovery) keeps, for each fid, what it takes to get it again: where it was
+//! attached, the names from there, how it was opened. When the connection is lost, for whatever reason,
+//!
+//! 1. each request in flight ends in one of three ways: made again on the new connection, if that
+//!    changes nothing or the same once more; [`Error::MaybeApplied`], if twice would be wrong; done, for a
+//!    Tclunk;
+//! 2. the old transport is closed, and [`Redial`] asked for a new one until it has it, gives up, or the
+//!    patience is over;
+//! 3. the new server is asked for the same dialect and message size, the same trees, and each file that
+//!    is in use, by its path. Whether it is the same file is told by its qid and, where the server
+//!    has such a thing, its inode's generation. What can't be had again is [`Error::Stale`] from then on, and
+//!    only that.
+//!
+//! Nothing of the old connection reaches the new one: another transport, with other memory and other event
+//! channels, and every tag that was in flight is over.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::Session;
+use super::core::{AGAIN, Core, LaneState};
+use super::fids::Standing;
+use super::record::Fate;
+use super::slot::{Place, State};
+use super::talk::Talk;
+use crate::Error;
+use crate::transport::{Transport, TransportError};
+use xen9p_time::Instant;
+
+/// Finds a server again.
+pub trait Redial {
+    /// Tries once to connect again. The old transport is closed by now.
+    ///
+    /// Blocks, for a bounded time, and where nothing else takes time long enough that asking again makes sense:
+    /// it is called again at once. `None` means not yet.
+    ///
+    /// Once it returns a transport, the server does nothing any more that it was asked for on an
+    /// earlier one: a write could be done a second time otherwise, over a later one.
+    ///
+    /// # Errors
+    /// There will never be a connection again.
+    fn redial(&mut self) -> Result<Option<Box<dyn Transport>>, TransportError>;
+}
+
+impl<F: FnMut() -> Result<Option<Box<dyn Transport>>, TransportError>> Redial for F {
+    fn redial(&mut self) -> Result<Option<Box<dyn Transport>>, TransportError> {
+        self()
+    }
+}
+
+/// That a session goes on after its connection is lost, and how.
+///
+/// A request that was in flight is made again where that changes nothing or the same once more; where twice would be wrong
+/// it ends as [`Error::MaybeApplied`]. A file in use is had again by its path, without creating or truncating, if it is the
+/// same file, and is [`Error::Stale`] from then on if not.
+///
+/// A server's machine that goes down may lose what was written and not synced, and 9P has no way to tell: a sync on the new
+/// connection can't speak for the old one. [`Stats::recoveries`](super::Stats::recoveries) says that there was a loss.
+pub struct Recovery {
+    redial: Box<dyn Redial>,
+    patience: Duration,
+}
+
+impl Recovery {
+    /// Looks for a server with `redial`, for at most so long each time; a last try may take longer, by the
+    /// session's time for one answer.
+    pub fn new(redial: impl Redial + 'static, patience: Duration) -> Recovery {
+        Recovery {
+            redial: Box::new(redial),
+            patience,
+        }
+    }
+}
+
+impl core::fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Recovery")
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Has the session go on after losses of its connection. To be called before anything is
+    /// attached. From then on [`pump`](Self::pump), [`wait`](Self::wait) and
+    /// [`block_on`](Self::block_on) block while they look for a server, a request that is not
+    /// answered in time is a loss of the connection too, and a server that wants
+    /// [authentication](Self::auth) is refused.
+    pub fn set_recovery(&self, recovery: Recovery) {
+        self.with(|core| core.recovers = true);
+        *self.shared.recovery.borrow_mut() = Some(recovery);
+    }
+
+    /// Looks for a server, if the connection is lost.
+    pub(super) fn recover(&self) {
+        let Some(lost) = self.with(|core| core.lost.filter(|_| core.dead.is_none())) else {
+            return;
+        };
+        // Nothing if this is called from within itself, by the idle hook.
+        let Some(mut recovery) = self.shared.recovery.borrow_mut().take() else {
+            return;
+        };
+        log::warn!("9P session: {lost}; looking for a server");
+        let begun = self.now();
+        let until = begun + recovery.patience;
+        self.with(|core| {
+            core.searching = true;
+            core.transport.close();
+        });
+        let outcome = loop {
+            self.call_hook();
+            if self.with(|core| core.is_interrupted() || core.dead.is_some()) {
+                break None;
+            }
+            match self.try_again(&mut *recovery.redial, until) {
+                Ok(true) => break Some(Ok(())),
+                Ok(false) => {}
+                Err(error) => break Some(Err(error)),
+            }
+            if self.now() >= until {
+                break Some(Err(lost));
+            }
+        };
+        *self.shared.recovery.borrow_mut() = Some(recovery);
+        self.with(|core| core.searching = false);
+        match outcome {
+            Some(Ok(())) => {
+                let took = self.now() - begun;
+                log::warn!("9P session: goes on after {} ms", took.as_millis());
+            }
+            Some(Err(error)) => {
+                self.with(|core| core.end(error));
+            }
+            // Those who wait see it; later ones look again.
+            None => self.with(Core::wake_all),
+        }
+    }
+
+    /// One try. Whether there is a connection again. The patience is over at `until`.
+    fn try_again(&self, redial: &mut dyn Redial, until: Instant) -> Result<bool, Error> {
+        let Some(mut transport) = redial.redial()? else {
+            return Ok(false);
+        };
+        let now = transport.now();
+        let (files, dialect, msize, timeout) = self.with(|core| {
+            let files = core.fids.hold_for_revival();
+            (files, core.dialect, core.msize, core.timeout)
+        });
+        let mut talk = Talk {
+            transport: &mut *transport,
+            dialect,
+            msize,
+            timeout,
+            until: until.max(now) + timeout,
+            message: Vec::new(),
+        };
+        let answer = talk.introduce().and_then(|()| talk.find_all(&files));
+        let found = match &answer {
+            Ok(found) => found.as_slice(),
+            Err(_) => &[],
+        };
+        self.with(|core| {
+            for (index, (fid, _)) in files.iter().enumerate() {
+                let standing = found.get(index).copied().unwrap_or_default();
+                core.stats.stale += u64::from(standing == Standing::Stale);
+                core.fids.revived(*fid, standing);
+            }
+        });
+        match answer {
+            Ok(_) => self.with(|core| core.install(transport)).map(|()| true),
+            // This one is lost as well, or makes no sense; perhaps the next one does.
+            Err(
+                error @ (Error::Transport(_)
+                | Error::TimedOut
+                | Error::Protocol(_)
+                | Error::Malformed(_)),
+            ) => {
+                log::warn!("9P session: {error}");
+                transport.close();
+                Ok(false)
+            }
+            Err(error) => {
+                transport.close();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Core {
+    /// The connection is lost: says of each request in flight what becomes of it.
+    pub(super) fn break_off(&mut self, error: Error) {
+        self.lost = Some(error);
+        self.stats.losses += 1;
+        self.flushes_due = 0;
+        for lane in &mut self.lanes {
+            lane.head = None;
+            lane.seen = 0;
+        }
+        for index in 0..self.slots.len() as u16 {
+            let Ok(slot) = self.slot(index) else { continue };
+            slot.change = None;
+            let (state, effects) = (slot.state, slot.effects);
+            let again = effects.fate == Fate::Again;
+            if let Some(fid) = effects.ends
+                && state != State::Free
+            {
+                self.fids.ended(fid);
+            }
+            let Ok(slot) = self.slot(index) else { continue };
+            match state {
+                State::Free
+                | State::Lost { .. }
+                | State::Ready(Place::Inline | Place::Spilled | Place::Lost) => {}
+                State::Waiting if effects.fate == Fate::Done => {
+                    slot.answer(effects.kind + 1);
+                }
+                State::Waiting | State::Ready(Place::Head) => slot.state = State::Lost { again },
+                State::Detached => {
+                    if let Some(outcome) = slot.outcome.take() {
+                        let error = if again { AGAIN } else { Error::MaybeApplied };
+                        outcome.set(Some(Err(error)));
+                    }
+                    self.retire(index);
+                }
+                State::FlushDue | State::Flushing { .. } => self.retire(index),
+            }
+        }
+        self.fids.go_offline();
+        self.wake_all();
+    }
+
+    /// Goes on with this transport, whose server knows the fids.
+    fn install(&mut self, mut transport: Box<dyn Transport>) -> Result<(), Error> {
+        let count = transport.lanes();
+        if count == 0 || !self.window.is_multiple_of(count) {
+            transport.close();
+            return Err(Error::InvalidInput(
+                "the new connection has another number of lanes, which this one's tags don't fit",
+            ));
+        }
+        transport.set_max_message(self.msize);
+        let mut lanes: Vec<LaneState> = Vec::new();
+        lanes.resize_with(usize::from(count), LaneState::default);
+        for (index, slot) in (0..self.window).zip(&mut self.slots).rev() {
+            slot.load = 0;
+            if slot.state == State::Free
+                && let Some(lane) = lanes.get_mut(usize::from(index % count))
+            {
+                lane.free.push(index);
+            }
+        }
+        self.lanes = lanes;
+        self.turn = 0;
+        self.transport = transport;
+        self.can_flush = true;
+        self.lost = None;
+        self.grace = self.transport.now() + self.timeout;
+        // Whatever was read ahead may have changed.
+        self.changes += 1;
+        self.stats.recoveries += 1;
+        self.fids.go_online();
+        self.wake_all();
+        Ok(())
+    }
+}

@@ -1,0 +1,327 @@
+//! Large reads and writes, cut into requests that are in flight all at once.
+
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+
+use super::Fid;
+use super::call::{Losses, Ticket};
+use super::lent::Span;
+use crate::Error;
+use p9_wire::{IO_HEADER_LEN, Payload, Reply, Request};
+use xen9p_time::Instant;
+
+/// The most requests that one transfer has in flight.
+const MAX_PARTS: usize = 32;
+
+/// What is transferred.
+enum Data<'a> {
+    Read(&'a mut [u8]),
+    Write(&'a [u8]),
+    /// Shown to the program in order: so many bytes in all, of which so many are done.
+    Lend(&'a mut dyn FnMut(&mut Span<'_>), usize, usize),
+}
+
+impl Data<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Data::Read(into) => into.len(),
+            Data::Write(from) => from.len(),
+            Data::Lend(_, len, _) => *len,
+        }
+    }
+}
+
+/// One request of a transfer, for the bytes from `start` to `end` of the buffer.
+struct Part {
+    /// None while it has to be made again.
+    ticket: Option<Ticket>,
+    start: usize,
+    end: usize,
+    losses: Losses,
+}
+
+struct Transfer<'a> {
+    fid: &'a Fid,
+    offset: u64,
+    data: Data<'a>,
+    /// Most bytes in one request.
+    chunk: usize,
+    /// Most requests in flight.
+    depth: usize,
+    parts: [Option<Part>; MAX_PARTS],
+    /// Where the next new request begins.
+    next: usize,
+    /// How far the transfer can get: less than the whole after the end of file, a short answer, or an
+    /// error.
+    stop: usize,
+    /// Why it can't get further.
+    error: Option<Error>,
+    /// When the next request has to be answered, while there is no room to send it.
+    deadline: Option<Instant>,
+}
+
+impl Fid {
+    /// Reads from the open file at `offset` into `into`, in as many requests of `iounit` bytes (0: as
+    /// large as a message allows) as it takes, all in flight at once. Returns how many bytes came:
+    /// 0 at the end of the file, possibly fewer than asked for elsewhere.
+    ///
+    /// # Errors
+    /// What stopped it, if not a single byte came; else that number is returned, and the next read
+    /// meets the obstacle again. [`Error::InvalidInput`] beyond offset 2^63 − 1.
+    pub async fn read_at(&self, offset: u64, into: &mut [u8], iounit: u32) -> Result<usize, Error> {
+        let mut transfer = Transfer::new(self, offset, Data::Read(into), iounit, MAX_PARTS)?;
+        poll_fn(|cx| transfer.poll(cx)).await
+    }
+
+    /// Reads as [`read_at`](Self::read_at), `len` bytes at most, and shows them to `see` where they are, in
+    /// order, in one span for each request. `see` must not use this session: that would panic.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub async fn read_lent_at(
+        &self,
+        offset: u64,
+        len: usize,
+        see: &mut dyn FnMut(&mut Span<'_>),
+        iounit: u32,
+    ) -> Result<usize, Error> {
+        let data = Data::Lend(see, len, 0);
+        let mut transfer = Transfer::new(self, offset, data, iounit, MAX_PARTS)?;
+        poll_fn(|cx| transfer.poll(cx)).await
+    }
+
+    /// Writes `from` to the open file at `offset`; else as [`read_at`](Self::read_at). `in_order`: one
+    /// request after the other, as appending needs. A server that takes none of the bytes is
+    /// [`Error::WriteZero`].
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at). Bytes beyond those reported may have been written.
+    pub async fn write_at(
+        &self,
+        offset: u64,
+        from: &[u8],
+        iounit: u32,
+        in_order: bool,
+    ) -> Result<usize, Error> {
+        let depth = if in_order { 1 } else { MAX_PARTS };
+        let mut transfer = Transfer::new(self, offset, Data::Write(from), iounit, depth)?;
+        poll_fn(|cx| transfer.poll(cx)).await
+    }
+}
+
+impl<'a> Transfer<'a> {
+    fn new(
+        fid: &'a Fid,
+        offset: u64,
+        data: Data<'a>,
+        iounit: u32,
+        depth: usize,
+    ) -> Result<Self, Error> {
+        let most = fid.session().msize() - IO_HEADER_LEN;
+        let chunk = if iounit == 0 { most } else { iounit.min(most) };
+        let len = data.len();
+        if offset
+            .checked_add(len as u64)
+            .is_none_or(|end| end > i64::MAX as u64)
+        {
+            return Err(Error::InvalidInput("file offset beyond 2^63 - 1"));
+        }
+        Ok(Transfer {
+            fid,
+            offset,
+            data,
+            chunk: chunk as usize,
+            depth,
+            parts: [const { None }; MAX_PARTS],
+            next: 0,
+            stop: len,
+            error: None,
+            deadline: None,
+        })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {
+        loop {
+            let sent = self.send(cx);
+            let collected = self.collect(cx);
+            if self.next >= self.stop && self.parts.iter().all(Option::is_none) {
+                return Poll::Ready(match self.error {
+                    Some(error @ Error::MaybeApplied) => Err(error),
+                    Some(error) if self.stop == 0 => Err(error),
+                    _ => Ok(self.stop),
+                });
+            }
+            // Replies taken may have made room for more requests, and uncovered more replies.
+            if !(sent || collected) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Sends as many requests as there is room for; whether it sent any.
+    fn send(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut sent = false;
+        let fid = self.fid.number();
+        for place in self.parts.iter_mut().take(self.depth) {
+            let (start, end, losses) = match *place {
+                Some(Part {
+                    ticket: None,
+                    start,
+                    end,
+                    losses,
+                }) => (start, end, losses),
+                None if self.next < self.stop => {
+                    let end = self.stop.min(self.next + self.chunk);
+                    (self.next, end, Losses::default())
+                }
+                _ => continue,
+            };
+            let offset = self.offset + start as u64;
+            let request = match &self.data {
+                Data::Read(_) | Data::Lend(..) => Request::Read {
+                    fid,
+                    offset,
+                    // No larger than msize.
+                    count: (end - start) as u32,
+                },
+                Data::Write(from) => Request::Write {
+                    fid,
+                    offset,
+                    data: Payload(from.get(start..end).unwrap_or(&[]), &[]),
+                },
+            };
+            let session = self.fid.session();
+            match session.poll_send(cx, &request, &mut self.deadline) {
+                Poll::Ready(Ok(ticket)) => {
+                    self.deadline = None;
+                    *place = Some(Part {
+                        ticket: Some(ticket),
+                        start,
+                        end,
+                        losses,
+                    });
+                    self.next = self.next.max(end);
+                    sent = true;
+                }
+                Poll::Ready(Err(error)) => {
+                    *place = None;
+                    if start < self.stop {
+                        self.error = Some(error);
+                        self.stop = start;
+                    }
+                }
+                Poll::Pending => break,
+            }
+        }
+        sent
+    }
+
+    /// Takes the replies that have come; whether there were any.
+    fn collect(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut collected = false;
+        for index in 0..MAX_PARTS {
+            let Some(Some(part)) = self.parts.get_mut(index) else {
+                continue;
+            };
+            let (start, end) = (part.start, part.end);
+            if let Data::Lend(.., done) = self.data
+                && done != start
+            {
+                // What lies behind a short answer is not shown any more.
+                if start >= self.stop
+                    && let Some(place) = self.parts.get_mut(index)
+                {
+                    *place = None;
+                    collected = true;
+                }
+                continue;
+            }
+            let Some(ticket) = &mut part.ticket else {
+                continue;
+            };
+            let Poll::Ready(arrived) = ticket.poll(cx) else {
+                continue;
+            };
+            let answer = arrived.and_then(|()| match &mut self.data {
+                Data::Read(into) => {
+                    let into = into.get_mut(start..end).unwrap_or(&mut []);
+                    ticket.take_data(into)
+                }
+                Data::Write(_) => written(ticket, end - start),
+                Data::Lend(see, _, done) => {
+                    let count = ticket.lend_data(*see)?;
+                    *done += count;
+                    Ok(count)
+                }
+            });
+            collected = true;
+            if answer.is_err_and(|error| part.losses.again(error)) {
+                part.ticket = None;
+                continue;
+            }
+            if let Some(place) = self.parts.get_mut(index) {
+                *place = None;
+            }
+            if let (Data::Write(_), Ok(count)) = (&self.data, answer) {
+                self.fid.session().wrote(count);
+            }
+            match answer {
+                Ok(count) if count == end - start => {}
+                // The end of the file, or as much as the server cares to give: what lies beyond is
+                // not ours to report, and the next call finds out.
+                Ok(count) => self.stop_at(start + count, self.short_error(count)),
+                Err(error) => {
+                    self.stop_at(start, Some(error));
+                    // What was asked for beyond has become pointless. A write is waited for all the
+                    // same: it must not overtake what the program does next.
+                    for place in &mut self.parts {
+                        if !matches!(self.data, Data::Write(_))
+                            && place.as_ref().is_some_and(|part| part.start > start)
+                        {
+                            *place = None;
+                        }
+                    }
+                }
+            }
+        }
+        collected
+    }
+
+    fn short_error(&self, count: usize) -> Option<Error> {
+        match self.data {
+            Data::Write(_) if count == 0 => Some(Error::WriteZero),
+            _ => None,
+        }
+    }
+
+    fn stop_at(&mut self, stop: usize, error: Option<Error>) {
+        if stop < self.stop {
+            self.stop = stop;
+            self.error = error;
+        }
+    }
+}
+
+/// How many of the `sent` bytes the server took, once it has said so.
+pub(super) async fn answer_written(
+    ticket: &mut Ticket,
+    request: &Request<'_>,
+    sent: usize,
+) -> Result<usize, Error> {
+    ticket.arrive(request).await?;
+    written(ticket, sent)
+}
+
+/// How many of the `sent` bytes the server took, says the reply that has come.
+fn written(ticket: &mut Ticket, sent: usize) -> Result<usize, Error> {
+    let mut taken = 0;
+    ticket.take(&mut |reply| match *reply {
+        Reply::Write { count } if count as usize <= sent => {
+            taken = count as usize;
+            Ok(())
+        }
+        Reply::Write { .. } => Err(Error::Protocol("more written than was sent")),
+        _ => Err(Error::Protocol("a reply of another type than its request")),
+    })?;
+    Ok(taken)
+}

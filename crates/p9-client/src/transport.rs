@@ -1,0 +1,146 @@
+//! How 9P messages travel between the client and a server.
+//!
+//! A [`Transport`] carries whole 9P messages over one or more independent *lanes* (the rings of a
+//! Xen 9pfs device; a socket is one lane). The session above decides which request goes where by
+//! the rule that Xen's backends impose: **tag T travels on lane T % lanes**, request and reply alike.
+//!
+//! A transport never allocates per message and copies each byte once per direction: requests are
+//! handed over as slices and leave in [`Transport::send`]; a reply stays in the transport's own
+//! memory, is looked at with [`Transport::peek`], copied straight to where the caller wants it with
+//! [`Transport::copy_out`], and released with [`Transport::consume`].
+
+use core::fmt;
+
+use xen9p_time::Instant;
+
+pub use p9_wire::Header;
+
+/// One of a transport's independent, ordered channels, from 0 to [`Transport::lanes`] − 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane(pub u16);
+
+/// Why a transport can't carry messages any more. All are final: the connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The other side has gone or is closing; the text says how that was noticed.
+    Lost(&'static str),
+    /// The other side broke the protocol; the text says which rule.
+    Violation(&'static str),
+    /// This side closed the connection.
+    Closed,
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TransportError::Lost(how) => write!(f, "connection to the 9P server lost: {how}"),
+            TransportError::Violation(rule) => {
+                write!(f, "the 9P server broke the transport protocol: {rule}")
+            }
+            TransportError::Closed => f.write_str("the connection is closed"),
+        }
+    }
+}
+
+impl core::error::Error for TransportError {}
+
+/// Counters of a transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Bytes copied out of private memory: all requests, each byte once.
+    pub copied_in: u64,
+    /// Bytes copied into private memory: replies, each byte once but for headers.
+    pub copied_out: u64,
+    /// Times that requests were announced to the server.
+    pub announced: u64,
+    /// Times that [`Transport::wait`] found something before it had to sleep.
+    pub spared: u64,
+}
+
+/// Carries 9P messages.
+///
+/// No method blocks but [`wait`](Self::wait). After any error every later call returns the same
+/// error.
+pub trait Transport {
+    /// Number of lanes, at least 1 and constant.
+    fn lanes(&self) -> u16;
+
+    /// Whether the server is known to finish the requests of one lane in the order in which they were
+    /// sent. Then a request that needs what the one before it brings (a file opened by the fid that a walk
+    /// makes) is sent right behind it; where this is `false`, only after the answer.
+    fn in_order(&self) -> bool {
+        false
+    }
+
+    /// The largest message, in bytes, that can be carried either way while leaving room for others;
+    /// what the client proposes as msize at most.
+    fn max_message(&self) -> u32;
+
+    /// Sets the largest reply that is legal from now on (the negotiated msize).
+    fn set_max_message(&mut self, bytes: u32);
+
+    /// Whether a request of `request` bytes whose reply has at most `reply` bytes could be sent on
+    /// `lane` now.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    fn has_room(&mut self, lane: Lane, request: u32, reply: u32) -> Result<bool, TransportError>;
+
+    /// Sends one whole message: the concatenation of `parts`. `reply` bytes of the lane's reply
+    /// budget are taken until [`release`](Self::release) gives them back.
+    ///
+    /// The server may not be told before [`flush`](Self::flush). Returns `false`, with nothing sent
+    /// and nothing taken, when there is no room now.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    fn send(&mut self, lane: Lane, parts: &[&[u8]], reply: u32) -> Result<bool, TransportError>;
+
+    /// Tells the server of everything sent and consumed since the last flush.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    fn flush(&mut self) -> Result<(), TransportError>;
+
+    /// The header of the next reply on `lane` if it has arrived completely. Repeats the same answer
+    /// until [`consume`](Self::consume).
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    fn peek(&mut self, lane: Lane) -> Result<Option<Header>, TransportError>;
+
+    /// Copies bytes of the message that [`peek`](Self::peek) showed, from `offset` (0 is the first
+    /// byte of the header) on, into `into`. Bytes beyond the message's end read as 0.
+    ///
+    /// The content may change between two calls when the server is hostile: read each byte once.
+    fn copy_out(&mut self, lane: Lane, offset: u32, into: &mut [u8]);
+
+    /// Drops the message that [`peek`](Self::peek) showed and makes room for more.
+    fn consume(&mut self, lane: Lane);
+
+    /// Gives back `reply` bytes of the reply budget that an earlier [`send`](Self::send) took: the
+    /// request is over, by its reply or by an answered flush.
+    fn release(&mut self, lane: Lane, reply: u32);
+
+    /// Counters; all 0 where nobody counts.
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
+
+    /// Blocks until something may have happened (a reply, room, a loss) or `deadline` has passed.
+    /// Never misses what happened after the last [`peek`](Self::peek) or
+    /// [`has_room`](Self::has_room); may return early for no reason.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    fn wait(&mut self, deadline: Instant) -> Result<(), TransportError>;
+
+    /// Ends the connection in good order, within a bounded time. All requests are over by now.
+    /// Idempotent.
+    fn close(&mut self);
+}

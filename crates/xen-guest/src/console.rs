@@ -1,0 +1,293 @@
+//! The domain's console: the byte rings that xenconsoled or QEMU serves (public/io/console.h).
+//!
+//! [`Console`] is for a running program; [`emergency_write`] and [`emergency_drain`] are for a
+//! panic, when nothing else can be trusted. None of them waits for ever when nobody reads.
+
+use alloc::rc::Rc;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::ptr::NonNull;
+use core::time::Duration;
+
+use super::event::{EventChannel, Events};
+use super::ring::{Consumer, IndexLie, Producer};
+use crate::hypercall::event_channel;
+use crate::platform::{BuilderRing, Page, Platform};
+use xen_abi::xencons_interface;
+use xen9p_time::Instant;
+
+/// How long a write waits for room until it drops the rest. Whoever reads needs far less; after
+/// the first time in vain nobody is waited for until the reader moves again.
+pub const PATIENCE: Duration = Duration::from_millis(500);
+
+const IN_SIZE: u32 = 1024;
+const OUT_SIZE: u32 = 2048;
+
+/// The two rings in a console page, taken over where they stand.
+///
+/// # Safety
+/// `page` is a console's ring page, mapped for as long as the rings are used.
+unsafe fn rings(page: NonNull<Page>) -> (Producer, Consumer) {
+    let at = page.cast::<xencons_interface>().as_ptr();
+    // SAFETY: the fields lie in the mapped page, which is aligned for them.
+    let (out, input, out_prod, out_cons, in_prod, in_cons) = unsafe {
+        (
+            NonNull::new_unchecked((&raw mut (*at).out).cast::<u8>()),
+            NonNull::new_unchecked((&raw mut (*at).in_).cast::<u8>()),
+            NonNull::new_unchecked(&raw mut (*at).out_prod),
+            NonNull::new_unchecked(&raw mut (*at).out_cons),
+            NonNull::new_unchecked(&raw mut (*at).in_prod),
+            NonNull::new_unchecked(&raw mut (*at).in_cons),
+        )
+    };
+    // SAFETY: ring bytes and indices as public/io/console.h lays them out; the caller vouches that
+    // they stay mapped.
+    unsafe {
+        (
+            Producer::new(out, OUT_SIZE, out_prod, out_cons),
+            Consumer::new(input, IN_SIZE, in_cons, in_prod),
+        )
+    }
+}
+
+/// A console that is read and written. Clones are the same console.
+pub struct Console<P: Platform> {
+    inner: Rc<Inner<P>>,
+}
+
+struct Inner<P: Platform> {
+    events: Events<P>,
+    channel: RefCell<EventChannel<P>>,
+    output: RefCell<Producer>,
+    input: RefCell<Consumer>,
+    /// The last write waited in vain: don't wait again before there is room.
+    stalled: Cell<bool>,
+    dropped: Cell<u64>,
+}
+
+impl<P: Platform> Clone for Console<P> {
+    fn clone(&self) -> Self {
+        Console {
+            inner: Rc::clone(&self.inner),
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Console<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console")
+            .field("port", &self.inner.channel.borrow().port())
+            .field("dropped", &self.dropped())
+            .finish()
+    }
+}
+
+impl<P: Platform> Console<P> {
+    /// The domain's own console, or `None` in a domain without one. Make one and clone it.
+    pub fn open(events: &Events<P>) -> Option<Self> {
+        let ring = events.platform().console_ring()?;
+        // SAFETY: the platform vouches for the ring's page.
+        let (output, input) = unsafe { rings(ring.page) };
+        Some(Console {
+            inner: Rc::new(Inner {
+                events: events.clone(),
+                channel: RefCell::new(events.adopt(ring.port)),
+                output: RefCell::new(output),
+                input: RefCell::new(input),
+                stalled: Cell::new(false),
+                dropped: Cell::new(0),
+            }),
+        })
+    }
+
+    /// What is behind it: after the domain was resumed elsewhere, what is there.
+    fn inner(&self) -> &Inner<P> {
+        let inner = &*self.inner;
+        if inner.channel.borrow().is_stale()
+            && let Some(ring) = inner.events.platform().console_ring()
+        {
+            // SAFETY: the platform vouches for the ring's page.
+            let (output, input) = unsafe { rings(ring.page) };
+            inner.output.replace(output);
+            inner.input.replace(input);
+            inner.stalled.set(false);
+            drop(inner.channel.replace(inner.events.adopt(ring.port)));
+        }
+        inner
+    }
+
+    /// Bytes that were dropped because nobody read them in time.
+    pub fn dropped(&self) -> u64 {
+        self.inner.dropped.get()
+    }
+
+    /// Writes bytes as they are. Waits for room as long as [`PATIENCE`] says, then drops and counts
+    /// the rest.
+    pub fn write(&self, mut bytes: &[u8]) {
+        let inner = self.inner();
+        let events = &inner.events;
+        let mut deadline = events.now() + PATIENCE;
+        while !bytes.is_empty() {
+            let pushed = match self.push(bytes) {
+                Ok(pushed) => pushed,
+                // There is nobody to complain to, and nothing to be repaired here.
+                Err(IndexLie) => break,
+            };
+            if pushed > 0 {
+                bytes = &bytes[pushed..];
+                inner.stalled.set(false);
+                deadline = events.now() + PATIENCE;
+            } else if inner.stalled.get() || events.now() >= deadline {
+                inner.stalled.set(true);
+                break;
+            } else {
+                self.wait(deadline);
+            }
+        }
+        let dropped = inner.dropped.get() + bytes.len() as u64;
+        inner.dropped.set(dropped);
+    }
+
+    /// Writes text, each line feed as carriage return and line feed, as a terminal wants it.
+    pub fn write_text(&self, text: &str) {
+        write_lines(text, |bytes| self.write(bytes));
+    }
+
+    /// Pushes what fits, and tells the reader.
+    fn push(&self, bytes: &[u8]) -> Result<usize, IndexLie> {
+        let pushed = self.inner.output.borrow_mut().push(bytes)?;
+        if pushed > 0 {
+            self.notify();
+        }
+        Ok(pushed)
+    }
+
+    /// Waits for an event on the console's port. No handler runs meanwhile: a handler may write.
+    fn wait(&self, deadline: Instant) {
+        let channel = self.inner.channel.borrow();
+        let platform = channel.events().platform();
+        if !channel.take_pending() {
+            platform.wait(&[channel.port()], deadline);
+            channel.take_pending();
+        }
+    }
+
+    fn notify(&self) {
+        // Refused only when the port is gone; then nobody reads either.
+        let _ = self.inner.channel.borrow().notify();
+    }
+
+    /// Copies input that has arrived to the start of `into` and returns how much it was. Never
+    /// blocks. To wait for input, wait for events; see [`event`](super::event).
+    pub fn read(&self, into: &mut [u8]) -> usize {
+        // A reader can't do anything about a console that lies but see no input.
+        let count = self.inner().input.borrow_mut().pull(into).unwrap_or(0);
+        if count > 0 {
+            self.notify();
+        }
+        count
+    }
+
+    /// Waits until everything was read or `deadline` has passed, and says which.
+    pub fn drain(&self, deadline: Instant) -> bool {
+        let inner = self.inner();
+        let events = &inner.events;
+        loop {
+            match inner.output.borrow().room() {
+                Ok(OUT_SIZE) => return true,
+                Ok(_) if events.now() < deadline => {}
+                _ => return false,
+            }
+            self.wait(deadline);
+        }
+    }
+}
+
+impl<P: Platform> fmt::Write for Console<P> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.write_text(text);
+        Ok(())
+    }
+}
+
+/// Hands `text` to `write` in pieces, with a carriage return in front of each line feed.
+fn write_lines(text: &str, mut write: impl FnMut(&[u8])) {
+    for line in text.split_inclusive('\n') {
+        match line.strip_suffix('\n') {
+            Some(line) => {
+                write(line.as_bytes());
+                write(b"\r\n");
+            }
+            None => write(line.as_bytes()),
+        }
+    }
+}
+
+/// Writes text to the console from a panic: uses nothing but the ring and the platform, allocates
+/// nothing, borrows nothing, and waits `patience` at most.
+///
+/// # Safety
+/// `ring` is the platform's console ring. Nobody writes to the console by other means afterwards:
+/// a [`Console`] does not know of what is written here.
+pub unsafe fn emergency_write<P: Platform>(
+    platform: &P,
+    ring: BuilderRing,
+    text: &str,
+    patience: Duration,
+) {
+    // SAFETY: the caller vouches for the ring. Our own index is read from shared memory here; a
+    // reader that moved it garbles its own console.
+    let (mut output, _) = unsafe { rings(ring.page) };
+    let deadline = platform.now() + patience;
+    write_lines(text, |mut bytes| {
+        while !bytes.is_empty() {
+            let Ok(pushed) = output.push(bytes) else {
+                return;
+            };
+            if pushed > 0 {
+                let _ = event_channel::send(platform, ring.port);
+            }
+            bytes = &bytes[pushed..];
+            if !bytes.is_empty() && !emergency_wait(platform, ring, deadline) {
+                return;
+            }
+        }
+    });
+}
+
+/// Waits until everything on the console was read, `patience` at most, by the means of
+/// [`emergency_write`]. Says whether it was.
+///
+/// # Safety
+/// `ring` is the platform's console ring.
+pub unsafe fn emergency_drain<P: Platform>(
+    platform: &P,
+    ring: BuilderRing,
+    patience: Duration,
+) -> bool {
+    // SAFETY: the caller vouches for the ring.
+    let (output, _) = unsafe { rings(ring.page) };
+    let deadline = platform.now() + patience;
+    loop {
+        match output.room() {
+            Ok(OUT_SIZE) => return true,
+            Err(IndexLie) => return false,
+            Ok(_) => {}
+        }
+        if !emergency_wait(platform, ring, deadline) {
+            return false;
+        }
+    }
+}
+
+/// Waits for the console's reader. `false` when the time is over.
+fn emergency_wait<P: Platform>(platform: &P, ring: BuilderRing, deadline: Instant) -> bool {
+    if platform.now() >= deadline {
+        return false;
+    }
+    if !platform.take_pending(ring.port) {
+        platform.wait(&[ring.port], deadline);
+        platform.take_pending(ring.port);
+    }
+    true
+}

@@ -1,0 +1,484 @@
+//! Grants: pages that another domain may map.
+//!
+//! [`Grants::share`] allocates zeroed whole pages and grants them to one domain; the
+//! [`SharedPages`] it returns takes them back when dropped. A peer that still has a page mapped
+//! can't be forced to let go: such pages, and their grant references, wait in quarantine, and
+//! nothing reuses them before Xen says that the mapping is gone. The table is the domain's own, in
+//! version 1 (public/grant_table.h).
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::num::NonZeroUsize;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU16, Ordering};
+
+use crate::hypercall::{DomId, XenError};
+use crate::platform::{Frame, PAGE_SIZE, Page, Platform};
+use xen_abi as sys;
+
+/// A grant reference: what a peer is told so that it can map a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantRef(pub u32);
+
+impl fmt::Display for GrantRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Entries in one frame of the table.
+const PER_FRAME: u32 = (PAGE_SIZE / size_of::<sys::grant_entry_v1>()) as u32;
+
+/// How often a revoke is tried again when the entry changed under its hands. Each failure means
+/// that the peer mapped or unmapped at that very moment; one that does so forever is left to the
+/// quarantine.
+const REVOKE_TRIES: u32 = 8;
+
+/// Why pages could not be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GrantError {
+    /// Memory is short.
+    NoMemory,
+    /// The grant table could not grow.
+    Table(XenError),
+    /// This many pages are shared already, which is the limit.
+    Limit(usize),
+    /// The peer holds on to this many pages that were taken back from it, which is more than the limit.
+    Quarantine(usize),
+    /// The platform's pages are not page-aligned: it breaks its contract. The number is the address.
+    Misaligned(usize),
+    /// A page lies higher than a version-1 entry can say (16 TiB).
+    OutOfReach(Frame),
+}
+
+impl fmt::Display for GrantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GrantError::NoMemory => f.write_str("out of memory for pages to share"),
+            GrantError::Table(error) => write!(
+                f,
+                "the grant table can't grow: {error}; a larger max_grant_frames helps"
+            ),
+            GrantError::Limit(pages) => write!(f, "{pages} pages are shared, no more are allowed"),
+            GrantError::Quarantine(pages) => write!(
+                f,
+                "the other domain still maps {pages} pages that were taken back from it; \
+                 no new ones are shared with it before it lets go"
+            ),
+            GrantError::Misaligned(address) => write!(
+                f,
+                "the platform's pages at {address:#x} are not page-aligned: it breaks its contract"
+            ),
+            GrantError::OutOfReach(frame) => {
+                write!(f, "{frame:?} is too high for a version-1 grant")
+            }
+        }
+    }
+}
+
+impl core::error::Error for GrantError {}
+
+/// How much may be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Pages shared at a time, those in quarantine not counted.
+    pub pages: usize,
+    /// Pages that one domain keeps in quarantine above which nothing new is shared with it. Others are not concerned.
+    pub quarantine: usize,
+}
+
+impl Default for Limits {
+    /// As many pages as fit in Xen's default table of 64 frames, and an eighth of that in
+    /// quarantine: four 9pfs devices with four rings of the largest kind each fit twice.
+    fn default() -> Self {
+        Limits {
+            pages: 64 * PER_FRAME as usize,
+            quarantine: 8 * PER_FRAME as usize,
+        }
+    }
+}
+
+/// Where all pages and references are: each of these is back where it was when a device has gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Pages shared now.
+    pub shared_pages: usize,
+    /// Pages in quarantine now.
+    pub quarantined_pages: usize,
+    /// References in quarantine now.
+    pub quarantined_refs: usize,
+    /// References in use, those in quarantine included.
+    pub used_refs: usize,
+    /// Pages that ever went to quarantine.
+    pub total_quarantined_pages: u64,
+}
+
+/// This domain's grant table. Clones are the same table.
+pub struct Grants<P: Platform> {
+    table: Rc<Table<P>>,
+}
+
+struct Table<P: Platform> {
+    platform: P,
+    limits: Cell<Limits>,
+    counters: Cell<Counters>,
+    /// The mapped frames of the table.
+    frames: RefCell<Vec<NonNull<Page>>>,
+    /// References that are free to use; their entries are all zero.
+    free: RefCell<Vec<GrantRef>>,
+    quarantine: RefCell<Vec<Block>>,
+    /// How often the domain was resumed: grants of an earlier time are not there any more.
+    resumes: Cell<u64>,
+}
+
+/// Pages that were allocated together, and the grants on them that are active.
+struct Block {
+    remote: DomId,
+    first: NonNull<Page>,
+    count: NonZeroUsize,
+    refs: Vec<GrantRef>,
+}
+
+impl<P: Platform> Clone for Grants<P> {
+    fn clone(&self) -> Self {
+        Grants {
+            table: Rc::clone(&self.table),
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Grants<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Grants").field(&self.counters()).finish()
+    }
+}
+
+impl<P: Platform> Grants<P> {
+    /// The table, of which nothing is mapped yet. Make one per domain and clone it: two would give
+    /// out the same references.
+    pub fn new(platform: P) -> Self {
+        Grants {
+            table: Rc::new(Table {
+                platform,
+                limits: Cell::new(Limits::default()),
+                counters: Cell::new(Counters::default()),
+                frames: RefCell::new(Vec::new()),
+                free: RefCell::new(Vec::new()),
+                quarantine: RefCell::new(Vec::new()),
+                resumes: Cell::new(0),
+            }),
+        }
+    }
+
+    /// Sets how much may be shared from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.table.limits.set(limits);
+    }
+
+    /// How much is shared and held back.
+    pub fn counters(&self) -> Counters {
+        self.table.counters.get()
+    }
+
+    /// Allocates `count` zeroed pages, adjacent in the address space, and lets `remote` map them
+    /// for reading and writing.
+    ///
+    /// # Errors
+    /// See [`GrantError`]; nothing is shared then.
+    pub fn share(&self, count: NonZeroUsize, remote: DomId) -> Result<SharedPages<P>, GrantError> {
+        self.drain();
+        let Table {
+            platform, limits, ..
+        } = &*self.table;
+        let counters = self.counters();
+        let quarantine = self.table.quarantine.borrow();
+        let held = quarantine.iter().filter(|block| block.remote == remote);
+        let held: usize = held.map(|block| block.count.get()).sum();
+        if held > limits.get().quarantine {
+            return Err(GrantError::Quarantine(held));
+        }
+        drop(quarantine);
+        if counters.shared_pages.saturating_add(count.get()) > limits.get().pages {
+            return Err(GrantError::Limit(counters.shared_pages));
+        }
+        self.reserve(count.get())?;
+        let first = platform.alloc_pages(count).ok_or(GrantError::NoMemory)?;
+        if !first.addr().get().is_multiple_of(PAGE_SIZE) {
+            // Not to be given back either: nobody knows what such an address is part of.
+            return Err(GrantError::Misaligned(first.addr().get()));
+        }
+        let frames: Result<Vec<u32>, GrantError> = (0..count.get())
+            .map(|index| {
+                // SAFETY: `index` is less than the number of pages allocated at `first`.
+                let frame = platform.frame(unsafe { first.add(index) });
+                u32::try_from(frame.0).map_err(|_| GrantError::OutOfReach(frame))
+            })
+            .collect();
+        let frames = match frames {
+            Ok(frames) => frames,
+            Err(error) => {
+                // SAFETY: just allocated with this count, never granted, used by nobody.
+                unsafe { platform.free_pages(first, count) };
+                return Err(error);
+            }
+        };
+        let start = {
+            let free = self.table.free.borrow();
+            free.len() - count.get()
+        };
+        // `reserve` made sure that there are as many; the last ones are the hottest.
+        let refs: Vec<GrantRef> = self.table.free.borrow_mut().split_off(start);
+        for (&reference, frame) in refs.iter().zip(frames) {
+            self.activate(reference, remote, frame);
+        }
+        self.count(|counters| {
+            counters.shared_pages += count.get();
+            counters.used_refs += count.get();
+        });
+        Ok(SharedPages {
+            grants: self.clone(),
+            remote,
+            first,
+            count,
+            refs: refs.into_boxed_slice(),
+            resumes: self.table.resumes.get(),
+        })
+    }
+
+    /// Takes note that the domain was resumed elsewhere ([`Suspended::Resumed`]): its table is another, and
+    /// empty, and nobody has mapped anything. Pages in quarantine are given back; what was shared before is
+    /// memory that only its owner uses.
+    ///
+    /// [`Suspended::Resumed`]: crate::hypercall::sched::Suspended::Resumed
+    pub(super) fn resumed(&self) {
+        let table = &*self.table;
+        table.resumes.set(table.resumes.get() + 1);
+        table.frames.borrow_mut().clear();
+        table.free.borrow_mut().clear();
+        for mut block in table.quarantine.take() {
+            block.refs.clear();
+            self.release(&block);
+        }
+        self.count(|counters| {
+            counters.quarantined_pages = 0;
+            counters.quarantined_refs = 0;
+            counters.used_refs = 0;
+        });
+    }
+
+    /// Takes back what it can of the pages in quarantine and returns how many pages are still
+    /// there. Also done before anything new is shared.
+    pub fn drain(&self) -> usize {
+        let blocks = self.table.quarantine.take();
+        let mut kept = Vec::new();
+        for mut block in blocks {
+            let pages = block.count.get();
+            let refs = block.refs.len();
+            self.revoke_all(&mut block);
+            self.count(|counters| counters.quarantined_refs -= refs - block.refs.len());
+            if block.refs.is_empty() {
+                self.count(|counters| counters.quarantined_pages -= pages);
+                self.release(&block);
+            } else {
+                kept.push(block);
+            }
+        }
+        self.table.quarantine.replace(kept);
+        self.counters().quarantined_pages
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Counters)) {
+        let mut counters = self.table.counters.get();
+        change(&mut counters);
+        self.table.counters.set(counters);
+    }
+
+    /// Makes sure that `count` references are free, growing the table as needed.
+    fn reserve(&self, count: usize) -> Result<(), GrantError> {
+        while self.table.free.borrow().len() < count {
+            let index = self.table.frames.borrow().len() as u32;
+            let frame = self
+                .table
+                .platform
+                .grant_frame(index)
+                .map_err(GrantError::Table)?;
+            self.table.frames.borrow_mut().push(frame);
+            let first = (index * PER_FRAME).max(sys::GNTTAB_NR_RESERVED_ENTRIES);
+            let fresh = (first..(index + 1) * PER_FRAME)
+                .rev()
+                .map(GrantRef)
+                // Whoever ran in this domain before us may have left grants behind.
+                .filter(|&reference| self.flags(reference).load(Ordering::Relaxed) == 0);
+            let fresh: Vec<GrantRef> = fresh.collect();
+            self.table.free.borrow_mut().extend(fresh);
+        }
+        Ok(())
+    }
+
+    /// The entry of a reference that came from [`reserve`](Self::reserve).
+    fn entry(&self, reference: GrantRef) -> NonNull<sys::grant_entry_v1> {
+        let frame = self.table.frames.borrow()[(reference.0 / PER_FRAME) as usize];
+        let index = (reference.0 % PER_FRAME) as usize;
+        // SAFETY: the frame is a page of 512 entries and the index is below 512.
+        unsafe { frame.cast::<sys::grant_entry_v1>().add(index) }
+    }
+
+    /// The flags of an entry, which Xen changes at any time by atomic operations.
+    fn flags(&self, reference: GrantRef) -> &AtomicU16 {
+        let entry = self.entry(reference).as_ptr();
+        // SAFETY: the entry lies in a mapped, aligned frame of the grant table, which stays mapped
+        // (Platform::grant_frame); its flags are only ever accessed atomically, here and by Xen.
+        unsafe { AtomicU16::from_ptr(&raw mut (*entry).flags) }
+    }
+
+    /// Fills in a free entry and makes it valid.
+    fn activate(&self, reference: GrantRef, remote: DomId, frame: u32) {
+        let entry = self.entry(reference).as_ptr();
+        // SAFETY: the entry lies in a mapped frame of the table; it is invalid, so that Xen does
+        // not look at these fields, and it is ours, since the reference came off the free list.
+        unsafe {
+            (&raw mut (*entry).domid).write_volatile(remote.0);
+            (&raw mut (*entry).frame).write_volatile(frame);
+        }
+        // Release: whoever sees the flags sees the fields.
+        self.flags(reference)
+            .store(sys::GTF_permit_access, Ordering::Release);
+    }
+
+    /// Ends a grant. `false` when the peer has the page mapped.
+    fn revoke(&self, reference: GrantRef) -> bool {
+        let flags = self.flags(reference);
+        let mut current = flags.load(Ordering::Acquire);
+        for _ in 0..REVOKE_TRIES {
+            if current & (sys::GTF_reading | sys::GTF_writing) != 0 {
+                return false;
+            }
+            match flags.compare_exchange(current, 0, Ordering::SeqCst, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(changed) => current = changed,
+            }
+        }
+        false
+    }
+
+    /// Ends the grants of a block as far as possible; those that stay active stay in its list.
+    fn revoke_all(&self, block: &mut Block) {
+        block.refs.retain(|&reference| {
+            let revoked = self.revoke(reference);
+            if revoked {
+                self.table.free.borrow_mut().push(reference);
+                self.count(|counters| counters.used_refs -= 1);
+            }
+            !revoked
+        });
+    }
+
+    /// Zeroes the pages of a block without active grants and gives them back.
+    fn release(&self, block: &Block) {
+        debug_assert!(block.refs.is_empty());
+        // SAFETY: no grant on the pages is active, so nobody else accesses them, and their owner
+        // is gone; they were allocated with this count, and the block is released once.
+        unsafe {
+            block
+                .first
+                .cast::<u8>()
+                .write_bytes(0, block.count.get() * PAGE_SIZE);
+            self.table.platform.free_pages(block.first, block.count);
+        }
+    }
+}
+
+/// Whole pages that one other domain may map, until this is dropped.
+///
+/// The peer can write to them at any time: access them only through raw pointers, read each word
+/// once, and believe nothing.
+#[must_use = "dropping the handle ends the grants"]
+pub struct SharedPages<P: Platform> {
+    grants: Grants<P>,
+    remote: DomId,
+    first: NonNull<Page>,
+    count: NonZeroUsize,
+    refs: Box<[GrantRef]>,
+    /// How often the domain had been resumed when they were shared.
+    resumes: u64,
+}
+
+impl<P: Platform> SharedPages<P> {
+    /// The first byte. All pages follow it in the address space.
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.first.cast()
+    }
+
+    /// How many pages there are.
+    pub fn count(&self) -> NonZeroUsize {
+        self.count
+    }
+
+    /// Size in bytes.
+    pub fn size(&self) -> usize {
+        self.count.get() * PAGE_SIZE
+    }
+
+    /// The grant reference of each page, in order.
+    pub fn refs(&self) -> &[GrantRef] {
+        &self.refs
+    }
+
+    /// Ends the grants and says whether that was possible at once; if not, the pages wait in
+    /// quarantine for the peer to unmap them. Dropping does the same.
+    pub fn revoke(mut self) -> bool {
+        self.end()
+    }
+
+    fn end(&mut self) -> bool {
+        if self.refs.is_empty() {
+            return true;
+        }
+        let mut block = Block {
+            remote: self.remote,
+            first: self.first,
+            count: self.count,
+            refs: core::mem::take(&mut self.refs).into_vec(),
+        };
+        let grants = &self.grants;
+        let pages = block.count.get();
+        grants.count(|counters| counters.shared_pages -= pages);
+        if self.resumes == grants.table.resumes.get() {
+            grants.revoke_all(&mut block);
+        } else {
+            // These references may be those of somebody else by now.
+            block.refs.clear();
+        }
+        if block.refs.is_empty() {
+            grants.release(&block);
+            return true;
+        }
+        grants.count(|counters| {
+            counters.quarantined_pages += pages;
+            counters.quarantined_refs += block.refs.len();
+            counters.total_quarantined_pages += pages as u64;
+        });
+        grants.table.quarantine.borrow_mut().push(block);
+        false
+    }
+}
+
+impl<P: Platform> Drop for SharedPages<P> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<P: Platform> fmt::Debug for SharedPages<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedPages")
+            .field("first", &self.first)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! Scheduling operations (public/sched.h).
+
+use super::{XenError, operate};
+use crate::event::Port;
+use crate::platform::{Frame, Platform};
+use xen_abi as sys;
+use xen9p_time::Instant;
+
+/// The most ports that one [`poll`] can take.
+pub const MAX_POLL_PORTS: usize = 128;
+
+/// Why a domain stops. What happens then is up to the toolstack (`on_poweroff` and so on).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownReason {
+    /// The work is done.
+    PowerOff,
+    /// To be started again.
+    Reboot,
+    /// Ready to be saved.
+    Suspend,
+    /// Something broke.
+    Crash,
+}
+
+impl ShutdownReason {
+    /// Xen's number.
+    pub const fn number(self) -> u32 {
+        match self {
+            ShutdownReason::PowerOff => sys::SHUTDOWN_poweroff,
+            ShutdownReason::Reboot => sys::SHUTDOWN_reboot,
+            ShutdownReason::Suspend => sys::SHUTDOWN_suspend,
+            ShutdownReason::Crash => sys::SHUTDOWN_crash,
+        }
+    }
+}
+
+/// Tells Xen that this domain stops. Under Xen the call does not return, except for
+/// [`ShutdownReason::Suspend`].
+///
+/// # Errors
+/// Whatever Xen answered.
+pub fn shutdown<P: Platform>(platform: &P, reason: ShutdownReason) -> Result<(), XenError> {
+    let mut argument = sys::sched_shutdown {
+        reason: reason.number(),
+    };
+    // SAFETY: the operation takes this structure, which holds no pointer.
+    unsafe {
+        operate(
+            platform,
+            sys::__HYPERVISOR_sched_op,
+            sys::SCHEDOP_shutdown,
+            &mut argument,
+        )
+    }
+    .map(drop)
+}
+
+/// How a suspended domain runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspended {
+    /// Where it was, with all that it had: a checkpoint was taken, or saving it failed.
+    Cancelled,
+    /// In a new domain: there are no grants and no open ports but those of the builder, shared_info and grant
+    /// table are other pages, and whoever served this domain knows nothing of the new one.
+    Resumed,
+}
+
+/// Stops this domain so that it can be saved, and returns when it runs again. `start_info` is the machine
+/// frame of start_info in a PV domain, and of no meaning in others.
+///
+/// # Errors
+/// Whatever Xen answered; the domain was not suspended then.
+///
+/// # Safety
+/// After [`Suspended::Resumed`] nothing that Xen or another domain shared with this one is where it was:
+/// nobody uses shared_info or the grant table before they are mapped anew. In a PV domain no page table
+/// refers to a frame that is not the domain's own, and start_info has the frames of the builder's rings as
+/// pseudo-physical ones.
+pub unsafe fn suspend<P: Platform>(platform: &P, start_info: Frame) -> Result<Suspended, XenError> {
+    let mut argument = sys::sched_shutdown {
+        reason: sys::SHUTDOWN_suspend,
+    };
+    // SAFETY: the operation takes this structure, which holds no pointer, and for this reason a third
+    // argument, from where the toolstack takes it; the caller vouches for the rest.
+    let result = unsafe {
+        platform.hypercall(
+            sys::__HYPERVISOR_sched_op,
+            [
+                sys::SCHEDOP_shutdown as usize,
+                (&raw mut argument).expose_provenance(),
+                start_info.0 as usize,
+                0,
+                0,
+            ],
+        )
+    };
+    match XenError::check(result)? {
+        0 => Ok(Suspended::Resumed),
+        _ => Ok(Suspended::Cancelled),
+    }
+}
+
+/// Blocks until one of `ports` is pending or Xen's system time has reached `deadline`
+/// ([`Instant::NEVER`]: no deadline). Also returns early for no reason.
+///
+/// Pending bits are not cleared: clear them before looking at what they announce, or the next call
+/// returns at once. Events have to be masked (no interrupts, `evtchn_upcall_mask` set), or a
+/// pending upcall makes each call return at once.
+///
+/// # Errors
+/// `EINVAL` when there are more than [`MAX_POLL_PORTS`] or one is not a port.
+pub fn poll<P: Platform>(platform: &P, ports: &[Port], deadline: Instant) -> Result<(), XenError> {
+    let timeout = match deadline {
+        // 0 means "none" to Xen; a deadline of 0 has passed, as has 1.
+        Instant::NEVER => 0,
+        at => at.as_nanos().max(1),
+    };
+    let mut argument = sys::sched_poll {
+        ports: sys::__guest_handle_evtchn_port_t {
+            // A `Port` is one u32, exactly Xen's evtchn_port_t; Xen only reads the list.
+            p: ports.as_ptr().cast_mut().cast(),
+        },
+        nr_ports: u32::try_from(ports.len()).map_err(|_| XenError::EINVAL)?,
+        timeout,
+    };
+    // SAFETY: the operation takes this structure; its list is valid for `nr_ports` reads, since it
+    // is a slice of as many `Port`s, which are transparent u32s.
+    unsafe {
+        operate(
+            platform,
+            sys::__HYPERVISOR_sched_op,
+            sys::SCHEDOP_poll,
+            &mut argument,
+        )
+    }
+    .map(drop)
+}
+
+/// Gives the physical CPU to others for a moment.
+pub fn yield_now<P: Platform>(platform: &P) {
+    // SAFETY: the operation has no argument.
+    let result = unsafe {
+        platform.hypercall(
+            sys::__HYPERVISOR_sched_op,
+            [sys::SCHEDOP_yield as usize, 0, 0, 0, 0],
+        )
+    };
+    debug_assert!(result == 0, "Xen never refuses to yield");
+}

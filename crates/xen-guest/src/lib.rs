@@ -1,0 +1,57 @@
+//! Drivers for what every Xen domain has.
+//!
+//! [`Xen`] bundles the handles that device drivers need. Everything here belongs to one thread;
+//! what blocks does so for a bounded time, and nothing that a peer or xenstored says leads to a
+//! panic.
+
+#![no_std]
+
+extern crate alloc;
+
+pub mod clock;
+pub mod console;
+pub mod event;
+pub mod grant;
+pub mod hypercall;
+pub mod log;
+pub mod platform;
+pub mod ring;
+pub mod shared;
+pub mod shutdown;
+pub mod store;
+pub mod suspend;
+pub mod xenbus;
+
+use event::Events;
+use grant::Grants;
+use platform::Platform;
+use store::{StoreError, XenStore};
+
+/// What a device driver needs of a domain. Clones are the same domain.
+#[derive(Clone, Debug)]
+pub struct Xen<P: Platform> {
+    /// The machine below.
+    pub platform: P,
+    /// Event channels.
+    pub events: Events<P>,
+    /// The grant table.
+    pub grants: Grants<P>,
+    /// Xenstore.
+    pub store: XenStore<P>,
+}
+
+impl<P: Platform> Xen<P> {
+    /// Sets everything up. Do it once per domain, and clone the result; events that exist already
+    /// (a console's) are passed in.
+    ///
+    /// # Errors
+    /// That xenstore can't be reached; see [`XenStore::connect`].
+    pub fn new(events: Events<P>) -> Result<Self, StoreError> {
+        Ok(Xen {
+            platform: events.platform().clone(),
+            grants: Grants::new(events.platform().clone()),
+            store: XenStore::connect(&events)?,
+            events,
+        })
+    }
+}

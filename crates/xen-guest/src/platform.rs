@@ -1,0 +1,189 @@
+//! What the drivers ask of whoever hosts them.
+//!
+//! [`Platform`] is the only door between the drivers and the machine: pages, frame numbers,
+//! hypercalls, the clock, and a way to wait for events. The feature `rt` implements it for a bare
+//! PV or PVH domain; an embedding kernel implements its own; the tests implement a simulated Xen.
+//!
+//! # The contract
+//!
+//! **What an implementor owes** is said at each method under "Implementation safety": memory goes to other
+//! domains on the strength of it. Everything else a method promises is a matter of function, not of safety:
+//! a clock that goes back or a lost event makes operations late or fail, no more.
+//!
+//! **What the drivers promise**, under "Safety" and here:
+//!
+//! * They call from one thread (or one executor) only, the one that made them; handles are neither `Send` nor
+//!   `Sync` unless the platform's is. **No method is called from an interrupt handler**, and none has to be
+//!   callable from one. An interrupt handler of yours may wake your executor, set an
+//!   `Interrupt` of the 9P session, and note which ports fired for
+//!   [`take_pending`](Platform::take_pending) to tell later: that is all the drivers need of it.
+//! * Pages come back as they were allocated, once, with no active grant. What a peer does not let go of is
+//!   kept, and asked for again later.
+//! * No method is called while another runs, except what [`wait`](Platform::wait) does itself.
+//! * Only [`wait`](Platform::wait) may block; each call has a deadline, and nothing is held meanwhile that an
+//!   interrupt handler or another thread might need.
+//! * `alloc_pages` may say `None` at any point: the operation fails with an error, what it had taken is given
+//!   back, and it may be tried again. Small objects come from the global allocator.
+//! * `unsafe` hypercalls are made for the operations that [`hypercall`](crate::hypercall) lists, no others.
+//!
+//! # Checklist
+//!
+//! 1. A global allocator, and the crate without default features.
+//! 2. The way into Xen: [`Gate`](crate::hypercall::raw::Gate), `syscall` for PV, by processor for PVH and HVM.
+//! 3. shared_info mapped, if PVH or HVM by [`add_to_physmap`](crate::hypercall::memory::add_to_physmap). There,
+//!    set `HVM_PARAM_CALLBACK_IRQ` from 64-bit mode even if interrupts stay off: it makes Xen use the 64-bit
+//!    layout.
+//! 4. Pages: whole, zeroed at each allocation, mapped read-write; [`frame`](Platform::frame) is the MFN in a PV
+//!    domain, else the GFN.
+//! 5. Grant frames: [`setup_table`](crate::hypercall::grant_table::setup_table) and mapping machine frames (PV), or
+//!    [`add_to_physmap`](crate::hypercall::memory::add_to_physmap) at guest frames that are no memory. Version 1;
+//!    whoever else uses grants in this kernel shares one [`Grants`](crate::grant::Grants), or keeps away from
+//!    the references that it takes.
+//! 6. The builder's rings: from start_info (PV) or `HVM_PARAM_STORE_PFN` and its like.
+//! 7. Clock: [`clock`](crate::clock) reads Xen's.
+//! 8. Events, by one of two ways. Polling: leave all ports masked, take bits out of `evtchn_pending` in
+//!    `take_pending`, wait in [`sched::poll`](crate::hypercall::sched::poll). Interrupts: unmask the ports that
+//!    `take_pending` and `wait` are asked about, move the pending bits in the handler into bits of your own, and
+//!    `hlt` with interrupts enabled only after looking at these with interrupts disabled. The timer is one of them:
+//!    it may fire before the halt, and before the clock as this processor reckons it shows the deadline.
+//!    `examples/embed-rust` does the latter.
+//! 9. [`conformance::check`] passes.
+//! 10. [`Xen::new`](crate::Xen::new), `xen9pfs::device`,
+//!     `xen9pfs::connect`, `Fs::mount`.
+
+//!
+//! # Save and restore
+//!
+//! A kernel that wants `xl save` and `xl migrate` to work announces it
+//! ([`ShutdownWatch::new`](crate::shutdown::ShutdownWatch::new)), and when it is asked for calls
+//! [`Xen::suspend`](crate::Xen::suspend) with a function that does the machine's part:
+//!
+//! 1. In a PV domain: list its frames in `shared_info.arch` (at any time before), take every entry for a frame that
+//!    is not the domain's own out of the page tables, and make the frames of the builder's rings in start_info
+//!    pseudo-physical ones.
+//! 2. [`sched::suspend`](crate::hypercall::sched::suspend).
+//! 3. If the domain was resumed elsewhere: shared_info and grant table again, as in steps 3 and 5 of the
+//!    checklist; `xenstore_ring` and `console_ring` with the ports of the new domain; `grant_frame` from the new
+//!    table; all ports masked or unmasked as before; a clock that goes on, although Xen's may have gone back.
+//!    If it was cancelled, only what step 1 took away.
+//!
+//! The drivers ask again for everything, and never again use a port, a grant or a frame of the table that they were
+//! given before. `boot/suspend.rs` is such a function for PV and PVH.
+
+pub mod conformance;
+
+use core::fmt;
+use core::num::NonZeroUsize;
+use core::ptr::NonNull;
+
+use crate::event::Port;
+use crate::hypercall::XenError;
+use xen9p_time::Instant;
+
+/// Size of a page, of a grant frame and of every ring page, in bytes.
+pub const PAGE_SIZE: usize = 4096;
+
+/// One page of memory. Only ever handled by raw pointer: the peer may write to it at any time.
+#[repr(C, align(4096))]
+pub struct Page([u8; PAGE_SIZE]);
+
+/// A frame number as Xen wants it in a grant entry: an MFN in a PV domain, a GFN in a PVH domain.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Frame(pub u64);
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({:#x})", self.0)
+    }
+}
+
+/// A ring that Xen's domain builder prepared for us: xenstore's or the console's.
+#[derive(Clone, Copy, Debug)]
+pub struct BuilderRing {
+    /// The shared page, mapped read-write for as long as the domain lives.
+    pub page: NonNull<Page>,
+    /// The event channel bound to the other end.
+    pub port: Port,
+}
+
+/// The host of the drivers.
+///
+/// A handle is cheap to clone (a zero-sized type or a counted pointer) and all clones mean the
+/// same machine.
+///
+/// # Safety
+/// Drivers hand memory to other domains on the strength of these answers. The implementor owes
+/// what each method's "Implementation safety" section says; the drivers owe what its "Safety"
+/// section says.
+pub unsafe trait Platform: Clone + 'static {
+    /// Allocates `count` zeroed pages that follow each other in the address space (their frames
+    /// need not). `None` when memory is short.
+    ///
+    /// # Implementation safety
+    /// The memory is mapped read-write, page-aligned, all zero, used by nobody else until it comes
+    /// back through [`free_pages`](Self::free_pages), and shares no page with anything else.
+    fn alloc_pages(&self, count: NonZeroUsize) -> Option<NonNull<Page>>;
+
+    /// Gives pages back.
+    ///
+    /// # Safety
+    /// `first` and `count` are exactly those of one earlier [`alloc_pages`](Self::alloc_pages),
+    /// given back once; no grant on any of the pages is active and nobody uses them any more.
+    unsafe fn free_pages(&self, first: NonNull<Page>, count: NonZeroUsize);
+
+    /// The frame behind a page that came from [`alloc_pages`](Self::alloc_pages).
+    ///
+    /// # Implementation safety
+    /// The frame stays behind the page until the page is freed.
+    fn frame(&self, page: NonNull<Page>) -> Frame;
+
+    /// Makes hypercall `number` with up to five arguments and returns Xen's answer: negative is an
+    /// error number of Xen's (see [`XenError`]). Unused arguments are 0.
+    ///
+    /// # Safety
+    /// The arguments are valid for the call as Xen's public headers describe it; memory they point
+    /// to is valid for the reads and writes that Xen will do.
+    ///
+    /// # Implementation safety
+    /// The call reaches Xen unchanged, and memory written by Xen counts as written by the call.
+    unsafe fn hypercall(&self, number: u32, args: [usize; 5]) -> isize;
+
+    /// Maps frame `index` of the grant table, growing the table when it is not that large yet, and
+    /// returns where it is. Asking again for the same frame returns the same address.
+    ///
+    /// # Implementation safety
+    /// The page is frame `index` of this domain's version-1 grant table and stays mapped
+    /// read-write.
+    ///
+    /// # Errors
+    /// Whatever Xen answered; typically the table is at its maximum (`max_grant_frames`).
+    fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError>;
+
+    /// Xenstore's ring, or `None` in a domain without one (dom0 before its own xenstored).
+    ///
+    /// # Implementation safety
+    /// As [`BuilderRing`] says.
+    fn xenstore_ring(&self) -> Option<BuilderRing>;
+
+    /// The console's ring, or `None` in a domain without one.
+    ///
+    /// # Implementation safety
+    /// As [`BuilderRing`] says.
+    fn console_ring(&self) -> Option<BuilderRing>;
+
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
+
+    /// Nanoseconds since 1970-01-01 00:00 UTC, or 0 where nobody knows.
+    fn wall_clock(&self) -> u64;
+
+    /// Whether `port` has fired since the last time this was asked; forgets that it did.
+    ///
+    /// An event that arrives after the answer is seen by the next call: never lost.
+    fn take_pending(&self, port: Port) -> bool;
+
+    /// Blocks until one of `ports` has fired and was not taken yet, or `deadline` has passed. May
+    /// return early for no reason. `ports` may be empty: a plain sleep.
+    fn wait(&self, ports: &[Port], deadline: Instant);
+}

@@ -1,0 +1,512 @@
+//! Xenstore: the small tree of names and values that domains and toolstack share.
+//!
+//! [`XenStore`] is a client over the ring that the domain builder made. Requests block, each for a
+//! bounded time ([`XenStore::set_timeout`]); watches and everything else that arrives is taken in
+//! whenever events are dispatched. Protocol: docs/misc/xenstore.txt and xenstore-ring.txt.
+//!
+//! Paths that don't begin with `/` are relative to the domain's own directory, which is
+//! `/local/domain/<own number>`.
+
+mod connection;
+mod error;
+mod transaction;
+mod watch;
+pub mod wire;
+
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::time::Duration;
+
+use self::connection::Connection;
+use self::watch::Queue;
+use self::wire::{Kind, Message};
+use crate::event::{EventChannel, Events};
+use crate::platform::Platform;
+use xen9p_time::Instant;
+
+pub use error::{Refusal, StoreError};
+pub use transaction::{IsConflict, Transaction};
+pub use watch::{Watch, WatchEvent};
+pub use wire::{Access, Permission};
+
+/// How long a request waits for its answer unless [`XenStore::set_timeout`] says otherwise. Far
+/// above what a busy xenstored needs, far below a person's patience.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a long listing is begun again because it changed while it was read.
+const LISTING_TRIES: u32 = 16;
+
+/// Names in one listing. A domain's own quota is 1000 nodes; the toolstack's directories can be
+/// larger.
+const LISTING_MAX: usize = 1 << 16;
+
+/// Requests that are made together before the first answer is waited for. Xenstored lets a domain
+/// have 20.
+const TOGETHER: usize = 16;
+
+/// No transaction.
+const PLAIN: u32 = 0;
+
+/// The connection to xenstore. Clones are the same connection.
+pub struct XenStore<P: Platform> {
+    inner: Rc<Inner<P>>,
+}
+
+struct Inner<P: Platform> {
+    events: Events<P>,
+    channel: RefCell<EventChannel<P>>,
+    /// How often the connection was begun anew.
+    restarts: Cell<u64>,
+    connection: RefCell<Connection>,
+    timeout: Cell<Duration>,
+}
+
+impl<P: Platform> Clone for XenStore<P> {
+    fn clone(&self) -> Self {
+        XenStore {
+            inner: Rc::clone(&self.inner),
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for XenStore<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("XenStore")
+            .field("port", &self.inner.channel.borrow().port())
+            .field("watches", &self.open_watches())
+            .finish()
+    }
+}
+
+impl<P: Platform> XenStore<P> {
+    /// Connects over the ring that the platform has. Make one per domain and clone it.
+    ///
+    /// Waits for a xenstored that is not there yet, and drops watches that somebody before us left
+    /// behind where xenstored can.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] in a domain without xenstore; [`StoreError::Timeout`] and
+    /// [`StoreError::Broken`] when it does not answer or not sensibly.
+    pub fn connect(events: &Events<P>) -> Result<Self, StoreError> {
+        let ring = events
+            .platform()
+            .xenstore_ring()
+            .ok_or(StoreError::Missing)?;
+        let inner = Rc::new(Inner {
+            events: events.clone(),
+            channel: RefCell::new(events.adopt(ring.port)),
+            restarts: Cell::new(0),
+            // SAFETY: the platform vouches for the ring's page; there is one connection per domain.
+            connection: RefCell::new(unsafe { Connection::new(ring.page) }),
+            timeout: Cell::new(DEFAULT_TIMEOUT),
+        });
+        let store = XenStore { inner };
+        store.wait_for_service()?;
+        store.reset_watches()?;
+        Ok(store)
+    }
+
+    /// Listens, and waits until xenstored serves the ring.
+    fn wait_for_service(&self) -> Result<(), StoreError> {
+        let weak = Rc::downgrade(&self.inner);
+        self.inner.channel.borrow().on_event(move || {
+            if let Some(inner) = weak.upgrade() {
+                inner.pump();
+            }
+        });
+        self.wait_until(self.deadline(), |connection| {
+            Ok(connection.is_connected().then_some(()))
+        })
+    }
+
+    /// Waits until nothing is under way: what is when the domain is saved is lost.
+    ///
+    /// # Errors
+    /// [`StoreError::Timeout`], [`StoreError::Broken`].
+    pub(super) fn quiesce(&self) -> Result<(), StoreError> {
+        self.wait_until(self.deadline(), |connection| {
+            Ok(connection.is_quiet().then_some(()))
+        })
+    }
+
+    /// Whether nothing is under way: no request, and no answer that nobody waits for any more.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.inner.connection.borrow().is_quiet()
+    }
+
+    /// Connects again in a domain that was resumed elsewhere, and has everything watched that was.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub(super) fn resumed(&self) -> Result<(), StoreError> {
+        let inner = &*self.inner;
+        let ring = self.events().platform().xenstore_ring();
+        let ring = ring.ok_or(StoreError::Missing)?;
+        drop(inner.channel.replace(inner.events.adopt(ring.port)));
+        inner.restarts.set(inner.restarts.get() + 1);
+        // SAFETY: the platform vouches for the ring's page; there is one connection per domain.
+        let watches = unsafe { inner.connection.borrow_mut().restart(ring.page) };
+        self.wait_for_service()?;
+        // All are asked for before an answer is waited for: then a xenstored that is late, as where many domains are
+        // restored at once, or that refuses one of them, has the others watched nevertheless.
+        let requests: Vec<_> = watches
+            .iter()
+            .map(|(path, token)| self.submit_watch(path, *token))
+            .collect();
+        let deadline = self.deadline();
+        requests
+            .into_iter()
+            .map(|request| self.answer(Kind::WATCH, request?, deadline).map(drop))
+            .fold(Ok(()), Result::and)
+    }
+
+    /// How often the domain was resumed elsewhere, where xenstore knows nothing of what was written before.
+    pub(super) fn restarts(&self) -> u64 {
+        self.inner.restarts.get()
+    }
+
+    /// Drops all watches of this domain where xenstored is known to have the request; an old one
+    /// ends the connection over a request that it does not know.
+    fn reset_watches(&self) -> Result<(), StoreError> {
+        match self.read("control/platform-feature-xs_reset_watches") {
+            Ok(value) if value == b"1" => {
+                self.request(Kind::RESET_WATCHES, PLAIN, &[b"\0"]).map(drop)
+            }
+            Ok(_) => Ok(()),
+            Err(StoreError::Refused(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The events that the connection hangs on.
+    pub fn events(&self) -> &Events<P> {
+        &self.inner.events
+    }
+
+    /// Sets how long each request waits for its answer.
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.inner.timeout.set(timeout);
+    }
+
+    /// How many watches are open: a counter that has to be back where it was when a device has
+    /// gone.
+    pub fn open_watches(&self) -> usize {
+        self.inner.connection.borrow().watches()
+    }
+
+    /// Takes in what has arrived and sends what waits, without blocking.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] once the connection is.
+    pub fn poll(&self) -> Result<(), StoreError> {
+        self.inner.pump();
+        self.inner.connection.borrow().check()
+    }
+
+    /// The value of a node.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] when there is no such node; see [`StoreError`].
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, StoreError> {
+        self.read_in(PLAIN, path)
+    }
+
+    /// The values of a few nodes, asked for together: takes as long as [`read`](Self::read) of one.
+    /// They need not be of the same moment.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), for each.
+    pub fn read_all<const N: usize>(&self, paths: [&str; N]) -> [Result<Vec<u8>, StoreError>; N] {
+        const { assert!(N <= TOGETHER) };
+        let deadline = self.deadline();
+        paths
+            .map(|path| {
+                wire::check_path(path)?;
+                self.submit(Kind::READ, PLAIN, &[path.as_bytes(), b"\0"])
+            })
+            .map(|request| self.answer(Kind::READ, request?, deadline))
+    }
+
+    /// The value of a node, as text.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`StoreError::BadAnswer`] when it is not UTF-8.
+    pub fn read_text(&self, path: &str) -> Result<String, StoreError> {
+        wire::text(&self.read(path)?)
+    }
+
+    /// The value of a node, as a number in decimal digits.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`StoreError::BadAnswer`] when it is no number or passes 32 bits.
+    pub fn read_number(&self, path: &str) -> Result<u32, StoreError> {
+        number(&self.read(path)?)
+    }
+
+    /// Sets the value of a node, making it and those above it if need be.
+    ///
+    /// # Errors
+    /// [`Refusal::Access`] where this domain may not write; see [`StoreError`].
+    pub fn write(&self, path: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.write_in(PLAIN, path, value)
+    }
+
+    /// Makes a node with an empty value, unless it exists.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn mkdir(&self, path: &str) -> Result<(), StoreError> {
+        self.path_request(Kind::MKDIR, PLAIN, path).map(drop)
+    }
+
+    /// Removes a node and everything below it.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] when the node above it does not exist either; see [`StoreError`].
+    pub fn rm(&self, path: &str) -> Result<(), StoreError> {
+        self.path_request(Kind::RM, PLAIN, path).map(drop)
+    }
+
+    /// The names below a node. However many there are: a listing that does not fit into one answer
+    /// is read in parts, and begun again when it changes meanwhile. All the parts together are waited for no longer
+    /// than one request is.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] when there is no such node; [`StoreError::Conflict`] when it keeps
+    /// changing; see [`StoreError`].
+    pub fn directory(&self, path: &str) -> Result<Vec<String>, StoreError> {
+        self.directory_in(PLAIN, path)
+    }
+
+    /// Who may do what with a node.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn permissions(&self, path: &str) -> Result<Vec<Permission>, StoreError> {
+        let answer = self.path_request(Kind::GET_PERMS, PLAIN, path)?;
+        wire::strings(&answer).map(Permission::decode).collect()
+    }
+
+    /// Sets who may do what with a node. The first entry is its owner.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn set_permissions(
+        &self,
+        path: &str,
+        permissions: &[Permission],
+    ) -> Result<(), StoreError> {
+        wire::check_path(path)?;
+        let texts: Vec<String> = permissions.iter().map(Permission::encode).collect();
+        let mut parts: Vec<&[u8]> = alloc::vec![path.as_bytes(), b"\0"];
+        for text in &texts {
+            parts.extend([text.as_bytes(), b"\0"]);
+        }
+        self.request(Kind::SET_PERMS, PLAIN, &parts).map(drop)
+    }
+
+    /// Watches a node and everything below it.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSpace`] or [`Refusal::TooBig`] when the domain has as many watches as it may
+    /// have; see [`StoreError`].
+    pub fn watch(&self, path: &str) -> Result<Watch<P>, StoreError> {
+        wire::check_path(path)?;
+        let queue = Rc::new(Queue::new(path.into()));
+        let token = self
+            .inner
+            .connection
+            .borrow_mut()
+            .add_watch(Rc::clone(&queue));
+        let request = self.submit_watch(path, token).inspect_err(|_| {
+            self.inner.connection.borrow_mut().remove_watch(token);
+        })?;
+        // Made before the answer, so that a failed one is taken back like any other.
+        let watch = Watch::new(self.clone(), token, queue);
+        self.answer(Kind::WATCH, request, self.deadline())?;
+        Ok(watch)
+    }
+
+    fn submit_watch(&self, path: &str, token: u32) -> Result<u32, StoreError> {
+        let text = alloc::format!("{token}");
+        let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", text.as_bytes(), b"\0"];
+        self.submit(Kind::WATCH, PLAIN, &payload)
+    }
+
+    /// Ends a watch, as far as that needs no waiting.
+    fn unwatch(&self, path: &str, token: u32) {
+        let text = alloc::format!("{token}");
+        let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", text.as_bytes(), b"\0"];
+        {
+            let mut connection = self.inner.connection.borrow_mut();
+            connection.remove_watch(token);
+            // Fails only when the connection is over.
+            if let Ok(request) = connection.submit(Kind::UNWATCH, PLAIN, &payload) {
+                connection.abandon(request);
+            }
+        }
+        self.inner.pump();
+    }
+
+    fn read_in(&self, transaction: u32, path: &str) -> Result<Vec<u8>, StoreError> {
+        self.path_request(Kind::READ, transaction, path)
+    }
+
+    fn write_in(&self, transaction: u32, path: &str, value: &[u8]) -> Result<(), StoreError> {
+        wire::check_path(path)?;
+        let payload: [&[u8]; 3] = [path.as_bytes(), b"\0", value];
+        self.request(Kind::WRITE, transaction, &payload).map(drop)
+    }
+
+    fn directory_in(&self, transaction: u32, path: &str) -> Result<Vec<String>, StoreError> {
+        match self.path_request(Kind::DIRECTORY, transaction, path) {
+            Ok(answer) => wire::strings(&answer).map(wire::text).collect(),
+            Err(StoreError::Refused(Refusal::TooBig)) => {
+                let deadline = self.deadline();
+                for _ in 0..LISTING_TRIES {
+                    if let Some(names) = self.listing(transaction, path, deadline)? {
+                        return Ok(names);
+                    }
+                }
+                Err(StoreError::Conflict)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a long listing in parts; `None` when it changed meanwhile.
+    fn listing(
+        &self,
+        transaction: u32,
+        path: &str,
+        deadline: Instant,
+    ) -> Result<Option<Vec<String>>, StoreError> {
+        let mut names = Vec::new();
+        let mut offset = 0;
+        let mut first_count = None;
+        loop {
+            let at = alloc::format!("{offset}");
+            let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", at.as_bytes(), b"\0"];
+            let request = self.submit(Kind::DIRECTORY_PART, transaction, &payload)?;
+            let answer = self.answer(Kind::DIRECTORY_PART, request, deadline)?;
+            // A change counter, names that each end with NUL, and after the last part an empty one.
+            let bad = StoreError::BadAnswer("part of a directory");
+            let end = answer.iter().position(|&b| b == 0).ok_or(bad)?;
+            let (count, rest) = (&answer[..end], &answer[end + 1..]);
+            if *first_count.get_or_insert_with(|| count.to_vec()) != count {
+                return Ok(None);
+            }
+            let (part, last) = match rest {
+                [] | [0] => (&rest[..0], true),
+                [part @ .., 0, 0] => (part, true),
+                [part @ .., 0] => (part, false),
+                _ => return Err(bad),
+            };
+            if !part.is_empty() {
+                for name in part.split(|&b| b == 0) {
+                    names.push(wire::text(name)?);
+                }
+                offset += part.len() + 1;
+            }
+            if names.len() > LISTING_MAX {
+                return Err(StoreError::BadAnswer("a directory of bearable size"));
+            }
+            if last {
+                return Ok(Some(names));
+            }
+        }
+    }
+
+    /// Makes a request whose payload is a path, and returns the answer's payload.
+    fn path_request(
+        &self,
+        kind: Kind,
+        transaction: u32,
+        path: &str,
+    ) -> Result<Vec<u8>, StoreError> {
+        wire::check_path(path)?;
+        self.request(kind, transaction, &[path.as_bytes(), b"\0"])
+    }
+
+    /// Makes a request, waits for the answer and returns its payload.
+    fn request(
+        &self,
+        kind: Kind,
+        transaction: u32,
+        payload: &[&[u8]],
+    ) -> Result<Vec<u8>, StoreError> {
+        let request = self.submit(kind, transaction, payload)?;
+        self.answer(kind, request, self.deadline())
+    }
+
+    /// Queues a request and returns its number. It leaves when somebody waits for an answer.
+    fn submit(&self, kind: Kind, transaction: u32, payload: &[&[u8]]) -> Result<u32, StoreError> {
+        let mut connection = self.inner.connection.borrow_mut();
+        connection.submit(kind, transaction, payload)
+    }
+
+    /// Waits for the answer to a request of this kind and returns its payload.
+    fn answer(&self, kind: Kind, request: u32, deadline: Instant) -> Result<Vec<u8>, StoreError> {
+        let answer = self.wait_until(deadline, |connection| Ok(connection.take_answer(request)));
+        match answer {
+            Ok(Message { header, payload }) if header.kind == kind => Ok(payload),
+            Ok(Message { header, payload }) if header.kind == Kind::ERROR => {
+                Err(StoreError::Refused(wire::refusal(&payload)))
+            }
+            Ok(_) => Err(StoreError::BadAnswer("an answer of the request's kind")),
+            Err(error) => {
+                self.inner.connection.borrow_mut().abandon(request);
+                Err(error)
+            }
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.events().now() + self.inner.timeout.get()
+    }
+
+    /// Waits until `done` has a result.
+    fn wait_until<T>(
+        &self,
+        deadline: Instant,
+        mut done: impl FnMut(&mut Connection) -> Result<Option<T>, StoreError>,
+    ) -> Result<T, StoreError> {
+        let events = self.events();
+        loop {
+            let seen = events.generation();
+            self.inner.pump();
+            {
+                let mut connection = self.inner.connection.borrow_mut();
+                if let Some(result) = done(&mut connection)? {
+                    return Ok(result);
+                }
+                connection.check()?;
+            }
+            if events.now() >= deadline {
+                return Err(StoreError::Timeout);
+            }
+            events.wait(seen, deadline);
+        }
+    }
+}
+
+impl<P: Platform> Inner<P> {
+    /// Moves bytes in both directions and tells xenstored if any moved.
+    fn pump(&self) {
+        let moved = self.connection.borrow_mut().pump();
+        if moved {
+            // Refused only when the port is gone, which a timeout says too.
+            let _ = self.channel.borrow().notify();
+        }
+    }
+}
+
+/// A number in decimal digits.
+pub fn number(value: &[u8]) -> Result<u32, StoreError> {
+    wire::decimal(value)
+        .and_then(|number| u32::try_from(number).ok())
+        .ok_or(StoreError::BadAnswer("a number"))
+}

@@ -1,0 +1,72 @@
+//! Being saved, and going on: in the same domain or in a new one.
+//!
+//! `xl save`, `xl migrate` and `xl save -c` have a domain suspend itself by a hypercall, which returns when the domain
+//! runs again ([`Suspended`]). In a new domain its memory is as it was, and all else is gone: event channels, grants,
+//! what it wrote to xenstore, and every backend. [`Xen::suspend`] is the drivers' part of it; the machine's part is
+//! done by whoever hosts them.
+
+use core::fmt;
+
+use super::Xen;
+use super::store::StoreError;
+use crate::hypercall::XenError;
+use crate::platform::Platform;
+
+pub use crate::hypercall::sched::Suspended;
+
+/// Why a domain was not suspended, or can't go on as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SuspendError {
+    /// Xenstore still had something to say; nothing was suspended.
+    Busy(StoreError),
+    /// The machine's part failed with this error; nothing was suspended.
+    Machine(XenError),
+    /// The domain was resumed elsewhere, where xenstore can't be reached.
+    Lost(StoreError),
+}
+
+impl fmt::Display for SuspendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SuspendError::Busy(error) => write!(f, "not suspended: {error}"),
+            SuspendError::Machine(error) => write!(f, "not suspended: Xen says {error}"),
+            SuspendError::Lost(error) => write!(f, "resumed, but {error}"),
+        }
+    }
+}
+
+impl core::error::Error for SuspendError {}
+
+impl<P: Platform> Xen<P> {
+    /// Suspends the domain by calling `machine`, and sees to it that the drivers go on when it returns.
+    ///
+    /// `machine` makes the hypercall ([`sched::suspend`](crate::hypercall::sched::suspend)) and puts everything back
+    /// that the [platform](crate::platform#save-and-restore) answers for. After [`Suspended::Cancelled`] nothing has
+    /// changed for the drivers. After [`Suspended::Resumed`]
+    ///
+    /// * event channels and shared pages of before are never touched again under their old numbers: dropping them
+    ///   gives memory back, and no more. A [`Console`](super::console::Console) goes on by itself;
+    /// * xenstore is connected again, and everything watched that was; each [`Watch`](super::store::Watch) fires;
+    /// * every connection to a backend is lost: its next use fails with
+    ///   `TransportError::Lost`, and what recovers looks for the new backend.
+    ///
+    /// To be called when no request to xenstore is being waited for, as between two operations or from an idle hook;
+    /// waits for those that nobody waits for.
+    ///
+    /// # Errors
+    /// See [`SuspendError`].
+    pub fn suspend(
+        &self,
+        machine: impl FnOnce() -> Result<Suspended, XenError>,
+    ) -> Result<Suspended, SuspendError> {
+        self.store.quiesce().map_err(SuspendError::Busy)?;
+        let outcome = machine().map_err(SuspendError::Machine)?;
+        if outcome == Suspended::Resumed {
+            self.events.resumed();
+            self.grants.resumed();
+            self.store.resumed().map_err(SuspendError::Lost)?;
+        }
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,382 @@
+//! Xenbus: how the two halves of a device find each other and agree on where they are.
+//!
+//! Each device has a directory on the frontend's side and one on the backend's, with a node `state`
+//! in each ([`XenbusState`]; public/io/xenbus.h). Everything here is the same for all kinds of
+//! devices; what the other nodes mean is the business of the drivers.
+
+mod handshake;
+mod state;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use super::store::{self, IsConflict, StoreError, XenStore};
+use crate::hypercall::DomId;
+use crate::platform::Platform;
+
+pub use handshake::{Handshake, Step};
+pub use state::{BackendState, XenbusState};
+
+/// Why a device can't be brought to where it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XenbusError {
+    /// Xenstore had an error.
+    Store(StoreError),
+    /// The device was removed.
+    Gone,
+    /// The backend stayed in this state for too long; the text says what was waited for.
+    Timeout(&'static str, XenbusState),
+    /// The backend went to this state instead of connecting.
+    Refused(XenbusState),
+    /// This node is missing or has no sensible value.
+    BadNode(&'static str),
+}
+
+impl From<StoreError> for XenbusError {
+    fn from(error: StoreError) -> Self {
+        XenbusError::Store(error)
+    }
+}
+
+impl IsConflict for XenbusError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, XenbusError::Store(error) if error.is_conflict())
+    }
+}
+
+impl fmt::Display for XenbusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            XenbusError::Store(error) => error.fmt(f),
+            XenbusError::Gone => f.write_str("the device was removed"),
+            XenbusError::Timeout(what, state) => {
+                write!(
+                    f,
+                    "waited in vain for {what}: the backend is in state {state}"
+                )
+            }
+            XenbusError::Refused(state) => {
+                write!(f, "the backend went to state {state} instead of connecting")
+            }
+            XenbusError::BadNode(node) => {
+                write!(f, "xenstore node \"{node}\" is missing or makes no sense")
+            }
+        }
+    }
+}
+
+impl core::error::Error for XenbusError {}
+
+/// How [`Device::reset`] left the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// It waits for the frontend, as the protocol has it.
+    InitWait,
+    /// It stays closed, or closing, and the device is still online. Some backends (xen-9pfsd) connect from
+    /// here when the frontend simply goes on; others never do.
+    StaysClosed,
+}
+
+/// One device of this domain: its two directories in xenstore.
+pub struct Device<P: Platform> {
+    store: XenStore<P>,
+    id: String,
+    frontend: String,
+    backend: String,
+    backend_id: DomId,
+    tag: Option<String>,
+}
+
+/// All devices of one kind, such as `"9pfs"`, in the order of their names. Entries that are no
+/// devices, because their nodes are missing or make no sense, are left out with a warning.
+///
+/// # Errors
+/// [`XenbusError::Store`]. That there is no device at all is no error.
+pub fn enumerate<P: Platform>(
+    store: &XenStore<P>,
+    kind: &str,
+) -> Result<Vec<Device<P>>, XenbusError> {
+    let directory = alloc::format!("device/{kind}");
+    let mut ids = match store.directory(&directory) {
+        Ok(ids) => ids,
+        Err(error) if error.is_not_found() => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    ids.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    let mut devices = Vec::new();
+    for id in ids {
+        match Device::open(store, kind, &id) {
+            Ok(device) => devices.push(device),
+            Err(XenbusError::Store(error)) if error.is_trouble() => {
+                return Err(error.into());
+            }
+            Err(error) => log::warn!("{directory}/{id} is left out: {error}"),
+        }
+    }
+    Ok(devices)
+}
+
+impl<P: Platform> Device<P> {
+    /// The device with this kind and number.
+    ///
+    /// # Errors
+    /// [`XenbusError::BadNode`] when `backend` or `backend-id` is missing or makes no sense.
+    pub fn open(store: &XenStore<P>, kind: &str, id: &str) -> Result<Self, XenbusError> {
+        let frontend = alloc::format!("device/{kind}/{id}");
+        let node = |name| alloc::format!("{frontend}/{name}");
+        let [backend, backend_id, tag] =
+            store.read_all([&node("backend"), &node("backend-id"), &node("tag")]);
+        let backend = backend
+            .and_then(|value| store::wire::text(&value))
+            .map_err(|error| missing(error, "backend"))?;
+        store::wire::check_path(&backend).map_err(|_| XenbusError::BadNode("backend"))?;
+        let backend_id = backend_id
+            .and_then(|value| store::number(&value))
+            .map_err(|error| missing(error, "backend-id"))?;
+        let backend_id = u16::try_from(backend_id)
+            .ok()
+            .map(DomId)
+            .filter(|&domain| domain < DomId::FIRST_RESERVED)
+            .ok_or(XenbusError::BadNode("backend-id"))?;
+        let tag = match tag.and_then(|value| store::wire::text(&value)) {
+            Ok(tag) => Some(tag),
+            Err(StoreError::Refused(_) | StoreError::BadAnswer(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Device {
+            store: store.clone(),
+            id: id.into(),
+            frontend,
+            backend,
+            backend_id,
+            tag,
+        })
+    }
+
+    /// The last part of the frontend's path, a number as a rule.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The directory on this side, relative to the domain's own.
+    pub fn frontend(&self) -> &str {
+        &self.frontend
+    }
+
+    /// The directory on the backend's side.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// The domain of the backend: to whom pages are granted and ports opened.
+    pub fn backend_id(&self) -> DomId {
+        self.backend_id
+    }
+
+    /// The tag by which the device is known, if it has one.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The store that the device is in.
+    pub fn store(&self) -> &XenStore<P> {
+        &self.store
+    }
+
+    /// The state on this side.
+    ///
+    /// # Errors
+    /// [`XenbusError::Gone`] when the node was removed; [`XenbusError::Store`].
+    pub fn state(&self) -> Result<XenbusState, XenbusError> {
+        match self.store.read(&self.state_path()) {
+            Ok(value) => Ok(XenbusState::from_value(&value)),
+            Err(error) if error.is_not_found() => Err(XenbusError::Gone),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn state_path(&self) -> String {
+        alloc::format!("{}/state", self.frontend)
+    }
+
+    /// Sets the state on this side, unless the device was removed: a node that is gone is not
+    /// brought back.
+    ///
+    /// # Errors
+    /// As [`state`](Self::state).
+    pub fn set_state(&self, state: XenbusState) -> Result<(), XenbusError> {
+        self.publish(&[], state)
+    }
+
+    /// Writes nodes on this side and sets the state, all at once, unless the device was removed.
+    ///
+    /// # Errors
+    /// As [`state`](Self::state); nothing is written then.
+    pub fn publish(&self, nodes: &[(&str, &str)], state: XenbusState) -> Result<(), XenbusError> {
+        let path = self.state_path();
+        self.store.transaction(|transaction| {
+            let current = match transaction.read(&path) {
+                Ok(value) => XenbusState::from_value(&value),
+                Err(error) if error.is_not_found() => return Err(XenbusError::Gone),
+                Err(error) => return Err(error.into()),
+            };
+            let number = alloc::format!("{}", state as u32);
+            let mut changes: Vec<(String, &[u8])> = nodes
+                .iter()
+                .map(|(name, value)| (alloc::format!("{}/{name}", self.frontend), value.as_bytes()))
+                .collect();
+            if current != state {
+                changes.push((path.clone(), number.as_bytes()));
+            }
+            Ok(transaction.write_all(&changes)?)
+        })
+    }
+
+    /// A node of the backend's, as text.
+    ///
+    /// # Errors
+    /// [`XenbusError::BadNode`] with `name` when it is missing or no text.
+    pub fn read_backend(&self, name: &'static str) -> Result<String, XenbusError> {
+        self.store
+            .read_text(&alloc::format!("{}/{name}", self.backend))
+            .map_err(|error| missing(error, name))
+    }
+
+    /// A node of the backend's, as a number.
+    ///
+    /// # Errors
+    /// [`XenbusError::BadNode`] with `name` when it is missing or no number.
+    pub fn read_backend_number(&self, name: &'static str) -> Result<u32, XenbusError> {
+        self.store
+            .read_number(&alloc::format!("{}/{name}", self.backend))
+            .map_err(|error| missing(error, name))
+    }
+
+    /// Starts to follow the backend's state.
+    ///
+    /// # Errors
+    /// [`XenbusError::Store`].
+    pub fn watch_backend(&self) -> Result<BackendState<P>, XenbusError> {
+        let watch = self
+            .store
+            .watch(&alloc::format!("{}/state", self.backend))?;
+        Ok(BackendState::new(&self.store, watch))
+    }
+
+    /// Brings the device to the point where a frontend may connect, whatever somebody before us
+    /// left behind. A backend that waits for us already is left alone; another is led through
+    /// Closing and Closed back to InitWait, with `patience` for each step.
+    ///
+    /// # Errors
+    /// [`XenbusError::Timeout`] when the backend does not follow; as [`state`](Self::state).
+    pub fn reset(
+        &self,
+        backend: &BackendState<P>,
+        patience: Duration,
+    ) -> Result<Ready, XenbusError> {
+        let handshake = Handshake::connect(self.state()?, patience);
+        backend.handshake.set(handshake);
+        match self.advance(backend)? {
+            Step::Offer(ready) => Ok(ready),
+            step => Err(failure(step)),
+        }
+    }
+
+    /// Publishes what is shared, after [`reset`](Self::reset), and waits until the backend has accepted it.
+    ///
+    /// # Errors
+    /// [`XenbusError::Refused`], [`XenbusError::Timeout`]; as [`state`](Self::state).
+    pub fn establish(
+        &self,
+        backend: &BackendState<P>,
+        nodes: &[(&str, &str)],
+    ) -> Result<(), XenbusError> {
+        self.publish(nodes, XenbusState::Initialised)?;
+        let mut handshake = backend.handshake.get();
+        handshake.offered(self.store.events().now());
+        backend.handshake.set(handshake);
+        match self.advance(backend)? {
+            Step::Connected => Ok(()),
+            step => Err(failure(step)),
+        }
+    }
+
+    /// Disconnects in good order: Closing, and Closed once the backend has followed; `patience`
+    /// for each step. After the first step a backend that keeps to the protocol has unmapped
+    /// everything.
+    ///
+    /// # Errors
+    /// [`XenbusError::Timeout`] when the backend does not follow; this side is Closed all the same
+    /// then. As [`state`](Self::state) otherwise.
+    pub fn leave(&self, backend: &BackendState<P>, patience: Duration) -> Result<(), XenbusError> {
+        let handshake = Handshake::leave(self.state()?, patience);
+        backend.handshake.set(handshake);
+        match self.advance(backend)? {
+            Step::Left => Ok(()),
+            step => Err(failure(step)),
+        }
+    }
+
+    /// Does what the handshake says until that is somebody else's business.
+    fn advance(&self, backend: &BackendState<P>) -> Result<Step, XenbusError> {
+        let events = self.store.events();
+        loop {
+            let seen = events.generation();
+            let theirs = backend.get()?;
+            let mut handshake = backend.handshake.get();
+            let step = handshake.next(events.now(), theirs, || self.is_online())?;
+            backend.handshake.set(handshake);
+            match step {
+                Step::Set(state) => self.set_state(state)?,
+                Step::Wait(until) => events.wait(seen, until),
+                step => return Ok(step),
+            }
+        }
+    }
+
+    /// Whether the toolstack wants the device to be there.
+    ///
+    /// # Errors
+    /// [`XenbusError::Store`].
+    pub fn is_online(&self) -> Result<bool, XenbusError> {
+        match self.store.read(&alloc::format!("{}/online", self.backend)) {
+            Ok(value) => Ok(value == b"1"),
+            Err(StoreError::Refused(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Device<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("frontend", &self.frontend)
+            .field("backend", &self.backend)
+            .field("backend_id", &self.backend_id)
+            .field("tag", &self.tag)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What it means that a handshake has come to another end than it should.
+fn failure(step: Step) -> XenbusError {
+    match step {
+        Step::Overdue(what, found) => XenbusError::Timeout(what, found),
+        Step::Refused(XenbusState::Unknown) => XenbusError::Gone,
+        Step::Refused(found) => XenbusError::Refused(found),
+        // Of these none is an end that anybody waits for in vain.
+        Step::Set(_) | Step::Wait(_) | Step::Offer(_) | Step::Connected | Step::Left => {
+            XenbusError::Gone
+        }
+    }
+}
+
+/// What a failure to read a node means for the device it belongs to.
+pub fn missing(error: StoreError, node: &'static str) -> XenbusError {
+    match error {
+        StoreError::Refused(_) | StoreError::BadAnswer(_) => XenbusError::BadNode(node),
+        error => XenbusError::Store(error),
+    }
+}
