@@ -12,7 +12,7 @@ struct Lines(Mutex<Vec<String>>);
 
 impl Log for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("xen9p::p9::trace")
+        metadata.target().starts_with("p9_client::trace")
     }
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {

@@ -64,7 +64,8 @@ fn checked_in_bindings_are_what_the_generator_makes() {
         "the generator failed:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let checked_in = std::fs::read(root.join("crates/xen-abi/src/bindings.rs")).expect("the file is there");
+    let checked_in =
+        std::fs::read(root.join("crates/xen-abi/src/bindings.rs")).expect("the file is there");
     assert!(
         output.stdout == checked_in,
         "crates/xen-abi/src/bindings.rs is not what gen/ makes; run \

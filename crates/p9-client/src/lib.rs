@@ -6,12 +6,11 @@
 
 extern crate alloc;
 
-mod error;
 pub mod fs;
 pub mod ns;
 pub mod session;
 pub mod trace;
 pub mod transport;
 
-pub use error::Error;
+pub use p9_tree::Error;
 pub use p9_wire::Dialect;

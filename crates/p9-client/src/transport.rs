@@ -9,41 +9,14 @@
 //! memory, is looked at with [`Transport::peek`], copied straight to where the caller wants it with
 //! [`Transport::copy_out`], and released with [`Transport::consume`].
 
-use core::fmt;
-
 use xen9p_time::Instant;
 
+pub use p9_tree::TransportError;
 pub use p9_wire::Header;
 
 /// One of a transport's independent, ordered channels, from 0 to [`Transport::lanes`] − 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane(pub u16);
-
-/// Why a transport can't carry messages any more. All are final: the connection is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TransportError {
-    /// The other side has gone or is closing; the text says how that was noticed.
-    Lost(&'static str),
-    /// The other side broke the protocol; the text says which rule.
-    Violation(&'static str),
-    /// This side closed the connection.
-    Closed,
-}
-
-impl fmt::Display for TransportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TransportError::Lost(how) => write!(f, "connection to the 9P server lost: {how}"),
-            TransportError::Violation(rule) => {
-                write!(f, "the 9P server broke the transport protocol: {rule}")
-            }
-            TransportError::Closed => f.write_str("the connection is closed"),
-        }
-    }
-}
-
-impl core::error::Error for TransportError {}
 
 /// Counters of a transport.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use xen9p_time::Instant;
 /// Which records are wanted, as in `info`, `debug,p9=trace` or `warn,xen::store=debug,app=info`.
 ///
 /// A level alone is for everything that has no entry of its own; `target=level` is for a module and
-/// those below it. Modules of this library may be written without `xen9p::`. The longest entry
+/// those below it. Modules of this library are written as `xen9p` shows
+/// them, without `xen9p::`. The longest entry
 /// that fits wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
@@ -71,13 +72,20 @@ impl Filter {
 
     /// Up to which level records of `target` are wanted.
     pub fn level(&self, target: &str) -> LevelFilter {
-        let short = target.strip_prefix("xen9p::").unwrap_or(target);
+        let is_below = |path: &str, entry: &str| {
+            path.strip_prefix(entry)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        let (module, short) = shown(target);
         let fits = |entry: &str| {
-            [target, short].into_iter().any(|target| {
-                target
-                    .strip_prefix(entry)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-            })
+            let inside = match entry.strip_prefix(module) {
+                Some("") if !module.is_empty() => true,
+                Some(rest) => rest
+                    .strip_prefix("::")
+                    .is_some_and(|entry| is_below(short, entry)),
+                None => false,
+            };
+            inside || is_below(target, entry) || is_below(short, entry)
         };
         self.targets
             .iter()
@@ -89,6 +97,17 @@ impl Filter {
     pub fn max_level(&self) -> LevelFilter {
         let levels = self.targets.iter().map(|&(_, level)| level);
         levels.fold(self.default, Ord::max)
+    }
+}
+
+/// Where `xen9p` shows the module that is the target of a record: the module that stands for a crate below `xen9p`
+/// (empty if there is none), and the path from there.
+fn shown(target: &str) -> (&'static str, &str) {
+    match target.split_once("::") {
+        Some(("xen9p", path)) => ("", path),
+        Some(("p9_client", path)) => ("p9", path),
+        Some(("xen_guest", path)) => ("xen", path),
+        _ => ("", target),
     }
 }
 
@@ -149,14 +168,14 @@ impl<S: Sink> Log for Logger<S> {
 /// A record as one line: time since the start in seconds, level, module, message.
 fn format(line: &mut String, now: Instant, record: &Record<'_>) -> fmt::Result {
     let micros = now.as_nanos() / 1000;
-    let target = record.target();
+    let (module, path) = shown(record.target());
+    let separator = if module.is_empty() { "" } else { "::" };
     write!(
         line,
-        "[{:5}.{:06}] {:5} {}: {}",
+        "[{:5}.{:06}] {:5} {module}{separator}{path}: {}",
         micros / 1_000_000,
         micros % 1_000_000,
         record.level(),
-        target.strip_prefix("xen9p::").unwrap_or(target),
         record.args()
     )
 }
@@ -173,6 +192,9 @@ mod tests {
         let filter = Filter::parse("debug, p9=trace,p9::wire=off,app=warn", LevelFilter::Info);
         let filter = filter.unwrap();
         assert_eq!(filter.level("xen9p::xen::store"), LevelFilter::Debug);
+        assert_eq!(filter.level("xen_guest::store::wire"), LevelFilter::Debug);
+        assert_eq!(filter.level("p9_client::session"), LevelFilter::Trace);
+        assert_eq!(filter.level("p9_clients::session"), LevelFilter::Debug);
         assert_eq!(filter.level("xen9p::p9"), LevelFilter::Trace);
         assert_eq!(filter.level("xen9p::p9::session"), LevelFilter::Trace);
         assert_eq!(filter.level("xen9p::p9::wire::decode"), LevelFilter::Off);
@@ -212,7 +234,7 @@ mod tests {
             logger.log(
                 &Record::builder()
                     .level(level)
-                    .target("xen9p::xen::store")
+                    .target("xen_guest::store")
                     .args(format_args!("careful"))
                     .build(),
             );

@@ -1,27 +1,9 @@
 //! The traits of the crate `embedded-io`.
 
-use embedded_io::{ErrorKind, ErrorType, Read, Seek, Write};
+use embedded_io::{ErrorType, Read, Seek, Write};
 
 use super::File;
 use crate::fs::{Error, SeekFrom};
-use p9_wire::Errno;
-
-impl embedded_io::Error for Error {
-    fn kind(&self) -> ErrorKind {
-        match self.errno() {
-            Errno::ENOENT => ErrorKind::NotFound,
-            Errno::EPERM | Errno::EACCES | Errno::EROFS => ErrorKind::PermissionDenied,
-            Errno::EEXIST => ErrorKind::AlreadyExists,
-            Errno::EINVAL | Errno::ENAMETOOLONG | Errno::EBADF => ErrorKind::InvalidInput,
-            Errno::EILSEQ | Errno::EPROTO => ErrorKind::InvalidData,
-            Errno::ETIMEDOUT => ErrorKind::TimedOut,
-            Errno::EINTR => ErrorKind::Interrupted,
-            Errno::EOPNOTSUPP | Errno::ENOSYS => ErrorKind::Unsupported,
-            Errno::ENOMEM => ErrorKind::OutOfMemory,
-            _ => ErrorKind::Other,
-        }
-    }
-}
 
 impl ErrorType for File {
     type Error = Error;

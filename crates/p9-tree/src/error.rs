@@ -2,10 +2,33 @@
 
 use core::fmt;
 
-use super::Dialect;
-use crate::transport::TransportError;
-use p9_wire::Errno;
-use p9_wire::{WireError, kind as message};
+use p9_wire::{Dialect, Errno, WireError, kind as message};
+
+/// Why a transport can't carry messages any more. All are final: the connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The other side has gone or is closing; the text says how that was noticed.
+    Lost(&'static str),
+    /// The other side broke the protocol; the text says which rule.
+    Violation(&'static str),
+    /// This side closed the connection.
+    Closed,
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TransportError::Lost(how) => write!(f, "connection to the 9P server lost: {how}"),
+            TransportError::Violation(rule) => {
+                write!(f, "the 9P server broke the transport protocol: {rule}")
+            }
+            TransportError::Closed => f.write_str("the connection is closed"),
+        }
+    }
+}
+
+impl core::error::Error for TransportError {}
 
 /// Why an operation failed.
 ///
@@ -28,7 +51,7 @@ pub enum Error {
     MessageSize(u32),
     /// No answer within the time limit of the mount. Whether the server still did it is unknown.
     TimedOut,
-    /// [`Interrupt`](crate::session::Interrupt) was set. Whether the server still did it is
+    /// The interrupt switch of the session was set. Whether the server still did it is
     /// unknown.
     Interrupted,
     /// The server or the dialect has no such operation.
@@ -66,7 +89,7 @@ pub enum Error {
 
 impl Error {
     /// What a server's refusal of a request of type `kind` means: that it has no such request, or that it had a reason.
-    pub(crate) fn refusal(errno: Errno, kind: u8, dialect: Dialect) -> Error {
+    pub fn refusal(errno: Errno, kind: u8, dialect: Dialect) -> Error {
         match errno {
             Errno::EOPNOTSUPP | Errno::ENOSYS => Error::Unsupported {
                 op: message::name(kind),
@@ -102,7 +125,7 @@ impl Error {
     }
 
     /// Whether it says where a path leads: nowhere, or that the server refuses to tell.
-    pub(crate) fn is_of_the_path(self) -> bool {
+    pub fn is_of_the_path(self) -> bool {
         matches!(
             self,
             Error::Errno(_) | Error::InvalidPath(_) | Error::NameTooLong | Error::TooManyLinks
@@ -170,4 +193,32 @@ impl fmt::Display for Error {
     }
 }
 
-impl core::error::Error for Error {}
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Error::Transport(error) => Some(error),
+            Error::Malformed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(feature = "embedded-io")]
+impl embedded_io::Error for Error {
+    fn kind(&self) -> embedded_io::ErrorKind {
+        use embedded_io::ErrorKind;
+
+        match self.errno() {
+            Errno::ENOENT => ErrorKind::NotFound,
+            Errno::EPERM | Errno::EACCES | Errno::EROFS => ErrorKind::PermissionDenied,
+            Errno::EEXIST => ErrorKind::AlreadyExists,
+            Errno::EINVAL | Errno::ENAMETOOLONG | Errno::EBADF => ErrorKind::InvalidInput,
+            Errno::EILSEQ | Errno::EPROTO => ErrorKind::InvalidData,
+            Errno::ETIMEDOUT => ErrorKind::TimedOut,
+            Errno::EINTR => ErrorKind::Interrupted,
+            Errno::EOPNOTSUPP | Errno::ENOSYS => ErrorKind::Unsupported,
+            Errno::ENOMEM => ErrorKind::OutOfMemory,
+            _ => ErrorKind::Other,
+        }
+    }
+}
