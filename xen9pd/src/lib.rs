@@ -1,0 +1,3 @@
+//! `xen9pd`: a daemon for dom0 that serves directories to Xen guests as 9pfs devices.
+
+pub mod xen;

@@ -1,0 +1,3 @@
+//! The program `xen9pd`.
+
+fn main() {}
