@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use sha2::{Digest, Sha256};
+use xen9p::errno::Errno;
 use xen9p::fs::OpenOptions;
+use xen9p::ns::File;
 
 use super::place::Place;
 use super::{Fail, Shell, operands};
@@ -34,25 +36,67 @@ pub fn buffer(need: u64) -> Result<Vec<u8>, Fail> {
     }
 }
 
-/// Reads a file from its start to its end in large pieces.
+/// A file that is read from its start to its end in large pieces.
+pub struct Input {
+    file: File,
+    buffer: Vec<u8>,
+}
+
+impl Input {
+    pub fn open(place: &Place) -> Result<Input, Fail> {
+        let file = place.open()?;
+        let found = file.metadata().map_err(|error| place.fail(error))?;
+        if found.is_dir() {
+            return Err(place.fail(Errno::EISDIR.into()));
+        }
+        // One byte more than the file is thought to have, so that its end shows in the first read.
+        let buffer = buffer(found.len().saturating_add(1))?;
+        Ok(Input { file, buffer })
+    }
+
+    /// Reads the next piece; how many bytes it has, 0 at the end.
+    pub fn fill(&mut self, shell: &mut Shell<'_>, place: &Place) -> Result<usize, Fail> {
+        let count = self.file.read(&mut self.buffer);
+        let count = count.map_err(|error| place.fail(error))?;
+        if count > 0 {
+            shell.host.bytes_arrived();
+        }
+        Ok(count)
+    }
+
+    /// The first `count` bytes of the piece that was read.
+    pub fn bytes(&self, count: usize) -> &[u8] {
+        &self.buffer[..count]
+    }
+}
+
+/// Reads a file from its start to its end.
 pub fn read_through(
     shell: &mut Shell<'_>,
     place: &Place,
     mut piece: impl FnMut(&mut Shell<'_>, &[u8]) -> Result<(), Fail>,
 ) -> Result<(), Fail> {
-    let file = place.open()?;
-    let size = file.metadata().map_err(|error| place.fail(error))?.len();
-    // One byte more than the file is thought to have, so that its end shows in the first read.
-    let mut buffer = buffer(size.saturating_add(1))?;
+    let mut input = Input::open(place)?;
     loop {
-        match file.read(&mut buffer).map_err(|error| place.fail(error))? {
+        match input.fill(shell, place)? {
             0 => return Ok(()),
-            count => {
-                shell.host.bytes_arrived();
-                piece(shell, &buffer[..count])?;
-            }
+            count => piece(shell, input.bytes(count))?,
         }
     }
+}
+
+pub fn mkdir(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (flags, paths) = operands(arguments, "p")?;
+    shell.each(paths, |_, place| {
+        let made = if flags.has(0) {
+            place.ns.create_dir_all(&place.path)
+        } else {
+            place.ns.create_dir(&place.path)
+        };
+        made.map_err(|error| {
+            Fail::from_fs(format_args!("cannot create directory '{place}'"), error)
+        })
+    })
 }
 
 pub fn cat(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 
-use xen9p::fs::Metadata;
+use xen9p::fs::{self, Metadata};
 
 use super::format::{Mode, Time, kind};
 use super::place::Place;
@@ -19,9 +19,9 @@ pub fn ls(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     }
     let titles = paths.len() > 1;
     shell.each(paths, |shell, place| {
-        let found = place.metadata()?;
+        let found = operand(place, long)?;
         if !found.is_dir() {
-            let details = long.then(|| place.symlink_metadata()).transpose()?;
+            let details = long.then_some(found);
             return line(shell, place, place.to_string().as_bytes(), details);
         }
         if titles {
@@ -29,6 +29,32 @@ pub fn ls(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
         }
         list(shell, place, all, long)
     })
+}
+
+/// What an operand of `ls` is: a link to a directory means the directory, except with -l, and any other link
+/// itself, wherever it leads.
+fn operand(place: &Place, long: bool) -> Result<Metadata, Fail> {
+    let found = place.symlink_metadata()?;
+    if found.is_symlink() && !long {
+        match place.ns.metadata(&place.path) {
+            Ok(behind) if behind.is_dir() => return Ok(behind),
+            // Where a link leads to is no concern of who lists it; that the server is lost is.
+            Err(error) if !is_of_the_link(error) => return Err(place.fail(error)),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a link's target is the reason that it can't be followed.
+fn is_of_the_link(error: fs::Error) -> bool {
+    matches!(
+        error,
+        fs::Error::Errno(_)
+            | fs::Error::TooManyLinks
+            | fs::Error::NameTooLong
+            | fs::Error::InvalidPath(_)
+    )
 }
 
 fn list(shell: &mut Shell<'_>, directory: &Place, all: bool, long: bool) -> Result<(), Fail> {

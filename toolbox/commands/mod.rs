@@ -3,14 +3,18 @@
 
 mod bench;
 mod check;
+mod copy;
 mod files;
 pub mod format;
 mod info;
+mod moving;
 mod names;
 mod place;
 mod progress;
+mod remove;
+mod same;
 mod shell;
-mod tree;
+mod target;
 
 use alloc::format;
 use alloc::rc::Rc;
@@ -149,7 +153,7 @@ static COMMANDS: &[Command] = &[
     Command { name: "bind", arguments: "[-abc] NEW OLD", summary: "show NEW also at OLD: instead, -a after, -b before; -c: takes new files", run: names::bind },
     Command { name: "cat", arguments: "PATH...", summary: "print files", run: files::cat },
     Command { name: "cd", arguments: "[DIRECTORY]", summary: "change the directory", run: names::cd },
-    Command { name: "cp", arguments: "[-r] SOURCE... TARGET", summary: "copy files and directories", run: tree::cp },
+    Command { name: "cp", arguments: "[-r] SOURCE... TARGET", summary: "copy files and directories", run: copy::cp },
     Command { name: "devices", arguments: "[COUNT]", summary: "tell when 9pfs devices appear, connect, disconnect, disappear; COUNT times", run: info::devices },
     Command { name: "df", arguments: "[PATH...]", summary: "show how full file systems are", run: info::df },
     Command { name: "echo", arguments: "[-n] [TEXT...]", summary: "print text", run: files::echo },
@@ -157,12 +161,12 @@ static COMMANDS: &[Command] = &[
     Command { name: "help", arguments: "", summary: "list the commands", run: help },
     Command { name: "log", arguments: "LEVEL[,TARGET=LEVEL...]", summary: "choose which log records are printed", run: info::log },
     Command { name: "ls", arguments: "[-al] [PATH...]", summary: "list directories", run: info::ls },
-    Command { name: "mkdir", arguments: "[-p] PATH...", summary: "make directories", run: tree::mkdir },
+    Command { name: "mkdir", arguments: "[-p] PATH...", summary: "make directories", run: files::mkdir },
     Command { name: "mount", arguments: "[-r] SOURCE PATH", summary: "mount a share, #dev, #mem or #xen; -r: read-only", run: names::mount },
-    Command { name: "mv", arguments: "SOURCE... TARGET", summary: "move or rename", run: tree::mv },
+    Command { name: "mv", arguments: "SOURCE... TARGET", summary: "move or rename", run: moving::mv },
     Command { name: "ns", arguments: "", summary: "list what is mounted and bound", run: names::ns },
     Command { name: "pwd", arguments: "", summary: "print the directory", run: names::pwd },
-    Command { name: "rm", arguments: "[-fr] PATH...", summary: "remove files and directories", run: tree::rm },
+    Command { name: "rm", arguments: "[-fr] PATH...", summary: "remove files and directories", run: remove::rm },
     Command { name: "selftest", arguments: "[DIRECTORY]", summary: "try every operation in a scratch directory", run: check::selftest },
     Command { name: "sha256", arguments: "PATH...", summary: "print checksums", run: files::sha256 },
     Command { name: "shell", arguments: "", summary: "take commands from the console", run: shell::shell },
@@ -279,7 +283,8 @@ impl Shell<'_> {
             _ => {
                 let directory = self.host.directory();
                 let mut whole = Vec::new();
-                if !path.starts_with('/') && directory.len() > 1 {
+                // An empty path names nothing, not the directory that one is in.
+                if !path.is_empty() && !path.starts_with('/') && directory.len() > 1 {
                     whole.extend_from_slice(directory);
                     whole.push(b'/');
                 }

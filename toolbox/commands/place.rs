@@ -60,10 +60,50 @@ impl Place {
         }
     }
 
-    /// The last component of the path; empty for the root.
+    /// The last component of the path as it was written, which may be "." or ".."; empty for the root.
     pub fn name(&self) -> &[u8] {
         let mut names = self.path.rsplit(|byte| *byte == b'/');
         names.find(|name| !name.is_empty()).unwrap_or_default()
+    }
+
+    /// Whether the path ends in "." or "..", with slashes behind it or not.
+    pub fn ends_in_dots(&self) -> bool {
+        matches!(self.name(), b"." | b"..")
+    }
+
+    /// The path cleaned by text, as every tree cleans it: two paths that are equal then name one file.
+    pub fn clean(&self) -> Vec<u8> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        for name in self.path.split(|byte| *byte == b'/') {
+            match name {
+                b"" | b"." => {}
+                b".." => drop(names.pop()),
+                name => names.push(name),
+            }
+        }
+        let mut clean = Vec::with_capacity(self.path.len() + 1);
+        for name in names {
+            clean.push(b'/');
+            clean.extend_from_slice(name);
+        }
+        if clean.is_empty() {
+            clean.push(b'/');
+        }
+        clean
+    }
+
+    /// Whether both mean the same name on the same share, by their texts alone.
+    pub fn is(&self, other: &Place) -> bool {
+        self.share == other.share && self.clean() == other.clean()
+    }
+
+    /// What is there, a symbolic link itself; `None` if nothing is.
+    pub fn there(&self) -> Result<Option<Metadata>, Fail> {
+        match self.ns.symlink_metadata(&self.path) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(self.fail(error)),
+        }
     }
 
     /// The failure of an operation on this place.

@@ -352,6 +352,13 @@ impl Metadata {
     pub const fn blocks(&self) -> u64 {
         self.blocks
     }
+
+    /// Whether both can be about one file. They can't if numbers or times differ; two files of two file
+    /// systems with all that in common are taken for one.
+    pub(crate) fn is_like(&self, other: &Metadata) -> bool {
+        self.ino == other.ino
+            && (self.size, self.mtime, self.ctime) == (other.size, other.mtime, other.ctime)
+    }
 }
 
 /// Which times to set, and to what. What is not named stays as it is.

@@ -91,9 +91,11 @@ impl Namespace {
     /// number of bytes.
     ///
     /// # Errors
-    /// EISDIR for a directory, [`Error::InvalidInput`] for what is neither that nor a regular file.
+    /// EISDIR for a directory, [`Error::InvalidInput`] for what is neither that nor a regular file, and for a file
+    /// that would be copied onto itself.
     pub fn copy(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<u64> {
-        let from = self.open(from)?;
+        let (source, target) = (from.as_ref(), to.as_ref());
+        let from = self.open(source)?;
         let metadata = from.metadata()?;
         if metadata.is_dir() {
             return Err(Errno::EISDIR.into());
@@ -101,10 +103,6 @@ impl Namespace {
         if !metadata.is_file() {
             return Err(Error::InvalidInput("only regular files are copied"));
         }
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        options.mode(metadata.permissions().mode());
-        let to = self.open_with(to, &options)?;
         let room = usize::try_from(metadata.len()).unwrap_or(COPY_BUFFER);
         let mut buffer = Vec::new();
         let room = room.clamp(4096, COPY_BUFFER);
@@ -112,14 +110,28 @@ impl Namespace {
             .try_reserve_exact(room)
             .map_err(|_| Error::OutOfMemory)?;
         buffer.resize(room, 0);
+        // The target stays as it is until there is something to write, or is known to be nothing.
+        let mut count = from.read(&mut buffer)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true);
+        options.mode(metadata.permissions().mode());
+        let to = self.open_with(target, &options)?;
+        let there = to.metadata()?;
+        if there.len() > 0 {
+            // One that changed meanwhile may be the same all the same.
+            let same = there.ino() == metadata.ino()
+                && (there.is_like(&metadata) || !from.metadata()?.is_like(&metadata));
+            let system = |path: &[u8]| self.statfs(path).ok().map(|found| (found.id, found.kind));
+            if same && system(source) == system(target) {
+                return Err(Error::InvalidInput("a file is not copied onto itself"));
+            }
+            to.set_len(0)?;
+        }
         let mut done = 0;
-        loop {
-            let count = from.read(&mut buffer)?;
-            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
-                break;
-            };
+        while let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) {
             to.write_all(bytes)?;
             done += count as u64;
+            count = from.read(&mut buffer)?;
         }
         // A new file lacks what the umask took.
         to.set_permissions(metadata.permissions())?;

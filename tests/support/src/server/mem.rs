@@ -51,6 +51,8 @@ pub struct MemOptions {
     pub read_only: bool,
     /// Leaves d_type and qid.type in Rreaddir 0, as QEMU's mapped models do.
     pub untyped_entries: bool,
+    /// Opens only what the owner's permission bits allow, as servers that do not run as root.
+    pub checks_modes: bool,
     /// Answers EOPNOTSUPP to these types, as servers that lack them.
     pub lacks: Vec<u8>,
 }
@@ -63,6 +65,7 @@ impl Default for MemOptions {
             io_limit: u32::MAX,
             read_only: false,
             untyped_entries: false,
+            checks_modes: false,
             lacks: Vec::new(),
         }
     }
@@ -202,6 +205,7 @@ impl MemServer {
                 Reply::Statfs { statfs }
             }
             Request::Lopen { fid, flags } => {
+                self.check_mode(fid, flags)?;
                 let qid = self.open(fid, flags)?;
                 Reply::Lopen {
                     qid,

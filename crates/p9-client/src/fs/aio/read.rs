@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{File, Fs, node};
-use crate::fs::{Error, OpenOptions, Result};
+use crate::fs::{Error, Metadata, OpenOptions, Result};
 use p9_wire::Errno;
 
 /// Least bytes to make room for at a time, those to begin with when a file of unknown size is read, and
@@ -74,10 +74,6 @@ impl Fs {
                 Error::InvalidInput("only regular files are copied")
             });
         }
-        let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(true);
-        let mode = metadata.permissions().mode();
-        let (to, created) = self.open_or_create(to.as_ref(), options, mode).await?;
         let size = metadata.len();
         // Whole requests, several at once; no more than the file needs.
         let chunk = from.chunk();
@@ -88,19 +84,22 @@ impl Fs {
             .try_reserve_exact(room)
             .map_err(|_| Error::OutOfMemory)?;
         buffer.resize(room, 0);
-        let mut done: u64 = 0;
-        // Files that are made up when they are read say that they are empty.
-        while size == 0 || done < size {
+        let read = async |done: u64, buffer: &mut [u8]| {
+            // Files that are made up when they are read say that they are empty.
             let left = usize::try_from(size.saturating_sub(done)).unwrap_or(room);
             let want = if size == 0 { room } else { room.min(left) };
-            let into = buffer.get_mut(..want).unwrap_or(&mut []);
-            let count = from.read_at(into, done).await?;
-            if count == 0 {
-                break;
-            }
+            from.read_at(buffer.get_mut(..want).unwrap_or(&mut []), done)
+                .await
+        };
+        // The target stays as it is until there is something to write, or is known to be nothing.
+        let mut count = read(0, &mut buffer).await?;
+        let (to, created) = self.copy_target(to.as_ref(), &from, &metadata).await?;
+        let mut done: u64 = 0;
+        while count > 0 {
             to.write_all_at(buffer.get(..count).unwrap_or(&[]), done)
                 .await?;
             done += count as u64;
+            count = read(done, &mut buffer).await?;
         }
         if !created {
             let kind = Some(metadata.file_type());
@@ -108,6 +107,54 @@ impl Fs {
         }
         to.close().await?;
         Ok(done)
+    }
+
+    /// Opens what a file with these attributes is copied to, empty; whether it was made.
+    async fn copy_target(
+        &self,
+        path: &[u8],
+        from: &File,
+        source: &Metadata,
+    ) -> Result<(File, bool)> {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true);
+        let mode = source.permissions().mode();
+        // Where the file is likely to be new, one request is saved by trying that first.
+        if node::is_linux(&self.mount.root) {
+            let mut new = *options;
+            match self.open_or_create(path, new.create_new(true), mode).await {
+                Err(Error::Errno(Errno::EEXIST)) => {}
+                result => return result,
+            }
+        }
+        let (to, created) = self.open_or_create(path, options, mode).await?;
+        if !created {
+            let there = to.metadata().await?;
+            if there.len() > 0 {
+                // One that changed meanwhile may be the same all the same.
+                let same = there.ino() == source.ino()
+                    && (there.is_like(source) || !from.metadata().await?.is_like(source));
+                if same && !self.on_two_systems(from, &to).await? {
+                    return Err(Error::InvalidInput("a file is not copied onto itself"));
+                }
+                to.set_len(0).await?;
+            }
+        }
+        Ok((to, created))
+    }
+
+    /// Whether the server says of two files that they are on two file systems.
+    async fn on_two_systems(&self, a: &File, b: &File) -> Result<bool> {
+        if !node::is_linux(&self.mount.root) {
+            return Ok(false);
+        }
+        let (a, b) = (node::statfs(a.fid()).await, node::statfs(b.fid()).await);
+        match (a, b) {
+            (Ok(a), Ok(b)) => Ok((a.id, a.kind) != (b.id, b.kind)),
+            (Err(Error::Errno(_) | Error::Unsupported { .. }), _) => Ok(false),
+            (_, Err(Error::Errno(_) | Error::Unsupported { .. })) => Ok(false),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
     }
 }
 

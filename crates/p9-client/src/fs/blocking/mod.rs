@@ -263,7 +263,12 @@ impl Fs {
         self.run(self.inner.rename(from.as_ref(), to.as_ref()))
     }
 
-    /// Copies the content and the permission bits of a file; returns the number of bytes.
+    /// Copies the content and the permission bits of a file; returns the number of bytes. What `to` names is
+    /// not touched before the first bytes of `from` are there.
+    ///
+    /// # Errors
+    /// EISDIR for a directory, [`Error::InvalidInput`](super::Error::InvalidInput) for what is neither that nor a regular
+    /// file, and for a file that would be copied onto itself.
     pub fn copy(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<u64> {
         self.run(self.inner.copy(from.as_ref(), to.as_ref()))
     }

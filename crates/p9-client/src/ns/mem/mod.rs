@@ -67,12 +67,15 @@ impl MemTree {
             limit,
             // The root is free.
             used: Cell::new(0),
-            last_ino: Cell::new(1),
+            last_ino: Cell::new(0),
             clock,
         });
+        // Two trees never give two files one number: each counts from where it lies in memory.
+        let first = (Rc::as_ptr(&shared).addr() as u64) << 16;
+        shared.last_ino.set(first);
         let now = shared.now();
         let root = Rc::new(Node {
-            ino: 1,
+            ino: first,
             permissions: Cell::new(0o755),
             owner: Cell::new((0, 0)),
             accessed: Cell::new(now),

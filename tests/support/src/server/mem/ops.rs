@@ -98,6 +98,18 @@ impl MemServer {
         Ok(qids)
     }
 
+    /// Refuses to open what the owner may not open so.
+    pub(super) fn check_mode(&self, fid: Fid, flags: OpenFlags) -> Result<()> {
+        let writes = flags.intersects(OpenFlags::WRITE_ONLY | OpenFlags::READ_WRITE);
+        let reads = !flags.contains(OpenFlags::WRITE_ONLY);
+        let needed = if reads { 0o400 } else { 0 } | if writes { 0o200 } else { 0 };
+        let mode = self.tree.node(self.ino(fid)?).mode;
+        match self.options.checks_modes && mode & needed != needed {
+            true => Err(Errno::EACCES),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn open(&mut self, fid: Fid, flags: OpenFlags) -> Result<Qid> {
         let handle = self.fids.get(&fid).ok_or(UNKNOWN_FID)?;
         let ino = handle.ino;

@@ -1,0 +1,221 @@
+//! `cp`, and copying as such.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+
+use xen9p::errno::Errno;
+use xen9p::fs::{Metadata, OpenOptions, Permissions};
+
+use super::files::Input;
+use super::moving::{are_the_same, beside};
+use super::place::Place;
+use super::progress::Progress;
+use super::same::{Links, is_same};
+use super::target::to_target;
+use super::{Fail, Shell, operands};
+
+pub fn cp(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+    let (flags, paths) = operands(arguments, "r")?;
+    let recursive = flags.has(0);
+    to_target(shell, paths, |shell, from, to| {
+        // As with GNU's cp, a source that is a link means what it leads to, but with -r itself.
+        let found = match recursive {
+            true => from.symlink_metadata()?,
+            false => from.metadata()?,
+        };
+        if found.is_symlink() {
+            copy_link(shell, from, to)
+        } else if !found.is_dir() {
+            copy_file(shell, from, &found, to)
+        } else if recursive {
+            copy_tree(shell, from, &found, to)
+        } else {
+            Err(Fail::Error(format!(
+                "-r not specified; omitting directory '{from}'"
+            )))
+        }
+    })
+}
+
+/// Where copied bytes go to.
+pub enum Output<'a> {
+    /// A file that is made, or emptied if it is there; through a symbolic link.
+    Any(&'a Place),
+    /// A file that has to be new.
+    New(&'a Place),
+}
+
+/// Copies the content of a regular file. The target is not touched before the first bytes of the source are
+/// there, or its end.
+pub fn pour(
+    shell: &mut Shell<'_>,
+    from: &Place,
+    found: &Metadata,
+    to: Output<'_>,
+) -> Result<(), Fail> {
+    if !found.is_file() {
+        return Err(Fail::Error(format!(
+            "'{from}' is no regular file: not copied"
+        )));
+    }
+    let mut input = Input::open(from)?;
+    let mut count = input.fill(shell, from)?;
+    let mut options = OpenOptions::new();
+    options.write(true).mode(found.mode() & 0o777);
+    let to = match to {
+        Output::Any(to) => {
+            options.create(true).truncate(true);
+            to
+        }
+        Output::New(to) => {
+            options.create_new(true);
+            to
+        }
+    };
+    let output = to
+        .ns
+        .open_with(&to.path, &options)
+        .map_err(|error| Fail::from_fs(format_args!("cannot create '{to}'"), error))?;
+    let mut progress = Progress::new(shell, found.len());
+    let mut copy = || {
+        while count > 0 {
+            let written = output.write_all(input.bytes(count));
+            written.map_err(|error| to.fail(error))?;
+            progress.add(shell, count, from);
+            count = input.fill(shell, from)?;
+        }
+        Ok(())
+    };
+    let copied = copy();
+    progress.end(shell);
+    copied?;
+    output.close().map_err(|error| to.fail(error))
+}
+
+fn copy_file(
+    shell: &mut Shell<'_>,
+    from: &Place,
+    found: &Metadata,
+    to: &Place,
+) -> Result<(), Fail> {
+    let mut there = to.there()?;
+    if there.is_some_and(|there| there.is_symlink()) {
+        let behind = to.ns.metadata(&to.path);
+        there = Some(behind.map_err(|error| match error.is_not_found() {
+            true => Fail::Error(format!("not writing through dangling symlink '{to}'")),
+            false => Fail::from_fs(format_args!("cannot create '{to}'"), error),
+        })?);
+    }
+    if there.is_some_and(|there| there.ino() == found.ino()) && is_same(from, to, Links::Followed)?
+    {
+        return Err(are_the_same(from, to));
+    }
+    pour(shell, from, found, Output::Any(to))
+}
+
+pub fn copy_tree(
+    shell: &mut Shell<'_>,
+    from: &Place,
+    found: &Metadata,
+    to: &Place,
+) -> Result<(), Fail> {
+    let top = to;
+    if let Some(there) = top.there()?
+        && there.ino() == found.ino()
+        && is_same(from, top, Links::Themselves)?
+    {
+        return Err(are_the_same(from, top));
+    }
+    let mut failed = false;
+    let mut directories = vec![(from.clone(), to.clone(), found.permissions())];
+    let mut top_ino = None;
+    while let Some((from, to, permissions)) = directories.pop() {
+        let entries = match make_directory(&to, permissions).and_then(|()| from.list()) {
+            Ok(entries) => entries,
+            Err(error) => {
+                failed = true;
+                shell.settle(Err(error))?;
+                continue;
+            }
+        };
+        for entry in entries {
+            let (from, to) = (from.join(&entry.name), to.join(&entry.name));
+            let done = from.symlink_metadata().and_then(|found| {
+                if found.is_symlink() {
+                    return copy_link(shell, &from, &to);
+                }
+                if !found.is_dir() {
+                    return copy_file(shell, &from, &found, &to);
+                }
+                let ino = match top_ino {
+                    Some(ino) => ino,
+                    None => *top_ino.insert(top.metadata()?.ino()),
+                };
+                if found.ino() == ino && is_same(&from, top, Links::Followed)? {
+                    return Err(Fail::Error(format!("cannot copy '{from}' into itself")));
+                }
+                directories.push((from, to, found.permissions()));
+                Ok(())
+            });
+            failed |= done.is_err();
+            shell.settle(done)?;
+        }
+    }
+    if failed { Err(Fail::Told(1)) } else { Ok(()) }
+}
+
+/// Makes a directory that its owner can fill, unless it is there. A link to one is none.
+fn make_directory(place: &Place, permissions: Permissions) -> Result<(), Fail> {
+    let cannot = |error| Fail::from_fs(format_args!("cannot create directory '{place}'"), error);
+    match place.ns.create_dir(&place.path) {
+        Ok(()) => {
+            let mode = permissions.mode() & 0o777 | 0o700;
+            if mode == 0o755 {
+                return Ok(());
+            }
+            // The bit that gives what is made in it the directory's group is the server's to set.
+            let group = place.symlink_metadata()?.mode() & 0o2000;
+            place
+                .ns
+                .set_permissions(&place.path, Permissions::from_mode(mode | group))
+                .map_err(cannot)
+        }
+        Err(error) if error.errno() == Errno::EEXIST && place.symlink_metadata()?.is_dir() => {
+            Ok(())
+        }
+        Err(error) => Err(cannot(error)),
+    }
+}
+
+/// Makes a link that says what `from` says. It takes the place of what is at `to`, in one step, unless that
+/// is a directory or what `from` leads to.
+fn copy_link(shell: &mut Shell<'_>, from: &Place, to: &Place) -> Result<(), Fail> {
+    let cannot = |error| Fail::from_fs(format_args!("cannot create symbolic link '{to}'"), error);
+    let target = from
+        .ns
+        .read_link(&from.path)
+        .map_err(|error| from.fail(error))?;
+    let Some(there) = to.there()? else {
+        return to.ns.symlink(target, &to.path).map_err(cannot);
+    };
+    if there.is_dir() {
+        return Err(Fail::Error(format!(
+            "cannot overwrite directory '{to}' with non-directory '{from}'"
+        )));
+    }
+    // A link that leads nowhere leads to no file that it could hide.
+    let behind = from.ns.metadata(&from.path).is_ok();
+    if is_same(from, to, Links::Themselves)?
+        || behind && !there.is_symlink() && is_same(from, to, Links::Followed)?
+    {
+        return Err(are_the_same(from, to));
+    }
+    let new = beside(shell, to);
+    to.ns.symlink(target, &new.path).map_err(cannot)?;
+    let moved = to.ns.rename(&new.path, &to.path);
+    if moved.is_err() && to.ns.remove_file(&new.path).is_err() {
+        shell.complain(&format_args!("'{new}' stays"));
+    }
+    moved.map_err(cannot)
+}

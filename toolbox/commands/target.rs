@@ -1,0 +1,60 @@
+//! Where the sources of cp and mv go to.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::place::Place;
+use super::{Fail, Shell};
+
+/// Runs `action` for each source with the place it goes to: the last path, or below it when that is, or
+/// leads to, a directory.
+pub fn to_target(
+    shell: &mut Shell<'_>,
+    paths: &[String],
+    mut action: impl FnMut(&mut Shell<'_>, &Place, &Place) -> Result<(), Fail>,
+) -> Result<(), Fail> {
+    let [sources @ .., target] = paths else {
+        return Err(Fail::Usage("paths are missing".into()));
+    };
+    if sources.is_empty() {
+        return Err(Fail::Usage(format!(
+            "the target after '{target}' is missing"
+        )));
+    }
+    let target = shell.place(target)?;
+    let into = is_directory(&target)?;
+    if !into && sources.len() > 1 {
+        return Err(Fail::Error(format!("target '{target}' is no directory")));
+    }
+    let mut made: Vec<Place> = Vec::new();
+    shell.each(sources, |shell, source| {
+        if !into {
+            return action(shell, source, &target);
+        }
+        let to = match source.name() {
+            // What is in the directory above goes into the target, not into the one above that.
+            b".." => target.clone(),
+            name => target.join(name),
+        };
+        if made.iter().any(|made| made.is(&to)) && to.there()?.is_some_and(|it| !it.is_dir()) {
+            return Err(Fail::Error(format!(
+                "will not overwrite just-created '{to}' with '{source}'"
+            )));
+        }
+        made.push(to.clone());
+        action(shell, source, &to)
+    })
+}
+
+/// Whether the path leads to a directory. One that leads nowhere does not, nor does a link to itself.
+fn is_directory(place: &Place) -> Result<bool, Fail> {
+    match place.ns.metadata(&place.path) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => match place.ns.symlink_metadata(&place.path) {
+            Ok(found) if found.is_symlink() => Ok(false),
+            _ => Err(place.fail(error)),
+        },
+    }
+}
