@@ -1,11 +1,13 @@
 //! What a name space is given wrong, and the errors for it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use xen9p::errno::Errno;
 use xen9p::fs::Error;
 use xen9p::ns::{
-    Bind, DialError, Dialers, Layout, LayoutError, MemTree, Namespace, NsError, OptionError, Tree,
+    Bind, DialError, Dialers, Layout, LayoutError, MemTree, Namespace, NsError, OptionError,
+    Synthetic, Tree,
 };
 
 fn enoent() -> Error {
@@ -292,4 +294,42 @@ fn errors_speak_to_people() {
     assert_eq!(NsError::NoPlace(enoent()).errno(), Errno::ENOENT);
     assert_eq!(NsError::Busy.errno(), Errno::EBUSY);
     assert_eq!(NsError::Sealed.errno(), Errno::EPERM);
+}
+
+/// A tree that is dropped by a change of the name space may use the name space: it is dropped when the change is made.
+#[test]
+fn a_tree_that_goes_may_use_the_name_space() {
+    struct Last(Namespace, Rc<Cell<u32>>);
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            // Reads the table, and changes it.
+            assert!(self.0.exists("/d").unwrap());
+            self.0.mount(MemTree::new(), "/said").unwrap();
+            self.1.set(self.1.get() + 1);
+        }
+    }
+
+    let ns = ns();
+    let gone = Rc::new(Cell::new(0));
+    let last = || {
+        let tree = MemTree::new();
+        let last = Last(ns.clone(), gone.clone());
+        let file = Synthetic::new().read(move || Ok(vec![u8::from(last.1.get() > 0)]));
+        tree.put_synthetic("/f", file).unwrap();
+        tree
+    };
+    type Change<'a> = (&'a str, &'a dyn Fn());
+    let changes: [Change<'_>; 4] = [
+        ("mount", &|| ns.mount(MemTree::new(), "/m").unwrap()),
+        ("bind", &|| ns.bind("/d", "/m", Bind::REPLACE).unwrap()),
+        ("unmount", &|| ns.unmount("/m").unwrap()),
+        ("unmount_from", &|| ns.unmount_from("/m", "/m").unwrap()),
+    ];
+    for (done, (name, change)) in changes.iter().enumerate() {
+        ns.mount(last(), "/m").unwrap();
+        assert_eq!(gone.get() as usize, done, "{name}");
+        change();
+        assert_eq!(gone.get() as usize, done + 1, "{name}");
+    }
 }

@@ -222,8 +222,11 @@ impl Namespace {
             return Err(NsError::KindDiffers);
         }
         let element = Element::new(tree, CleanPath::root());
-        let mut table = self.table.borrow_mut();
-        table.replace(path, tree_is_dir, vec![element]);
+        let gone = {
+            let mut table = self.table.borrow_mut();
+            table.replace(path, tree_is_dir, vec![element])
+        };
+        drop(gone);
         Ok(())
     }
 
@@ -254,8 +257,12 @@ impl Namespace {
         if how.unites() && !new.is_dir {
             return Err(NsError::FileUnion);
         }
-        let mut table = self.table.borrow_mut();
-        table.bind(old.path, old.is_dir, new.elements, old.elements, how)
+        let (gone, bound) = {
+            let mut table = self.table.borrow_mut();
+            table.bind(old.path, old.is_dir, new.elements, old.elements, how)
+        };
+        drop(gone);
+        bound
     }
 
     /// Takes away all that is mounted or bound at a path; what was there before is seen again.
@@ -266,7 +273,9 @@ impl Namespace {
     pub fn unmount(&self, old: impl AsRef<[u8]>) -> core::result::Result<(), NsError> {
         self.check_open()?;
         let path = self.point_path(old.as_ref())?;
-        self.table.borrow_mut().unmount(&path, None)
+        let gone = self.table.borrow_mut().unmount(&path, None)?;
+        drop(gone);
+        Ok(())
     }
 
     /// Takes what was bound from `new` out of the union at `old`. `new` must still show what was bound.
@@ -282,7 +291,12 @@ impl Namespace {
         self.check_open()?;
         let path = self.point_path(old.as_ref())?;
         let new = self.find(new.as_ref(), true).map_err(NsError::NoSource)?;
-        self.table.borrow_mut().unmount(&path, Some(&new.elements))
+        let gone = {
+            let mut table = self.table.borrow_mut();
+            table.unmount(&path, Some(&new.elements))?
+        };
+        drop(gone);
+        Ok(())
     }
 
     /// The path of a mount point. The last name is not looked up: it may lead to something that is gone.

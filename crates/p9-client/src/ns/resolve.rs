@@ -133,14 +133,14 @@ impl Namespace {
             }
         }
 
-        let table = self.table.borrow();
-        if table.leads_on(path) {
+        // Elements are dropped with the table free: with the last one goes the tree.
+        if self.table.borrow().leads_on(path) {
             return found(Vec::new(), true, None);
         }
         let parent = path.parent();
         let elements = if missing == last {
             there.map_or(nearest.elements, |there| vec![there])
-        } else if table.leads_on(&parent) {
+        } else if self.table.borrow().leads_on(&parent) {
             Vec::new()
         } else {
             return Err(Errno::ENOENT.into());

@@ -3,6 +3,7 @@
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::mem;
 
 use super::error::MAX_ELEMENTS;
 use super::{NsError, Tree};
@@ -106,6 +107,10 @@ pub(super) fn creator(elements: &[Element]) -> Option<&Element> {
     }
 }
 
+/// Elements that the table does not hold any more. The caller drops them when the table is free: with the last element of
+/// a tree goes the tree, which may wait, and whose own code may use the name space.
+pub(super) type Gone = Vec<Element>;
+
 /// Something that trees are seen at.
 #[derive(Clone)]
 struct Point {
@@ -194,20 +199,29 @@ impl Table {
         names
     }
 
-    /// Puts elements at a path in place of what was there.
-    pub(super) fn replace(&mut self, path: CleanPath, is_dir: bool, elements: Vec<Element>) {
+    /// Puts elements at a path in place of what was there, and returns the latter.
+    pub(super) fn replace(
+        &mut self,
+        path: CleanPath,
+        is_dir: bool,
+        elements: Vec<Element>,
+    ) -> Gone {
         let point = Point {
             path,
             is_dir,
             elements,
         };
         match self.position(&point.path) {
-            Some(at) => self.points[at] = point,
-            None => self.points.push(point),
+            Some(at) => mem::replace(&mut self.points[at], point).elements,
+            None => {
+                self.points.push(point);
+                Gone::new()
+            }
         }
     }
 
-    /// Binds `new`, of which there is at least one, onto `path`, at which `old` is seen now.
+    /// Binds `new`, of which there is at least one, onto `path`, at which `old` is seen now. Returns the elements that
+    /// the table does not hold any more.
     pub(super) fn bind(
         &mut self,
         path: CleanPath,
@@ -215,7 +229,7 @@ impl Table {
         mut new: Vec<Element>,
         mut old: Vec<Element>,
         how: Bind,
-    ) -> core::result::Result<(), NsError> {
+    ) -> (Gone, core::result::Result<(), NsError>) {
         for element in &mut new {
             element.original = false;
         }
@@ -227,24 +241,30 @@ impl Table {
                 element.original = true;
             }
         }
+        let mut gone = Gone::new();
         let elements: Vec<Element> = match how.order {
-            Order::Replace => new,
+            Order::Replace => {
+                gone = old;
+                new
+            }
             Order::Before => new.into_iter().chain(old).collect(),
             Order::After => old.into_iter().chain(new).collect(),
         };
         if elements.len() > MAX_ELEMENTS {
-            return Err(NsError::TooManyElements);
+            gone.extend(elements);
+            return (gone, Err(NsError::TooManyElements));
         }
-        self.replace(path, is_dir, elements);
-        Ok(())
+        gone.extend(self.replace(path, is_dir, elements));
+        (gone, Ok(()))
     }
 
-    /// Takes away what is mounted or bound at the path: all, or those elements that are one of `which`.
+    /// Takes away what is mounted or bound at the path: all, or those elements that are one of `which`. Returns the
+    /// elements that were taken away.
     pub(super) fn unmount(
         &mut self,
         path: &CleanPath,
         which: Option<&[Element]>,
-    ) -> core::result::Result<(), NsError> {
+    ) -> core::result::Result<Gone, NsError> {
         let Some(at) = self.position(path) else {
             return Err(match path.is_root() {
                 true => NsError::Root,
@@ -260,15 +280,13 @@ impl Table {
             return Err(NsError::NoSuchElement);
         }
         if !left.iter().all(|element| element.original) {
-            self.points[at].elements = left;
-            return Ok(());
+            return Ok(mem::replace(&mut self.points[at].elements, left));
         }
         // Nothing is left but what is there anyway.
         if !path.is_root() && self.leads_on(path) {
             return Err(NsError::Busy);
         }
-        self.points.swap_remove(at);
-        Ok(())
+        Ok(self.points.swap_remove(at).elements)
     }
 
     /// The points, by path.
