@@ -5,9 +5,13 @@ mod arbitrary;
 mod directories;
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzz;
+mod lanes;
 mod layout;
+mod mem;
+mod qemu;
 mod replay;
 mod samples;
+mod servers;
 
 use samples::*;
 use xen9p::p9::wire::*;

@@ -5,9 +5,13 @@
 //! * [`backend`]: 9pfs backends that follow the exact rules of QEMU and of xen-9pfsd, or break them;
 //! * [`server`]: 9P servers that others wrote, and [`Transport`](xen9p::transport::Transport)s to
 //!   reach them without Xen;
-//! * [`count`]: an allocator that counts.
+//! * [`bed`]: a mount, or a guest, that a test finds set up;
+//! * [`count`]: an allocator that counts;
+//! * [`random`]: random numbers that are the same in each run.
 
 pub mod backend;
+pub mod bed;
 pub mod count;
 pub mod fake;
+pub mod random;
 pub mod server;

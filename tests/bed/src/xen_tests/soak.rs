@@ -262,7 +262,7 @@ fn holds_what_is_listed(share: &Share) -> Result<()> {
     Ok(())
 }
 
-/// As the guest makes it of a file's content (tests/soak/work.rs): FNV-1a.
+/// As the guest makes it of a file's content (tests/session/soak/work.rs): FNV-1a.
 fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

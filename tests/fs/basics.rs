@@ -1,0 +1,602 @@
+//! The files API over a server in memory: what each operation does.
+
+use std::time::Duration;
+
+use xen9p::errno::Errno;
+use xen9p::fs::{Error, FileTimes, OpenOptions, Permissions, SeekFrom, SystemTime};
+use xen9p::p9::wire::{LockStatus, kind, parse_header};
+use xen9p_testing::bed::memory::{bed, bed_with};
+use xen9p_testing::server::lanes::LaneOptions;
+use xen9p_testing::server::mem::MemOptions;
+
+fn names(fs: &xen9p::fs::Fs, path: &str) -> Vec<String> {
+    let mut names: Vec<String> = fs
+        .read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn errno<T: std::fmt::Debug>(result: Result<T, Error>) -> Errno {
+    match result {
+        Err(Error::Errno(errno)) => errno,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+#[test]
+fn writes_and_reads_back() {
+    let bed = bed();
+    bed.fs.write("/a", b"hello").unwrap();
+    assert_eq!(bed.server.borrow().get("/a").unwrap(), b"hello");
+    assert_eq!(bed.fs.read("/a").unwrap(), b"hello");
+    assert_eq!(bed.fs.read_to_string("a").unwrap(), "hello");
+    bed.fs.write("/a", b"").unwrap();
+    assert_eq!(bed.fs.read("/a").unwrap(), b"");
+    bed.finish();
+}
+
+#[test]
+fn missing_files_are_enoent() {
+    let bed = bed();
+    assert_eq!(errno(bed.fs.open("/nope")), Errno::ENOENT);
+    assert_eq!(errno(bed.fs.open("/nope/deeper")), Errno::ENOENT);
+    assert!(!bed.fs.exists("/nope").unwrap());
+    assert_eq!(errno(bed.fs.remove_file("/nope")), Errno::ENOENT);
+    bed.finish();
+}
+
+#[test]
+fn a_file_on_the_way_is_enotdir() {
+    let bed = bed();
+    bed.fs.write("/f", b"x").unwrap();
+    assert_eq!(errno(bed.fs.open("/f/g")), Errno::ENOTDIR);
+    assert_eq!(errno(bed.fs.write("/f/g", b"")), Errno::ENOTDIR);
+    assert_eq!(errno(bed.fs.read_dir("/f").map(drop)), Errno::ENOTDIR);
+    assert_eq!(errno(bed.fs.create_dir_all("/f/g/h")), Errno::ENOTDIR);
+    bed.finish();
+}
+
+#[test]
+fn open_options_mean_what_they_mean_in_std() {
+    let bed = bed();
+    let fs = &bed.fs;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    let file = options.open(fs, "/new").unwrap();
+    file.write_all(b"0123456789").unwrap();
+    file.close().unwrap();
+    assert_eq!(errno(options.open(fs, "/new").map(drop)), Errno::EEXIST);
+
+    let file = OpenOptions::new().write(true).open(fs, "/new").unwrap();
+    file.write_all(b"ab").unwrap();
+    drop(file);
+    assert_eq!(fs.read("/new").unwrap(), b"ab23456789");
+
+    let file = OpenOptions::new()
+        .append(true)
+        .read(true)
+        .open(fs, "/new")
+        .unwrap();
+    file.write_all(b"XY").unwrap();
+    assert_eq!(file.stream_position().unwrap(), 12);
+    file.rewind().unwrap();
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "ab23456789XY");
+    drop(file);
+
+    let mut options = OpenOptions::new();
+    options.write(true).truncate(true);
+    options.open(fs, "/new").unwrap().close().unwrap();
+    assert_eq!(fs.metadata("/new").unwrap().len(), 0);
+    assert_eq!(errno(options.open(fs, "/none").map(drop)), Errno::ENOENT);
+
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    options.open(fs, "/log").unwrap().write_all(b"1").unwrap();
+    options.open(fs, "/log").unwrap().write_all(b"2").unwrap();
+    assert_eq!(fs.read("/log").unwrap(), b"12");
+
+    for bad in [
+        OpenOptions::new(),
+        *OpenOptions::new().read(true).truncate(true),
+        *OpenOptions::new().read(true).create(true),
+        *OpenOptions::new().append(true).truncate(true),
+    ] {
+        assert!(matches!(bad.open(fs, "/new"), Err(Error::InvalidInput(_))));
+    }
+    bed.finish();
+}
+
+#[test]
+fn directories_are_not_written_and_files_not_listed() {
+    let bed = bed();
+    bed.fs.create_dir("/d").unwrap();
+    assert_eq!(errno(bed.fs.write("/d", b"x")), Errno::EISDIR);
+    let mut options = OpenOptions::new();
+    assert_eq!(
+        errno(options.read(true).write(true).open(&bed.fs, "/d").map(drop)),
+        Errno::EISDIR
+    );
+    bed.fs.write("/f", b"x").unwrap();
+    let mut options = OpenOptions::new();
+    options.read(true).directory(true);
+    assert_eq!(errno(options.open(&bed.fs, "/f").map(drop)), Errno::ENOTDIR);
+    assert!(options.open(&bed.fs, "/d").is_ok());
+    assert_eq!(errno(bed.fs.remove_file("/d")), Errno::EISDIR);
+    assert_eq!(errno(bed.fs.remove_dir("/f")), Errno::ENOTDIR);
+    bed.finish();
+}
+
+#[test]
+fn positions_move_as_in_std() {
+    let bed = bed();
+    bed.fs.write("/f", b"0123456789").unwrap();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&bed.fs, "/f")
+        .unwrap();
+    assert_eq!(file.seek(SeekFrom::End(-3)).unwrap(), 7);
+    let mut buffer = [0; 8];
+    assert_eq!(file.read(&mut buffer).unwrap(), 3);
+    assert_eq!(file.read(&mut buffer).unwrap(), 0);
+    assert_eq!(file.seek(SeekFrom::Current(-10)).unwrap(), 0);
+    assert!(file.seek(SeekFrom::Current(-1)).is_err());
+    assert!(file.seek(SeekFrom::Start(u64::MAX)).is_err());
+    assert_eq!(file.stream_position().unwrap(), 0);
+    file.read_exact(&mut buffer).unwrap();
+    assert_eq!(&buffer, b"01234567");
+    assert_eq!(file.read_exact(&mut buffer), Err(Error::UnexpectedEof));
+    // A hole.
+    file.seek(SeekFrom::Start(12)).unwrap();
+    file.write_all(b"ab").unwrap();
+    assert_eq!(bed.fs.read("/f").unwrap(), b"0123456789\0\0ab");
+    assert_eq!(file.read_at(&mut buffer, 10).unwrap(), 4);
+    file.write_all_at(b"Z", 0).unwrap();
+    assert_eq!(file.stream_position().unwrap(), 14);
+    drop(file);
+    bed.finish();
+}
+
+#[test]
+fn offsets_at_the_end_of_the_world() {
+    let bed = bed();
+    bed.fs.write("/f", b"x").unwrap();
+    let file = bed.fs.open("/f").unwrap();
+    let mut buffer = [0; 4];
+    for offset in [i64::MAX as u64 - 3, i64::MAX as u64, u64::MAX - 1, u64::MAX] {
+        assert!(matches!(
+            file.read_at(&mut buffer, offset),
+            Err(Error::InvalidInput(_))
+        ));
+    }
+    assert_eq!(file.read_at(&mut buffer, i64::MAX as u64 - 4).unwrap(), 0);
+    assert_eq!(file.read_at(&mut [], 0).unwrap(), 0);
+    drop(file);
+    bed.finish();
+}
+
+#[test]
+fn makes_lists_and_removes_directories() {
+    let bed = bed();
+    let fs = &bed.fs;
+    fs.create_dir("/d").unwrap();
+    assert_eq!(errno(fs.create_dir("/d")), Errno::EEXIST);
+    assert_eq!(errno(fs.create_dir("/x/y")), Errno::ENOENT);
+    fs.create_dir_all("/x/y/z").unwrap();
+    fs.create_dir_all("/x/y/z").unwrap();
+    fs.create_dir_all("/").unwrap();
+    fs.write("/x/file", b"1").unwrap();
+    fs.write("/x/y/file", b"2").unwrap();
+    assert_eq!(names(fs, "/x"), ["file", "y"]);
+    let entry = fs.read_dir("/x/").unwrap().next().unwrap().unwrap();
+    assert!(entry.path().starts_with(b"/x/"));
+    drop(entry);
+    assert_eq!(errno(fs.remove_dir("/x")), Errno::ENOTEMPTY);
+    fs.remove_dir("/d").unwrap();
+    fs.symlink("/x", "/link").unwrap();
+    assert_eq!(errno(fs.remove_dir_all("/link")), Errno::ENOTDIR);
+    fs.symlink("/link", "/x/y/up").unwrap();
+    fs.remove_dir_all("/x").unwrap();
+    assert_eq!(names(fs, "/"), ["link"]);
+    bed.finish();
+}
+
+#[test]
+fn large_directories_are_listed_once_and_whole() {
+    for untyped_entries in [false, true] {
+        let options = MemOptions {
+            untyped_entries,
+            ..MemOptions::default()
+        };
+        let bed = bed_with(LaneOptions::default(), options, |server| {
+            for index in 0..5000 {
+                server.put(&format!("/d/file-{index:05}"), b"");
+            }
+            server.put("/d/sub/inner", b"x");
+        });
+        let mut found = names(&bed.fs, "/d");
+        assert_eq!(found.pop().as_deref(), Some("sub"));
+        assert_eq!(found.len(), 5000);
+        assert!(found.is_sorted_by(|a, b| a < b));
+
+        // The listing goes on where a cookie says.
+        let mut listing = bed.fs.read_dir("/d").unwrap();
+        let cookie = listing.nth(2499).unwrap().unwrap().cookie();
+        listing.seek(cookie);
+        assert_eq!(listing.count(), 2501);
+
+        let types = bed.fs.read_dir("/d").unwrap().map(|entry| entry.unwrap());
+        let dirs = types.filter(|entry| entry.file_type().unwrap().is_dir());
+        assert_eq!(dirs.count(), 1);
+        bed.fs.remove_dir_all("/d").unwrap();
+        assert!(names(&bed.fs, "/").is_empty());
+        bed.finish();
+    }
+}
+
+#[test]
+fn attributes_of_a_whole_directory_are_asked_for_at_once() {
+    let options = LaneOptions {
+        lanes: 4,
+        latency: (
+            std::time::Duration::from_millis(1),
+            std::time::Duration::from_millis(1),
+        ),
+        ..LaneOptions::default()
+    };
+    let bed = bed_with(options, MemOptions::default(), |server| {
+        for index in 0..333 {
+            server.put(&format!("/d/{index}"), &vec![0; index]);
+        }
+    });
+    let begin = bed.fs.to_async().session().now();
+    let listing = bed.fs.read_dir("/d").unwrap();
+    let mut count = 0;
+    for entry in listing.with_metadata() {
+        let (entry, metadata) = entry.unwrap();
+        let size = entry.file_name_lossy().parse::<u64>().unwrap();
+        assert_eq!(metadata.unwrap().len(), size);
+        count += 1;
+    }
+    assert_eq!(count, 333);
+    // One after the other would be a thousand milliseconds.
+    let took = bed.fs.to_async().session().now() - begin;
+    assert!(took < std::time::Duration::from_millis(60), "{took:?}");
+    assert!(bed.control.most_in_flight() >= 30);
+    bed.finish();
+}
+
+#[test]
+fn walks_deeper_than_sixteen_names() {
+    let bed = bed();
+    for depth in [15, 16, 17, 31, 32, 33, 70] {
+        let path: String = (0..depth).map(|level| format!("/{level}")).collect();
+        bed.fs.create_dir_all(&path).unwrap();
+        let file = format!("{path}/file");
+        bed.fs.write(&file, path.as_bytes()).unwrap();
+        assert_eq!(bed.fs.read(&file).unwrap(), path.as_bytes());
+        assert_eq!(errno(bed.fs.open(format!("{path}/no"))), Errno::ENOENT);
+        assert_eq!(errno(bed.fs.open(format!("{path}/no/no"))), Errno::ENOENT);
+        assert_eq!(errno(bed.fs.open(format!("{file}/no"))), Errno::ENOTDIR);
+    }
+    bed.fs.remove_dir_all("/0").unwrap();
+    bed.finish();
+}
+
+#[test]
+fn follows_symbolic_links() {
+    let bed = bed();
+    let fs = &bed.fs;
+    fs.create_dir_all("/a/b").unwrap();
+    fs.write("/a/b/f", b"found").unwrap();
+    fs.symlink("/a/b", "/abs").unwrap();
+    fs.symlink("../a/./b", "/a/rel").unwrap();
+    fs.symlink("f", "/a/b/same").unwrap();
+    fs.symlink("/abs/same", "/a/chain").unwrap();
+    for path in ["/abs/f", "/a/rel/f", "/a/rel/same", "/a/chain", "/abs/same"] {
+        assert_eq!(fs.read(path).unwrap(), b"found", "{path}");
+        assert_eq!(fs.canonicalize(path).unwrap(), b"/a/b/f", "{path}");
+    }
+    assert_eq!(fs.read_link("/a/chain").unwrap(), b"/abs/same");
+    assert_eq!(errno(fs.read_link("/a/b/f")), Errno::EINVAL);
+    assert!(fs.symlink_metadata("/abs").unwrap().is_symlink());
+    assert!(fs.metadata("/abs").unwrap().is_dir());
+
+    // A dangling link is where the file is made.
+    fs.symlink("/a/made", "/dangling").unwrap();
+    assert_eq!(errno(fs.open("/dangling")), Errno::ENOENT);
+    assert!(!fs.exists("/dangling").unwrap());
+    fs.write("/dangling", b"new").unwrap();
+    assert_eq!(fs.read("/a/made").unwrap(), b"new");
+    let mut new = OpenOptions::new();
+    new.write(true).create_new(true);
+    assert_eq!(errno(new.open(fs, "/dangling").map(drop)), Errno::EEXIST);
+
+    // The link itself is removed and renamed.
+    fs.rename("/abs", "/abs2").unwrap();
+    assert_eq!(fs.read_link("/abs2").unwrap(), b"/a/b");
+    fs.remove_file("/abs2").unwrap();
+    assert!(fs.exists("/a/b/f").unwrap());
+
+    fs.symlink("/loop", "/loop").unwrap();
+    assert_eq!(fs.open("/loop").map(drop), Err(Error::TooManyLinks));
+    assert_eq!(fs.open("/loop/x").map(drop), Err(Error::TooManyLinks));
+    bed.finish();
+}
+
+#[test]
+fn forty_links_are_followed_and_forty_one_are_not() {
+    let bed = bed();
+    bed.fs.write("/0", b"end").unwrap();
+    for index in 1..=41 {
+        bed.fs
+            .symlink(format!("{}", index - 1), format!("/{index}"))
+            .unwrap();
+    }
+    assert_eq!(bed.fs.read("/40").unwrap(), b"end");
+    assert_eq!(bed.fs.read("/41"), Err(Error::TooManyLinks));
+    bed.finish();
+}
+
+#[test]
+fn renames_and_links() {
+    let bed = bed();
+    let fs = &bed.fs;
+    fs.create_dir_all("/a/sub").unwrap();
+    fs.create_dir("/b").unwrap();
+    fs.write("/a/f", b"1").unwrap();
+    fs.rename("/a/f", "/a/g").unwrap();
+    fs.rename("/a/g", "/b/h").unwrap();
+    fs.write("/b/old", b"2").unwrap();
+    fs.rename("/b/h", "/b/old").unwrap();
+    assert_eq!(fs.read("/b/old").unwrap(), b"1");
+    fs.rename("/a", "/b/a").unwrap();
+    assert_eq!(names(fs, "/b"), ["a", "old"]);
+    assert_eq!(errno(fs.rename("/none", "/x")), Errno::ENOENT);
+
+    fs.hard_link("/b/old", "/twin").unwrap();
+    assert_eq!(fs.metadata("/twin").unwrap().nlink(), 2);
+    let ino = |path: &str| fs.metadata(path).unwrap().ino();
+    assert_eq!(ino("/twin"), ino("/b/old"));
+    fs.remove_file("/b/old").unwrap();
+    assert_eq!(fs.read("/twin").unwrap(), b"1");
+    bed.finish();
+}
+
+#[test]
+fn changes_attributes() {
+    let bed = bed();
+    let fs = &bed.fs;
+    fs.write("/f", b"0123456789").unwrap();
+    assert_eq!(fs.metadata("/f").unwrap().permissions().mode(), 0o644);
+    fs.chown("/f", Some(12), None).unwrap();
+    fs.chown("/f", None, Some(34)).unwrap();
+    fs.chown("/f", None, None).unwrap();
+    fs.set_permissions("/f", Permissions::from_mode(0o4711))
+        .unwrap();
+    let time = SystemTime::new(1_234_567_890, 0);
+    fs.set_times("/f", FileTimes::new().set_modified(time))
+        .unwrap();
+    let metadata = fs.metadata("/f").unwrap();
+    assert_eq!(metadata.mode() & 0o7777, 0o4711);
+    assert_eq!((metadata.uid(), metadata.gid()), (12, 34));
+    assert_eq!(metadata.modified(), time);
+    fs.truncate("/f", 4).unwrap();
+    let file = OpenOptions::new().write(true).open(fs, "/f").unwrap();
+    file.set_len(6).unwrap();
+    file.sync_all().unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 6);
+    assert_eq!(fs.read("/f").unwrap(), b"0123\0\0");
+    drop(file);
+    let file = fs.open("/f").unwrap();
+    assert!(matches!(file.set_len(0), Err(Error::InvalidInput(_))));
+    drop(file);
+    assert!(fs.statfs("/").unwrap().name_max >= 255);
+    bed.finish();
+}
+
+#[test]
+fn opening_an_existing_file_to_create_leaves_mode_and_owner_alone() {
+    let bed = bed();
+    bed.fs.write("/f", b"x").unwrap();
+    bed.fs
+        .set_permissions("/f", Permissions::from_mode(0o600))
+        .unwrap();
+    bed.fs.chown("/f", Some(7), Some(8)).unwrap();
+    bed.fs.write("/f", b"y").unwrap();
+    let metadata = bed.fs.metadata("/f").unwrap();
+    assert_eq!(metadata.permissions().mode(), 0o600);
+    assert_eq!((metadata.uid(), metadata.gid()), (7, 8));
+    bed.finish();
+}
+
+#[test]
+fn copies_content_and_mode() {
+    let bed = bed();
+    let content: Vec<u8> = (0..3_000_000u32).map(|at| (at % 251) as u8).collect();
+    bed.fs.write("/from", &content).unwrap();
+    bed.fs
+        .set_permissions("/from", Permissions::from_mode(0o751))
+        .unwrap();
+    assert_eq!(bed.fs.copy("/from", "/to").unwrap(), content.len() as u64);
+    assert_eq!(bed.server.borrow().get("/to").unwrap(), content);
+    assert_eq!(bed.fs.metadata("/to").unwrap().mode() & 0o7777, 0o751);
+    bed.fs.create_dir("/d").unwrap();
+    assert_eq!(errno(bed.fs.copy("/d", "/x")), Errno::EISDIR);
+    bed.finish();
+}
+
+#[test]
+fn extended_attributes() {
+    let bed = bed();
+    let fs = &bed.fs;
+    fs.write("/f", b"x").unwrap();
+    assert_eq!(errno(fs.xattr("/f", "user.a")), Errno::ENODATA);
+    fs.set_xattr("/f", "user.a", b"1").unwrap();
+    fs.set_xattr("/f", "user.b", vec![7; 60_000]).unwrap();
+    fs.set_xattr("/f", "user.a", b"22").unwrap();
+    assert_eq!(fs.xattr("/f", "user.a").unwrap(), b"22");
+    assert_eq!(fs.xattr("/f", "user.b").unwrap(), vec![7; 60_000]);
+    let mut list = fs.list_xattrs("/f").unwrap();
+    list.sort();
+    assert_eq!(list, [b"user.a".to_vec(), b"user.b".to_vec()]);
+    fs.remove_xattr("/f", "user.a").unwrap();
+    assert_eq!(errno(fs.remove_xattr("/f", "user.a")), Errno::ENODATA);
+    assert_eq!(
+        errno(fs.set_xattr("/f", "user.c", vec![0; 65_537])),
+        Errno::E2BIG
+    );
+    bed.finish();
+}
+
+#[test]
+fn locks_exclude_and_are_released() {
+    use xen9p::fs::LockRange;
+    let bed = bed();
+    bed.fs.write("/f", b"x").unwrap();
+    let open = || {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&bed.fs, "/f")
+            .unwrap()
+    };
+    let (one, two) = (open(), open());
+    let lock = one.try_lock(LockRange::ALL, true).unwrap().unwrap();
+    let second = two.try_lock(LockRange::ALL, false).unwrap();
+    // One owner's locks do not exclude each other, unless the server goes by fid.
+    drop(second);
+    drop(lock);
+    drop(two.lock(LockRange::ALL, true).unwrap());
+    drop((one, two));
+    bed.finish();
+}
+
+#[test]
+fn a_lock_is_released_though_all_else_is_interrupted() {
+    use xen9p::fs::LockRange;
+    let bed = bed();
+    bed.fs.write("/f", b"x").unwrap();
+    let file = bed.fs.open("/f").unwrap();
+    let lock = file.lock(LockRange::ALL, false).unwrap();
+    bed.fs.interrupt().set();
+    assert_eq!(file.read(&mut [0; 1]), Err(Error::Interrupted));
+    assert_eq!(bed.control.count(kind::TLOCK), 1);
+    drop(lock);
+    assert_eq!(bed.control.count(kind::TLOCK), 2);
+    bed.fs.interrupt().clear();
+    drop(file);
+    bed.finish();
+}
+
+#[test]
+fn waiting_for_a_lock_ends_however_slow_the_server_refuses_it() {
+    use xen9p::fs::LockRange;
+    let slow = Duration::from_secs(20);
+    let lanes = LaneOptions {
+        latency: (slow, slow),
+        ..LaneOptions::default()
+    };
+    let bed = bed_with(lanes, MemOptions::default(), |server| server.put("/f", b""));
+    let file = bed.fs.open("/f").unwrap();
+    bed.control.tamper(|request, mut reply| {
+        if parse_header(request.first_chunk().unwrap()).kind == kind::TLOCK {
+            reply[7] = LockStatus::BLOCKED.0;
+        }
+        vec![reply]
+    });
+    let begun = bed.control.now();
+    let locked = file.lock(LockRange::ALL, true).map(drop);
+    assert_eq!(locked, Err(Error::TimedOut));
+    // The last answer may still come after it.
+    let timeout = bed.fs.to_async().session().timeout();
+    assert!(bed.control.now() - begun <= timeout + slow);
+}
+
+#[test]
+fn bad_paths_never_reach_the_server() {
+    let bed = bed();
+    let fs = &bed.fs;
+    let ((), cost) = bed.cost(|fs| {
+        assert_eq!(fs.open("").map(drop), Err(Error::InvalidPath("empty path")));
+        assert!(matches!(
+            fs.open("/a\0b").map(drop),
+            Err(Error::InvalidPath(_))
+        ));
+        assert_eq!(
+            fs.open("/x".repeat(40_000)).map(drop),
+            Err(Error::NameTooLong)
+        );
+        assert_eq!(fs.open("y".repeat(256)).map(drop), Err(Error::NameTooLong));
+        assert!(fs.symlink("", "/l").is_err());
+        assert!(fs.symlink("a\0", "/l").is_err());
+        assert!(fs.set_xattr("/", "", b"x").is_err());
+        assert_eq!(errno(fs.remove_dir("/..")), Errno::EBUSY);
+        assert_eq!(errno(fs.create_dir("/")), Errno::EEXIST);
+        assert_eq!(errno(fs.rename("/", "/a")), Errno::EBUSY);
+    });
+    assert_eq!(cost, 0);
+    let long = "n".repeat(255);
+    fs.write(&long, b"x").unwrap();
+    assert_eq!(fs.read(format!("./a/../{long}")).unwrap(), b"x");
+    let not_utf8 = b"/\xff\xfe\x80";
+    fs.write(not_utf8, b"y").unwrap();
+    assert_eq!(fs.read(not_utf8).unwrap(), b"y");
+    bed.finish();
+}
+
+#[test]
+fn text_that_is_none() {
+    let bed = bed();
+    bed.fs.write("/f", b"\xff").unwrap();
+    assert_eq!(bed.fs.read_to_string("/f"), Err(Error::NotUtf8));
+    let file = bed.fs.open("/f").unwrap();
+    let mut text = String::from("before");
+    assert_eq!(file.read_to_string(&mut text), Err(Error::NotUtf8));
+    assert_eq!(text, "before");
+    drop(file);
+    bed.finish();
+}
+
+#[test]
+fn a_read_only_share_says_so() {
+    let options = MemOptions {
+        read_only: true,
+        ..MemOptions::default()
+    };
+    let bed = bed_with(LaneOptions::default(), options, |server| {
+        server.put("/f", b"x");
+    });
+    assert_eq!(bed.fs.read("/f").unwrap(), b"x");
+    assert_eq!(errno(bed.fs.write("/g", b"")), Errno::EROFS);
+    assert_eq!(errno(bed.fs.create_dir("/d")), Errno::EROFS);
+    assert_eq!(errno(bed.fs.remove_file("/f")), Errno::EROFS);
+    bed.finish();
+}
+
+#[test]
+fn servers_without_the_newer_requests_are_served_by_the_older_ones() {
+    use xen9p::p9::wire::kind;
+    let options = MemOptions {
+        lacks: vec![kind::TUNLINKAT, kind::TRENAMEAT],
+        ..MemOptions::default()
+    };
+    let bed = bed_with(LaneOptions::default(), options, |_| {});
+    let fs = &bed.fs;
+    fs.create_dir("/d").unwrap();
+    fs.write("/f", b"x").unwrap();
+    fs.rename("/f", "/d/g").unwrap();
+    assert_eq!(fs.read("/d/g").unwrap(), b"x");
+    assert_eq!(errno(fs.remove_file("/d")), Errno::EISDIR);
+    assert_eq!(errno(fs.remove_dir("/d/g")), Errno::ENOTDIR);
+    assert_eq!(errno(fs.remove_dir("/d")), Errno::ENOTEMPTY);
+    fs.remove_file("/d/g").unwrap();
+    fs.remove_dir("/d").unwrap();
+    bed.finish();
+}

@@ -1,0 +1,16 @@
+//! The files API: over a server in memory, over servers that others wrote, and what it costs in requests.
+
+mod bad_input;
+mod basics;
+mod dropped;
+mod embedded_io;
+mod executor;
+mod kept;
+mod model;
+mod posix;
+mod random;
+mod requests;
+mod servers;
+mod table;
+mod write_behind;
+mod xen9pfsd;

@@ -1,0 +1,171 @@
+//! Requests per operation: exact on any machine. The table in docs/speed.md is this one.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use xen9p::fs::Fs;
+use xen9p::ns::{MemTree, Namespace};
+use xen9p_testing::bed::memory::{Bed, bed_with};
+use xen9p_testing::server::lanes::LaneOptions;
+use xen9p_testing::server::mem::MemOptions;
+
+/// Name, requests, how often one waits for an answer, and the operation itself.
+type Row<'a> = (&'a str, u64, u64, &'a dyn Fn(&Fs));
+
+/// As QEMU on rings of order 9.
+fn bed() -> Bed {
+    let lanes = LaneOptions {
+        lanes: 3,
+        // Room for a message with half a ring's data.
+        capacity: (1 << 20) + 2 * 24,
+        latency: (Duration::from_millis(1), Duration::from_millis(1)),
+        ..LaneOptions::default()
+    };
+    let server = MemOptions {
+        msize: 1 << 20,
+        iounit: 512 << 10,
+        ..MemOptions::default()
+    };
+    bed_with(lanes, server, |server| {
+        for name in ["/f", "/d/e/f", "/d/e/g"] {
+            server.put(name, &[7; 1024]);
+        }
+        server.put("/mib", &[9; 1 << 20]);
+        for number in 0..500 {
+            server.put(&format!("/many/{number}"), b"x");
+        }
+    })
+}
+
+/// What takes `waits` answers one after the other takes as many milliseconds of the simulated time.
+fn measure(bed: &Bed, work: &dyn Fn(&Fs)) -> (u64, u64) {
+    let session = bed.fs.to_async().session().clone();
+    let before = session.now();
+    let ((), requests) = bed.cost(work);
+    let waited = session.now() - before;
+    (requests, waited.as_millis() as u64)
+}
+
+#[test]
+fn requests_per_operation() {
+    let bed = bed();
+    // Twice before, so that the directory is known as one that names are changed in.
+    bed.fs.write("/d/e/1", b"x").unwrap();
+    bed.fs.write("/d/e/2", b"x").unwrap();
+    let file = bed.fs.open("/f").unwrap();
+    let mib = bed.fs.open("/mib").unwrap();
+    let buffer = RefCell::new(vec![0; 1 << 20]);
+    let table: [Row<'_>; 20] = [
+        ("stat of a path", 3, 1, &|fs| {
+            assert_eq!(fs.metadata("/d/e/f").unwrap().len(), 1024);
+        }),
+        ("stat of an open file", 1, 1, &|_| {
+            assert_eq!(file.metadata().unwrap().len(), 1024);
+        }),
+        ("stat of a path that leads nowhere", 3, 1, &|fs| {
+            assert!(fs.metadata("/d/e/none").is_err());
+        }),
+        ("whether a path exists", 2, 1, &|fs| {
+            assert!(fs.exists("/d/e/f").unwrap());
+        }),
+        ("open, read, close", 4, 2, &|fs| {
+            let file = fs.open("/d/e/f").unwrap();
+            assert_eq!(file.read(&mut [0; 4096]).unwrap(), 1024);
+        }),
+        ("read a whole small file", 4, 2, &|fs| {
+            assert_eq!(fs.read("/d/e/f").unwrap().len(), 1024);
+        }),
+        ("create, write, close", 4, 3, &|fs| {
+            let file = fs.create("/d/e/new").unwrap();
+            file.write_all(&[1; 1024]).unwrap();
+            file.close().unwrap();
+        }),
+        ("write a whole new file", 4, 2, &|fs| {
+            fs.write("/d/e/whole", [1; 1024]).unwrap()
+        }),
+        ("rename in a directory", 1, 1, &|fs| {
+            fs.rename("/d/e/new", "/d/e/newer").unwrap()
+        }),
+        ("rename into another directory", 1, 1, &|fs| {
+            fs.rename("/d/e/newer", "/newer").unwrap()
+        }),
+        ("unlink", 1, 1, &|fs| fs.remove_file("/d/e/whole").unwrap()),
+        ("mkdir", 1, 1, &|fs| fs.create_dir("/d/e/dir").unwrap()),
+        ("rmdir", 1, 1, &|fs| fs.remove_dir("/d/e/dir").unwrap()),
+        ("symlink", 1, 1, &|fs| fs.symlink("f", "/d/e/link").unwrap()),
+        ("mkdir where nothing was changed before", 3, 2, &|fs| {
+            fs.create_dir("/many/dir").unwrap();
+        }),
+        ("an empty listing", 5, 4, &|fs| {
+            assert_eq!(fs.read_dir("/many/dir").unwrap().count(), 0);
+        }),
+        ("read of 1 MiB of an open file", 2, 1, &|_| {
+            assert_eq!(mib.read_at(&mut buffer.borrow_mut(), 0).unwrap(), 1 << 20);
+        }),
+        ("read of 4 KiB of an open file", 1, 1, &|_| {
+            let mut page = [0; 4096];
+            assert_eq!(mib.read_at(&mut page, 12_288).unwrap(), 4096);
+        }),
+        ("copy of a file of 1 KiB", 9, 6, &|fs| {
+            assert_eq!(fs.copy("/f", "/copy").unwrap(), 1024);
+        }),
+        ("copy of a file of 1 MiB", 11, 6, &|fs| {
+            assert_eq!(fs.copy("/mib", "/copy-mib").unwrap(), 1 << 20);
+        }),
+    ];
+    let mut lines = String::new();
+    for (name, requests, waits, work) in table {
+        assert_eq!(measure(&bed, work), (requests, waits), "{name}");
+        lines += &format!("| {name} | {requests} | {waits} |\n");
+    }
+    let (requests, waits) = measure(&bed, &|fs| {
+        let listing = fs.read_dir("/many").unwrap().with_metadata();
+        let known = listing.filter(|entry| entry.as_ref().unwrap().1.is_ok());
+        assert_eq!(known.count(), 501);
+    });
+    // Three for each, and those that find and open the directory, read it and close it.
+    assert_eq!(requests, 3 * 501 + 7, "a listing with attributes");
+    assert!(waits < 501 / 4, "{waits} waits for 501 entries");
+    let text = std::fs::read_to_string("docs/speed.md").unwrap();
+    assert!(text.contains(&lines), "docs/speed.md is to say:\n{lines}");
+    drop((file, mib));
+    bed.finish();
+}
+
+/// What most programs do most asks a server no more through a name space than without one.
+#[test]
+fn a_name_space_costs_no_request() {
+    let bed = bed();
+    let ns = Namespace::new(bed.fs.clone());
+    ns.mount(MemTree::new(), "/mnt/none").unwrap();
+    let (many, long) = ("/d/e/f", "/many/1");
+    type Pair<'a> = (&'a str, &'a dyn Fn(&Fs) -> bool, &'a dyn Fn() -> bool);
+    let table: [Pair<'_>; 5] = [
+        ("stat", &|fs| fs.metadata(many).is_ok(), &|| {
+            ns.metadata(many).is_ok()
+        }),
+        (
+            "stat without following",
+            &|fs| fs.symlink_metadata(long).is_ok(),
+            &|| ns.symlink_metadata(long).is_ok(),
+        ),
+        (
+            "stat of nothing",
+            &|fs| fs.metadata("/d/none").is_err(),
+            &|| ns.metadata("/d/none").is_err(),
+        ),
+        ("open and close", &|fs| fs.open(many).is_ok(), &|| {
+            ns.open(many).is_ok()
+        }),
+        ("open of nothing", &|fs| fs.open("/none").is_err(), &|| {
+            ns.open("/none").is_err()
+        }),
+    ];
+    for (name, plain, within) in table {
+        let expected = measure(&bed, &|fs| assert!(plain(fs), "{name}"));
+        let found = measure(&bed, &|_| assert!(within(), "{name}"));
+        assert_eq!(found, expected, "{name}");
+    }
+    drop(ns);
+    bed.finish();
+}

@@ -1,0 +1,103 @@
+//! Requests on open files allocate nothing.
+
+use xen9p::fs::{Fs, MountOptions, OpenOptions};
+use xen9p_testing::count::allocations;
+use xen9p_testing::server::still::Still;
+
+/// Allocations of `work`, after it was done twice to let tables reach their size.
+fn count(mut work: impl FnMut()) -> u64 {
+    work();
+    work();
+    let before = allocations();
+    work();
+    allocations() - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(count(|| drop(std::hint::black_box(Box::new(1)))), 1);
+}
+
+#[test]
+fn requests_on_open_files_allocate_nothing() {
+    let msize = 64 << 10;
+    let fs = Fs::mount(Still::new(msize), &MountOptions::new()).unwrap();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&fs, "/f")
+        .unwrap();
+    let mut small = [0; 100];
+    let mut page = vec![0; 4096];
+    // Many requests at once, and more than the window holds.
+    let mut large = vec![0; 1 << 20];
+    let mut huge = vec![0; 8 << 20];
+    let requests = |work: &dyn Fn()| {
+        let before = fs.stats().requests;
+        work();
+        fs.stats().requests - before
+    };
+    assert_eq!(
+        requests(&|| file.write_all_at(&[0; 1 << 20], 0).unwrap()),
+        17
+    );
+
+    assert_eq!(
+        count(|| file.read_exact_at(&mut small, 12_345).unwrap()),
+        0,
+        "small read"
+    );
+    assert_eq!(
+        count(|| file.read_exact_at(&mut page, 8192).unwrap()),
+        0,
+        "page read"
+    );
+    assert_eq!(
+        count(|| file.read_exact_at(&mut large, 0).unwrap()),
+        0,
+        "read of 1 MiB"
+    );
+    assert_eq!(
+        count(|| file.read_exact_at(&mut huge, 0).unwrap()),
+        0,
+        "read of 8 MiB"
+    );
+    assert_eq!(
+        count(|| file.write_all_at(&small, 12_345).unwrap()),
+        0,
+        "small write"
+    );
+    assert_eq!(
+        count(|| file.write_all_at(&page, 8192).unwrap()),
+        0,
+        "page write"
+    );
+    assert_eq!(
+        count(|| file.write_all_at(&large, 0).unwrap()),
+        0,
+        "write of 1 MiB"
+    );
+    assert_eq!(
+        count(|| file.write_all_at(&huge, 0).unwrap()),
+        0,
+        "write of 8 MiB"
+    );
+    // What is read ahead grows at first.
+    (0..1000).for_each(|_| file.read_exact(&mut page).unwrap());
+    assert_eq!(
+        count(|| file.read_exact(&mut page).unwrap()),
+        0,
+        "read at the position"
+    );
+    // So does what is written behind.
+    let behind = OpenOptions::new()
+        .write(true)
+        .write_behind(1 << 20)
+        .open(&fs, "/f")
+        .unwrap();
+    let write_pages = || (0..1000).for_each(|_| behind.write_all(&page).unwrap());
+    assert_eq!(count(write_pages), 0, "pages written behind");
+    behind.close().unwrap();
+    let metadata = || assert!(file.metadata().unwrap().is_file());
+    assert_eq!(count(metadata), 0, "metadata");
+}

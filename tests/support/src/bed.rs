@@ -1,0 +1,4 @@
+//! What a test finds set up: a mount over the server in memory, or a guest with a 9pfs device on the simulated Xen.
+
+pub mod guest;
+pub mod memory;

@@ -1,0 +1,18 @@
+//! Xen's drivers on the simulated Xen, and the ground that they stand on.
+
+extern crate alloc;
+
+mod bindings;
+mod command_line;
+mod console;
+mod event;
+mod grant;
+mod platform_conformance;
+mod shared_memory;
+mod shutdown;
+mod store;
+mod suspend;
+mod xenbus;
+
+// What the kernel command line's grammar (boot/start/cmdline.rs) finds in the library.
+use xen9p::ns;
