@@ -1,4 +1,4 @@
-# What a user types; `make help` lists it. The work is done by cargo and by the bed, the host program in tests/bed.
+# What a user types; `make help` lists it. The work is done by cargo and by the bed, the host program in tools/bed.
 
 # As typed: make would expand dollars in a command line such as APP='echo $HOME'.
 override APP := $(value APP)
@@ -9,11 +9,12 @@ ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
 BOOTCHECK := target/bootcheck.elf
 EMBED := examples/embed-rust
+PUBLISHED := xen-abi xen9p-time xen-guest p9-wire p9-tree p9-client xen9p
 EXAMPLES := config logger checksums
 BENCH := benches/xen/linux
 # cargo without make's flags and job server, which are not meant for it.
 CARGO := env -u MAKEFLAGS -u MFLAGS cargo
-RUN_BED := $(CARGO) run --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build --
+RUN_BED := $(CARGO) run --quiet -p xen9p-bed --
 
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
@@ -34,13 +35,13 @@ run: packages-for-run kernel ## Boot Xen in QEMU and run the image there with th
 	+@$(RUN_BED) run
 
 kernel: ## Build the image, target/xen9p.elf
-	+@tests/bed/host-packages
-	+@$(CARGO) build --release --features toolbox --bin xen9p
-	+@strip -o $(ELF) target/release/xen9p
+	+@tools/bed/host-packages
+	+@$(CARGO) build --profile image --features toolbox --bin xen9p
+	+@strip -o $(ELF) target/image/xen9p
 
 bootcheck:
-	+@$(CARGO) build --release --features rt --bin bootcheck
-	+@strip -o $(BOOTCHECK) target/release/bootcheck
+	+@$(CARGO) build --profile image --features rt --bin bootcheck
+	+@strip -o $(BOOTCHECK) target/image/bootcheck
 
 bench: packages-for-run kernel bench-programs ## Measure xen9p beside Linux; leaves a report in target/bench
 	+@$(RUN_BED) bench
@@ -57,57 +58,45 @@ bench-count: packages-for-count ## Instructions per operation of codec, ring and
 		/^totals: / { if (name) printf "%-40s %10.1f instructions\n", name, $$2 / 64; name = "" }' | tee target/bench/count.txt
 
 bench-costs: packages-for-run ## What the clock, a hypercall and copies cost in a guest
-	+@$(CARGO) build --release --features rt --bin bench-costs
-	+@for type in pv pvh; do TYPE=$$type IMAGE=target/release/bench-costs $(RUN_BED) run || exit 1; done
+	+@$(CARGO) build --profile image --features rt --bin bench-costs
+	+@for type in pv pvh; do TYPE=$$type IMAGE=target/image/bench-costs $(RUN_BED) run || exit 1; done
 
 bench-programs:
-	+@$(CARGO) build --release --features rt --bin bench --bin bench-limit --bin hello
-	+@for name in bench bench-limit hello; do strip -o target/$$name.elf target/release/$$name; done
-	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux
+	+@$(CARGO) build --profile image --features rt --bin bench --bin bench-limit --bin hello
+	+@for name in bench bench-limit hello; do strip -o target/$$name.elf target/image/$$name; done
+	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet -p xen9p-bench-linux --target x86_64-unknown-linux-gnu --target-dir target/static
 
 # What the tests under xl need for hostile backends: the image that meets them, and the program that plays them in dom0.
 hostile:
-	+@$(CARGO) build --release --quiet --features rt --bin hostile-image
-	@strip -o target/hostile.elf target/release/hostile-image
-	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --quiet --manifest-path tests/backend/Cargo.toml --target x86_64-unknown-linux-gnu --target-dir target/backend
-	@strip -o target/xen9p-backend target/backend/x86_64-unknown-linux-gnu/debug/xen9p-backend
+	+@$(CARGO) build --profile image --quiet --features rt --bin hostile-image
+	@strip -o target/hostile.elf target/image/hostile-image
+	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --quiet -p xen9p-backend --target x86_64-unknown-linux-gnu --target-dir target/static
+	@strip -o target/xen9p-backend target/static/x86_64-unknown-linux-gnu/debug/xen9p-backend
 
 # Kernels that embed the library and the template, packages of their own, as somebody else's would be; the examples.
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
 	@strip -o target/embed-rust.elf target/embed/release/embed-rust
-	+@cd capi && $(CARGO) rustc --quiet --release --crate-type staticlib --target-dir ../target/capi
+	+@$(CARGO) rustc --quiet --profile image -p xen9p-capi --features freestanding --crate-type staticlib
 	+@$(MAKE) --no-print-directory --silent -C examples/embed-c OUT=../../target
-	+@$(CARGO) build --quiet --release --features rt $(foreach name,$(EXAMPLES),--bin $(name))
+	+@$(CARGO) build --quiet --profile image --features rt $(foreach name,$(EXAMPLES),--bin $(name))
 	+@$(CARGO) build --quiet --release --manifest-path template/Cargo.toml --target-dir target/template
 	@cp target/template/release/my-app target/my-app.elf
-	@for name in $(EXAMPLES); do strip -o target/$$name.elf target/release/$$name || exit 1; done
+	@for name in $(EXAMPLES); do strip -o target/$$name.elf target/image/$$name || exit 1; done
 
 test: test-host test-elf test-boot test-xen test-hostile-short test-trixie test-posix ## All tests
 
 test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	$(CARGO) fmt --all --check
-	$(CARGO) fmt --check --manifest-path tests/bed/Cargo.toml
-	$(CARGO) fmt --check --manifest-path tests/backend/Cargo.toml
 	$(CARGO) clippy --workspace --all-targets --quiet --features embedded-io -- -D warnings
 	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
 	$(CARGO) fmt --check --manifest-path $(EMBED)/Cargo.toml
 	$(CARGO) clippy --quiet --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed -- -D warnings
-	$(CARGO) fmt --check --manifest-path $(BENCH)/Cargo.toml
-	$(CARGO) clippy --all-targets --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux -- -D warnings
-	$(CARGO) fmt --check --manifest-path capi/Cargo.toml
 	$(CARGO) fmt --check --manifest-path template/Cargo.toml
-	$(CARGO) clippy --all-targets --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi -- -D warnings
-	$(CARGO) clippy --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build -- -D warnings
-	$(CARGO) clippy --quiet --manifest-path tests/backend/Cargo.toml --target-dir target/backend -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps --workspace --exclude xen9p-testing --features rt,embedded-io
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps $(PUBLISHED:%=-p %) --features rt,embedded-io
 	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --workspace --features embedded-io
 	$(CARGO) test --quiet --lib --features rt rt::
-	$(CARGO) test --quiet --no-default-features --manifest-path capi/Cargo.toml --target-dir target/capi
-	$(CARGO) test --quiet --manifest-path $(BENCH)/Cargo.toml --target-dir target/bench-linux
-	$(CARGO) test --quiet --manifest-path tests/bed/Cargo.toml --target-dir target/bed-build
-
-	$(CARGO) package --quiet --allow-dirty --workspace --exclude xen9p-testing --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
+	$(CARGO) package --quiet --allow-dirty  $(PUBLISHED:%=-p %) --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
 	+@$(MAKE) --no-print-directory test-oldest-rust
 
 # Where the compiler in use is a newer one, rustup brings the oldest.
@@ -125,7 +114,7 @@ test-oldest-rust: ## That the Rust version which Cargo.toml promises is enough
 	esac
 
 test-elf: kernel ## What must and must not be in the image's ELF file
-	@tests/elf-check.sh target/release/xen9p
+	@tests/elf-check.sh target/image/xen9p
 
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(RUN_BED) test-boot
@@ -140,8 +129,8 @@ test-hostile-short: packages-for-run hostile
 	@SHORT=1 $(RUN_BED) test-hostile
 
 soak: packages-for-run kernel ## A guest works for MINUTES on two shares while their backend is killed, and itself saved, again and again
-	+@$(CARGO) build --release --quiet --features rt --bin soak-image
-	@strip -o target/soak.elf target/release/soak-image
+	+@$(CARGO) build --profile image --quiet --features rt --bin soak-image
+	@strip -o target/soak.elf target/image/soak-image
 	+@$(RUN_BED) soak
 
 test-trixie: packages-for-run kernel ## A few of these, and `make run`, on Debian 13
@@ -151,26 +140,23 @@ test-trixie: packages-for-run kernel ## A few of these, and `make run`, on Debia
 # Suites are installed in the versions that the list of expected failures is for.
 test-posix: packages-for-posix ## POSIX suites on a FUSE mount of the client, over QEMU and diod
 	+@$(CARGO) install --quiet --root target/posix-suites --target-dir target/posix-suites-build pjdfstest@0.2.2 fsx@0.3.2
-	+@$(CARGO) fmt --check --manifest-path tests/posix/Cargo.toml
-	+@$(CARGO) clippy --all-targets --quiet --manifest-path tests/posix/Cargo.toml --target-dir target/posix-build -- -D warnings
-	+@$(CARGO) test --quiet --manifest-path tests/posix/Cargo.toml --target-dir target/posix-build
-	+@$(CARGO) build --release --quiet --manifest-path tests/posix/Cargo.toml --target-dir target/posix-build
-	@SUITES=target/posix-suites/bin LOGS=target/posix-logs target/posix-build/release/posix
+	+@$(CARGO) build --release --quiet -p xen9p-posix
+	@SUITES=target/posix-suites/bin LOGS=target/posix-logs target/release/posix
 
 packages-for-run:
-	+@tests/bed/host-packages run
+	+@tools/bed/host-packages run
 
 packages-for-test:
-	+@tests/bed/host-packages run test trace
+	+@tools/bed/host-packages run test trace
 
 packages-for-test-xen:
-	+@tests/bed/host-packages run trace
+	+@tools/bed/host-packages run trace
 
 packages-for-posix:
-	+@tests/bed/host-packages posix
+	+@tools/bed/host-packages posix
 
 packages-for-count:
-	+@tests/bed/host-packages count
+	+@tools/bed/host-packages count
 
 clean: ## Remove everything built, the cached dom0 included
 	rm -rf target

@@ -54,8 +54,10 @@ fn checked_in_bindings_are_what_the_generator_makes() {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--locked", "--manifest-path"])
-        .arg(root.join("gen/Cargo.toml"))
+        .args(["run", "--quiet", "--locked", "--target-dir"])
+        .arg(root.join("target/bindgen"))
+        .arg("--manifest-path")
+        .arg(root.join("tools/bindgen/Cargo.toml"))
         .env_remove("CARGO_TARGET_DIR")
         .output()
         .expect("cargo runs");
@@ -68,7 +70,7 @@ fn checked_in_bindings_are_what_the_generator_makes() {
         std::fs::read(root.join("crates/xen-abi/src/bindings.rs")).expect("the file is there");
     assert!(
         output.stdout == checked_in,
-        "crates/xen-abi/src/bindings.rs is not what gen/ makes; run \
-         `cargo run --manifest-path gen/Cargo.toml -- crates/xen-abi/src/bindings.rs`"
+        "crates/xen-abi/src/bindings.rs is not what tools/bindgen makes; run \
+         `cargo run -p xen9p-bindgen -- crates/xen-abi/src/bindings.rs`"
     );
 }

@@ -266,7 +266,7 @@ impl Stage {
 }
 
 /// Linux's side of the benchmark, in the project's directory.
-const LINUX: &str = "target/bench-linux/release/bench-linux";
+const LINUX: &str = "target/static/x86_64-unknown-linux-gnu/release/bench-linux";
 
 /// What dom0 gets: where it is here, and its name there.
 fn programs(settings: &Settings) -> Vec<(PathBuf, &'static str)> {
