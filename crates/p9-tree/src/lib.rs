@@ -9,10 +9,18 @@
 extern crate alloc;
 
 mod error;
+mod metadata;
 mod node;
+mod options;
+mod path;
+mod types;
 
 pub use error::{Error, TransportError};
-pub use node::{Created, HeldLock, Lock, MAX_NAME, Node, OpenFile, is_name};
+pub use metadata::{FileTimes, FileType, Metadata, Permissions, StatFs, SystemTime};
+pub use node::{Created, HeldLock, Lock, MAX_NAME, Node, OpenFile, Walked, is_name};
+pub use options::{OpenOptions, OpenPath};
+pub use path::CleanPath;
+pub use types::{LockRange, Probe, SeekFrom};
 
 /// What operations on files return.
 pub type Result<T> = core::result::Result<T, Error>;

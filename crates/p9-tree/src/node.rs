@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 
 use p9_wire::{
-    Attr, AttrMask, DirEntry, Errno, LockFlags, LockKind, LockStatus, OpenFlags, Qid, SetAttr,
-    Statfs, UnlinkFlags, XattrFlags,
+    Attr, AttrMask, DirEntry, Errno, LockFlags, LockKind, LockStatus, OpenFlags, Qid, QidKind,
+    SetAttr, Statfs, UnlinkFlags, XattrFlags,
 };
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// A file of a tree: what a fid stands for. Clones mean the same file.
 ///
@@ -58,6 +58,57 @@ pub trait Node: Clone {
         Ok(())
     }
 
+    /// Walks along `names` to the last. Override it where one request can do several steps.
+    ///
+    /// # Errors
+    /// Only what does not come of the names, such as the loss of a connection; see [`Walked`].
+    async fn walk_at(&self, names: &[&[u8]]) -> Result<Walked<Self>> {
+        let mut at = self.clone();
+        for (index, name) in names.iter().enumerate() {
+            if let Some(link) = index.checked_sub(1)
+                && at.qid().kind.contains(QidKind::SYMLINK)
+            {
+                return Ok(Walked::Link(link));
+            }
+            match at.walk(name).await {
+                Ok(next) => at = next,
+                Err(error) if error.is_of_the_path() => return Ok(Walked::Blocked(index, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let qid = at.qid();
+        Ok(Walked::Through(at, qid))
+    }
+
+    /// The attributes of what [`walk_at`](Self::walk_at) leads to. Override it where that takes fewer requests, or none
+    /// has to wait for another.
+    ///
+    /// # Errors
+    /// Those of `walk_at` and [`getattr`](Self::getattr).
+    async fn getattr_at(&self, names: &[&[u8]], mask: AttrMask) -> Result<Walked<Attr>> {
+        match self.walk_at(names).await? {
+            Walked::Through(node, qid) => Ok(Walked::Through(node.getattr(mask).await?, qid)),
+            Walked::Link(at) => Ok(Walked::Link(at)),
+            Walked::Blocked(at, error) => Ok(Walked::Blocked(at, error)),
+        }
+    }
+
+    /// Opens what [`walk_at`](Self::walk_at) leads to, unless that is a symbolic link, which is told as such. Override it
+    /// where that takes fewer requests, or none has to wait for another.
+    ///
+    /// # Errors
+    /// Those of `walk_at` and [`open`](Self::open).
+    async fn open_at(&self, names: &[&[u8]], flags: OpenFlags) -> Result<Walked<Self::File>> {
+        match self.walk_at(names).await? {
+            Walked::Through(_, qid) if qid.kind.contains(QidKind::SYMLINK) => {
+                Ok(Walked::Link(names.len().saturating_sub(1)))
+            }
+            Walked::Through(node, qid) => Ok(Walked::Through(node.into_open(flags).await?, qid)),
+            Walked::Link(at) => Ok(Walked::Link(at)),
+            Walked::Blocked(at, error) => Ok(Walked::Blocked(at, error)),
+        }
+    }
+
     /// The attributes in `mask`, and more where they cost nothing; [`Attr::valid`] says which.
     async fn getattr(&self, mask: AttrMask) -> Result<Attr>;
 
@@ -72,6 +123,14 @@ pub trait Node: Clone {
     /// EISDIR for writing to a directory, ENOTDIR for DIRECTORY on something else, ELOOP for a symbolic link.
     async fn open(&self, flags: OpenFlags) -> Result<Self::File>;
 
+    /// [`open`](Self::open) for callers that need the node no more. Override it where a node can become an open file.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    async fn into_open(self, flags: OpenFlags) -> Result<Self::File> {
+        self.open(flags).await
+    }
+
     /// Makes a regular file in this directory and opens it.
     ///
     /// # Errors
@@ -84,6 +143,21 @@ pub trait Node: Clone {
         _gid: u32,
     ) -> Result<Created<Self>> {
         Err(Errno::EROFS.into())
+    }
+
+    /// [`create`](Self::create) for callers that need neither this node any more nor that of the file. Override it where
+    /// that takes fewer requests.
+    ///
+    /// # Errors
+    /// Those of `create`.
+    async fn into_create(
+        self,
+        name: &[u8],
+        flags: OpenFlags,
+        mode: u32,
+        gid: u32,
+    ) -> Result<Self::File> {
+        Ok(self.create(name, flags, mode, gid).await?.file)
     }
 
     /// Makes an empty directory in this directory.
@@ -187,6 +261,18 @@ pub trait Node: Clone {
     }
 }
 
+/// How a walk along several names ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walked<T> {
+    /// Behind the last name: what was asked for, and the identity of the file that the names lead to. That can be a
+    /// symbolic link.
+    Through(T, Qid),
+    /// At a symbolic link that more names come behind; the index of its name.
+    Link(usize),
+    /// At the name with this index, which can't be walked to, for this reason.
+    Blocked(usize, Error),
+}
+
 /// A file that [`Node::create`] made, or found, and opened.
 #[derive(Debug)]
 pub struct Created<N: Node> {
@@ -230,6 +316,22 @@ pub trait OpenFile {
         Err(Errno::ENOTDIR.into())
     }
 
+    /// The attributes in `mask`, as [`Node::getattr`].
+    ///
+    /// # Errors
+    /// EOPNOTSUPP where the tree tells them of nodes only.
+    async fn getattr(&self, _mask: AttrMask) -> Result<Attr> {
+        Err(Errno::EOPNOTSUPP.into())
+    }
+
+    /// Changes attributes, as [`Node::setattr`].
+    ///
+    /// # Errors
+    /// EROFS where the tree has no changes, or changes them by nodes only.
+    async fn setattr(&self, _attr: &SetAttr) -> Result<()> {
+        Err(Errno::EROFS.into())
+    }
+
     /// Returns when the content, and unless `data_only` the attributes too, are on stable storage.
     async fn fsync(&self, _data_only: bool) -> Result<()> {
         Ok(())
@@ -239,6 +341,17 @@ pub trait OpenFile {
     /// `client`. Never waits: [`LockStatus::BLOCKED`] says that another lock is in the way.
     async fn lock(&self, _lock: &Lock<'_>, _flags: LockFlags) -> Result<LockStatus> {
         Err(Errno::EOPNOTSUPP.into())
+    }
+
+    /// Closes the file and reports what there is to report. It is closed even then.
+    ///
+    /// # Errors
+    /// What the tree's peer or disk finds only now, such as the failure of a write.
+    async fn close(self) -> Result<()>
+    where
+        Self: Sized,
+    {
+        Ok(())
     }
 
     /// The lock that is in the way of this one, if there is one.

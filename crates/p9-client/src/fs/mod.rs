@@ -30,70 +30,16 @@
 //! | Twstat wants the file's own qid | `ninep` | sent in 9P2000 |
 #![forbid(unsafe_code)]
 
-use alloc::vec::Vec;
-
 pub mod aio;
 mod blocking;
-pub(crate) mod metadata;
 mod options;
-pub(crate) mod path;
 
 pub use blocking::{DirEntry, File, FileLock, Fs, ReadDir, WithMetadata};
-pub use metadata::{FileTimes, FileType, Metadata, Permissions, StatFs, SystemTime};
-pub use options::{MountOptions, OpenOptions};
+pub use options::MountOptions;
+pub use p9_tree::{
+    FileTimes, FileType, LockRange, Metadata, OpenOptions, OpenPath, Permissions, Probe, Result,
+    SeekFrom, StatFs, SystemTime,
+};
 
 pub use crate::Error;
 pub use crate::session::Span;
-
-/// What operations on files return.
-pub type Result<T> = core::result::Result<T, Error>;
-
-/// How far a path leads when no symbolic link is followed: what [`Fs::probe`] tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// To its end; that is no symbolic link.
-    Found {
-        /// Whether it is a directory.
-        is_dir: bool,
-    },
-    /// To a symbolic link.
-    Link {
-        /// The index of its name in the path, from 0.
-        at: usize,
-        /// What it says; never empty.
-        target: Vec<u8>,
-    },
-    /// To a directory that has no such name.
-    Missing {
-        /// The index of the name that is not there, from 0.
-        at: usize,
-    },
-}
-
-/// Where to move a file's position to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SeekFrom {
-    /// This many bytes after the beginning.
-    Start(u64),
-    /// This many bytes after the end, or before it if negative.
-    End(i64),
-    /// This many bytes after the present position, or before it if negative.
-    Current(i64),
-}
-
-/// Bytes of a file, to be locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LockRange {
-    /// The first byte.
-    pub start: u64,
-    /// How many; 0 means to the end of the file, however far it grows.
-    pub length: u64,
-}
-
-impl LockRange {
-    /// The whole file.
-    pub const ALL: LockRange = LockRange {
-        start: 0,
-        length: 0,
-    };
-}

@@ -104,8 +104,8 @@ use core::cell::RefCell;
 use core::fmt;
 
 use self::table::{Element, Table};
-use crate::fs::path::CleanPath;
 use crate::fs::{Error, Probe};
+use p9_tree::CleanPath;
 use p9_wire::Errno;
 
 pub use self::dial::{DialError, Dialers};

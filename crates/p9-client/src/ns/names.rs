@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use super::Namespace;
 use super::resolve::{Found, Lookup};
 use super::table::Element;
-use crate::fs::path::CleanPath;
 use crate::fs::{Error, Result};
+use p9_tree::CleanPath;
 use p9_wire::Errno;
 
 impl Namespace {

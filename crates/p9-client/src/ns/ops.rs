@@ -5,9 +5,8 @@ use alloc::vec::Vec;
 
 use super::resolve::Lookup;
 use super::{File, Namespace, ReadDir};
-use crate::fs::metadata::S_IFDIR;
-use crate::fs::path::CleanPath;
-use crate::fs::{Error, FileTimes, Metadata, OpenOptions, Permissions, Result, StatFs};
+use crate::fs::{Error, FileTimes, FileType, Metadata, OpenOptions, Permissions, Result, StatFs};
+use p9_tree::CleanPath;
 use p9_wire::Errno;
 
 /// Buffer of a copy, in bytes.
@@ -315,7 +314,7 @@ impl Namespace {
         };
         match found.elements.first() {
             Some(element) => element.tree.metadata(element.at.as_bytes()),
-            None => Ok(Metadata::new(S_IFDIR | 0o555, 0)),
+            None => Ok(Metadata::new(FileType::DIR.mode() | 0o555, 0)),
         }
     }
 }

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use super::table::{Element, creator};
 use super::{Namespace, NsError};
-use crate::fs::path::CleanPath;
 use crate::fs::{Error, Probe, Result};
+use p9_tree::CleanPath;
 use p9_wire::Errno;
 
 /// How many symbolic links are followed on the way of one path.

@@ -8,7 +8,7 @@ use core::mem;
 use super::error::MAX_ELEMENTS;
 use super::{NsError, Tree};
 use crate::fs::Result;
-use crate::fs::path::CleanPath;
+use p9_tree::CleanPath;
 
 /// Where a bound directory goes in the union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

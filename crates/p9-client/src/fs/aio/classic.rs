@@ -6,13 +6,12 @@ use alloc::vec::Vec;
 
 use super::node::unsupported;
 use crate::Dialect;
-use crate::fs::metadata::TimeChange;
-use crate::fs::{
-    Error, FileTimes, FileType, Metadata, OpenOptions, Permissions, Result, SystemTime,
-};
+use crate::fs::{Error, FileType, Metadata, OpenOptions, Permissions, Result};
 use crate::session::Fid;
 use p9_wire::Errno;
-use p9_wire::{DirMode, OpenMode, Qid, Stat};
+use p9_wire::{
+    Attr, AttrMask, DirMode, OpenFlags, OpenMode, Qid, SetAttr, SetAttrMask, Stat, Time,
+};
 
 /// Special bits of a Unix mode, and what 9P2000.u calls them.
 const SPECIAL: [(u32, DirMode); 3] = [
@@ -34,15 +33,15 @@ fn is_unix(fid: &Fid) -> bool {
 }
 
 fn open_mode(fid: &Fid, options: &OpenOptions) -> Result<OpenMode> {
-    if options.custom_flags != 0 {
+    if options.further_flags() != OpenFlags::empty() {
         return Err(unsupported(fid, "custom_flags"));
     }
-    let mut mode = match (options.read, options.write || options.append) {
+    let mut mode = match (options.is_read(), options.is_write()) {
         (true, true) => OpenMode::READ_WRITE,
         (false, true) => OpenMode::WRITE_ONLY,
         (_, false) => OpenMode::empty(),
     };
-    mode.set(OpenMode::TRUNCATE, options.truncate);
+    mode.set(OpenMode::TRUNCATE, options.is_truncate());
     Ok(mode)
 }
 
@@ -151,43 +150,24 @@ fn mode_of(stat: &Stat<'_>) -> u32 {
 /// What a stat says, in the words of this library. A dialect that has no numbers for users leaves
 /// them `u32::MAX`.
 pub(super) fn metadata_of(stat: &Stat<'_>) -> Metadata {
-    Metadata {
-        ino: stat.qid.path,
-        version: stat.qid.version,
+    let time = |secs: u32| Time {
+        secs: secs.into(),
+        nanos: 0,
+    };
+    Metadata::from(&Attr {
+        valid: AttrMask::BASIC - AttrMask::CTIME,
+        qid: stat.qid,
         mode: mode_of(stat),
         uid: stat.n_uid,
         gid: stat.n_gid,
         nlink: 1,
-        rdev: 0,
         size: stat.length,
         blksize: 4096,
         blocks: stat.length.div_ceil(512),
-        atime: SystemTime::new(stat.atime.into(), 0),
-        mtime: SystemTime::new(stat.mtime.into(), 0),
-        ctime: None,
-        btime: None,
-    }
-}
-
-/// The attributes of a root in 9P2000.u, made up: xen-9pfsd dies when it is asked for them, and takes
-/// the files of all its other guests along.
-pub(super) fn metadata_of_root(qid: Qid) -> Metadata {
-    Metadata {
-        ino: qid.path,
-        version: qid.version,
-        mode: 0o040_755,
-        uid: u32::MAX,
-        gid: u32::MAX,
-        nlink: 1,
-        rdev: 0,
-        size: 0,
-        blksize: 4096,
-        blocks: 0,
-        atime: SystemTime::UNIX_EPOCH,
-        mtime: SystemTime::UNIX_EPOCH,
-        ctime: None,
-        btime: None,
-    }
+        atime: time(stat.atime),
+        mtime: time(stat.mtime),
+        ..Attr::default()
+    })
 }
 
 pub(super) async fn stat(fid: &Fid) -> Result<Metadata> {
@@ -239,17 +219,22 @@ pub(super) async fn set_owner(fid: &Fid, uid: Option<u32>, gid: Option<u32>) -> 
     .await
 }
 
-pub(super) async fn set_times(fid: &Fid, times: FileTimes) -> Result<()> {
-    let seconds = |change| match change {
-        None => Ok(u32::MAX),
-        // There is no word for it.
-        Some(TimeChange::Now) => Err(unsupported(fid, "set_times to the server's time")),
-        Some(TimeChange::To(time)) => u32::try_from(SystemTime::secs(time))
+pub(super) async fn set_times(fid: &Fid, attr: &SetAttr) -> Result<()> {
+    let seconds = |time: Time, some, exact| {
+        if !attr.valid.contains(some) {
+            return Ok(u32::MAX);
+        }
+        if !attr.valid.contains(exact) {
+            // There is no word for it.
+            return Err(unsupported(fid, "set_times to the server's time"));
+        }
+        u32::try_from(time.secs)
             .ok()
             .filter(|&secs| secs != u32::MAX)
-            .ok_or(Error::InvalidInput("a time before 1970 or after 2105")),
+            .ok_or(Error::InvalidInput("a time before 1970 or after 2105"))
     };
-    let (atime, mtime) = (seconds(times.accessed)?, seconds(times.modified)?);
+    let atime = seconds(attr.atime, SetAttrMask::ATIME, SetAttrMask::ATIME_SET)?;
+    let mtime = seconds(attr.mtime, SetAttrMask::MTIME, SetAttrMask::MTIME_SET)?;
     change(fid, |stat| {
         stat.atime = atime;
         stat.mtime = mtime;

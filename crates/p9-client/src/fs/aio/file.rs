@@ -9,13 +9,13 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use super::ahead::Ahead;
-use super::{Fs, classic, node};
+use super::{Fs, node};
 use crate::Dialect;
-use crate::fs::path::CleanPath;
 use crate::fs::{
     Error, FileTimes, LockRange, Metadata, OpenOptions, Permissions, Result, SeekFrom,
 };
 use crate::session::{Behind, Fid, Session, Span};
+use p9_tree::CleanPath;
 use p9_wire::{LockKind, LockStatus, Qid};
 
 /// Position of a file that was appended to: at its end, wherever that is.
@@ -62,8 +62,8 @@ impl fmt::Debug for File {
             .field("path", &String::from_utf8_lossy(&path))
             .field("fid", &self.fid)
             .field("qid", &self.qid)
-            .field("read", &self.options.read)
-            .field("write", &(self.options.write || self.options.append))
+            .field("read", &self.options.is_read())
+            .field("write", &self.options.is_write())
             .finish_non_exhaustive()
     }
 }
@@ -88,7 +88,7 @@ impl File {
             behind: None,
             fs: fs.clone(),
         };
-        let limit = options.behind_limit();
+        let limit = options.write_behind_limit();
         if limit >= 2 {
             file.behind = Some(RefCell::new(Behind::new(limit, file.chunk())));
         }
@@ -181,13 +181,13 @@ impl File {
 
     /// The asynchronous form of [`File::write`](crate::fs::File::write).
     pub async fn write(&self, from: &[u8]) -> Result<usize> {
-        if self.options.append {
+        if self.options.is_append() {
             let count = self.write_at(from, 0).await?;
             self.position.set(AT_END);
             return Ok(count);
         }
         let position = self.position().await?;
-        let count = if (1..self.options.behind_limit()).contains(&from.len()) {
+        let count = if (1..self.options.write_behind_limit()).contains(&from.len()) {
             poll_fn(|cx| {
                 self.tell(self.poll_behind(cx, |behind, cx| {
                     behind.poll_write(cx, &self.fid, position, from)
@@ -245,7 +245,7 @@ impl File {
     /// The asynchronous form of [`File::write_at`](crate::fs::File::write_at).
     pub async fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
         self.flush().await?;
-        let offset = match self.options.append {
+        let offset = match self.options.is_append() {
             false => offset,
             // The server decides where it writes.
             true if node::is_linux(&self.fid) => 0,
@@ -253,7 +253,7 @@ impl File {
             true => self.metadata().await?.len(),
         };
         self.fid
-            .write_at(offset, from, self.iounit, self.options.append)
+            .write_at(offset, from, self.iounit, self.options.is_append())
             .await
     }
 
@@ -296,7 +296,8 @@ impl File {
     pub async fn metadata(&self) -> Result<Metadata> {
         self.settle().await?;
         if self.path.is_root() && self.session().dialect() == Dialect::Unix {
-            return Ok(classic::metadata_of_root(self.qid));
+            // xen-9pfsd dies when it is asked for them, and takes the files of all its other guests along.
+            return Ok(Metadata::of_dir(self.qid));
         }
         node::stat(&self.fid).await
     }
@@ -304,7 +305,7 @@ impl File {
     /// The asynchronous form of [`File::set_len`](crate::fs::File::set_len).
     pub async fn set_len(&self, size: u64) -> Result<()> {
         // Servers that truncate by path do not check this.
-        if !(self.options.write || self.options.append) {
+        if !self.options.is_write() {
             return Err(Error::InvalidInput("the file is not open for writing"));
         }
         self.settle().await?;

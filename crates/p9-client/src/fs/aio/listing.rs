@@ -150,7 +150,7 @@ async fn ask(directory: Rc<Handle>, entry: DirEntry) -> Answer {
         Err(error) | Ok((Err(error), _)) => Err(error),
         Ok((Ok(_), attr)) => attr
             .unwrap_or(Err(p9_wire::Errno::ENOENT.into()))
-            .map(|attr| node::metadata_of(&attr)),
+            .map(|attr| Metadata::from(&attr)),
     };
     (entry, answer)
 }

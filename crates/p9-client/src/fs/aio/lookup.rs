@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use core::pin::Pin;
 
 use super::{File, Fs, Mount, node};
-use crate::fs::path::CleanPath;
 use crate::fs::{Error, Metadata, OpenOptions, Probe, Result};
 use crate::session::{Fid, Walk};
+use p9_tree::CleanPath;
 use p9_wire::Errno;
 use p9_wire::{MAX_ELEMENTS, Qid, QidKind};
 
@@ -106,7 +106,7 @@ impl Fs {
         let (mut done, mut last) = (0, self.mount.root_qid);
         match judge(walk, names.len(), &mut done, &mut last)? {
             None if follow && last.kind.contains(QidKind::SYMLINK) => Ok(None),
-            None => attr.map(|attr| Ok(node::metadata_of(&attr?))).transpose(),
+            None => attr.map(|attr| Ok(Metadata::from(&attr?))).transpose(),
             Some(Way::Blocked(_, error)) => Err(error),
             Some(_) => Ok(None),
         }
@@ -121,10 +121,14 @@ impl Fs {
     ) -> Result<Option<File>> {
         let names: Vec<&[u8]> = path.names().collect();
         let fits = !names.is_empty() && names.len() <= MAX_ELEMENTS;
-        if !fits || options.truncate || options.create_new || !node::is_linux(&self.mount.root) {
+        if !fits
+            || options.is_truncate()
+            || options.is_create_new()
+            || !node::is_linux(&self.mount.root)
+        {
             return Ok(None);
         }
-        let flags = node::open_flags(options);
+        let flags = options.open_flags();
         let (fid, walk, opened) = self.mount.root.walk_lopen(&names, flags).await?;
         let (mut done, mut last) = (0, self.mount.root_qid);
         match judge(walk, names.len(), &mut done, &mut last)? {
@@ -138,7 +142,7 @@ impl Fs {
             Some(Way::Blocked(at, error)) if at + 1 < names.len() || !error.is_not_found() => {
                 Err(error)
             }
-            Some(Way::Blocked(..)) if !options.create => Err(Errno::ENOENT.into()),
+            Some(Way::Blocked(..)) if !options.is_create() => Err(Errno::ENOENT.into()),
             Some(_) => Ok(None),
         }
     }

@@ -46,10 +46,10 @@ use core::time::Duration;
 
 use self::lookup::{Handle, Lookup};
 use self::parents::Parents;
-use super::path::CleanPath;
 use super::{Error, FileTimes, Metadata, MountOptions, OpenOptions, Permissions, Result, StatFs};
 use crate::Dialect;
 use crate::session::{Fid, Session};
+use p9_tree::CleanPath;
 use p9_wire::Errno;
 use p9_wire::{Qid, QidKind};
 
@@ -180,7 +180,7 @@ impl Fs {
     /// # Errors
     /// See there.
     pub async fn open_with(&self, path: impl AsRef<[u8]>, options: &OpenOptions) -> Result<File> {
-        let mode = options.mode & !self.mount.umask;
+        let mode = options.new_mode() & !self.mount.umask;
         let (file, _) = self.open_or_create(path.as_ref(), options, mode).await?;
         Ok(file)
     }
@@ -202,24 +202,25 @@ impl Fs {
         // without EXCL: QEMU would give an existing file the mode and the owner of a new one.
         // Nor in the other dialects, which have no EXCL.
         let linux = node::is_linux(&self.mount.root);
-        let mut create = linux && (options.create_new || (options.create && options.truncate));
+        let mut create =
+            linux && (options.is_create_new() || (options.is_create() && options.is_truncate()));
         if !create && let Some(file) = self.open_at_once(&path, options).await? {
             return Ok((file, false));
         }
         for _ in 0..TRIES {
             if create {
                 match self.create_file(&path, options, mode).await {
-                    Err(Error::Errno(Errno::EEXIST)) if !options.create_new => {}
+                    Err(Error::Errno(Errno::EEXIST)) if !options.is_create_new() => {}
                     result => return result.map(|file| (file, true)),
                 }
             }
-            match self.lookup(path.clone(), !options.create_new).await? {
-                Lookup::Found(..) if options.create_new => return Err(Errno::EEXIST.into()),
+            match self.lookup(path.clone(), !options.is_create_new()).await? {
+                Lookup::Found(..) if options.is_create_new() => return Err(Errno::EEXIST.into()),
                 Lookup::Found(handle, qid, path) => {
                     let file = self.open_found(handle, qid, path, options).await?;
                     return Ok((file, false));
                 }
-                Lookup::Missing(there) if options.create || options.create_new => {
+                Lookup::Missing(there) if options.is_create() => {
                     path = there;
                     create = true;
                 }
@@ -280,7 +281,8 @@ impl Fs {
         let (handle, ..) = self.find(path, follow).await?;
         match &handle {
             Handle::Root(mount) if self.session().dialect() == Dialect::Unix => {
-                Ok(classic::metadata_of_root(mount.root_qid))
+                // xen-9pfsd dies when it is asked for them, and takes the files of all its other guests along.
+                Ok(Metadata::of_dir(mount.root_qid))
             }
             _ => node::stat(handle.fid()).await,
         }

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use super::{Fs, Handle, Lookup, classic, node};
-use crate::fs::path::CleanPath;
 use crate::fs::{Error, Result};
 use crate::session::Fid;
+use p9_tree::CleanPath;
 use p9_wire::Errno;
 use p9_wire::{DirMode, QidKind, UnlinkFlags};
 

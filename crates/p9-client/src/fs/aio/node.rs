@@ -4,12 +4,9 @@ use alloc::vec::Vec;
 
 use super::{Fs, Handle, classic};
 use crate::Dialect;
-use crate::fs::metadata::TimeChange;
-use crate::fs::{
-    Error, FileTimes, FileType, Metadata, OpenOptions, Permissions, Result, StatFs, SystemTime,
-};
+use crate::fs::{Error, FileTimes, FileType, Metadata, OpenOptions, Permissions, Result, StatFs};
 use crate::session::Fid;
-use p9_wire::{Attr, AttrMask, OpenFlags, Qid, SetAttr, SetAttrMask, Time};
+use p9_wire::{AttrMask, OpenFlags, Qid, SetAttr, SetAttrMask};
 
 /// The error for what the dialect lacks.
 pub(super) fn unsupported(fid: &Fid, op: &'static str) -> Error {
@@ -33,32 +30,13 @@ pub(super) fn only_linux(fid: &Fid, op: &'static str) -> Result<()> {
     }
 }
 
-/// Linux's open flags; those that decide about access come from the options alone.
-pub(super) fn open_flags(options: &OpenOptions) -> OpenFlags {
-    let ours = OpenFlags::WRITE_ONLY
-        | OpenFlags::READ_WRITE
-        | OpenFlags::CREATE
-        | OpenFlags::EXCLUSIVE
-        | OpenFlags::TRUNCATE
-        | OpenFlags::APPEND;
-    let mut flags = OpenFlags::from_bits_retain(options.custom_flags) - ours;
-    match (options.read, options.write || options.append) {
-        (true, true) => flags |= OpenFlags::READ_WRITE,
-        (false, true) => flags |= OpenFlags::WRITE_ONLY,
-        (_, false) => {}
-    }
-    flags.set(OpenFlags::APPEND, options.append);
-    flags.set(OpenFlags::DIRECTORY, options.directory);
-    flags
-}
-
 /// Opens the file; returns its qid and iounit.
 pub(super) async fn open(fid: &Fid, options: &OpenOptions) -> Result<(Qid, u32)> {
     if !is_linux(fid) {
         return classic::open(fid, options).await;
     }
-    let mut flags = open_flags(options);
-    flags.set(OpenFlags::TRUNCATE, options.truncate);
+    let mut flags = options.open_flags();
+    flags.set(OpenFlags::TRUNCATE, options.is_truncate());
     fid.lopen(flags).await
 }
 
@@ -76,7 +54,7 @@ pub(super) async fn create(
         let (qid, iounit) = classic::create(&mut fid, name, options, mode).await?;
         return Ok((fid, qid, iounit));
     }
-    let flags = open_flags(options) | OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+    let flags = options.open_flags() | OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
     match dir {
         // The fid of the directory becomes that of the file.
         Handle::Own(mut fid) => {
@@ -95,35 +73,7 @@ pub(super) async fn stat(fid: &Fid) -> Result<Metadata> {
         return classic::stat(fid).await;
     }
     let attr = fid.getattr(ATTRIBUTES).await?;
-    Ok(metadata_of(&attr))
-}
-
-fn time_of(time: Time) -> SystemTime {
-    // Two's complement, as Linux reads it.
-    SystemTime::new(
-        time.secs as i64,
-        u32::try_from(time.nanos).unwrap_or(u32::MAX),
-    )
-}
-
-pub(super) fn metadata_of(attr: &Attr) -> Metadata {
-    let known = |mask, time| attr.valid.contains(mask).then(|| time_of(time));
-    Metadata {
-        ino: attr.qid.path,
-        version: attr.qid.version,
-        mode: attr.mode,
-        uid: attr.uid,
-        gid: attr.gid,
-        nlink: attr.nlink,
-        rdev: attr.rdev,
-        size: attr.size,
-        blksize: attr.blksize,
-        blocks: attr.blocks,
-        atime: time_of(attr.atime),
-        mtime: time_of(attr.mtime),
-        ctime: known(AttrMask::CTIME, attr.ctime),
-        btime: known(AttrMask::BTIME, attr.btime),
-    }
+    Ok(Metadata::from(&attr))
 }
 
 pub(super) async fn set_size(fid: &Fid, size: u64) -> Result<()> {
@@ -184,65 +134,19 @@ pub(super) async fn set_owner(fid: &Fid, uid: Option<u32>, gid: Option<u32>) -> 
 }
 
 pub(super) async fn set_times(fid: &Fid, times: FileTimes) -> Result<()> {
-    let mut attr = SetAttr::default();
-    attr.atime = change(
-        &mut attr.valid,
-        times.accessed,
-        SetAttrMask::ATIME,
-        SetAttrMask::ATIME_SET,
-    );
-    attr.mtime = change(
-        &mut attr.valid,
-        times.modified,
-        SetAttrMask::MTIME,
-        SetAttrMask::MTIME_SET,
-    );
+    let attr = times.to_setattr();
     if attr.valid.is_empty() {
         return Ok(());
     }
     if !is_linux(fid) {
-        return classic::set_times(fid, times).await;
+        return classic::set_times(fid, &attr).await;
     }
     fid.setattr(attr).await
 }
 
-/// Marks a time as one to be set, and gives the value for it.
-fn change(
-    valid: &mut SetAttrMask,
-    time: Option<TimeChange>,
-    some: SetAttrMask,
-    exact: SetAttrMask,
-) -> Time {
-    match time {
-        None => Time::default(),
-        Some(TimeChange::Now) => {
-            *valid |= some;
-            Time::default()
-        }
-        Some(TimeChange::To(time)) => {
-            *valid |= some | exact;
-            Time {
-                secs: time.secs() as u64,
-                nanos: time.subsec_nanos().into(),
-            }
-        }
-    }
-}
-
 pub(super) async fn statfs(fid: &Fid) -> Result<StatFs> {
     only_linux(fid, "statfs")?;
-    let stat = fid.statfs().await?;
-    Ok(StatFs {
-        kind: stat.kind,
-        block_size: stat.bsize,
-        blocks: stat.blocks,
-        blocks_free: stat.bfree,
-        blocks_available: stat.bavail,
-        files: stat.files,
-        files_free: stat.ffree,
-        id: stat.fsid,
-        name_max: stat.namelen,
-    })
+    Ok(StatFs::from(&fid.statfs().await?))
 }
 
 pub(super) async fn fsync(fid: &Fid, data_only: bool) -> Result<()> {

@@ -10,9 +10,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Fs, Handle, Lookup, node};
-use crate::fs::path::CleanPath;
 use crate::fs::{Error, Result};
 use crate::session::Fid;
+use p9_tree::CleanPath;
 use p9_wire::Errno;
 use p9_wire::QidKind;
 use xen9p_time::Instant;

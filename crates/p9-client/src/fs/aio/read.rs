@@ -44,7 +44,7 @@ impl Fs {
         let (path, content) = (path.as_ref(), content.as_ref());
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(true);
-        let mode = options.mode & !self.mount.umask;
+        let mode = options.new_mode() & !self.mount.umask;
         let (file, created) = self.open_or_create(path, options, mode).await?;
         if !created || content.is_empty() || content.len() > file.chunk() {
             file.write_all(content).await?;

@@ -4,9 +4,9 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use super::{Fs, Handle, ReadDir};
-use crate::fs::path::CleanPath;
 use crate::fs::{Error, FileType, Result};
 use crate::session::Fid;
+use p9_tree::CleanPath;
 use p9_wire::Errno;
 use p9_wire::QidKind;
 

@@ -10,11 +10,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::aio;
-use super::{FileTimes, Metadata, MountOptions, OpenOptions, Permissions, Probe, Result, StatFs};
+use super::{
+    FileTimes, Metadata, MountOptions, OpenOptions, OpenPath, Permissions, Probe, Result, StatFs,
+};
 use crate::Dialect;
-use crate::fs::path::CleanPath;
 use crate::session::{Interrupt, Recovery, Session, Stats};
 use crate::transport::Transport;
+use p9_tree::CleanPath;
 
 pub use dir::{DirEntry, ReadDir, WithMetadata};
 pub use file::{File, FileLock};
@@ -367,5 +369,13 @@ impl Fs {
 
     fn run<T>(&self, operation: impl Future<Output = T>) -> T {
         self.inner.session().block_on(operation)
+    }
+}
+
+impl OpenPath for Fs {
+    type File = File;
+
+    fn open_path(&self, path: &[u8], options: &OpenOptions) -> Result<File> {
+        self.open_with(path, options)
     }
 }

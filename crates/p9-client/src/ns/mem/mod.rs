@@ -12,11 +12,11 @@ pub(super) use self::node::copy_out;
 use self::node::{Body, Clock, MemFile, NODE_COST, Node, Shared};
 use super::synthetic::Synthetic;
 use super::{Entries, Entry, OpenFile, Tree};
-use crate::fs::path::CleanPath;
 use crate::fs::{
     Error, FileTimes, Metadata, OpenOptions, Permissions, Probe, Result, StatFs, SystemTime,
 };
-use p9_wire::Errno;
+use p9_tree::CleanPath;
+use p9_wire::{Errno, Statfs};
 
 /// A tree of files in memory, empty to begin with. Clones are cheap and mean the same tree.
 ///
@@ -358,16 +358,16 @@ impl Tree for MemTree {
         const BLOCK: usize = 512;
         let free = self.shared.limit.saturating_sub(self.shared.used.get());
         let free_blocks = (free / BLOCK) as u64;
-        Ok(StatFs {
+        Ok(StatFs::from(&Statfs {
             kind: 0x0102_1994,
-            block_size: BLOCK as u32,
+            bsize: BLOCK as u32,
             blocks: (self.shared.limit / BLOCK) as u64,
-            blocks_free: free_blocks,
-            blocks_available: free_blocks,
+            bfree: free_blocks,
+            bavail: free_blocks,
             files: (self.shared.limit / NODE_COST) as u64,
-            files_free: (free / NODE_COST) as u64,
-            id: 0,
-            name_max: 255,
-        })
+            ffree: (free / NODE_COST) as u64,
+            fsid: 0,
+            namelen: 255,
+        }))
     }
 }

@@ -6,10 +6,9 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-use crate::fs::metadata::{S_IFDIR, S_IFLNK, S_IFREG, TimeChange};
 use crate::fs::{Error, FileTimes, Metadata, OpenOptions, Permissions, Result, SystemTime};
 use crate::ns::{OpenFile, Synthetic};
-use p9_wire::Errno;
+use p9_wire::{Attr, AttrMask, Errno, FileKind, Qid, SetAttrMask};
 
 /// What a file, directory or link takes of the tree's room besides its content, in bytes.
 pub(super) const NODE_COST: usize = 512;
@@ -122,28 +121,51 @@ impl Node {
 
     pub(super) fn metadata(&self) -> Metadata {
         let (kind, size) = match &self.body {
-            Body::Dir(_) => (S_IFDIR, 0),
-            Body::File(content) => (S_IFREG, content.borrow().len()),
-            Body::Link(target) => (S_IFLNK, target.len()),
-            Body::Synthetic(_) => (S_IFREG, 0),
+            Body::Dir(_) => (FileKind::DIR, 0),
+            Body::File(content) => (FileKind::REGULAR, content.borrow().len()),
+            Body::Link(target) => (FileKind::SYMLINK, target.len()),
+            Body::Synthetic(_) => (FileKind::REGULAR, 0),
         };
-        let mut metadata = Metadata::new(kind | self.permissions.get(), size as u64);
-        metadata.ino = self.ino;
-        (metadata.uid, metadata.gid) = self.owner.get();
-        metadata.atime = self.accessed.get();
-        metadata.mtime = self.modified.get();
-        metadata
+        let (uid, gid) = self.owner.get();
+        Metadata::from(&Attr {
+            valid: AttrMask::BASIC - AttrMask::CTIME,
+            qid: Qid {
+                path: self.ino,
+                ..Qid::default()
+            },
+            mode: kind.bits() | self.permissions.get(),
+            uid,
+            gid,
+            nlink: 1,
+            size: size as u64,
+            blksize: 4096,
+            blocks: (size as u64).div_ceil(512),
+            atime: self.accessed.get().into(),
+            mtime: self.modified.get().into(),
+            ..Attr::default()
+        })
     }
 
     pub(super) fn set_times(&self, times: FileTimes) {
-        for (time, change) in [
-            (&self.accessed, times.accessed),
-            (&self.modified, times.modified),
+        let attr = times.to_setattr();
+        for (time, some, exact, to) in [
+            (
+                &self.accessed,
+                SetAttrMask::ATIME,
+                SetAttrMask::ATIME_SET,
+                attr.atime,
+            ),
+            (
+                &self.modified,
+                SetAttrMask::MTIME,
+                SetAttrMask::MTIME_SET,
+                attr.mtime,
+            ),
         ] {
-            match change {
-                None => {}
-                Some(TimeChange::Now) => time.set(self.shared.now()),
-                Some(TimeChange::To(to)) => time.set(to),
+            if attr.valid.contains(exact) {
+                time.set(to.into());
+            } else if attr.valid.contains(some) {
+                time.set(self.shared.now());
             }
         }
     }

@@ -1,14 +1,16 @@
-//! What a server tells about a file.
+//! What a tree tells about a file.
 
 use core::fmt;
 use core::time::Duration;
 
+use p9_wire::{Attr, AttrMask, Qid, SetAttr, SetAttrMask, Statfs, Time};
+
 const S_IFMT: u32 = 0o170_000;
 const S_IFSOCK: u32 = 0o140_000;
-pub(crate) const S_IFLNK: u32 = 0o120_000;
-pub(crate) const S_IFREG: u32 = 0o100_000;
+const S_IFLNK: u32 = 0o120_000;
+const S_IFREG: u32 = 0o100_000;
 const S_IFBLK: u32 = 0o060_000;
-pub(crate) const S_IFDIR: u32 = 0o040_000;
+const S_IFDIR: u32 = 0o040_000;
 const S_IFCHR: u32 = 0o020_000;
 const S_IFIFO: u32 = 0o010_000;
 
@@ -50,6 +52,23 @@ impl SystemTime {
     }
 }
 
+impl From<Time> for SystemTime {
+    /// Seconds are two's complement, as Linux reads them.
+    fn from(time: Time) -> Self {
+        let nanos = u32::try_from(time.nanos).unwrap_or(u32::MAX);
+        SystemTime::new(time.secs as i64, nanos)
+    }
+}
+
+impl From<SystemTime> for Time {
+    fn from(time: SystemTime) -> Self {
+        Time {
+            secs: time.secs as u64,
+            nanos: time.nanos.into(),
+        }
+    }
+}
+
 impl From<Duration> for SystemTime {
     /// The instant `since` after the epoch; saturates in the year 292 billion.
     fn from(since: Duration) -> Self {
@@ -65,7 +84,8 @@ impl From<Duration> for SystemTime {
 pub struct FileType(u32);
 
 impl FileType {
-    pub(crate) const DIR: FileType = FileType(S_IFDIR);
+    /// A directory.
+    pub const DIR: FileType = FileType(S_IFDIR);
 
     /// The type in a Unix mode.
     pub const fn from_mode(mode: u32) -> Self {
@@ -73,7 +93,7 @@ impl FileType {
     }
 
     /// The type that a directory entry's `d_type` means; `None` when the server did not say.
-    pub(crate) const fn from_dirent(kind: u8) -> Option<Self> {
+    pub const fn from_dirent(kind: u8) -> Option<Self> {
         match kind {
             1 | 2 | 4 | 6 | 8 | 10 | 12 => Some(FileType((kind as u32) << 12)),
             _ => None,
@@ -217,20 +237,20 @@ impl fmt::Display for Permissions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    pub(crate) ino: u64,
-    pub(crate) version: u32,
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) nlink: u64,
-    pub(crate) rdev: u64,
-    pub(crate) size: u64,
-    pub(crate) blksize: u64,
-    pub(crate) blocks: u64,
-    pub(crate) atime: SystemTime,
-    pub(crate) mtime: SystemTime,
-    pub(crate) ctime: Option<SystemTime>,
-    pub(crate) btime: Option<SystemTime>,
+    ino: u64,
+    version: u32,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    nlink: u64,
+    rdev: u64,
+    size: u64,
+    blksize: u64,
+    blocks: u64,
+    atime: SystemTime,
+    mtime: SystemTime,
+    ctime: Option<SystemTime>,
+    btime: Option<SystemTime>,
 }
 
 impl Metadata {
@@ -256,6 +276,14 @@ impl Metadata {
         }
     }
 
+    /// What a directory tells of itself where no more is known of it than its identity: mode 0755, owner unknown.
+    pub const fn of_dir(qid: Qid) -> Self {
+        let mut metadata = Metadata::new(S_IFDIR | 0o755, 0);
+        (metadata.ino, metadata.version) = (qid.path, qid.version);
+        (metadata.uid, metadata.gid) = (u32::MAX, u32::MAX);
+        metadata
+    }
+
     /// What kind of thing it is.
     pub const fn file_type(&self) -> FileType {
         FileType::from_mode(self.mode)
@@ -271,7 +299,7 @@ impl Metadata {
         self.file_type().is_file()
     }
 
-    /// A symbolic link (only [`symlink_metadata`](super::Fs::symlink_metadata) shows one).
+    /// A symbolic link (only `symlink_metadata` shows one).
     pub const fn is_symlink(&self) -> bool {
         self.file_type().is_symlink()
     }
@@ -355,22 +383,44 @@ impl Metadata {
 
     /// Whether both can be about one file. They can't if numbers or times differ; two files of two file
     /// systems with all that in common are taken for one.
-    pub(crate) fn is_like(&self, other: &Metadata) -> bool {
+    pub fn is_like(&self, other: &Metadata) -> bool {
         self.ino == other.ino
             && (self.size, self.mtime, self.ctime) == (other.size, other.mtime, other.ctime)
+    }
+}
+
+impl From<&Attr> for Metadata {
+    fn from(attr: &Attr) -> Self {
+        let known = |mask, time| attr.valid.contains(mask).then(|| SystemTime::from(time));
+        Metadata {
+            ino: attr.qid.path,
+            version: attr.qid.version,
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+            nlink: attr.nlink,
+            rdev: attr.rdev,
+            size: attr.size,
+            blksize: attr.blksize,
+            blocks: attr.blocks,
+            atime: attr.atime.into(),
+            mtime: attr.mtime.into(),
+            ctime: known(AttrMask::CTIME, attr.ctime),
+            btime: known(AttrMask::BTIME, attr.btime),
+        }
     }
 }
 
 /// Which times to set, and to what. What is not named stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileTimes {
-    pub(crate) accessed: Option<TimeChange>,
-    pub(crate) modified: Option<TimeChange>,
+    accessed: Option<TimeChange>,
+    modified: Option<TimeChange>,
 }
 
 /// A new value for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TimeChange {
+enum TimeChange {
     /// The server's present time.
     Now,
     /// This time.
@@ -392,6 +442,28 @@ impl FileTimes {
             accessed: Some(TimeChange::Now),
             modified: Some(TimeChange::Now),
         }
+    }
+
+    /// The same as a change of attributes; nothing is valid in it where nothing is to change.
+    pub fn to_setattr(self) -> SetAttr {
+        let mut attr = SetAttr::default();
+        let both = [
+            (self.accessed, SetAttrMask::ATIME, SetAttrMask::ATIME_SET),
+            (self.modified, SetAttrMask::MTIME, SetAttrMask::MTIME_SET),
+        ];
+        for (change, some, exact) in both {
+            attr.valid |= match change {
+                None => SetAttrMask::empty(),
+                Some(TimeChange::Now) => some,
+                Some(TimeChange::To(_)) => some | exact,
+            };
+        }
+        let time = |change| match change {
+            Some(TimeChange::To(time)) => Time::from(time),
+            None | Some(TimeChange::Now) => Time::default(),
+        };
+        (attr.atime, attr.mtime) = (time(self.accessed), time(self.modified));
+        attr
     }
 
     /// Sets the access time.
@@ -450,6 +522,22 @@ impl StatFs {
     /// Free space for others than root, in bytes.
     pub const fn available_bytes(&self) -> u64 {
         self.blocks_available.saturating_mul(self.block_size as u64)
+    }
+}
+
+impl From<&Statfs> for StatFs {
+    fn from(stat: &Statfs) -> Self {
+        StatFs {
+            kind: stat.kind,
+            block_size: stat.bsize,
+            blocks: stat.blocks,
+            blocks_free: stat.bfree,
+            blocks_available: stat.bavail,
+            files: stat.files,
+            files_free: stat.ffree,
+            id: stat.fsid,
+            name_max: stat.namelen,
+        }
     }
 }
 

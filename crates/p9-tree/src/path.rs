@@ -2,28 +2,26 @@
 
 use alloc::vec::Vec;
 
-use super::{Error, Result};
+use crate::{Error, MAX_NAME, Result};
 
 /// Longest path, in bytes (and the longest string of the protocol).
 const PATH_MAX: usize = 65_535;
-/// Longest name, in bytes.
-const NAME_MAX: usize = 255;
 
-/// Names from the root of a mount on, without ".", ".." and empty ones: what may be walked.
+/// A path as trees take it: names from a root on, without ".", ".." and empty ones: what may be walked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CleanPath {
+pub struct CleanPath {
     /// The names, each with a `/` in front; empty for the root.
     bytes: Vec<u8>,
 }
 
 impl CleanPath {
     /// The root.
-    pub(crate) const fn root() -> Self {
+    pub const fn root() -> Self {
         CleanPath { bytes: Vec::new() }
     }
 
     /// Cleans a path. ".." takes the name before it away, and is nothing at the root.
-    pub(crate) fn new(path: &[u8]) -> Result<Self> {
+    pub fn new(path: &[u8]) -> Result<Self> {
         let mut clean = CleanPath::root();
         if path.is_empty() {
             return Err(Error::InvalidPath("empty path"));
@@ -34,7 +32,7 @@ impl CleanPath {
 
     /// Goes on from here by a relative path, as a symbolic link says; from the root by an absolute
     /// one.
-    pub(crate) fn follow(&mut self, path: &[u8]) -> Result<()> {
+    pub fn follow(&mut self, path: &[u8]) -> Result<()> {
         if path.first() == Some(&b'/') {
             self.bytes.clear();
         }
@@ -42,7 +40,7 @@ impl CleanPath {
     }
 
     /// Goes on from here by a path, even by an absolute one.
-    pub(crate) fn extend(&mut self, path: &[u8]) -> Result<()> {
+    pub fn extend(&mut self, path: &[u8]) -> Result<()> {
         if path.len() > PATH_MAX {
             return Err(Error::NameTooLong);
         }
@@ -62,11 +60,11 @@ impl CleanPath {
     }
 
     /// Adds a name.
-    pub(crate) fn push(&mut self, name: &[u8]) -> Result<()> {
+    pub fn push(&mut self, name: &[u8]) -> Result<()> {
         if name.contains(&0) {
             return Err(Error::InvalidPath("NUL in a name"));
         }
-        if name.len() > NAME_MAX {
+        if name.len() > MAX_NAME {
             return Err(Error::NameTooLong);
         }
         self.bytes
@@ -78,33 +76,33 @@ impl CleanPath {
     }
 
     /// Takes the last name away; `false` at the root.
-    pub(crate) fn pop(&mut self) -> bool {
+    pub fn pop(&mut self) -> bool {
         let slash = self.bytes.iter().rposition(|&byte| byte == b'/');
         self.bytes.truncate(slash.unwrap_or(0));
         slash.is_some()
     }
 
     /// The path without its last name; the root's is the root.
-    pub(crate) fn parent(&self) -> CleanPath {
+    pub fn parent(&self) -> CleanPath {
         let mut parent = self.clone();
         parent.pop();
         parent
     }
 
     /// The names in order.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         // The first piece is what precedes the first slash: nothing.
         self.bytes.split(|&byte| byte == b'/').skip(1)
     }
 
     /// What comes below `above`, if that is this path or one on the way to it.
-    pub(crate) fn below(&self, above: &CleanPath) -> Option<&[u8]> {
+    pub fn below(&self, above: &CleanPath) -> Option<&[u8]> {
         let rest = self.bytes.strip_prefix(above.bytes.as_slice())?;
         (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
     }
 
     /// The path as a user writes it, with a leading slash.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         if self.bytes.is_empty() {
             b"/"
         } else {
@@ -112,17 +110,18 @@ impl CleanPath {
         }
     }
 
-    pub(crate) fn is_root(&self) -> bool {
+    /// Whether it is the root.
+    pub fn is_root(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// The last name; `None` for the root.
-    pub(crate) fn file_name(&self) -> Option<&[u8]> {
+    pub fn file_name(&self) -> Option<&[u8]> {
         self.names().last()
     }
 
     /// The first `count` names, and the rest as a relative path.
-    pub(crate) fn split(&self, count: usize) -> (CleanPath, &[u8]) {
+    pub fn split(&self, count: usize) -> (CleanPath, &[u8]) {
         let slashes = self.bytes.iter().enumerate();
         let at = slashes
             .filter(|&(_, &byte)| byte == b'/')
@@ -136,7 +135,7 @@ impl CleanPath {
     }
 
     /// As [`as_bytes`](Self::as_bytes), without a copy.
-    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
+    pub fn into_bytes(mut self) -> Vec<u8> {
         if self.bytes.is_empty() {
             self.bytes.push(b'/');
         }
