@@ -1,3 +1,4 @@
 //! `xen9pd`: a daemon for dom0 that serves directories to Xen guests as 9pfs devices.
 
+pub mod broker;
 pub mod xen;

@@ -1,0 +1,3 @@
+//! The broker: it follows the devices of all domains in xenstore, and has a worker serve each.
+
+pub mod machine;

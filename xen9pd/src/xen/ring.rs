@@ -1,0 +1,322 @@
+//! The byte rings of a 9pfs device, seen from the backend (public/io/9pfs.h, public/io/ring.h).
+//!
+//! The frontend can write to all of this memory at any moment. So each of its indices is read once per use, into a local
+//! that is checked; the own indices are private, and only ever written to the shared page; what is parsed was copied out
+//! first; and no Rust reference points there: bytes go by relaxed atomic accesses, or by the kernel, which gets addresses.
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use xen_guest::shared::{copy_from_shared, copy_to_shared};
+
+/// Bytes of a 9P message's header: size, type, tag.
+pub const HEADER_SIZE: u32 = 7;
+
+/// The largest order of a ring: the index page has no room for the references of more pages.
+pub const MAX_ORDER: u32 = 9;
+
+/// How a frontend broke the rules of the ring. There is no going on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// It claims to have sent more than the ring holds: `out_prod` less the own `out_cons`.
+    Sent(u32),
+    /// It claims to have taken what was never sent: the own `in_prod` less `in_cons`.
+    Taken(u32),
+    /// A request of this size, which is shorter than a header or longer than the ring.
+    Size(u32),
+}
+
+impl fmt::Display for Lie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lie::Sent(count) => write!(
+                f,
+                "the frontend claims that {count} bytes are in the ring, which are more than it holds"
+            ),
+            Lie::Taken(count) => write!(
+                f,
+                "the frontend has moved in_cons to where {count} bytes would be left to be taken"
+            ),
+            Lie::Size(size) => write!(
+                f,
+                "the frontend sent a request of {size} bytes, which is shorter than a header or longer than the ring"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Lie {}
+
+/// A part of a ring that lies in one piece: an address for the kernel to read from or to write to.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    /// Where it begins.
+    pub at: NonNull<u8>,
+    /// How many bytes it has.
+    pub len: usize,
+}
+
+/// One direction.
+struct Ring {
+    bytes: NonNull<u8>,
+    size: u32,
+    /// The index that this side moves, in the shared page.
+    shared: NonNull<AtomicU32>,
+    /// The index that the frontend moves, in the shared page.
+    theirs: NonNull<AtomicU32>,
+    /// The index that this side moves.
+    own: u32,
+    /// Keeps the memory mapped.
+    _memory: Arc<dyn Send + Sync>,
+}
+
+// SAFETY: the memory is mapped for all threads as long as `_memory` lives.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    fn load_theirs(&self) -> u32 {
+        // SAFETY: valid and aligned by the contract of `Memory::new`; both sides access it atomically.
+        unsafe { self.theirs.as_ref() }.load(Ordering::Acquire)
+    }
+
+    /// Moves the own index on by `by` and shows it.
+    fn publish(&mut self, by: u32) {
+        self.own = self.own.wrapping_add(by);
+        // SAFETY: as in `load_theirs`. SeqCst, so that the store is visible before anything is read next.
+        unsafe { self.shared.as_ref() }.store(self.own, Ordering::SeqCst);
+    }
+
+    /// The two pieces, the second of them mostly empty, of `len` bytes from `offset` behind the own index on.
+    fn pieces(&self, offset: u32, len: u32) -> [Piece; 2] {
+        assert!(
+            offset <= self.size && len <= self.size - offset,
+            "a piece lies within the ring"
+        );
+        let at = self.own.wrapping_add(offset) & (self.size - 1);
+        let first = len.min(self.size - at);
+        // SAFETY: `at` is below `size`, and the ring has `size` bytes.
+        let place = unsafe { self.bytes.add(at as usize) };
+        [
+            Piece {
+                at: place,
+                len: first as usize,
+            },
+            Piece {
+                at: self.bytes,
+                len: (len - first) as usize,
+            },
+        ]
+    }
+}
+
+/// The memory of a ring with both directions.
+#[derive(Clone)]
+pub struct Memory {
+    interface: NonNull<u8>,
+    data: NonNull<u8>,
+    /// Bytes in one direction.
+    size: u32,
+    keep: Arc<dyn Send + Sync>,
+}
+
+// SAFETY: the memory is mapped for all threads as long as `keep` lives.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// The ring whose index page is at `interface` and whose pages of data, 2^`order` of them, are at `data`.
+    ///
+    /// # Safety
+    /// Both are valid for reads and writes and aligned to pages for as long as `keep` lives, and this process accesses
+    /// them by way of this type only, which is made once for a ring.
+    ///
+    /// # Panics
+    /// The order is not between 1 and [`MAX_ORDER`].
+    pub unsafe fn new(
+        interface: NonNull<u8>,
+        data: NonNull<u8>,
+        order: u32,
+        keep: Arc<dyn Send + Sync>,
+    ) -> Memory {
+        assert!((1..=MAX_ORDER).contains(&order), "the order was checked");
+        Memory {
+            interface,
+            data,
+            size: 1 << (order + 12 - 1),
+            keep,
+        }
+    }
+
+    /// Both directions, beginning where their indices stand.
+    pub fn split(self) -> (Requests, Replies) {
+        let index = |offset: usize| -> NonNull<AtomicU32> {
+            // SAFETY: within the index page.
+            unsafe { self.interface.add(offset) }.cast()
+        };
+        let ring = |bytes, own: usize, theirs: usize| {
+            let mut ring = Ring {
+                bytes,
+                size: self.size,
+                shared: index(own),
+                theirs: index(theirs),
+                own: 0,
+                _memory: Arc::clone(&self.keep),
+            };
+            // SAFETY: as in `load_theirs`.
+            ring.own = unsafe { ring.shared.as_ref() }.load(Ordering::Acquire);
+            ring
+        };
+        use std::mem::offset_of;
+        use xen_abi::xen_9pfs_data_intf as Interface;
+        // SAFETY: the pages of data have `size` bytes for each direction.
+        let out = unsafe { self.data.add(self.size as usize) };
+        let requests = ring(
+            out,
+            offset_of!(Interface, out_cons),
+            offset_of!(Interface, out_prod),
+        );
+        let replies = ring(
+            self.data,
+            offset_of!(Interface, in_prod),
+            offset_of!(Interface, in_cons),
+        );
+        let requests = Requests {
+            ring: requests,
+            size: None,
+        };
+        (requests, Replies { ring: replies })
+    }
+}
+
+/// What the frontend sends.
+pub struct Requests {
+    ring: Ring,
+    /// The size that the request at the front claims, once it was read.
+    size: Option<u32>,
+}
+
+impl Requests {
+    /// The size of the request at the front if all of it is there.
+    ///
+    /// # Errors
+    /// The frontend lies about how much it has sent, or the request can never be complete.
+    pub fn front(&mut self) -> Result<Option<u32>, Lie> {
+        let queued = self.ring.load_theirs().wrapping_sub(self.ring.own);
+        if queued > self.ring.size {
+            return Err(Lie::Sent(queued));
+        }
+        let size = match self.size {
+            Some(size) => size,
+            None if queued < HEADER_SIZE => return Ok(None),
+            None => {
+                let mut bytes = [0; 4];
+                self.copy_out(0, &mut bytes);
+                let size = u32::from_le_bytes(bytes);
+                if size < HEADER_SIZE || size > self.ring.size {
+                    return Err(Lie::Size(size));
+                }
+                *self.size.insert(size)
+            }
+        };
+        Ok((queued >= size).then_some(size))
+    }
+
+    /// Copies bytes of the request at the front, from `offset` on. The first four are those that
+    /// [`front`](Self::front) went by.
+    ///
+    /// # Panics
+    /// The ring has not so many bytes.
+    pub fn copy_out(&self, offset: u32, into: &mut [u8]) {
+        let len = u32::try_from(into.len()).expect("a ring has less than 4 GiB");
+        let [first, second] = self.ring.pieces(offset, len);
+        let (head, tail) = into.split_at_mut(first.len);
+        // SAFETY: the pieces lie in the ring, which is mapped; this process goes there atomically only, or by system calls.
+        unsafe {
+            copy_from_shared(first.at, head);
+            copy_from_shared(second.at, tail);
+        }
+        if let Some(size) = self.size {
+            let size = size.to_le_bytes();
+            for (at, byte) in (offset..).zip(into.iter_mut().take(4)) {
+                if let Some(&known) = size.get(at as usize) {
+                    *byte = known;
+                }
+            }
+        }
+    }
+
+    /// Where `len` bytes of the request at the front lie, from `offset` on.
+    ///
+    /// # Panics
+    /// The ring has not so many bytes.
+    pub fn pieces(&self, offset: u32, len: u32) -> [Piece; 2] {
+        self.ring.pieces(offset, len)
+    }
+
+    /// Gives the room of the request at the front back to the frontend. Does not notify.
+    pub fn consume(&mut self) {
+        if let Some(size) = self.size.take() {
+            self.ring.publish(size);
+        }
+    }
+
+    /// Bytes that the ring holds.
+    pub fn capacity(&self) -> u32 {
+        self.ring.size
+    }
+}
+
+/// What the frontend gets.
+pub struct Replies {
+    ring: Ring,
+}
+
+impl Replies {
+    /// Bytes that could be sent now.
+    ///
+    /// # Errors
+    /// The frontend claims to have taken what was never sent.
+    pub fn room(&self) -> Result<u32, Lie> {
+        let queued = self.ring.own.wrapping_sub(self.ring.load_theirs());
+        let room = self.ring.size.checked_sub(queued);
+        room.ok_or(Lie::Taken(queued))
+    }
+
+    /// Puts bytes of the next reply into the ring, `offset` behind its beginning, without showing them. There has to be
+    /// room.
+    ///
+    /// # Panics
+    /// The ring has not so many bytes.
+    pub fn copy_in(&mut self, offset: u32, from: &[u8]) {
+        let len = u32::try_from(from.len()).expect("a ring has less than 4 GiB");
+        let [first, second] = self.ring.pieces(offset, len);
+        let (head, tail) = from.split_at(first.len);
+        // SAFETY: as in `Requests::copy_out`.
+        unsafe {
+            copy_to_shared(head, first.at);
+            copy_to_shared(tail, second.at);
+        }
+    }
+
+    /// Where `len` bytes of the next reply go, from `offset` on. There has to be room.
+    ///
+    /// # Panics
+    /// The ring has not so many bytes.
+    pub fn pieces(&mut self, offset: u32, len: u32) -> [Piece; 2] {
+        self.ring.pieces(offset, len)
+    }
+
+    /// Shows the next `size` bytes to the frontend, by one store. Does not notify.
+    pub fn publish(&mut self, size: u32) {
+        self.ring.publish(size);
+    }
+
+    /// Bytes that the ring holds.
+    pub fn capacity(&self) -> u32 {
+        self.ring.size
+    }
+}
+
+#[cfg(test)]
+mod tests;

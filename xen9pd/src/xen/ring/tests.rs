@@ -1,0 +1,179 @@
+use super::*;
+use proptest::prelude::*;
+
+/// A frontend's end, on memory of this process.
+struct Frontend {
+    interface: NonNull<AtomicU32>,
+    data: NonNull<u8>,
+    size: u32,
+    in_cons: u32,
+    out_prod: u32,
+}
+
+/// Memory for a ring of one page in each direction.
+#[repr(C, align(4096))]
+struct Pages([u8; 3 * 4096]);
+
+const SIZE: u32 = 4096;
+
+/// A ring whose indices all begin at `start`.
+fn ring(start: u32) -> (Frontend, Requests, Replies) {
+    let pages = Arc::new(Pages([0; 3 * 4096]));
+    let interface = NonNull::from(&*pages).cast::<u8>();
+    // SAFETY: within the pages.
+    let data = unsafe { interface.add(4096) };
+    let front = Frontend {
+        interface: interface.cast(),
+        data,
+        size: SIZE,
+        in_cons: start,
+        out_prod: start,
+    };
+    for index in [0, 1, 16, 17] {
+        front.set(index, start);
+    }
+    // SAFETY: the pages live as long as the Arc does, which the ring holds; the frontend, which holds the ring's other
+    // half alive in each test, accesses them atomically.
+    let memory = unsafe { Memory::new(interface, data, 1, pages) };
+    let (requests, replies) = memory.split();
+    (front, requests, replies)
+}
+
+impl Frontend {
+    fn word(&self, index: usize) -> &AtomicU32 {
+        // SAFETY: a word of the index page, which lives as long as the test has the other half.
+        unsafe { self.interface.add(index).as_ref() }
+    }
+
+    fn set(&self, index: usize, value: u32) {
+        self.word(index).store(value, Ordering::SeqCst);
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            let at = (self.out_prod & (self.size - 1)) + self.size;
+            // SAFETY: within the pages of data.
+            unsafe { self.data.add(at as usize).write_volatile(byte) };
+            self.out_prod = self.out_prod.wrapping_add(1);
+        }
+        self.set(17, self.out_prod);
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        let count = self
+            .word(1)
+            .load(Ordering::SeqCst)
+            .wrapping_sub(self.in_cons);
+        let bytes = (0..count)
+            .map(|index| {
+                let at = self.in_cons.wrapping_add(index) & (self.size - 1);
+                // SAFETY: within the pages of data.
+                unsafe { self.data.add(at as usize).read_volatile() }
+            })
+            .collect();
+        self.in_cons = self.in_cons.wrapping_add(count);
+        self.set(0, self.in_cons);
+        bytes
+    }
+}
+
+fn message(len: usize) -> Vec<u8> {
+    let mut bytes = (len as u32).to_le_bytes().to_vec();
+    bytes.extend((4..len).map(|at| (at * 31 + len) as u8));
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn messages_come_through_whole_in_pieces_of_any_size(
+        start: u32,
+        messages in prop::collection::vec(7usize..=SIZE as usize, 1..12),
+        cut in 1usize..5000,
+    ) {
+        let (mut front, mut requests, mut replies) = ring(start);
+        for len in messages {
+            let sent = message(len);
+            for piece in sent.chunks(cut) {
+                prop_assert_eq!(requests.front(), Ok(None));
+                front.send(piece);
+            }
+            prop_assert_eq!(requests.front(), Ok(Some(len as u32)));
+            let mut got = vec![0; len];
+            requests.copy_out(0, &mut got);
+            prop_assert_eq!(&got, &sent);
+            requests.consume();
+            prop_assert_eq!(requests.front(), Ok(None));
+
+            prop_assert_eq!(replies.room(), Ok(SIZE));
+            replies.copy_in(0, &got[..5]);
+            replies.copy_in(5, &got[5..]);
+            prop_assert!(front.take().is_empty(), "nothing is shown before it is published");
+            replies.publish(len as u32);
+            prop_assert_eq!(replies.room(), Ok(SIZE - len as u32));
+            prop_assert_eq!(front.take(), sent);
+        }
+    }
+
+    /// Whatever is in the index page, the backend finds a lie or stays within the ring.
+    #[test]
+    fn no_indices_lead_out_of_the_ring(start: u32, words: [u32; 4], len in 0u32..20, bytes: [u8; 16]) {
+        let (mut front, mut requests, replies) = ring(start);
+        front.send(&bytes);
+        for (index, word) in [0, 1, 16, 17].into_iter().zip(words) {
+            front.set(index, word);
+        }
+        match requests.front() {
+            Ok(Some(size)) => {
+                prop_assert!((7..=SIZE).contains(&size));
+                let mut into = vec![0; size as usize];
+                requests.copy_out(0, &mut into);
+                let parts = requests.pieces(size - len.min(size), len.min(size));
+                prop_assert_eq!(parts[0].len + parts[1].len, len.min(size) as usize);
+                requests.consume();
+            }
+            Ok(None) => {}
+            Err(lie) => {
+                let queued = words[3].wrapping_sub(start);
+                prop_assert!(queued > SIZE || matches!(lie, Lie::Size(size) if !(7..=SIZE).contains(&size)));
+            }
+        }
+        match replies.room() {
+            Ok(room) => prop_assert_eq!(room, SIZE - start.wrapping_sub(words[0])),
+            Err(Lie::Taken(count)) => prop_assert!(count > SIZE),
+            Err(other) => prop_assert!(false, "{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_size_that_changes_after_it_was_read_is_not_seen() {
+    let (mut front, mut requests, _replies) = ring(0);
+    let sent = message(100);
+    front.send(&sent[..50]);
+    assert_eq!(requests.front(), Ok(None));
+    front.send(&sent[50..]);
+    // The first byte of the ring's second half.
+    // SAFETY: within the pages of data.
+    unsafe { front.data.add(SIZE as usize).write_volatile(0xff) };
+    assert_eq!(requests.front(), Ok(Some(100)));
+    let mut got = [0; 100];
+    requests.copy_out(0, &mut got);
+    assert_eq!(got[..], sent[..]);
+    let mut part = [0; 3];
+    requests.copy_out(2, &mut part);
+    assert_eq!(part, sent[2..5]);
+}
+
+#[test]
+fn the_own_indices_in_shared_memory_are_never_read_back() {
+    let (mut front, mut requests, mut replies) = ring(7);
+    front.send(&message(20));
+    front.set(16, 12345);
+    front.set(1, 54321);
+    assert_eq!(requests.front(), Ok(Some(20)));
+    requests.consume();
+    assert_eq!(front.word(16).load(Ordering::SeqCst), 27);
+    assert_eq!(replies.room(), Ok(SIZE));
+    replies.publish(3);
+    assert_eq!(front.word(1).load(Ordering::SeqCst), 10);
+}
