@@ -211,6 +211,17 @@ impl<C: Channel> Store<C> {
         Err(Error::Refused(Refusal::Again))
     }
 
+    /// Whether there is a domain of this number, and it is not about to go.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn is_alive(&mut self, domain: u16) -> Result<bool> {
+        let number = format!("{domain}\0");
+        let kind = Kind(xen_abi::XS_IS_DOMAIN_INTRODUCED);
+        let answer = self.request(kind, 0, &[number.as_bytes()])?;
+        Ok(answer.starts_with(b"T"))
+    }
+
     /// Watches a node and all below. An event comes at once.
     ///
     /// # Errors

@@ -1,0 +1,222 @@
+//! A device and its worker: does what the [`Machine`] says.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::time::Instant;
+
+use xen_guest::xenbus::XenbusState;
+
+use super::machine::{Machine, Offer, Step};
+use super::nodes::{self, Key, Kind, Order};
+use super::workers::{Word, Worker};
+use super::{Decision, Policy, Settings};
+use crate::worker::Task;
+use crate::xen::store::{Result, Store};
+
+/// Steps at a device before others have their turn. None takes more than a few.
+const MAX_STEPS: u32 = 32;
+
+/// A device.
+pub struct Device {
+    key: Key,
+    order: Order,
+    machine: Machine,
+    worker: Option<Worker>,
+    deadline: Option<Instant>,
+    watched: bool,
+    reported: bool,
+    domain_is_gone: bool,
+    /// The states as they were last seen: the own one, the frontend's.
+    pub states: (XenbusState, XenbusState),
+    /// Connections made, by this broker.
+    pub connections: u64,
+}
+
+impl Device {
+    fn new(key: Key, order: Order, machine: Machine, worker: Option<Worker>) -> Device {
+        Device {
+            key,
+            order,
+            machine,
+            worker,
+            deadline: None,
+            watched: false,
+            reported: false,
+            domain_is_gone: false,
+            states: (XenbusState::Unknown, XenbusState::Unknown),
+            connections: 0,
+        }
+    }
+
+    /// A device that nodes were found of, if it is to be served. One that is refused is closed.
+    pub fn found(key: Key, store: &mut Store, policy: &dyn Policy) -> Result<Option<Device>> {
+        if !nodes::is_ours(store, &key)? {
+            return Ok(None);
+        }
+        let why = match Order::read(store, &key)? {
+            // Its nodes are just being removed.
+            None => return Ok(None),
+            Some(Err(why)) => why,
+            Some(Ok(order)) => match policy.decide(&key, &order) {
+                Decision::Leave => return Ok(None),
+                Decision::Refuse(why) => why,
+                Decision::Serve => {
+                    log::info!(
+                        "{key}: domain {} is to have {} as {}",
+                        order.name.escape_default(),
+                        order.path.escape_default(),
+                        order.tag.escape_default(),
+                    );
+                    return Ok(Some(Device::new(key, order, Machine::new(), None)));
+                }
+            },
+        };
+        // Another daemon may take what is not for this one alone.
+        if key.kind == Kind::Daemon {
+            let view = nodes::look(store, &key, "")?;
+            if view.backend != XenbusState::Closed
+                && nodes::set(store, &key, view.backend, XenbusState::Closed)?
+            {
+                log::warn!("{key}: refused: {}", why.escape_default());
+                nodes::report(store, &key, &why)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// A device whose worker is left from before a restart.
+    pub fn adopting(key: Key, worker: Worker, task: Task) -> Device {
+        let rings = task.rings;
+        let machine = Machine::adopting(Offer { rings });
+        Device::new(key, task.order, machine, Some(worker))
+    }
+
+    /// Its worker, if it has one.
+    pub fn worker(&self) -> Option<&Worker> {
+        self.worker.as_ref()
+    }
+
+    /// What the toolstack wrote.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// When to look at it in any case.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The domain does not exist any more, whatever its nodes say.
+    pub fn domain_is_gone(&mut self) {
+        self.domain_is_gone = true;
+    }
+
+    /// Its worker has ended, or said something.
+    pub fn hear(&mut self) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        let Some(worker) = &mut self.worker else {
+            return;
+        };
+        let readable = |file: BorrowedFd<'_>| {
+            let mut files = [PollFd::from_borrowed_fd(file, PollFlags::IN)];
+            matches!(poll(&mut files, Some(&Timespec::default())), Ok(1..))
+        };
+        if worker.mouth().is_some_and(readable) && worker.listen() == Word::Ready {
+            self.connections += 1;
+            self.machine.worker_is_ready();
+        }
+        if readable(worker.end()) {
+            let why = self.worker.take().and_then(Worker::bury);
+            self.machine.worker_is_gone(why);
+        }
+    }
+
+    /// Does what is to be done; returns whether the device is no more.
+    pub fn work(
+        &mut self,
+        store: &mut Store,
+        settings: &Settings<'_>,
+        workers: &Path,
+    ) -> Result<bool> {
+        let token = self.key.to_string();
+        let state = format!("{}/state", self.order.frontend);
+        if !self.watched {
+            // Before the look, so that nothing is missed.
+            store.watch(&state, &token)?;
+            self.watched = true;
+        }
+        self.deadline = None;
+        for _ in 0..MAX_STEPS {
+            let mut view = nodes::look(store, &self.key, &self.order.frontend)?;
+            if self.domain_is_gone {
+                view.frontend = XenbusState::Unknown;
+            }
+            self.states = (view.backend, view.frontend);
+            match self.machine.next(&view, Instant::now()) {
+                Step::Invite => {
+                    nodes::invite(store, &self.key, view.backend)?;
+                }
+                Step::Set(state) => {
+                    if nodes::set(store, &self.key, view.backend, state)? {
+                        log::debug!("{}: {} -> {state}", self.key, view.backend);
+                        self.mention(state);
+                    }
+                }
+                Step::Start(offer) => self.start(offer, settings, workers),
+                Step::Stop => self.worker.iter().for_each(Worker::stop),
+                Step::Kill => self.worker.iter().for_each(Worker::kill),
+                Step::Report(why) => {
+                    log::warn!("{}: {}", self.key, why.escape_default());
+                    if view.present {
+                        nodes::report(store, &self.key, &why)?;
+                        self.reported = true;
+                    }
+                }
+                Step::Wait(until) => {
+                    self.deadline = until;
+                    return Ok(false);
+                }
+                Step::Forget => {
+                    store.unwatch(&state, &token)?;
+                    if self.reported {
+                        nodes::forget_report(store, &self.key)?;
+                    }
+                    log::info!("{}: gone", self.key);
+                    return Ok(true);
+                }
+            }
+        }
+        // Somebody writes its nodes without end: the others first.
+        self.deadline = Some(Instant::now());
+        Ok(false)
+    }
+
+    fn mention(&self, state: XenbusState) {
+        match state {
+            XenbusState::Connected => {
+                let worker = self.worker.as_ref().map_or(0, |worker| worker.number);
+                log::info!("{}: connected, worker {worker}", self.key);
+            }
+            XenbusState::Closed => log::info!("{}: closed", self.key),
+            _ => {}
+        }
+    }
+
+    fn start(&mut self, offer: Offer, settings: &Settings<'_>, workers: &Path) {
+        let task = Task {
+            domain: self.key.domain,
+            rings: offer.rings,
+            counters: super::workers::Files::of(workers, &self.key).counters,
+            config: settings.policy.config(),
+            order: self.order.clone(),
+        };
+        match Worker::start(settings.program, workers, &self.key, &task) {
+            Ok(worker) => self.worker = Some(worker),
+            Err(error) => {
+                let why = format!("cannot start a worker: {error}");
+                self.machine.worker_is_gone(Some(why));
+            }
+        }
+    }
+}

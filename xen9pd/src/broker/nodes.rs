@@ -1,0 +1,319 @@
+//! The nodes of a device in xenstore: which devices there are, what they say, and what the backend writes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use xen_guest::xenbus::XenbusState;
+
+use super::machine::{Offer, View};
+use crate::xen::store::{Result, Store};
+
+/// The rings that a frontend may have. QEMU offers as many, and might write its own number over this one.
+const MAX_RINGS: u32 = 8;
+
+/// The node that says that a device is served by this daemon, where others could.
+const CLAIMED: &str = "xen9pd";
+
+/// The two kinds of backend that xl makes nodes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// `type=xen_9pfsd`: for this daemon alone.
+    #[serde(rename = "xen_9pfs")]
+    Daemon,
+    /// Without a type: for QEMU, or for what comes first.
+    #[serde(rename = "9pfs")]
+    Any,
+}
+
+impl Kind {
+    /// Both.
+    pub const ALL: [Kind; 2] = [Kind::Daemon, Kind::Any];
+
+    /// The name of its directory in `backend`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Daemon => "xen_9pfs",
+            Kind::Any => "9pfs",
+        }
+    }
+}
+
+/// Which device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Of which kind its backend is.
+    pub kind: Kind,
+    /// Whose frontend it has.
+    pub domain: u16,
+    /// Its number among the devices of that domain.
+    pub device: u32,
+}
+
+impl Key {
+    /// Of a path in the own domain's directory: the device that the node belongs to.
+    pub fn from_path(path: &str) -> Option<Key> {
+        let rest = path.strip_prefix("backend/")?;
+        let mut parts = rest.split('/');
+        let kind = parts.next()?;
+        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
+        Some(Key {
+            kind,
+            domain: parts.next()?.parse().ok()?,
+            device: parts.next()?.parse().ok()?,
+        })
+    }
+
+    /// The backend's directory.
+    pub fn path(&self) -> String {
+        let Key {
+            kind,
+            domain,
+            device,
+        } = self;
+        format!("backend/{}/{domain}/{device}", kind.name())
+    }
+
+    /// Of the form that [`Display`](fmt::Display) makes.
+    pub fn from_name(name: &str) -> Option<Key> {
+        Key::from_path(&format!("backend/{}", name.replace('-', "/")))
+    }
+}
+
+/// A name for files: `xen_9pfs-3-0`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.kind.name(), self.domain, self.device)
+    }
+}
+
+/// All devices that have nodes.
+pub fn devices(store: &mut Store) -> Result<Vec<Key>> {
+    let mut keys = Vec::new();
+    for kind in Kind::ALL {
+        let top = format!("backend/{}", kind.name());
+        for domain in store.directory(&top)?.unwrap_or_default() {
+            let devices = store.directory(&format!("{top}/{domain}"))?;
+            for device in devices.unwrap_or_default() {
+                keys.extend(Key::from_path(&format!("{top}/{domain}/{device}")));
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// What the toolstack has written about a device when it made it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The frontend's directory.
+    pub frontend: String,
+    /// Name of the domain.
+    pub name: String,
+    /// What the frontend calls the share.
+    pub tag: String,
+    /// The directory to share.
+    pub path: String,
+    /// `security_model=`.
+    pub security_model: String,
+    /// `max-files=`, if it was given and is not 0, which means no limit.
+    pub max_files: Option<u64>,
+    /// `max-open-files=`.
+    pub max_open_files: Option<u64>,
+    /// `max-space=`, in MiB.
+    pub max_space: Option<u64>,
+    /// `auto-delete=`.
+    pub auto_delete: bool,
+}
+
+impl Order {
+    /// Reads it; `None` if the nodes are not there.
+    pub fn read(
+        store: &mut Store,
+        key: &Key,
+    ) -> Result<Option<std::result::Result<Order, String>>> {
+        let back = key.path();
+        let Some(frontend) = store.text(&format!("{back}/frontend"))? else {
+            return Ok(None);
+        };
+        let home = format!("/local/domain/{}/", key.domain);
+        let owner = store.number(&format!("{back}/frontend-id"))?;
+        if !frontend.starts_with(&home) || owner != Some(key.domain.into()) {
+            return Ok(Some(Err(format!(
+                "its frontend is {frontend}, which is not in domain {}",
+                key.domain
+            ))));
+        }
+        let mut text =
+            |path: String| -> Result<String> { Ok(store.text(&path)?.unwrap_or_default()) };
+        let mut order = Order {
+            name: text(format!("{home}name"))?,
+            tag: text(format!("{frontend}/tag"))?,
+            path: text(format!("{back}/path"))?,
+            security_model: text(format!("{back}/security_model"))?,
+            frontend,
+            ..Order::default()
+        };
+        for (name, into) in [
+            ("max-files", &mut order.max_files),
+            ("max-open-files", &mut order.max_open_files),
+            ("max-space", &mut order.max_space),
+        ] {
+            *into = match store.text(&format!("{back}/{name}"))? {
+                None => None,
+                Some(text) => match text.parse() {
+                    Ok(0) => None,
+                    Ok(number) => Some(number),
+                    Err(_) => return Ok(Some(Err(format!("{name}={text}: it is a number")))),
+                },
+            };
+        }
+        let auto = store.text(&format!("{back}/auto-delete"))?;
+        order.auto_delete = auto.is_some_and(|text| text != "0");
+        Ok(Some(Ok(order)))
+    }
+}
+
+/// The own state, if the device is this daemon's business: all of the one kind, of the other those that are new, and those
+/// that it has claimed before.
+pub fn is_ours(store: &mut Store, key: &Key) -> Result<bool> {
+    let back = key.path();
+    Ok(match key.kind {
+        Kind::Daemon => store.read(&format!("{back}/state"))?.is_some(),
+        Kind::Any => {
+            let state = store.read(&format!("{back}/state"))?;
+            let state = state.map(|value| XenbusState::from_value(&value));
+            state == Some(XenbusState::Initialising)
+                || state.is_some() && store.read(&format!("{back}/{CLAIMED}"))?.is_some()
+        }
+    })
+}
+
+/// How the device stands.
+pub fn look(store: &mut Store, key: &Key, frontend: &str) -> Result<View> {
+    let back = key.path();
+    let backend = store.read(&format!("{back}/state"))?;
+    let mut view = View {
+        present: backend.is_some(),
+        online: store.number(&format!("{back}/online"))? == Some(1),
+        backend: XenbusState::from_value(&backend.unwrap_or_default()),
+        frontend: XenbusState::Unknown,
+        offer: Err(String::new()),
+    };
+    if !view.present {
+        return Ok(view);
+    }
+    let state = store.read(&format!("{frontend}/state"))?;
+    view.frontend = XenbusState::from_value(&state.unwrap_or_default());
+    if view.frontend == XenbusState::Initialised {
+        view.offer = offer(store, frontend)?;
+    }
+    Ok(view)
+}
+
+/// What the frontend offers, checked.
+fn offer(store: &mut Store, frontend: &str) -> Result<std::result::Result<Offer, String>> {
+    let version = store.text(&format!("{frontend}/version"))?;
+    if version.as_deref() != Some("1") {
+        return Ok(Err(format!(
+            "the frontend wants version {:?} of the rings, there is only 1",
+            version.unwrap_or_default()
+        )));
+    }
+    let count = store.number(&format!("{frontend}/num-rings"))?;
+    let Some(count @ 1..=MAX_RINGS) = count else {
+        let count = store.text(&format!("{frontend}/num-rings"))?;
+        return Ok(Err(format!(
+            "the frontend has {:?} rings, between 1 and {MAX_RINGS} are possible",
+            count.unwrap_or_default()
+        )));
+    };
+    let mut rings = Vec::new();
+    for index in 0..count {
+        let reference = store.number(&format!("{frontend}/ring-ref{index}"))?;
+        let port = store.number(&format!("{frontend}/event-channel-{index}"))?;
+        match (reference, port) {
+            (Some(reference @ 1..), Some(port @ 1..)) => rings.push((reference, port)),
+            _ => {
+                return Ok(Err(format!(
+                    "the frontend's ring {index} lacks a grant reference or an event channel"
+                )));
+            }
+        }
+    }
+    Ok(Ok(Offer { rings }))
+}
+
+/// Writes what this backend can do, and that it waits for the frontend, if the own state is still the one that was seen.
+pub fn invite(store: &mut Store, key: &Key, seen: XenbusState) -> Result<bool> {
+    let back = key.path();
+    let state = format!("{back}/state");
+    let done = store.transaction(|transaction| {
+        let now = transaction.read(&state)?;
+        if now.map(|value| XenbusState::from_value(&value)) != Some(seen) {
+            return Ok(None);
+        }
+        transaction.write(&format!("{back}/versions"), "1")?;
+        transaction.write(&format!("{back}/max-rings"), &MAX_RINGS.to_string())?;
+        let order = crate::xen::ring::MAX_ORDER.to_string();
+        transaction.write(&format!("{back}/max-ring-page-order"), &order)?;
+        if key.kind == Kind::Any {
+            transaction.write(&format!("{back}/{CLAIMED}"), "1")?;
+        }
+        transaction.write(&state, &number(XenbusState::InitWait))?;
+        Ok(Some(()))
+    });
+    Ok(done?.is_some())
+}
+
+/// Sets the own state, if it is still the one that was seen.
+pub fn set(store: &mut Store, key: &Key, seen: XenbusState, state: XenbusState) -> Result<bool> {
+    let path = format!("{}/state", key.path());
+    let done = store.transaction(|transaction| {
+        let now = transaction.read(&path)?;
+        if now.map(|value| XenbusState::from_value(&value)) != Some(seen) {
+            return Ok(None);
+        }
+        transaction.write(&path, &number(state))?;
+        Ok(Some(()))
+    });
+    Ok(done?.is_some())
+}
+
+fn number(state: XenbusState) -> String {
+    (state as u32).to_string()
+}
+
+/// Says why a device is not served, where xenbus has such things.
+pub fn report(store: &mut Store, key: &Key, text: &str) -> Result<()> {
+    store.write(&format!("error/{}/error", key.path()), text)
+}
+
+/// Takes that back.
+pub fn forget_report(store: &mut Store, key: &Key) -> Result<()> {
+    store.remove(&format!("error/{}", key.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_told_by_their_paths() {
+        let key = Key {
+            kind: Kind::Any,
+            domain: 7,
+            device: 0,
+        };
+        assert_eq!(Key::from_path("backend/9pfs/7/0"), Some(key));
+        assert_eq!(Key::from_path("backend/9pfs/7/0/state"), Some(key));
+        assert_eq!(key.path(), "backend/9pfs/7/0");
+        assert_eq!(Key::from_name(&key.to_string()), Some(key));
+        for other in [
+            "backend/9pfs/7",
+            "backend/vbd/7/0",
+            "backend/9pfs/x/0",
+            "@releaseDomain",
+        ] {
+            assert_eq!(Key::from_path(other), None);
+        }
+    }
+}
