@@ -10,20 +10,39 @@ IMAGE ?= $(ELF)
 BOOTCHECK := target/bootcheck.elf
 EMBED := examples/embed-rust
 PUBLISHED := xen-abi xen9p-time xen-guest p9-wire p9-tree p9-client xen9p
+# Those that name no processor.
+PORTABLE := xen9p-time p9-wire p9-tree p9-client
 EXAMPLES := config logger checksums
 BENCH := benches/xen/linux
 # cargo without make's flags and job server, which are not meant for it.
-CARGO := env -u MAKEFLAGS -u MFLAGS cargo
+WITHOUT_MAKE := env -u MAKEFLAGS -u MFLAGS
+CARGO := $(WITHOUT_MAKE) cargo
 RUN_BED := $(CARGO) run --quiet -p xen9p-bed --
 
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-host test-elf test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+
+# Settings: name, values, which commands take it, meaning.
+#: APP      'commands'        run                        what the toolbox runs
+#: BED      bookworm|trixie   run test-xen test-hostile  Debian release of dom0: Xen 4.17 with QEMU, or Xen 4.20 with xen-9pfsd
+#: IMAGE    file              run                        another image than target/xen9p.elf
+#: MEMORY   MiB               run                        of the guest; 64
+#: MINUTES  n                 soak                       how long it works
+#: ONLY     part of a name    test-* bench               only the tests with that in their name; bench takes pv or pvh
+#: ROUNDS   n                 bench                      how often each thing is measured
+#: SCALE    n                 bench                      files are one part in n of the full amounts; 25
+#: SEED     n                 soak test-posix            the same random work again
+#: SHARE    directory         run                        files for the guest
+#: SHORT    1                 test-xen test-hostile      a few of the tests
+#: TYPE     pvh|pv            run soak                   kind of the guest
+#: V        1                 run test-*                 show all that the machines print
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "run takes BED=bookworm|trixie TYPE=pvh|pv SHARE=directory APP='commands' MEMORY=MiB V=1; tests take ONLY=part-of-a-name V=1; bench takes ROUNDS=n SCALE=n ONLY=pv|pvh; soak takes MINUTES=n SEED=n TYPE=pvh|pv"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
+	@echo 'Settings, as in `make run APP=ls V=1`:'
+	@sed -n 's/^#: /  /p' Makefile
 
 # The status of `make run` is the guest's. make ends with 2 whatever the failure, but under -q (which does not keep
 # recipe lines marked + from running) a line that ends with 1 makes it end with 1.
@@ -84,9 +103,14 @@ embed:
 	@cp target/template/release/my-app target/my-app.elf
 	@for name in $(EXAMPLES); do strip -o target/$$name.elf target/image/$$name || exit 1; done
 
-test: test-host test-elf test-boot test-xen test-hostile-short test-trixie test-posix ## All tests
+test: test-fast test-slow ## All tests
 
-test-host: packages-for-test ## Format, lints, and the tests that need no Xen
+test-fast: test-host test-features test-oldest-rust test-other-targets test-miri ## All that needs no Xen: some minutes
+
+test-slow: test-elf test-boot test-xen test-hostile-short test-trixie test-posix ## The rest: machines that boot Xen, and the POSIX suites
+
+# The host tests include the models of shared words, which loom runs.
+test-host: packages-for-test ## Format, lints, docs, packages, and the host tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet --features embedded-io -- -D warnings
 	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
@@ -97,7 +121,15 @@ test-host: packages-for-test ## Format, lints, and the tests that need no Xen
 	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --workspace --features embedded-io
 	$(CARGO) test --quiet --lib --features rt rt::
 	$(CARGO) package --quiet --allow-dirty  $(PUBLISHED:%=-p %) --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
-	+@$(MAKE) --no-print-directory test-oldest-rust
+
+test-features: ## Each library with every set of its features
+	+@$(WITHOUT_MAKE) tests/feature-sets.sh $(PUBLISHED)
+
+test-other-targets: ## That the 9P libraries compile for aarch64, where its core library is installed
+	+@$(WITHOUT_MAKE) tests/other-targets.sh $(PORTABLE)
+
+test-miri: ## What works on raw pointers, in Miri where it is installed
+	+@$(WITHOUT_MAKE) tests/miri.sh
 
 # Where the compiler in use is a newer one, rustup brings the oldest.
 test-oldest-rust: ## That the Rust version which Cargo.toml promises is enough
