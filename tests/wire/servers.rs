@@ -8,10 +8,12 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use p9_server::{Limits, Rights};
 use xen9p::errno::Errno;
 use xen9p::p9::wire::*;
 use xen9p::transport::{Lane, Transport, TransportError};
 use xen9p_testing::server::TempDir;
+use xen9p_testing::server::engine::{EngineServer, MemTree, ready};
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
@@ -171,6 +173,39 @@ fn our_own_server_in_memory() {
         assert_eq!(control.reserved(), 0);
         assert!(control.is_closed());
         assert_eq!(control.count(kind::TWALK), 3);
+    }
+}
+
+#[test]
+fn our_own_engine() {
+    for dialect in Dialect::ALL {
+        let tree = MemTree::new();
+        tree.put("dir/file", CONTENT);
+        let limits = Limits::default();
+        let server = EngineServer::new(tree.clone(), Rights::ReadWrite, limits);
+        let server = Rc::new(RefCell::new(server));
+        let serving = server.clone();
+        let (transport, control) = lanes(LaneOptions::default(), move |request| {
+            serving.borrow_mut().handle(request)
+        });
+        match dialect {
+            Dialect::Linux => tour_of_linux(transport, b""),
+            _ => tour_of_the_classics(transport, dialect),
+        }
+        assert_eq!(tree.get("dir/file").unwrap(), [CONTENT, b" and"].concat());
+        assert!(control.is_closed());
+        let usage = server.borrow().server.usage();
+        // The classics leave their root attached.
+        let left = usize::from(dialect != Dialect::Linux);
+        assert_eq!(
+            (usage.fids, usage.places, usage.open_files),
+            (left, left, 0)
+        );
+        assert_eq!((usage.requests, usage.bytes_in_flight), (0, 0));
+        let done = ready(server.borrow_mut().server.close().run(&mut []));
+        let _ = server.borrow_mut().server.complete(done, &mut []);
+        drop((server, control));
+        assert_eq!(tree.held(), 0);
     }
 }
 

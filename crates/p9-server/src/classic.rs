@@ -31,7 +31,11 @@ pub(crate) enum Make<'m, N> {
     Directory,
     Symlink(&'m [u8]),
     Link(N),
-    Special { kind: FileKind, major: u32, minor: u32 },
+    Special {
+        kind: FileKind,
+        major: u32,
+        minor: u32,
+    },
 }
 
 /// A Tcreate.
@@ -276,7 +280,10 @@ fn device<'m, N>(text: &[u8]) -> Option<Make<'m, N>> {
         _ => return None,
     };
     let (major, minor) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    words.next().is_none().then_some(Make::Special { kind, major, minor })
+    words
+        .next()
+        .is_none()
+        .then_some(Make::Special { kind, major, minor })
 }
 
 fn special<'m, N>(kind: FileKind) -> Make<'m, N> {

@@ -5,8 +5,7 @@ use alloc::vec::Vec;
 
 use p9_tree::{Lock, Node};
 use p9_wire::{
-    Dialect, Errno, LockKind, LockStatus, Payload, READ_HEADER_LEN, Reply,
-    Request, Tag, kind,
+    Dialect, Errno, LockKind, LockStatus, Payload, READ_HEADER_LEN, Reply, Request, Tag, kind,
 };
 
 use crate::export::{Authentication, Policy};
@@ -176,7 +175,10 @@ impl<P: Policy> Server<P> {
                 self.give(fid, Use::Path(at));
                 Ok(Answer::Qid(qid))
             }
-            (Then::Bind { fid, from } | Then::Move { fid, from }, Answer::Walked { qids, up, way }) => {
+            (
+                Then::Bind { fid, from } | Then::Move { fid, from },
+                Answer::Walked { qids, up, way },
+            ) => {
                 let answer = |qids| {
                     Ok(Answer::Walked {
                         qids,
@@ -506,7 +508,9 @@ impl<P: Policy> Server<P> {
             (Answer::Moved(len), Request::Read { .. } | Request::Readdir { .. }) => {
                 return data_head(head, request, 0, *len, into);
             }
-            (Answer::Moved(len), Request::Xattrwalk { .. }) => Reply::Xattrwalk { size: *len as u64 },
+            (Answer::Moved(len), Request::Xattrwalk { .. }) => {
+                Reply::Xattrwalk { size: *len as u64 }
+            }
             (Answer::Version { msize, dialect }, _) => Reply::Version {
                 msize: *msize,
                 version: dialect.map_or(&b"unknown"[..], |dialect| dialect.version().as_bytes()),
@@ -596,7 +600,9 @@ fn data_head(
         _ => return Err(Errno::EIO),
     };
     let count = u32::try_from(len + moved).map_err(|_| Errno::EIO)?;
-    let size = count.checked_add(READ_HEADER_LEN as u32).ok_or(Errno::EIO)?;
+    let size = count
+        .checked_add(READ_HEADER_LEN as u32)
+        .ok_or(Errno::EIO)?;
     let whole = READ_HEADER_LEN + len;
     if whole > into.len() || size > head.msize {
         return Err(Errno::EIO);

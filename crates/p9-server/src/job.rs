@@ -253,7 +253,10 @@ pub(crate) enum Answer<N: Node> {
     /// This many bytes lie in the buffer behind the head of an Rread.
     Data(usize),
     /// Likewise, and where the directory goes on.
-    Listed { len: usize, entry: u64 },
+    Listed {
+        len: usize,
+        entry: u64,
+    },
     /// This many bytes were moved by the front end.
     Moved(usize),
     Written(u32),
@@ -389,7 +392,11 @@ impl<'m, N: Node> Job<'m, N> {
     pub fn needs_data(&self) -> bool {
         matches!(
             self.work,
-            Work::Write { data: None, .. } | Work::Store { has_data: false, .. }
+            Work::Write { data: None, .. }
+                | Work::Store {
+                    has_data: false,
+                    ..
+                }
         )
     }
 
@@ -399,12 +406,19 @@ impl<'m, N: Node> Job<'m, N> {
     where
         'm: 'd,
     {
-        let Job { mut head, work, count: length } = self;
+        let Job {
+            mut head,
+            work,
+            count: length,
+        } = self;
         let mut work: Work<'d, N> = work;
         match (&mut head.request, &mut work) {
-            (Some(Request::Write { data, .. }), Work::Write { data: own, count, .. })
-                if bytes.len() == *count as usize =>
-            {
+            (
+                Some(Request::Write { data, .. }),
+                Work::Write {
+                    data: own, count, ..
+                },
+            ) if bytes.len() == *count as usize => {
                 *data = bytes;
                 *own = Some(bytes);
             }
@@ -416,7 +430,10 @@ impl<'m, N: Node> Job<'m, N> {
             }
             _ => (),
         }
-        Job { head, work, count: length }
+        Job {
+            head,
+            work,
+            count: length,
+        }
     }
 }
-

@@ -134,11 +134,6 @@ impl<N: Node> Places<N> {
         }
     }
 
-    /// Forgets everything; all ids are void.
-    pub fn clear(&mut self) {
-        self.0 = Slab::new();
-    }
-
     fn find(&self, parent: PlaceId, name: &[u8]) -> Result<usize, usize> {
         let children = self.0.get(parent.0).map_or(&[][..], |at| &at.children);
         children.binary_search_by(|child| {

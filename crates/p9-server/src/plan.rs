@@ -460,10 +460,7 @@ impl<P: Policy> Server<P> {
     }
 
     /// The parent and name of a file that is to be removed or renamed.
-    pub(crate) fn removal(
-        &self,
-        place: PlaceId,
-    ) -> core::result::Result<Removal<P::Node>, Errno> {
+    pub(crate) fn removal(&self, place: PlaceId) -> core::result::Result<Removal<P::Node>, Errno> {
         let (parent, name) = self.places.entry(place)?;
         Ok(Removal {
             parent: self.places.node(parent)?.clone(),

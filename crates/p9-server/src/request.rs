@@ -187,8 +187,7 @@ impl Requests {
     /// Whether some request waits to be flushed, which is rare enough to look for the details then.
     pub fn is_flushed(&self, ticket: Ticket) -> bool {
         self.slab.iter().any(|(_, other)| {
-            other.state != State::Stale
-                && matches!(other.then, Then::Flush { of } if of == ticket)
+            other.state != State::Stale && matches!(other.then, Then::Flush { of } if of == ticket)
         })
     }
 

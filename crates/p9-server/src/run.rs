@@ -168,10 +168,7 @@ async fn run<N: Node>(work: Work<'_, N>, names: &[&[u8]], room: &mut [u8]) -> Re
             flags,
         } => match value.is_empty() {
             true => node.remove_xattr(&name).await.map(|()| unit)?,
-            false => node
-                .set_xattr(&name, &value, flags)
-                .await
-                .map(|()| unit)?,
+            false => node.set_xattr(&name, &value, flags).await.map(|()| unit)?,
         },
         Work::Reset {
             files,

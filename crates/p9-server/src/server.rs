@@ -163,7 +163,28 @@ impl<P: Policy> Server<P> {
         {
             return Err(Violation::WrongSize);
         }
-        let [_, _, _, _, _, _, _, f0, f1, f2, f3, o0, o1, o2, o3, o4, o5, o6, o7, ..] = *head;
+        let [
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            f0,
+            f1,
+            f2,
+            f3,
+            o0,
+            o1,
+            o2,
+            o3,
+            o4,
+            o5,
+            o6,
+            o7,
+            ..,
+        ] = *head;
         let request = Request::Write {
             fid: Fid(u32::from_le_bytes([f0, f1, f2, f3])),
             offset: u64::from_le_bytes([o0, o1, o2, o3, o4, o5, o6, o7]),

@@ -1,8 +1,8 @@
 //! A 9P2000.L server in memory, after QEMU's and Linux's behaviour, built on the codec's server side.
 
-mod locks;
+pub(super) mod locks;
 mod ops;
-mod tree;
+pub(super) mod tree;
 
 use std::collections::HashMap;
 

@@ -54,6 +54,11 @@ impl Lock {
 pub struct Locks(HashMap<Ino, Vec<(Fid, Lock)>>);
 
 impl Locks {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
     /// The first lock of somebody else that stands in the way of `wanted`.
     pub fn conflict(&self, ino: Ino, wanted: &Lock) -> Option<&Lock> {
         let held = self.0.get(&ino)?;
