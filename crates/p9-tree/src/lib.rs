@@ -8,18 +8,25 @@
 
 extern crate alloc;
 
+mod drive;
+mod erased;
 mod error;
 mod metadata;
 mod node;
 mod options;
 mod path;
+mod times;
+pub mod trees;
 mod types;
 
+pub use drive::{Driver, NeverWaits, block_on};
+pub use erased::{DynFile, DynNode};
 pub use error::{Error, TransportError};
-pub use metadata::{FileTimes, FileType, Metadata, Permissions, StatFs, SystemTime};
+pub use metadata::{FileType, Metadata, Permissions, StatFs};
 pub use node::{Created, HeldLock, Lock, MAX_NAME, Node, OpenFile, Walked, is_name};
 pub use options::{OpenOptions, OpenPath};
 pub use path::CleanPath;
+pub use times::{FileTimes, SystemTime};
 pub use types::{LockRange, Probe, SeekFrom};
 
 /// What operations on files return.

@@ -273,6 +273,17 @@ pub enum Walked<T> {
     Blocked(usize, Error),
 }
 
+impl<T> Walked<T> {
+    /// The same with another form of what was asked for.
+    pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Walked<U> {
+        match self {
+            Walked::Through(found, qid) => Walked::Through(form(found), qid),
+            Walked::Link(at) => Walked::Link(at),
+            Walked::Blocked(at, error) => Walked::Blocked(at, error),
+        }
+    }
+}
+
 /// A file that [`Node::create`] made, or found, and opened.
 #[derive(Debug)]
 pub struct Created<N: Node> {

@@ -1,0 +1,58 @@
+//! Directories that are listed as they were when the listing began.
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use p9_wire::{DirEntry, DirEntryKind, Qid};
+
+use crate::Result;
+
+/// An entry of a listing.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) qid: Qid,
+    pub(crate) kind: DirEntryKind,
+    pub(crate) name: Vec<u8>,
+}
+
+/// The entries of an open directory. They are taken when the listing begins, and again when it begins anew, so that the
+/// directory may change meanwhile and no entry is passed over or told twice.
+#[derive(Default)]
+pub(crate) struct Snapshot(RefCell<Option<Rc<[Listed]>>>);
+
+impl Snapshot {
+    /// What was taken, unless the listing begins at this offset.
+    pub(crate) fn taken(&self, offset: u64) -> Option<Rc<[Listed]>> {
+        self.0.borrow().as_ref().filter(|_| offset > 0).cloned()
+    }
+
+    pub(crate) fn take(&self, entries: Vec<Listed>) -> Rc<[Listed]> {
+        let entries: Rc<[Listed]> = entries.into();
+        let old = self.0.replace(Some(entries.clone()));
+        drop(old);
+        entries
+    }
+}
+
+/// Hands out entries as [`OpenFile::readdir`](crate::OpenFile::readdir) does. Nothing of the tree is borrowed meanwhile.
+pub(crate) fn hand_out(
+    entries: &[Listed],
+    offset: u64,
+    each: &mut dyn FnMut(&DirEntry<'_>) -> bool,
+) -> Result<()> {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let rest = entries.get(start..).unwrap_or(&[]);
+    for (before, entry) in (offset..).zip(rest) {
+        let entry = DirEntry {
+            qid: entry.qid,
+            offset: before + 1,
+            kind: entry.kind,
+            name: &entry.name,
+        };
+        if !each(&entry) {
+            break;
+        }
+    }
+    Ok(())
+}
