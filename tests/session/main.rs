@@ -8,6 +8,7 @@ mod capture;
 mod copies;
 mod flow;
 mod lies;
+mod odd_replies;
 mod recovery;
 mod soak;
 mod trace;

@@ -41,7 +41,8 @@ pub enum Error {
     Errno(Errno),
     /// The connection is over; no operation of this mount will work again.
     Transport(TransportError),
-    /// The server's answer broke the 9P protocol; the text says which rule. The connection is over.
+    /// The server's answer broke the 9P protocol; the text says which rule. That ends the operation or, where replies
+    /// can't be trusted any more, the connection: the session's table `Violation` says which.
     Protocol(&'static str),
     /// The server's answer could not be decoded. The connection is over.
     Malformed(WireError),

@@ -16,7 +16,8 @@ impl Request<'_> {
     /// The size in bytes of the largest reply that a sound server gives to this request, an error
     /// included; what has to be kept free for it on a transport where the server doesn't look.
     ///
-    /// Never more than `msize`, except where that is less than an error takes.
+    /// May be more than `msize` where a file decides: the target of a link, the names in a stat. Servers answer with those
+    /// whatever the message size is. Everything else is cut to `msize`, except where that is less than an error takes.
     pub fn max_reply(&self, dialect: Dialect, msize: u32) -> u32 {
         let data = |count: u32| count.saturating_add(READ_HEADER_LEN as u32);
         let answer = match self {
@@ -54,7 +55,11 @@ impl Request<'_> {
             (Request::Version { .. }, _) | (_, Dialect::Unix | Dialect::Plan9) => RERROR_MAX,
             (_, Dialect::Linux) => RLERROR,
         };
-        answer.min(msize).max(error)
+        let most = match self {
+            Request::Readlink { .. } | Request::Stat { .. } => answer,
+            _ => answer.min(msize),
+        };
+        most.max(error)
     }
 }
 

@@ -48,7 +48,7 @@ fn work_goes_on_over_hundreds_of_connections() {
         let recovery = Recovery::new(redial, Duration::from_secs(60));
         let fs = Fs::mount_recovering(transport, &MountOptions::new(), recovery).unwrap();
         let mut work = Work::new(fs.clone(), seed).unwrap();
-        for _ in 0..1500 {
+        for _ in 0..3000 {
             work.step().unwrap();
         }
         assert!(work.unknown > 5, "{} unknown", work.unknown);

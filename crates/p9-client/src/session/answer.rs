@@ -6,6 +6,7 @@ use core::task::{Poll, Waker};
 
 use super::core::{AGAIN, Core};
 use super::slot::{Outcome, Place, State};
+use super::violation::{Scope, Violation};
 use crate::Error;
 use p9_wire::{READ_HEADER_LEN, Reader, Reply};
 
@@ -25,13 +26,13 @@ impl Core {
             Err(error) => return Poll::Ready(Err(error)),
         };
         match (slot.state, dead) {
-            (State::Ready(Place::Head), Some(error)) | (State::Waiting, Some(error)) => {
+            (State::Ready(Place::Head) | State::Waiting | State::Suspect { .. }, Some(error)) => {
                 Poll::Ready(Err(error))
             }
             (State::Ready(_), _) => Poll::Ready(Ok(())),
             (State::Lost { again: false }, _) => Poll::Ready(Err(Error::MaybeApplied)),
             (State::Lost { again: true }, None) => Poll::Ready(Err(AGAIN)),
-            (State::Waiting, None) => {
+            (State::Waiting | State::Suspect { wanted: true }, None) => {
                 if interrupted && !slot.effects.must_finish() {
                     return Poll::Ready(Err(Error::Interrupted));
                 }
@@ -74,7 +75,7 @@ impl Core {
     pub(super) fn take_data(&mut self, index: u16, into: &mut [u8]) -> Result<usize, Error> {
         let lane = self.lane_of(index);
         let fits = |into: &mut [u8], count: usize| match into.len() {
-            room if room < count => Err(Error::Protocol("more data than was asked for")),
+            room if room < count => Err(Error::from(Violation::TooMuchData)),
             _ => Ok(count),
         };
         if self.slot(index)?.state == State::Ready(Place::Head) {
@@ -118,11 +119,21 @@ impl Core {
         self.judge(result)
     }
 
-    /// Ends the session if the result is a broken rule.
+    /// Ends the connection if the result is a broken rule that costs it.
     fn judge<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         match result {
-            Err(error @ (Error::Protocol(_) | Error::Malformed(_))) => Err(self.fail(error)),
+            Err(error @ (Error::Protocol(_) | Error::Malformed(_))) => {
+                Err(self.protocol_error(error))
+            }
             other => other,
+        }
+    }
+
+    /// The server broke a rule, as this error says: ends what that ends, and returns what to say of it.
+    pub(super) fn protocol_error(&mut self, error: Error) -> Error {
+        match Violation::scope_of(error) {
+            Some(Scope::Operation) => error,
+            _ => self.fail(error),
         }
     }
 
@@ -134,7 +145,8 @@ impl Core {
         match slot.state {
             State::Ready(Place::Head) => self.drop_head(index),
             State::Ready(_) => self.retire(index),
-            State::Waiting if dead => self.retire(index),
+            State::Waiting | State::Suspect { .. } if dead => self.retire(index),
+            State::Suspect { .. } => slot.state = State::Suspect { wanted: false },
             State::Lost { .. } => self.retire(index),
             State::Waiting if slot.effects.must_finish() || !can_flush => {
                 slot.state = State::Detached;

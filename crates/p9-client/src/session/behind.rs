@@ -9,6 +9,7 @@ use core::task::{Context, Poll, ready};
 use super::Fid;
 use super::call::Losses;
 use super::slot::Outcome;
+use super::violation::Violation;
 use crate::Error;
 use p9_wire::{Payload, Request};
 use xen9p_time::Instant;
@@ -74,7 +75,7 @@ impl Piece {
                 return Poll::Ready(Err(Error::WriteZero));
             }
             if count > self.bytes.len() {
-                return Poll::Ready(Err(session.violated("more written than was sent")));
+                return Poll::Ready(Err(session.violated(Violation::TooMuchWritten)));
             }
             session.wrote(count);
             // What is sent next is another request, and often other bytes.

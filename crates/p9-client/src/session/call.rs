@@ -10,6 +10,7 @@ use super::Session;
 use super::core::{AGAIN, Core};
 use super::lent::Span;
 use super::slot::{Outcome, unlocks};
+use super::violation::Violation;
 use crate::Error;
 use p9_wire::{Reply, Request};
 use xen9p_time::Instant;
@@ -122,7 +123,7 @@ fn take<T>(
     ticket: &mut Ticket,
     read: &mut Option<impl FnOnce(&Reply<'_>) -> Option<T>>,
 ) -> Result<T, Error> {
-    let wrong = Error::Protocol("a reply of another type than its request");
+    let wrong = Error::from(Violation::WrongType);
     let mut found = None;
     ticket.take(&mut |reply| {
         found = read.take().and_then(|read| read(reply));

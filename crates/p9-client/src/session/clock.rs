@@ -42,9 +42,10 @@ impl Core {
         let mut silent = false;
         for slot in &mut self.slots {
             let patience = match slot.state {
-                State::Waiting if slot.late => continue,
+                State::Waiting | State::Suspect { .. } if slot.late => continue,
                 // Who waits for its outcome gives the request up first, and then the server is.
                 State::Detached if !self.recovers => 2 * self.timeout,
+                State::Suspect { wanted: true } => self.timeout,
                 state if state == State::Waiting || state.is_unattended() => self.timeout,
                 _ => continue,
             };

@@ -9,6 +9,7 @@ use core::task::Waker;
 use core::time::Duration;
 
 use super::fids::Fids;
+use super::probe::Probe;
 use super::slot::{Slot, State};
 use super::{Config, Stats};
 use crate::transport::{Lane, Transport, TransportError};
@@ -47,6 +48,8 @@ pub(super) struct Core {
     pub(super) fids: Fids,
     pub(super) dialect: Dialect,
     pub(super) msize: u32,
+    /// The largest reply that the transport takes now: msize, or more while a request is in flight that asks for more.
+    pub(super) largest: u32,
     pub(super) timeout: Duration,
     pub(super) interrupt: Arc<AtomicBool>,
     pub(super) stats: Stats,
@@ -81,6 +84,8 @@ pub(super) struct Core {
     pub(super) news: bool,
     /// Where requests are encoded.
     pub(super) scratch: Vec<u8>,
+    /// Under way where the server may have forgotten the session.
+    pub(super) probe: Option<Probe>,
     /// The lane to begin the next search with.
     pub(super) turn: u16,
 }
@@ -126,6 +131,7 @@ impl Core {
             fids: Fids::default(),
             dialect: Dialect::Linux,
             msize,
+            largest: most,
             timeout: config.timeout,
             interrupt: Arc::default(),
             stats: Stats::default(),
@@ -145,6 +151,7 @@ impl Core {
             interrupt_told: false,
             news: false,
             scratch: Vec::new(),
+            probe: None,
             turn: 0,
         })
     }

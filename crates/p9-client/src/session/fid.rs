@@ -6,6 +6,7 @@ use core::fmt;
 
 use super::Session;
 use super::call::Ticket;
+use super::violation::Violation;
 use crate::{Dialect, Error};
 use p9_wire::{
     self as wire, Attr, AttrMask, LockFlags, LockKind, LockStatus, MAX_ELEMENTS, Names, OpenFlags,
@@ -142,12 +143,10 @@ impl Fid {
         });
         let walk = walk.await?;
         if walk.names > names {
-            return Err(self
-                .session
-                .violated("a walk of more names than were asked for"));
+            return Err(self.session.violated(Violation::TooManyNames));
         }
         if walk.names == 0 && names > 0 {
-            return Err(self.session.violated("a walk of no names that is no error"));
+            return Err(self.session.violated(Violation::NoNames));
         }
         Ok(walk)
     }

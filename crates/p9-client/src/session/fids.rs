@@ -45,6 +45,8 @@ struct Entry {
     /// Whether the server has said that it knows it; [`State::Bound`] may be mere caution.
     sure: bool,
     standing: Standing,
+    /// Whether it was attached.
+    root: bool,
     /// What it stands for; in sessions that recover.
     record: Option<Box<Record>>,
 }
@@ -71,6 +73,7 @@ impl Fids {
             held: true,
             sure: false,
             standing: Standing::Original,
+            root: false,
             record: None,
         };
         if let Some(number) = self.free.pop() {
@@ -119,6 +122,21 @@ impl Fids {
         if let Some(entry) = self.entry(fid) {
             entry.sure = entry.state == State::Bound;
         }
+    }
+
+    /// `fid` was attached: it is the root of a tree.
+    pub(super) fn attached(&mut self, fid: Fid) {
+        if let Some(entry) = self.entry(fid) {
+            entry.root = true;
+        }
+    }
+
+    /// A root that the server has said that it knows.
+    pub(super) fn root(&self) -> Option<Fid> {
+        let mut entries = self.entries.iter();
+        let number =
+            entries.position(|entry| entry.root && entry.sure && entry.state == State::Bound)?;
+        Some(Fid(number as u32))
     }
 
     /// `fid` may become an extended attribute: closing that can fail for reasons of its own.

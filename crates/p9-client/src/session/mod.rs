@@ -33,6 +33,7 @@ mod fid;
 mod fids;
 mod lent;
 mod negotiate;
+mod probe;
 mod pump;
 mod record;
 mod recover;
@@ -40,6 +41,7 @@ mod slot;
 mod submit;
 mod talk;
 mod transfer;
+mod violation;
 
 use ::core::cell::RefCell;
 use ::core::fmt;
@@ -61,6 +63,7 @@ pub(crate) use behind::Behind;
 pub use fid::{Fid, Walk};
 pub use lent::Span;
 pub use recover::{Recovery, Redial};
+pub use violation::{Scope, Violation};
 
 /// The most requests in flight.
 pub const MAX_WINDOW: u16 = 16_384;

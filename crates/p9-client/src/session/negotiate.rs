@@ -2,7 +2,7 @@
 
 use alloc::rc::Rc;
 
-use super::{Fid, MIN_MSIZE, Session};
+use super::{Fid, MIN_MSIZE, Session, Violation};
 use crate::{Dialect, Error};
 use p9_wire::{self as wire, Qid, Reply, Request};
 
@@ -36,7 +36,7 @@ impl Session {
                 Err(error) => return Err(error),
             };
             if msize > wanted {
-                return Err(self.violated("a message size above the one that was offered"));
+                return Err(self.violated(Violation::MessageSizeGrows));
             }
             if msize < MIN_MSIZE {
                 return Err(Error::MessageSize(msize));
@@ -44,6 +44,7 @@ impl Session {
             self.with(|core| {
                 core.dialect = agreed;
                 core.msize = msize;
+                core.largest = msize;
                 core.transport.set_max_message(msize);
             });
             log::info!("9P session: {agreed}, messages up to {msize} bytes");
@@ -127,8 +128,8 @@ impl Session {
         if same { Ok(()) } else { Err(Error::Closed) }
     }
 
-    /// Ends the session because the server broke a rule; returns the error.
-    pub(crate) fn violated(&self, rule: &'static str) -> Error {
-        self.with(|core| core.fail(Error::Protocol(rule)))
+    /// The server broke a rule: ends what that ends, and returns the error.
+    pub(crate) fn violated(&self, violation: Violation) -> Error {
+        self.with(|core| core.protocol_error(violation.into()))
     }
 }

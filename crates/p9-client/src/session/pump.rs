@@ -3,18 +3,14 @@
 use core::mem;
 
 use super::core::Core;
-use super::fids::Fids;
-use super::record::{Fate, identify};
-use super::slot::{Effects, INLINE, Place, Slot, State};
-use crate::transport::{Header, Lane, TransportError};
+use super::probe::{FORGOTTEN, is_forgotten};
+use super::record::identify;
+use super::slot::{INLINE, Place, State};
+use super::violation::Violation;
+use crate::transport::{Header, Lane};
 use crate::{Dialect, Error};
-use p9_wire::Errno;
 use p9_wire::{Reader, Reply, Request, Tag, kind};
 use xen9p_time::Instant;
-
-/// Why a server that has no idea of this session is left.
-const FORGOTTEN: TransportError =
-    TransportError::Lost("the server does not know our files any more (it was restarted?)");
 
 impl Core {
     /// Takes in all replies that have arrived.
@@ -65,10 +61,10 @@ impl Core {
             tag if tag == Tag::NONE.0 => (window, false),
             tag if tag < window => (tag, false),
             tag if tag - window < window => (tag - window, true),
-            _ => return Err(Error::Protocol("a reply with a tag that was never sent")),
+            _ => return Err(Error::from(Violation::UnknownTag)),
         };
         if self.lane_of(header.tag) != lane {
-            return Err(Error::Protocol("a reply on another lane than its request"));
+            return Err(Error::from(Violation::WrongLane));
         }
         if header.kind == kind::RERROR && self.dialect == Dialect::Linux && index != window {
             // In this dialect errors are Rlerror. QEMU says Rerror before anybody has asked it for a dialect: when it
@@ -87,13 +83,15 @@ impl Core {
         let wanted = match slot.state {
             State::Waiting => true,
             State::Detached | State::FlushDue | State::Flushing { replied: false } => false,
-            _ => return Err(Error::Protocol("a reply to a request that is over")),
+            _ => return Err(Error::from(Violation::AnsweredTwice)),
         };
         if header.kind != slot.effects.kind + 1 && !is_error {
-            return Err(Error::Protocol("a reply of another type than its request"));
+            return Err(Error::from(Violation::WrongType));
         }
-        if header.size > slot.limit {
-            return Err(Error::Protocol("a reply larger than what was asked for"));
+        let too_large = header.size > slot.limit;
+        let by_server = header.kind == kind::RERROR || slot.effects.is_sized_by_server();
+        if too_large && !by_server {
+            return Err(Error::from(Violation::TooLarge));
         }
         slot.len = header.size;
         let size = header.size as usize;
@@ -108,7 +106,9 @@ impl Core {
             return Ok(());
         }
         let mut place = Place::Inline;
-        if let Some(into) = slot.inline.get_mut(..size) {
+        if too_large {
+            place = Place::Failed(Violation::NoRoom.into());
+        } else if let Some(into) = slot.inline.get_mut(..size) {
             transport.copy_out(lane, 0, into);
             keep_header(into, header.size, header.kind);
         } else if wanted {
@@ -117,18 +117,39 @@ impl Core {
                 transport.copy_out(lane, 0, &mut slot.spill);
                 keep_header(&mut slot.spill, header.size, header.kind);
             } else {
-                place = Place::Lost;
+                place = Place::Failed(Error::OutOfMemory);
             }
         }
         transport.consume(lane);
         transport.release(lane, slot.limit);
-        if is_error && place == Place::Inline && is_forgotten(slot, &self.fids, self.dialect) {
-            if slot.effects.fate == Fate::Unknown {
-                // It was refused, so it was not done.
-                slot.effects.fate = Fate::Again;
-            }
-            return Err(FORGOTTEN.into());
+        if self
+            .probe
+            .as_ref()
+            .is_some_and(|probe| probe.slot == Some(index))
+        {
+            return self.probe_answered(index, place, is_error);
         }
+        if is_error
+            && place == Place::Inline
+            && matches!(slot.state, State::Waiting | State::Detached)
+            && is_forgotten(slot, &self.fids, self.dialect)
+        {
+            return self.suspect(index);
+        }
+        self.conclude(index, place, is_error)
+    }
+
+    /// The reply to the request in slot `index` is here: does what it means for fids, and tells its owner.
+    pub(super) fn conclude(
+        &mut self,
+        index: u16,
+        place: Place,
+        is_error: bool,
+    ) -> Result<(), Error> {
+        let slot = self
+            .slots
+            .get_mut(usize::from(index))
+            .ok_or(Error::Closed)?;
         if let Some(fid) = slot.effects.ends {
             if is_error && slot.effects.kind == kind::TREMOVE {
                 // Gone by the book, but not where the server has no such request. A clunk settles it.
@@ -150,10 +171,13 @@ impl Core {
             if sure {
                 self.fids.known(fid);
             }
+            if slot.effects.kind == kind::TATTACH {
+                self.fids.attached(fid);
+            }
         }
         let opened = match slot.change.take() {
             Some(change) if !is_error && place == Place::Inline => {
-                let bytes = slot.inline.get(..size).unwrap_or(&[]);
+                let bytes = slot.inline.get(..slot.len as usize).unwrap_or(&[]);
                 let (_, reply) =
                     Reply::decode(Reader::new(bytes, self.dialect)).map_err(Error::Malformed)?;
                 change.apply(&reply, &mut self.fids)
@@ -161,7 +185,7 @@ impl Core {
             _ => None,
         };
         match slot.state {
-            State::Waiting => {
+            State::Waiting | State::Suspect { wanted: true } => {
                 slot.state = State::Ready(place);
                 self.woken.extend(slot.waker.take());
                 self.news = true;
@@ -172,7 +196,7 @@ impl Core {
                 self.retire(index);
             }
             _ => {
-                slot.note(self.dialect)?;
+                slot.note(place, self.dialect)?;
                 self.retire(index);
             }
         }
@@ -194,15 +218,15 @@ impl Core {
             .get_mut(usize::from(index))
             .ok_or(Error::Closed)?;
         let State::Flushing { replied } = slot.state else {
-            return Err(Error::Protocol("an answer to a flush that was not sent"));
+            return Err(Error::from(Violation::UnknownFlush));
         };
         let refused = match header.kind {
             kind::RFLUSH => false,
             kind::RLERROR | kind::RERROR => true,
-            _ => return Err(Error::Protocol("a reply of another type than its request")),
+            _ => return Err(Error::from(Violation::WrongType)),
         };
         if header.size > budget {
-            return Err(Error::Protocol("a reply larger than what was asked for"));
+            return Err(Error::from(Violation::TooLarge));
         }
         self.transport.consume(lane);
         self.transport.release(lane, budget);
@@ -263,6 +287,7 @@ impl Core {
                 }
             }
         }
+        self.send_probe();
         while self.is_up() {
             let Some(fid) = self.fids.next_to_clunk() else {
                 break;
@@ -343,32 +368,6 @@ impl Core {
         }
         self.transport.close();
     }
-}
-
-/// Whether the error in a reply that has come says that the server does not know a fid that it should know.
-///
-/// There is no error number for that. Of the servers that are known, Rust's and Plan 9's say EBADF, xen-9pfsd and QEMU
-/// ENOENT or EINVAL, diod EIO: but for EBADF, and ENOENT to a Tclunk, that can as well be about the file.
-fn is_forgotten(slot: &Slot, fids: &Fids, dialect: Dialect) -> bool {
-    let Effects {
-        kind, names, sure, ..
-    } = slot.effects;
-    let record = names[0].and_then(|fid| fids.record(fid));
-    let suspect = match slot.error(dialect) {
-        Some(Errno::EBADF) => match kind {
-            // It may not be open for that.
-            kind::TREAD | kind::TREADDIR | kind::TWRITE => {
-                record.is_some_and(|record| record.allows(kind))
-            }
-            kind::TFSYNC | kind::TLOCK | kind::TGETLOCK | kind::TSETATTR | kind::TWSTAT => false,
-            // It may be the new fid that xen-9pfsd has something against.
-            kind::TWALK | kind::TATTACH => dialect == Dialect::Linux,
-            _ => true,
-        },
-        Some(Errno::ENOENT) => kind == kind::TCLUNK,
-        _ => false,
-    };
-    suspect && sure && slot.effects.is_sure(fids)
 }
 
 /// Makes size and type in a copy of a reply what they were when they were checked; a hostile server may

@@ -196,6 +196,7 @@ impl Core {
         self.lost = Some(error);
         self.stats.losses += 1;
         self.flushes_due = 0;
+        self.end_probe();
         for lane in &mut self.lanes {
             lane.head = None;
             lane.seen = 0;
@@ -214,12 +215,14 @@ impl Core {
             match state {
                 State::Free
                 | State::Lost { .. }
-                | State::Ready(Place::Inline | Place::Spilled | Place::Lost) => {}
+                | State::Ready(Place::Inline | Place::Spilled | Place::Failed(_)) => {}
                 State::Waiting if effects.fate == Fate::Done => {
                     slot.answer(effects.kind + 1);
                 }
                 State::Waiting | State::Ready(Place::Head) => slot.state = State::Lost { again },
-                State::Detached => {
+                // It was refused, so it was not done.
+                State::Suspect { wanted: true } => slot.state = State::Lost { again: true },
+                State::Detached | State::Suspect { wanted: false } => {
                     if let Some(outcome) = slot.outcome.take() {
                         let error = if again { AGAIN } else { Error::MaybeApplied };
                         outcome.set(Some(Err(error)));
@@ -243,6 +246,7 @@ impl Core {
             ));
         }
         transport.set_max_message(self.msize);
+        self.largest = self.msize;
         let mut lanes: Vec<LaneState> = Vec::new();
         lanes.resize_with(usize::from(count), LaneState::default);
         for (index, slot) in (0..self.window).zip(&mut self.slots).rev() {

@@ -7,6 +7,7 @@ use core::task::Waker;
 
 use super::fids::Fids;
 use super::record::{Change, Fate};
+use super::violation::Violation;
 use crate::{Dialect, Error};
 use p9_wire::Errno;
 use p9_wire::{
@@ -30,8 +31,8 @@ pub(super) enum Place {
     Spilled,
     /// Still in the transport, at the head of its lane.
     Head,
-    /// Nowhere: there was no memory for it.
-    Lost,
+    /// Nowhere: it could not be kept, for this reason.
+    Failed(Error),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,11 @@ pub(super) enum State {
     Flushing {
         /// Whether the reply itself has come meanwhile.
         replied: bool,
+    },
+    /// Replied with an error that may mean that the server has forgotten the session, which is looked into.
+    Suspect {
+        /// Whether someone waits for the reply.
+        wanted: bool,
     },
     /// The connection was lost, and the owner does not know yet; whether the request may be made again.
     Lost {
@@ -112,7 +118,7 @@ impl Slot {
         let bytes = match self.state {
             State::Ready(Place::Inline) => self.inline.get(..self.len as usize),
             State::Ready(Place::Spilled) => Some(self.spill.as_slice()),
-            State::Ready(Place::Lost) => return Err(Error::OutOfMemory),
+            State::Ready(Place::Failed(error)) => return Err(error),
             _ => None,
         };
         bytes.ok_or(Error::Closed)
@@ -133,9 +139,7 @@ impl Slot {
     /// How much data follows this header of an Rread or Rreaddir: no more than was asked for.
     pub(super) fn data_len(&self, head: &[u8; READ_HEADER_LEN]) -> Result<usize, Error> {
         match payload_len(head).map_err(Error::Malformed)? {
-            count if count > self.effects.asked => {
-                Err(Error::Protocol("more data than was asked for"))
-            }
+            count if count > self.effects.asked => Err(Error::from(Violation::TooMuchData)),
             count => Ok(count as usize),
         }
     }
@@ -150,10 +154,10 @@ impl Slot {
         }
         let (head, data) = bytes
             .split_first_chunk()
-            .ok_or(Error::Protocol("a reply that is too short"))?;
+            .ok_or(Error::from(Violation::NoCount))?;
         let count = self.data_len(head)?;
         data.get(..count)
-            .ok_or(Error::Protocol("less data than announced"))
+            .ok_or(Error::from(Violation::TooLittleData))
     }
 
     /// The error in the reply, which has just come and is in the slot.
@@ -170,13 +174,14 @@ impl Slot {
     }
 
     /// Notes what the reply, which has just come, says of a write that nobody waits for.
-    pub(super) fn note(&mut self, dialect: Dialect) -> Result<(), Error> {
+    pub(super) fn note(&mut self, place: Place, dialect: Dialect) -> Result<(), Error> {
         let Some(outcome) = self.outcome.take() else {
             return Ok(());
         };
         // Only the text of an error could be too long to be kept.
         let unknown = Error::Errno(Errno::EIO);
-        let result = match self.inline.get(..self.len as usize) {
+        let bytes = self.inline.get(..self.len as usize);
+        let result = match bytes.filter(|_| place == Place::Inline) {
             Some(bytes) => match Reply::decode(Reader::new(bytes, dialect)) {
                 Ok((_, Reply::Write { count })) => Ok(count),
                 Ok((_, reply)) => Err(reply.errno().map_or(unknown, Error::Errno)),
@@ -297,6 +302,12 @@ impl Effects {
     /// Whether the reply's data stays in the transport until its owner fetches it.
     pub(super) fn is_bulk(&self) -> bool {
         matches!(self.kind, kind::TREAD | kind::TREADDIR)
+    }
+
+    /// Whether a file on the server decides how large the reply is: the target of a link, the names in a stat, who
+    /// holds a lock.
+    pub(super) fn is_sized_by_server(&self) -> bool {
+        matches!(self.kind, kind::TREADLINK | kind::TSTAT | kind::TGETLOCK)
     }
 
     /// Whether the server knows all fids that it names, as far as `fids` can tell.

@@ -40,6 +40,9 @@ impl Core {
         };
         let tag = self.tag(index);
         let lane = self.lane_of(tag);
+        if limit > self.largest {
+            self.allow_replies_of(limit);
+        }
         if let Some(place) = self.scratch.get_mut(5..7) {
             place.copy_from_slice(&tag.to_le_bytes());
         }
@@ -106,6 +109,7 @@ impl Core {
         let slot = self.slot(index)?;
         slot.effects = Effects::of(request);
         slot.load = 0;
+        slot.limit = 0;
         slot.answer(kind::RCLUNK);
         Ok(Some(index))
     }
@@ -209,7 +213,7 @@ impl Core {
         slot.outcome = None;
         slot.change = None;
         slot.spill = Vec::new();
-        let load = slot.load;
+        let (load, limit) = (slot.load, slot.limit);
         let effects = slot.effects;
         self.changes += u64::from(effects.changes);
         if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
@@ -220,5 +224,17 @@ impl Core {
         }
         self.give_back(index);
         self.wake_waiting();
+        if limit > self.msize && self.is_up() {
+            let in_flight = self.slots.iter().filter(|slot| slot.state != State::Free);
+            let largest = in_flight.map(|slot| slot.limit).fold(self.msize, u32::max);
+            self.allow_replies_of(largest);
+        }
+    }
+
+    /// Has the transport take replies of so many bytes. Those whose size a file decides may be larger than msize:
+    /// servers do not look.
+    fn allow_replies_of(&mut self, bytes: u32) {
+        self.largest = bytes;
+        self.transport.set_max_message(bytes);
     }
 }

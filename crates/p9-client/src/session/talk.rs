@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::fids::Standing;
 use super::record::{Attach, Open, Record, identify};
+use super::violation::Violation;
 use crate::transport::{Lane, Transport};
 use crate::{Dialect, Error};
 use p9_wire::{Fid, HEADER_LEN, MAX_ELEMENTS, Names, Qid, Reader, Reply, Request, Tag, kind};
@@ -38,9 +39,9 @@ impl Talk<'_> {
             Reply::Version { msize: agreed, .. } if agreed < msize => {
                 Err(Error::MessageSize(agreed))
             }
-            Reply::Version { msize: agreed, .. } if agreed > msize => Err(Error::Protocol(
-                "a message size above the one that was offered",
-            )),
+            Reply::Version { msize: agreed, .. } if agreed > msize => {
+                Err(Error::from(Violation::MessageSizeGrows))
+            }
             _ => Ok(()),
         });
         match answer {
@@ -188,10 +189,10 @@ impl Talk<'_> {
         };
         let is_error = matches!(header.kind, kind::RLERROR | kind::RERROR);
         if header.tag != tag.0 || (header.kind != request.kind() + 1 && !is_error) {
-            return Err(Error::Protocol("a reply of another type than its request"));
+            return Err(Error::from(Violation::WrongType));
         }
         if header.size > limit {
-            return Err(Error::Protocol("a reply larger than what was asked for"));
+            return Err(Error::from(Violation::TooLarge));
         }
         self.message.resize(header.size as usize, 0);
         self.transport.copy_out(lane, 0, &mut self.message);

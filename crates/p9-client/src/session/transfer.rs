@@ -6,6 +6,7 @@ use core::task::{Context, Poll};
 use super::Fid;
 use super::call::{Losses, Ticket};
 use super::lent::Span;
+use super::violation::Violation;
 use crate::Error;
 use p9_wire::{IO_HEADER_LEN, Payload, Reply, Request};
 use xen9p_time::Instant;
@@ -320,8 +321,8 @@ fn written(ticket: &mut Ticket, sent: usize) -> Result<usize, Error> {
             taken = count as usize;
             Ok(())
         }
-        Reply::Write { .. } => Err(Error::Protocol("more written than was sent")),
-        _ => Err(Error::Protocol("a reply of another type than its request")),
+        Reply::Write { .. } => Err(Error::from(Violation::TooMuchWritten)),
+        _ => Err(Error::from(Violation::WrongType)),
     })?;
     Ok(taken)
 }

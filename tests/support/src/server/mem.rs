@@ -53,6 +53,10 @@ pub struct MemOptions {
     pub untyped_entries: bool,
     /// Opens only what the owner's permission bits allow, as servers that do not run as root.
     pub checks_modes: bool,
+    /// Writes to files that are open to append where the request says, not at the end.
+    pub ignores_append: bool,
+    /// Sends replies that are larger than msize, as QEMU does, instead of EMSGSIZE.
+    pub oversize_replies: bool,
     /// Answers EOPNOTSUPP to these types, as servers that lack them.
     pub lacks: Vec<u8>,
 }
@@ -66,6 +70,8 @@ impl Default for MemOptions {
             read_only: false,
             untyped_entries: false,
             checks_modes: false,
+            ignores_append: false,
+            oversize_replies: false,
             lacks: Vec::new(),
         }
     }
@@ -142,7 +148,9 @@ impl MemServer {
             Err(WireError::Kind { .. }) => Err(Errno::EOPNOTSUPP),
             Err(_) => Err(Errno::EPROTO),
         };
-        let answer = answer.and_then(|reply| match reply.len() <= self.msize as usize {
+        let fits =
+            |reply: &[u8]| self.options.oversize_replies || reply.len() <= self.msize as usize;
+        let answer = answer.and_then(|reply| match fits(&reply) {
             true => Ok(reply),
             false => Err(Errno::EMSGSIZE),
         });

@@ -10,7 +10,7 @@ use core::{fmt, mem};
 
 use super::{Fs, Handle, classic, node};
 use crate::fs::{Error, FileType, Metadata, OpenOptions, Result};
-use crate::session::{Fid, Session};
+use crate::session::{Fid, Session, Violation};
 use p9_wire::Errno;
 use p9_wire::{DirEntries, IO_HEADER_LEN, QidKind, StatEntries, StatLayout};
 
@@ -150,7 +150,7 @@ impl ReadDir {
 
     /// The next entry of those fetched, "." and ".." left out; an error if the server's data makes no
     /// sense.
-    fn take(&mut self) -> core::result::Result<Option<DirEntry>, &'static str> {
+    fn take(&mut self) -> core::result::Result<Option<DirEntry>, Violation> {
         if !node::is_linux(&self.fid) {
             return Ok(self.ready.pop_front());
         }
@@ -159,7 +159,7 @@ impl ReadDir {
             let Some(entry) = DirEntries::new(rest).next() else {
                 return Ok(None);
             };
-            let entry = entry.map_err(|_| "a directory entry that is not all there")?;
+            let entry = entry.map_err(|_| Violation::SplitEntry)?;
             // Kind, offset, type, length of the name.
             self.start += 13 + 8 + 1 + 2 + entry.name.len();
             self.offset = entry.offset;
@@ -213,9 +213,7 @@ impl ReadDir {
         }
         // A landmark is set at each power of two: a circle of any length meets one.
         if self.answers > 0 && self.offset == self.landmark {
-            return Err(self
-                .session()
-                .violated("a directory listing that goes round in circles"));
+            return Err(self.session().violated(Violation::CircularDirectory));
         }
         self.answers += 1;
         if self.answers.is_power_of_two() {
@@ -225,11 +223,11 @@ impl ReadDir {
     }
 
     /// Makes entries of the stats that reading a directory gives in 9P2000 and 9P2000.u.
-    fn unpack(&mut self) -> core::result::Result<(), &'static str> {
+    fn unpack(&mut self) -> core::result::Result<(), Violation> {
         let dialect = self.session().dialect();
         let layout = StatLayout::of(&self.buffer, dialect);
         for stat in StatEntries::new(&self.buffer, dialect, layout) {
-            let stat = stat.map_err(|_| "directory entries that make no sense")?;
+            let stat = stat.map_err(|_| Violation::BadEntries)?;
             self.entries += 1;
             if !is_wanted(stat.name, self.entries)? || u64::from(self.entries) <= self.skip {
                 continue;
@@ -251,15 +249,15 @@ impl ReadDir {
 }
 
 /// Whether an entry is to be shown: "." and ".." are not. An error if there can't be such an entry.
-fn is_wanted(name: &[u8], so_far: u32) -> core::result::Result<bool, &'static str> {
+fn is_wanted(name: &[u8], so_far: u32) -> core::result::Result<bool, Violation> {
     if so_far > MOST_ENTRIES {
-        return Err("a directory listing without end");
+        return Err(Violation::EndlessDirectory);
     }
     if matches!(name, b"." | b"..") {
         return Ok(false);
     }
     if name.is_empty() || name.iter().any(|&byte| byte == b'/' || byte == 0) {
-        return Err("a directory entry with an impossible name");
+        return Err(Violation::ImpossibleName);
     }
     Ok(true)
 }

@@ -48,6 +48,8 @@ pub struct File {
     options: OpenOptions,
     path: CleanPath,
     position: Cell<u64>,
+    /// How long the file is as far as this handle knows, if it is open to append.
+    known_len: Cell<Option<u64>>,
     pub(super) ahead: RefCell<Ahead>,
     /// What is to be written behind, if the file was opened for that.
     behind: Option<RefCell<Behind>>,
@@ -84,6 +86,7 @@ impl File {
             options: *options,
             path,
             position: Cell::new(0),
+            known_len: Cell::new((options.is_truncate() || options.is_create_new()).then_some(0)),
             ahead: RefCell::default(),
             behind: None,
             fs: fs.clone(),
@@ -245,16 +248,18 @@ impl File {
     /// The asynchronous form of [`File::write_at`](crate::fs::File::write_at).
     pub async fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
         self.flush().await?;
-        let offset = match self.options.is_append() {
-            false => offset,
-            // The server decides where it writes.
-            true if node::is_linux(&self.fid) => 0,
+        if !self.options.is_append() {
+            return self.fid.write_at(offset, from, self.iounit, false).await;
+        }
+        let len = match self.known_len.get() {
+            // The server appends, wherever that is; one that does not is told where the end was last.
+            Some(len) if node::is_linux(&self.fid) => len,
             // As near as one gets: someone else may append in between.
-            true => self.metadata().await?.len(),
+            _ => self.metadata().await?.len(),
         };
-        self.fid
-            .write_at(offset, from, self.iounit, self.options.is_append())
-            .await
+        let count = self.fid.write_at(len, from, self.iounit, true).await?;
+        self.known_len.set(Some(len + count as u64));
+        Ok(count)
     }
 
     /// The asynchronous form of [`File::write_all_at`](crate::fs::File::write_all_at).
@@ -299,7 +304,11 @@ impl File {
             // xen-9pfsd dies when it is asked for them, and takes the files of all its other guests along.
             return Ok(Metadata::of_dir(self.qid));
         }
-        node::stat(&self.fid).await
+        let metadata = node::stat(&self.fid).await?;
+        if self.options.is_append() {
+            self.known_len.set(Some(metadata.len()));
+        }
+        Ok(metadata)
     }
 
     /// The asynchronous form of [`File::set_len`](crate::fs::File::set_len).
@@ -309,6 +318,7 @@ impl File {
             return Err(Error::InvalidInput("the file is not open for writing"));
         }
         self.settle().await?;
+        self.known_len.set(None);
         node::set_size(&self.fid, size).await
     }
 

@@ -139,6 +139,12 @@ impl File {
 
     /// Writes at `offset`, whatever the position; else as [`write`](Self::write). A file opened to
     /// append is written at its end all the same.
+    ///
+    /// A large write travels as several requests at once. If one of them fails (ENOSPC, say) the number that is
+    /// returned counts the bytes before it; those that came after it may be on the server all the same, behind a
+    /// hole, and make the file longer than that number says. Write in pieces of
+    /// [`MountOptions::msize`](crate::fs::MountOptions::msize) or less where that matters, or cut the file with
+    /// [`set_len`](Self::set_len) after such an error.
     pub fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
         self.run(self.inner.write_at(from, offset))
     }

@@ -197,7 +197,7 @@ impl MemServer {
                 Ok(data.len() as u32)
             }
             Use::Open(flags) if flags.intersects(OpenFlags::WRITE_ONLY | OpenFlags::READ_WRITE) => {
-                let append = flags.contains(OpenFlags::APPEND);
+                let append = flags.contains(OpenFlags::APPEND) && !self.options.ignores_append;
                 self.tree
                     .write(handle.ino, offset, data.bytes().take(limit), append)
             }
