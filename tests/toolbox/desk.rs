@@ -1,23 +1,29 @@
 //! What the commands run on: two shares, a console, a clock.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant as Clock};
 
-use xen9p::fs::{Fs, MountOptions};
+use xen9p::errno::Errno;
 use xen9p::ns::{MemTree, Namespace, Tree};
 use xen9p::time::Instant;
-use xen9p_testing::server::lanes::{Control, LaneOptions, lanes};
-use xen9p_testing::server::mem::{MemOptions, MemServer};
+use xen9p_testing::server::TempDir;
 
+use crate::backends::Backend;
 use crate::cmdline;
 use crate::commands::{self, Host};
 
 /// Runs command lines on two shares, the root and the one with the tag "other".
-pub struct Desk {
+pub struct Desk<B> {
     pub root: Namespace,
-    pub other: Namespace,
+    /// Made when it is needed.
+    other: OnceCell<Namespace>,
+    /// The directories of this machine that are shared, if the servers' files are there.
+    exports: RefCell<Vec<TempDir>>,
+    backend: PhantomData<B>,
     pub directory: Vec<u8>,
     /// What is typed on the console.
     keys: VecDeque<u8>,
@@ -31,7 +37,7 @@ pub struct Desk {
     pub tick: Duration,
 }
 
-impl Host for Desk {
+impl<B: Backend> Host for Desk<B> {
     fn print(&mut self, bytes: &[u8]) {
         self.console.extend_from_slice(bytes);
     }
@@ -42,7 +48,7 @@ impl Host for Desk {
 
     fn share(&mut self, tag: &str) -> Result<Namespace, String> {
         match tag {
-            "other" => Ok(self.other.clone()),
+            "other" => Ok(self.other()),
             _ => Err("no such share".into()),
         }
     }
@@ -99,31 +105,15 @@ impl Host for Desk {
     }
 }
 
-/// An empty share of its own.
-pub fn share() -> Namespace {
-    share_to_lose().0
-}
-
-/// The same, and what can take its server away.
-pub fn share_to_lose() -> (Namespace, Control) {
-    let mut server = MemServer::new(MemOptions {
-        checks_modes: true,
-        ..MemOptions::default()
-    });
-    let options = LaneOptions {
-        lanes: 3,
-        ..LaneOptions::default()
-    };
-    let (transport, control) = lanes(options, move |request| server.handle(request));
-    let fs = Fs::mount(transport, &MountOptions::new()).unwrap();
-    (Namespace::new(fs), control)
-}
-
-impl Desk {
-    pub fn new() -> Desk {
-        Desk {
-            root: share(),
-            other: share(),
+impl<B: Backend> Desk<B> {
+    /// `None` if the program that serves is not installed.
+    pub fn new() -> Option<Self> {
+        let (root, export) = B::share()?;
+        Some(Desk {
+            root,
+            other: OnceCell::new(),
+            exports: RefCell::new(Vec::from_iter(export)),
+            backend: PhantomData,
             directory: b"/".to_vec(),
             keys: VecDeque::new(),
             terminal: false,
@@ -133,7 +123,22 @@ impl Desk {
             counted: Cell::new(0),
             looks: Cell::new(0),
             tick: Duration::ZERO,
-        }
+        })
+    }
+
+    /// The share "other".
+    pub fn other(&self) -> Namespace {
+        let share = || {
+            let (share, export) = B::share().expect("a second one");
+            self.exports.borrow_mut().extend(export);
+            share
+        };
+        self.other.get_or_init(share).clone()
+    }
+
+    /// The root share's directory on this machine, if it has one.
+    pub fn host(&self) -> Option<PathBuf> {
+        Some(self.exports.borrow().first()?.path().to_path_buf())
     }
 
     /// Status and output of a command line.
@@ -158,7 +163,7 @@ impl Desk {
     }
 }
 
-impl Desk {
+impl<B: Backend> Desk<B> {
     /// What the terminal shows, escape sequences cut out, when these keys are typed in the shell.
     pub fn types(&mut self, keys: &str) -> (u8, String) {
         self.keys = keys.bytes().collect();
@@ -173,5 +178,42 @@ impl Desk {
             rest = &after[end + 1..];
         }
         (status, text + rest)
+    }
+}
+
+/// The links of [`Desk::with_links`], and what they say.
+pub const LINKS: [(&str, &str); 4] = [
+    ("to-dir", "real"),
+    ("to-file", "file"),
+    ("to-none", "nowhere"),
+    ("to-self", "to-self"),
+];
+
+impl<B: Backend> Desk<B> {
+    /// With a directory, a file in it, another, and links to both, to nothing and to itself.
+    pub fn with_links() -> Option<Self> {
+        let mut desk = Desk::new()?;
+        desk.ok("mkdir /real; write /real/f keep; write /file keep; mount #mem /m");
+        for (link, target) in LINKS {
+            desk.root.symlink(target, format!("/{link}")).unwrap();
+        }
+        Some(desk)
+    }
+
+    pub fn is_link(&self, path: &str, target: &str) {
+        let said = self.root.read_link(path);
+        let said = said.map(|said| String::from_utf8(said).unwrap());
+        assert_eq!(said, Ok(target.to_string()), "{path}");
+    }
+
+    pub fn is_gone(&self, path: &str) {
+        let found = self.root.symlink_metadata(path);
+        assert_eq!(found.unwrap_err().errno(), Errno::ENOENT, "{path}");
+    }
+
+    /// What the links lead to is as it was.
+    pub fn is_kept(&mut self) {
+        assert_eq!(self.ok("cat /real/f /file"), "keep\nkeep\n");
+        assert_eq!(self.ok("ls /real"), "f\n");
     }
 }

@@ -8,10 +8,25 @@ mod cmdline;
 #[path = "../../toolbox/commands/mod.rs"]
 mod commands;
 
+mod backends;
 mod desk;
-mod files;
-mod losses;
+mod errors;
 mod terminal;
 
 // What the splitting into commands names.
 use xen9p::ns;
+
+/// The tests of the commands on files, on each kind of server.
+macro_rules! on {
+    ($($name:ident: $backend:ident),*) => {$(
+        #[path = "each"]
+        mod $name {
+            type Desk = crate::desk::Desk<crate::backends::$backend>;
+
+            mod files;
+            mod losses;
+        }
+    )*};
+}
+
+on!(memory: Memory, unkind: Unkind, qemu: Qemu, qemu_small: QemuSmall, diod: Diod);

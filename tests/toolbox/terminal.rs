@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use crate::desk::Desk;
+use crate::backends::Memory;
+
+type Desk = crate::desk::Desk<Memory>;
 
 #[test]
 fn the_directory_is_where_relative_paths_start() {
-    let mut desk = Desk::new();
+    let mut desk = Desk::new().unwrap();
     desk.ok("mkdir -p /a/b; write /a/b/f x; cd a/b; write g y; cd ..; mkdir c");
     assert_eq!(desk.ok("pwd; ls; cat b/f b/g"), "/a\nb\nc\nx\ny\n");
     assert_eq!(desk.ok("cd; pwd; ls"), "/\na\n");
@@ -23,7 +25,7 @@ fn the_directory_is_where_relative_paths_start() {
 
 #[test]
 fn the_name_space_is_changed_by_commands() {
-    let mut desk = Desk::new();
+    let mut desk = Desk::new().unwrap();
     desk.ok("mkdir /etc; write /etc/hosts root; mount #mem /overlay; write /overlay/hosts mine; bind -bc /overlay /etc");
     desk.ok("write /etc/motd hello");
     assert_eq!(desk.ok("cat /etc/hosts /overlay/motd"), "mine\nhello\n");
@@ -51,7 +53,7 @@ fn the_name_space_is_changed_by_commands() {
 
 #[test]
 fn the_shell_runs_lines_and_ends_with_the_last_status() {
-    let mut desk = Desk::new();
+    let mut desk = Desk::new().unwrap();
     assert_eq!(desk.types("exit 7\r").0, 7);
     assert_eq!(desk.types("false\rexit\r").0, 1);
     let (status, text) = desk.types("mkdir /d; cd d\rwrite f one\rcat f; echo end\rexit\r");
@@ -83,7 +85,7 @@ fn the_shell_runs_lines_and_ends_with_the_last_status() {
 
 #[test]
 fn what_takes_long_shows_how_far_it_is_on_a_terminal_only() {
-    let mut desk = Desk::new();
+    let mut desk = Desk::new().unwrap();
     desk.tick = Duration::from_millis(150);
     desk.ok("truncate -s 8000000 /big");
     for (line, shown) in [("cp /big /copy", "\r/big: "), ("bench /b 8", "\r/b: ")] {
@@ -102,7 +104,7 @@ fn what_takes_long_shows_how_far_it_is_on_a_terminal_only() {
 
 #[test]
 fn bench_measures_and_leaves_nothing() {
-    let mut desk = Desk::new();
+    let mut desk = Desk::new().unwrap();
     let text = desk.ok("bench; ls");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
@@ -131,7 +133,7 @@ fn bench_measures_and_leaves_nothing() {
 
 #[test]
 fn lines_are_edited() {
-    let mut desk = Desk::new();
+    let mut desk = Desk::new().unwrap();
     for (keys, line) in [
         ("echo abc\x7f\x7fx", "ax"),
         ("echo bc\x02\x02a", "abc"),
@@ -156,7 +158,7 @@ fn lines_are_edited() {
 
 #[test]
 fn words_are_completed() {
-    let mut desk = Desk::new();
+    let mut desk = Desk::new().unwrap();
     desk.ok("mkdir -p /data/deep; write /data/deep/file.txt f; write '/data/a b' ab; write /data/deeds d");
     let (_, text) = desk.types("cat /da\tdeep/f\t\recho x; sha\t/data/a\t\r\x04");
     assert!(text.contains("cat /data/deep/file.txt \r\nf\n"), "{text}");

@@ -1,58 +1,13 @@
 //! What must never be lost: what links lead to, targets of copies that fail, roots and directories in use.
 
-use xen9p::errno::Errno;
-use xen9p::fs::Permissions;
-
-use crate::desk::Desk;
-
-/// A desk with a directory, a file in it, and links to both, to nothing and to itself.
-fn with_links() -> Desk {
-    let mut desk = Desk::new();
-    desk.ok("mkdir /real; write /real/f keep; write /file keep; mount #mem /m");
-    for (target, link) in [
-        ("real", "/to-dir"),
-        ("file", "/to-file"),
-        ("nowhere", "/to-none"),
-        ("to-self", "/to-self"),
-    ] {
-        desk.root.symlink(target, link).unwrap();
-    }
-    desk
-}
-
-const LINKS: [(&str, &str); 4] = [
-    ("to-dir", "real"),
-    ("to-file", "file"),
-    ("to-none", "nowhere"),
-    ("to-self", "to-self"),
-];
-
-impl Desk {
-    fn is_link(&mut self, path: &str, target: &str) {
-        assert_eq!(
-            self.root
-                .read_link(path)
-                .map(|it| String::from_utf8(it).unwrap()),
-            Ok(target.to_string()),
-            "{path}"
-        );
-    }
-
-    fn is_gone(&mut self, path: &str) {
-        let found = self.root.symlink_metadata(path);
-        assert_eq!(found.unwrap_err().errno(), Errno::ENOENT, "{path}");
-    }
-
-    /// What the links lead to is as it was.
-    fn is_kept(&mut self) {
-        assert_eq!(self.ok("cat /real/f /file"), "keep\nkeep\n");
-        assert_eq!(self.ok("ls /real"), "f\n");
-    }
-}
+use super::Desk;
+use crate::desk::LINKS;
 
 #[test]
 fn mv_moves_links_themselves() {
-    let mut desk = with_links();
+    let Some(mut desk) = Desk::with_links() else {
+        return;
+    };
     for (link, target) in LINKS {
         // Within a tree, to another one, and onto what is there already: twice.
         for _ in 0..2 {
@@ -71,7 +26,7 @@ fn mv_moves_links_themselves() {
         desk.is_kept();
         // To another share.
         desk.ok(&format!("mv /{link} other:/x"));
-        assert_eq!(desk.other.read_link("/x").unwrap(), target.as_bytes());
+        assert_eq!(desk.other().read_link("/x").unwrap(), target.as_bytes());
         desk.ok(&format!("mv other:/x /{link}"));
         desk.is_kept();
     }
@@ -79,7 +34,9 @@ fn mv_moves_links_themselves() {
 
 #[test]
 fn mv_replaces_links_and_follows_those_to_directories_only() {
-    let mut desk = with_links();
+    let Some(mut desk) = Desk::with_links() else {
+        return;
+    };
     for target in ["/to-file", "/to-none", "/to-self"] {
         // Within a tree and from another one.
         for source in ["/new", "/m/new"] {
@@ -116,7 +73,9 @@ fn mv_replaces_links_and_follows_those_to_directories_only() {
 
 #[test]
 fn trees_are_moved_with_their_links() {
-    let mut desk = with_links();
+    let Some(mut desk) = Desk::with_links() else {
+        return;
+    };
     desk.ok("mkdir /t");
     for (link, target) in LINKS {
         desk.root
@@ -140,7 +99,9 @@ fn trees_are_moved_with_their_links() {
 
 #[test]
 fn cp_follows_its_operands_but_not_with_r() {
-    let mut desk = with_links();
+    let Some(mut desk) = Desk::with_links() else {
+        return;
+    };
     desk.ok("cp /to-file /copy; cp /to-file /to-dir; cp /to-file /copy");
     assert!(desk.root.symlink_metadata("/copy").unwrap().is_file());
     assert_eq!(
@@ -217,7 +178,9 @@ fn cp_follows_its_operands_but_not_with_r() {
 
 #[test]
 fn trees_are_copied_with_their_links_onto_trees_with_links() {
-    let mut desk = with_links();
+    let Some(mut desk) = Desk::with_links() else {
+        return;
+    };
     desk.ok("mkdir -p /t/d; write /t/d/f new");
     for (link, target) in LINKS {
         desk.root
@@ -243,7 +206,9 @@ fn trees_are_copied_with_their_links_onto_trees_with_links() {
 
 #[test]
 fn rm_removes_links_themselves() {
-    let mut desk = with_links();
+    let Some(mut desk) = Desk::with_links() else {
+        return;
+    };
     for command in ["rm", "rm -r", "rm -rf"] {
         for (link, target) in LINKS {
             desk.ok(&format!("{command} /{link}"));
@@ -263,7 +228,9 @@ fn rm_removes_links_themselves() {
 
 #[test]
 fn ls_and_stat_show_links_wherever_they_lead() {
-    let mut desk = with_links();
+    let Some(mut desk) = Desk::with_links() else {
+        return;
+    };
     for link in ["/to-file", "/to-none", "/to-self"] {
         assert_eq!(desk.ok(&format!("ls {link}")), format!("{link}\n"));
         desk.ok(&format!("ls -l {link}"));
@@ -296,34 +263,10 @@ fn ls_and_stat_show_links_wherever_they_lead() {
 }
 
 #[test]
-fn a_target_is_not_touched_before_the_source_could_be_read() {
-    let mut desk = Desk::new();
-    desk.ok("mount #mem /m; write /target precious; write /m/target precious; write /secret x");
-    desk.root
-        .set_permissions("/secret", Permissions::from_mode(0o200))
-        .unwrap();
-    for target in ["/target", "/m/target"] {
-        for command in ["cp", "mv"] {
-            if (command, target) == ("mv", "/target") {
-                continue;
-            }
-            assert!(
-                desk.fails(1, &format!("{command} /secret {target}"))
-                    .contains("(EACCES)")
-            );
-            assert_eq!(desk.ok(&format!("cat {target}")), "precious\n");
-            desk.ok("stat /secret");
-        }
-    }
-    assert_eq!(desk.ok("ls -a /m"), "target\n");
-    let denied = desk.root.copy("/secret", "/target").unwrap_err();
-    assert_eq!(denied.errno(), Errno::EACCES);
-    assert_eq!(desk.ok("cat /target"), "precious\n");
-}
-
-#[test]
 fn nothing_is_copied_onto_itself() {
-    let mut desk = Desk::new();
+    let Some(mut desk) = Desk::new() else {
+        return;
+    };
     desk.ok("mkdir /d; write /d/f keep");
     desk.root.hard_link("/d/f", "/hard").unwrap();
     for line in [
@@ -356,7 +299,9 @@ fn nothing_is_copied_onto_itself() {
 
 #[test]
 fn roots_mount_points_and_dots_are_refused_before_anything_is_removed() {
-    let mut desk = Desk::new();
+    let Some(mut desk) = Desk::new() else {
+        return;
+    };
     desk.ok("mkdir -p /d/e /p/q; write /d/e/f x; write /p/q/f x; mount #mem /p/m; write /p/m/f x");
     desk.ok("write other:/f x; cd /d/e");
     for path in [

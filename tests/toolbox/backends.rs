@@ -1,0 +1,104 @@
+//! Servers that the shares come from.
+
+use xen9p::fs::{Fs, MountOptions};
+use xen9p::ns::Namespace;
+use xen9p::p9::wire::kind;
+use xen9p_testing::server::TempDir;
+use xen9p_testing::server::lanes::{Control, LaneOptions, lanes};
+use xen9p_testing::server::mem::{MemOptions, MemServer};
+use xen9p_testing::server::qemu::{QemuOptions, qemu};
+use xen9p_testing::server::real::diod;
+
+/// A kind of server.
+pub trait Backend {
+    /// An empty share of its own, and its directory on this machine if it has one. `None`, and a word about it
+    /// on stderr, if the program is not installed.
+    fn share() -> Option<(Namespace, Option<TempDir>)>;
+}
+
+/// The server in memory, at its kindest.
+pub struct Memory;
+
+impl Backend for Memory {
+    fn share() -> Option<(Namespace, Option<TempDir>)> {
+        Some((share_to_lose().0, None))
+    }
+}
+
+/// A share in memory, and what can take its server away.
+pub fn share_to_lose() -> (Namespace, Control) {
+    in_memory(MemOptions {
+        checks_modes: true,
+        ..MemOptions::default()
+    })
+}
+
+/// The server in memory with all that other servers make hard: small messages, entries without types, no
+/// Tunlinkat and no Trenameat, and what QEMU says of a directory that is read.
+pub struct Unkind;
+
+impl Backend for Unkind {
+    fn share() -> Option<(Namespace, Option<TempDir>)> {
+        let options = MemOptions {
+            msize: 4096,
+            checks_modes: true,
+            untyped_entries: true,
+            lacks: vec![kind::TUNLINKAT, kind::TRENAMEAT],
+            ..MemOptions::default()
+        };
+        Some((in_memory(options).0, None))
+    }
+}
+
+fn in_memory(options: MemOptions) -> (Namespace, Control) {
+    let mut server = MemServer::new(options);
+    let options = LaneOptions {
+        lanes: 3,
+        ..LaneOptions::default()
+    };
+    let (transport, control) = lanes(options, move |request| server.handle(request));
+    let fs = Fs::mount(transport, &MountOptions::new()).unwrap();
+    (Namespace::new(fs), control)
+}
+
+/// QEMU's server on a directory of this machine.
+pub struct Qemu;
+
+impl Backend for Qemu {
+    fn share() -> Option<(Namespace, Option<TempDir>)> {
+        on_qemu(QemuOptions::default())
+    }
+}
+
+/// The same, with the smallest messages and with owners and modes in extended attributes.
+pub struct QemuSmall;
+
+impl Backend for QemuSmall {
+    fn share() -> Option<(Namespace, Option<TempDir>)> {
+        on_qemu(QemuOptions {
+            security_model: "mapped-xattr",
+            msize: 4096,
+            ..QemuOptions::default()
+        })
+    }
+}
+
+fn on_qemu(options: QemuOptions) -> Option<(Namespace, Option<TempDir>)> {
+    let export = TempDir::new().unwrap();
+    let transport = qemu(export.path(), options).unwrap()?;
+    let fs = Fs::mount(transport, &MountOptions::new()).unwrap();
+    Some((Namespace::new(fs), Some(export)))
+}
+
+/// diod on a directory of this machine.
+pub struct Diod;
+
+impl Backend for Diod {
+    fn share() -> Option<(Namespace, Option<TempDir>)> {
+        let export = TempDir::new().unwrap();
+        let transport = diod(export.path()).unwrap()?;
+        let tree = export.path().to_str().unwrap();
+        let fs = Fs::mount(transport, &MountOptions::new().tree(tree)).unwrap();
+        Some((Namespace::new(fs), Some(export)))
+    }
+}
