@@ -7,6 +7,7 @@ mod embedded_io;
 mod executor;
 mod kept;
 mod model;
+mod paths;
 mod posix;
 mod random;
 mod requests;

@@ -11,6 +11,10 @@ use xen9p_testing::server::real::diod;
 
 /// A kind of server.
 pub trait Backend {
+    /// How deep a tree is that tests make by paths: servers that follow each name of a path on the host take a
+    /// time that grows with the square of it.
+    const DEPTH: usize = 70;
+
     /// An empty share of its own, and its directory on this machine if it has one. `None`, and a word about it
     /// on stderr, if the program is not installed.
     fn share() -> Option<(Namespace, Option<TempDir>)>;
@@ -20,6 +24,8 @@ pub trait Backend {
 pub struct Memory;
 
 impl Backend for Memory {
+    const DEPTH: usize = 200;
+
     fn share() -> Option<(Namespace, Option<TempDir>)> {
         Some((share_to_lose().0, None))
     }

@@ -136,6 +136,11 @@ impl<B: Backend> Desk<B> {
         self.other.get_or_init(share).clone()
     }
 
+    /// How deep a tree this kind of server is given.
+    pub fn depth(&self) -> usize {
+        B::DEPTH
+    }
+
     /// The root share's directory on this machine, if it has one.
     pub fn host(&self) -> Option<PathBuf> {
         Some(self.exports.borrow().first()?.path().to_path_buf())

@@ -20,11 +20,13 @@ use xen9p::ns;
 macro_rules! on {
     ($($name:ident: $backend:ident),*) => {$(
         #[path = "each"]
+        #[allow(clippy::duplicate_mod, reason = "each kind of server has its own")]
         mod $name {
             type Desk = crate::desk::Desk<crate::backends::$backend>;
 
             mod files;
             mod losses;
+            mod slashes;
         }
     )*};
 }

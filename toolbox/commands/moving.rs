@@ -31,7 +31,7 @@ pub fn mv(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
                 return moved.map_err(cannot);
             }
         }
-        let found = from.ns.symlink_metadata(&from.path).map_err(cannot)?;
+        let found = from.named().map_err(cannot)?;
         match (to.there()?, found.is_dir()) {
             (Some(there), true) if !there.is_dir() => Err(cannot(Errno::ENOTDIR.into())),
             (Some(there), false) if there.is_dir() => Err(cannot(Errno::EISDIR.into())),

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use xen9p::errno::Errno;
 use xen9p::fs::{self, FileType, Metadata};
 use xen9p::ns::{File, Namespace};
 
@@ -71,6 +72,20 @@ impl Place {
         matches!(self.name(), b"." | b"..")
     }
 
+    /// Whether the path says by a slash at its end that it leads to a directory.
+    pub fn wants_dir(&self) -> bool {
+        self.path.ends_with(b"/")
+    }
+
+    /// The same without slashes at its end, which would have a link followed.
+    pub fn bare(&self) -> Place {
+        let mut bare = self.clone();
+        while bare.path.len() > 1 && bare.path.ends_with(b"/") {
+            bare.path.pop();
+        }
+        bare
+    }
+
     /// The path cleaned by text, as every tree cleans it: two paths that are equal then name one file.
     pub fn clean(&self) -> Vec<u8> {
         let mut names: Vec<&[u8]> = Vec::new();
@@ -95,6 +110,18 @@ impl Place {
     /// Whether both mean the same name on the same share, by their texts alone.
     pub fn is(&self, other: &Place) -> bool {
         self.share == other.share && self.clean() == other.clean()
+    }
+
+    /// What the path names, a symbolic link itself.
+    ///
+    /// # Errors
+    /// ENOTDIR for what is no directory, a link to one either, if the path ends in a slash.
+    pub fn named(&self) -> fs::Result<Metadata> {
+        let found = self.ns.symlink_metadata(self.bare().path)?;
+        if self.wants_dir() && !found.is_dir() {
+            return Err(Errno::ENOTDIR.into());
+        }
+        Ok(found)
     }
 
     /// What is there, a symbolic link itself; `None` if nothing is.

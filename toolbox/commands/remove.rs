@@ -22,7 +22,7 @@ pub fn rm(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
                 "refusing to remove '.' or '..': '{place}' stays"
             )));
         }
-        match place.ns.symlink_metadata(&place.path) {
+        match place.named() {
             Err(error) if force && error.errno() == Errno::ENOENT => Ok(()),
             Err(error) => Err(cannot(error)),
             Ok(_) if place.name().is_empty() => {

@@ -25,7 +25,7 @@ pub use error::{Error, TransportError};
 pub use metadata::{FileType, Metadata, Permissions, StatFs};
 pub use node::{Created, HeldLock, Lock, MAX_NAME, Node, OpenFile, Walked, is_name};
 pub use options::{OpenOptions, OpenPath};
-pub use path::CleanPath;
+pub use path::{CleanPath, End};
 pub use times::{FileTimes, SystemTime};
 pub use types::{LockRange, Probe, SeekFrom};
 

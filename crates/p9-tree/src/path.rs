@@ -2,22 +2,63 @@
 
 use alloc::vec::Vec;
 
+use p9_wire::Errno;
+
 use crate::{Error, MAX_NAME, Result};
 
 /// Longest path, in bytes (and the longest string of the protocol).
 const PATH_MAX: usize = 65_535;
 
-/// A path as trees take it: names from a root on, without ".", ".." and empty ones: what may be walked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a path ends with, as it was written. All but a name say that it leads to a directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// A name.
+    #[default]
+    Name,
+    /// A name and a slash.
+    Slash,
+    /// ".", with slashes behind it or not.
+    Dot,
+    /// "..".
+    DotDot,
+}
+
+impl End {
+    fn of(path: &[u8]) -> End {
+        let mut names = path.rsplit(|&byte| byte == b'/');
+        match names.find(|name| !name.is_empty()) {
+            Some(b".") => End::Dot,
+            Some(b"..") => End::DotDot,
+            _ if path.ends_with(b"/") => End::Slash,
+            _ => End::Name,
+        }
+    }
+}
+
+/// A path as trees take it: names from a root on, without ".", ".." and empty ones: what may be walked. Equal are paths
+/// of the same names, whatever they end with.
+#[derive(Clone, Debug, Default)]
 pub struct CleanPath {
     /// The names, each with a `/` in front; empty for the root.
     bytes: Vec<u8>,
+    end: End,
 }
+
+impl PartialEq for CleanPath {
+    fn eq(&self, other: &CleanPath) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for CleanPath {}
 
 impl CleanPath {
     /// The root.
     pub const fn root() -> Self {
-        CleanPath { bytes: Vec::new() }
+        CleanPath {
+            bytes: Vec::new(),
+            end: End::Name,
+        }
     }
 
     /// Cleans a path. ".." takes the name before it away, and is nothing at the root.
@@ -56,7 +97,66 @@ impl CleanPath {
         if self.bytes.len() > PATH_MAX {
             return Err(Error::NameTooLong);
         }
+        if !path.is_empty() {
+            self.end = End::of(path);
+        }
         Ok(())
+    }
+
+    /// What it ends with.
+    pub fn end(&self) -> End {
+        self.end
+    }
+
+    /// Whether it says by its end that it leads to a directory.
+    pub fn wants_dir(&self) -> bool {
+        self.end != End::Name
+    }
+
+    /// The same names, and nothing behind the last.
+    pub fn bare(&self) -> CleanPath {
+        CleanPath {
+            bytes: self.bytes.clone(),
+            end: End::Name,
+        }
+    }
+
+    /// The same names, said to lead to a directory.
+    pub fn named_as_dir(&self) -> CleanPath {
+        CleanPath {
+            bytes: self.bytes.clone(),
+            end: End::Slash,
+        }
+    }
+
+    /// Refuses to remove what a path leads to that ends in "." or "..", as rmdir(2) does.
+    pub fn check_removable(&self) -> Result<()> {
+        match self.end {
+            _ if self.is_root() => Err(Errno::EBUSY.into()),
+            End::Dot => Err(Errno::EINVAL.into()),
+            End::DotDot => Err(Errno::ENOTEMPTY.into()),
+            End::Name | End::Slash => Ok(()),
+        }
+    }
+
+    /// Refuses to rename by such a path, as rename(2) does.
+    pub fn check_renamable(&self) -> Result<()> {
+        match self.end {
+            End::Dot | End::DotDot => Err(Errno::EBUSY.into()),
+            End::Name | End::Slash => Ok(()),
+        }
+    }
+
+    /// Goes on by what the symbolic link with index `at` on this path says, and then by the names behind it.
+    pub fn through_link(&self, at: usize, target: &[u8]) -> Result<CleanPath> {
+        let (mut way, _) = self.split(at);
+        let (_, rest) = self.split(at + 1);
+        way.follow(target)?;
+        way.follow(rest)?;
+        if self.wants_dir() {
+            way.end = self.end;
+        }
+        Ok(way)
     }
 
     /// Adds a name.
@@ -72,6 +172,7 @@ impl CleanPath {
             .map_err(|_| Error::OutOfMemory)?;
         self.bytes.push(b'/');
         self.bytes.extend_from_slice(name);
+        self.end = End::Name;
         Ok(())
     }
 
@@ -79,6 +180,7 @@ impl CleanPath {
     pub fn pop(&mut self) -> bool {
         let slash = self.bytes.iter().rposition(|&byte| byte == b'/');
         self.bytes.truncate(slash.unwrap_or(0));
+        self.end = End::Name;
         slash.is_some()
     }
 
@@ -130,6 +232,7 @@ impl CleanPath {
         let (front, rest) = self.bytes.split_at(at);
         let front = CleanPath {
             bytes: front.to_vec(),
+            end: End::Name,
         };
         (front, rest.strip_prefix(b"/").unwrap_or(rest))
     }
@@ -167,6 +270,41 @@ mod tests {
         ] {
             assert_eq!(clean(path.as_bytes()), cleaned.as_bytes(), "{path}");
         }
+    }
+
+    #[test]
+    fn keeps_what_it_ends_with() {
+        for (path, end) in [
+            ("/a", End::Name),
+            ("a", End::Name),
+            ("/", End::Slash),
+            ("/a/", End::Slash),
+            ("/a//", End::Slash),
+            ("/./a/", End::Slash),
+            ("/a/.", End::Dot),
+            ("./", End::Dot),
+            ("/a/./", End::Dot),
+            ("..", End::DotDot),
+            ("/a/..//", End::DotDot),
+        ] {
+            assert_eq!(
+                CleanPath::new(path.as_bytes()).unwrap().end(),
+                end,
+                "{path}"
+            );
+        }
+        let path = CleanPath::new(b"/a/b/").unwrap();
+        assert_eq!(path, path.bare());
+        assert!(!path.bare().wants_dir() && !path.parent().wants_dir());
+        let through = |path: &[u8], at, target: &[u8]| {
+            let path = CleanPath::new(path).unwrap();
+            let way = path.through_link(at, target).unwrap();
+            (way.wants_dir(), way.into_bytes())
+        };
+        assert_eq!(through(b"/a/b/", 1, b"c"), (true, b"/a/c".to_vec()));
+        assert_eq!(through(b"/a/b/", 0, b"/c"), (true, b"/c/b".to_vec()));
+        assert_eq!(through(b"/a/b", 1, b"c/"), (true, b"/a/c".to_vec()));
+        assert_eq!(through(b"/a/b", 0, b"c/"), (false, b"/c/b".to_vec()));
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn trees_deeper_than_any_stack() {
     let Some(mut desk) = Desk::new() else {
         return;
     };
-    let deep = "/d".repeat(200);
+    let deep = "/d".repeat(desk.depth());
     desk.ok(&format!(
         "mkdir -p {deep}; write {deep}/f x; cp -r /d /copy; rm -r /d"
     ));
@@ -197,6 +197,9 @@ fn trees_deeper_than_any_stack() {
         desk.ok(&format!("cat /copy{}/f; rm -r /copy; ls", &deep[2..])),
         "x\n"
     );
+    if let Some(host) = desk.host() {
+        assert!(std::fs::read_dir(host).unwrap().next().is_none());
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl Namespace {
     /// # Errors
     /// EROFS in a union without an element that takes it.
     pub fn create_dir(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        let place = self.vacant(path.as_ref())?;
+        let place = self.vacant(path.as_ref(), true)?;
         place.tree.create_dir(place.at.as_bytes())
     }
 
@@ -59,7 +59,7 @@ impl Namespace {
     /// # Errors
     /// EBUSY for a mount point.
     pub fn remove_file(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        let found = self.movable(path.as_ref())?;
+        let found = self.movable(&CleanPath::new(path.as_ref())?)?;
         let element = found.element()?;
         element.tree.remove_file(element.at.as_bytes())
     }
@@ -69,7 +69,9 @@ impl Namespace {
     /// # Errors
     /// EBUSY for a mount point or what leads to one.
     pub fn remove_dir(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        let found = self.movable(path.as_ref())?;
+        let path = CleanPath::new(path.as_ref())?;
+        path.check_removable()?;
+        let found = self.movable(&path)?;
         let element = found.element()?;
         element.tree.remove_dir(element.at.as_bytes())
     }
@@ -80,7 +82,9 @@ impl Namespace {
     /// EBUSY for a mount point or what leads to one; nothing has been removed then. ENOTDIR for anything
     /// but a directory.
     pub fn remove_dir_all(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        let found = self.movable(path.as_ref())?;
+        let path = CleanPath::new(path.as_ref())?;
+        path.check_removable()?;
+        let found = self.movable(&path)?;
         if !found.is_dir {
             return Err(Errno::ENOTDIR.into());
         }
@@ -94,9 +98,15 @@ impl Namespace {
     /// # Errors
     /// EXDEV between trees, EBUSY for mount points and what leads to them.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
-        let from = self.movable(from.as_ref())?;
+        let (from, to) = (CleanPath::new(from.as_ref())?, CleanPath::new(to.as_ref())?);
+        from.check_renamable()?;
+        to.check_renamable()?;
+        let from = self.movable(&from)?;
+        if to.wants_dir() && !from.is_dir {
+            return Err(Errno::ENOTDIR.into());
+        }
         let old = from.element()?;
-        let new = match self.lookup(CleanPath::new(to.as_ref())?, false)? {
+        let new = match self.lookup(to.bare(), false)? {
             Lookup::Found(to) if self.table.borrow().holds(&to.path) => {
                 return Err(Errno::EBUSY.into());
             }
@@ -121,7 +131,7 @@ impl Namespace {
     pub fn hard_link(&self, original: impl AsRef<[u8]>, link: impl AsRef<[u8]>) -> Result<()> {
         let original = self.find(original.as_ref(), false)?;
         let old = original.element()?;
-        let new = self.vacant(link.as_ref())?;
+        let new = self.vacant(link.as_ref(), false)?;
         if !old.same_tree(&new) {
             return Err(Errno::EXDEV.into());
         }
@@ -134,7 +144,7 @@ impl Namespace {
     /// # Errors
     /// EROFS in a union without an element that takes it.
     pub fn symlink(&self, target: impl AsRef<[u8]>, link: impl AsRef<[u8]>) -> Result<()> {
-        let place = self.vacant(link.as_ref())?;
+        let place = self.vacant(link.as_ref(), false)?;
         place.tree.symlink(target.as_ref(), place.at.as_bytes())
     }
 
@@ -161,7 +171,7 @@ impl Namespace {
     /// # Errors
     /// EROFS in a union without an element that takes it.
     pub fn mknod(&self, path: impl AsRef<[u8]>, mode: u32, major: u32, minor: u32) -> Result<()> {
-        let place = self.vacant(path.as_ref())?;
+        let place = self.vacant(path.as_ref(), false)?;
         place.tree.mknod(place.at.as_bytes(), mode, major, minor)
     }
 }

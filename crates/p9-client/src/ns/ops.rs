@@ -37,6 +37,7 @@ impl Namespace {
     pub fn open_with(&self, path: impl AsRef<[u8]>, options: &OpenOptions) -> Result<File> {
         options.check()?;
         let path = CleanPath::new(path.as_ref())?;
+        let wants_dir = path.wants_dir();
         let opened = self.at_once(&path, |element| {
             element.tree.open_at_once(element.at.as_bytes(), options)
         });
@@ -48,6 +49,8 @@ impl Namespace {
         }
         let element = match self.lookup(path, !options.is_create_new())? {
             Lookup::Found(_) if options.is_create_new() => return Err(Errno::EEXIST.into()),
+            // Files are not made by the name of a directory.
+            _ if wants_dir && options.is_create() => return Err(Errno::EISDIR.into()),
             // A directory made of mount points alone.
             Lookup::Found(found) if found.elements.is_empty() => return Err(Errno::EISDIR.into()),
             Lookup::Found(found) => found.element()?.clone(),

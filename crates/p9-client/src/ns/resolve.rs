@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::table::{Element, creator};
 use super::{Namespace, NsError};
 use crate::fs::{Error, Probe, Result};
-use p9_tree::CleanPath;
+use p9_tree::{CleanPath, End};
 use p9_wire::Errno;
 
 /// How many symbolic links are followed on the way of one path.
@@ -63,6 +63,9 @@ impl Namespace {
         path: &CleanPath,
         ask: impl FnOnce(&Element) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
+        if path.wants_dir() {
+            return Ok(None);
+        }
         let nearest = self.table.borrow().nearest(path);
         let [element] = &nearest.elements[..] else {
             return Ok(None);
@@ -78,16 +81,17 @@ impl Namespace {
     }
 
     pub(super) fn lookup(&self, mut path: CleanPath, follow: bool) -> Result<Lookup> {
+        // What is said to be a directory is looked for behind a link.
+        let follow = follow || path.wants_dir();
         for _ in 0..=MAX_LINKS {
             let (at, target) = match self.step(&path, follow)? {
+                Step::End(Lookup::Found(found)) if path.wants_dir() && !found.is_dir => {
+                    return Err(Errno::ENOTDIR.into());
+                }
                 Step::End(lookup) => return Ok(lookup),
                 Step::Link(at, target) => (at, target),
             };
-            let (mut way, _) = path.split(at);
-            let (_, rest) = path.split(at + 1);
-            way.follow(&target)?;
-            way.follow(rest)?;
-            path = way;
+            path = path.through_link(at, &target)?;
         }
         Err(Error::TooManyLinks)
     }
@@ -170,20 +174,30 @@ impl Namespace {
         Ok(place)
     }
 
-    /// Where something new goes; EEXIST if the name is taken.
-    pub(super) fn vacant(&self, path: &[u8]) -> Result<Element> {
-        match self.lookup(CleanPath::new(path)?, false)? {
-            Lookup::Found(_) => Err(Errno::EEXIST.into()),
-            Lookup::Missing(parent, name) => self.place(&parent, &name),
+    /// Where something new goes; EEXIST if the name is taken, ENOENT if the path says by its end that it leads to a
+    /// directory. A new directory's path may end with a slash.
+    pub(super) fn vacant(&self, path: &[u8], is_dir: bool) -> Result<Element> {
+        let path = CleanPath::new(path)?;
+        match (self.lookup(path.bare(), false)?, path.end()) {
+            (Lookup::Found(_), _) => Err(Errno::EEXIST.into()),
+            (Lookup::Missing(parent, name), End::Name) => self.place(&parent, &name),
+            (Lookup::Missing(parent, name), End::Slash) if is_dir => self.place(&parent, &name),
+            (Lookup::Missing(..), _) => Err(Errno::ENOENT.into()),
         }
     }
 
     /// What a path names, to be removed or renamed.
     ///
     /// # Errors
-    /// EBUSY when something is mounted there or below.
-    pub(super) fn movable(&self, path: &[u8]) -> Result<Found> {
-        let found = self.find(path, false)?;
+    /// EBUSY when something is mounted there or below. ENOTDIR for what is no directory, a link to one either, if
+    /// the path says by its end that it is.
+    pub(super) fn movable(&self, path: &CleanPath) -> Result<Found> {
+        let Lookup::Found(found) = self.lookup(path.bare(), false)? else {
+            return Err(Errno::ENOENT.into());
+        };
+        if path.wants_dir() && !found.is_dir {
+            return Err(Errno::ENOTDIR.into());
+        }
         if self.table.borrow().holds(&found.path) {
             return Err(Errno::EBUSY.into());
         }

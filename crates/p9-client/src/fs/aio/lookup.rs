@@ -73,6 +73,9 @@ impl Fs {
             Way::Through(fid, qid) if qid.kind.contains(QidKind::SYMLINK) => (names.len() - 1, fid),
             Way::Through(_, qid) => {
                 let is_dir = qid.kind.contains(QidKind::DIR);
+                if path.wants_dir() && !is_dir {
+                    return Err(Errno::ENOTDIR.into());
+                }
                 return Ok(Probe::Found { is_dir });
             }
             Way::Link(at) => match self.walk(names.get(..=at).unwrap_or(&names)).await? {
@@ -105,7 +108,12 @@ impl Fs {
             .await?;
         let (mut done, mut last) = (0, self.mount.root_qid);
         match judge(walk, names.len(), &mut done, &mut last)? {
-            None if follow && last.kind.contains(QidKind::SYMLINK) => Ok(None),
+            None if (follow || path.wants_dir()) && last.kind.contains(QidKind::SYMLINK) => {
+                Ok(None)
+            }
+            None if path.wants_dir() && !last.kind.contains(QidKind::DIR) => {
+                Err(Errno::ENOTDIR.into())
+            }
             None => attr.map(|attr| Ok(Metadata::from(&attr?))).transpose(),
             Some(Way::Blocked(_, error)) => Err(error),
             Some(_) => Ok(None),
@@ -120,7 +128,7 @@ impl Fs {
         options: &OpenOptions,
     ) -> Result<Option<File>> {
         let names: Vec<&[u8]> = path.names().collect();
-        let fits = !names.is_empty() && names.len() <= MAX_ELEMENTS;
+        let fits = !names.is_empty() && names.len() <= MAX_ELEMENTS && !path.wants_dir();
         if !fits
             || options.is_truncate()
             || options.is_create_new()
@@ -167,6 +175,8 @@ impl Fs {
     }
 
     async fn follow(&self, mut path: CleanPath, follow: bool) -> Result<Lookup> {
+        // What is said to be a directory is looked for behind a link.
+        let follow = follow || path.wants_dir();
         for _ in 0..=MAX_LINKS {
             if path.is_root() {
                 let root = Handle::Root(self.mount.clone());
@@ -177,6 +187,9 @@ impl Fs {
             let (at, target) = match self.walk(&names).await? {
                 Way::Through(fid, qid) if follow && qid.kind.contains(QidKind::SYMLINK) => {
                     (last, node::readlink(&fid).await?)
+                }
+                Way::Through(_, qid) if path.wants_dir() && !qid.kind.contains(QidKind::DIR) => {
+                    return Err(Errno::ENOTDIR.into());
                 }
                 Way::Through(fid, qid) => {
                     return Ok(Lookup::Found(Handle::Own(fid), qid, path));
@@ -200,13 +213,32 @@ impl Fs {
             if target.is_empty() {
                 return Err(Errno::ENOENT.into());
             }
-            let (mut way, _) = path.split(at);
-            let (_, rest) = path.split(at + 1);
-            way.follow(&target)?;
-            way.follow(rest)?;
-            path = way;
+            path = path.through_link(at, &target)?;
         }
         Err(Error::TooManyLinks)
+    }
+
+    /// Refuses a path for something new other than a directory, if by its end it says that it leads to one.
+    pub(super) async fn check_new_name(&self, path: &CleanPath) -> Result<()> {
+        if !path.wants_dir() {
+            return Ok(());
+        }
+        match self.lookup(path.bare(), false).await? {
+            Lookup::Found(..) => Err(Errno::EEXIST.into()),
+            Lookup::Missing(_) => Err(Errno::ENOENT.into()),
+        }
+    }
+
+    /// Refuses what is no directory, a link to one either, if the path says by its end that it is.
+    pub(super) async fn check_named_dir(&self, path: &CleanPath) -> Result<()> {
+        if !path.wants_dir() {
+            return Ok(());
+        }
+        match self.lookup(path.bare(), false).await? {
+            Lookup::Found(_, qid, _) if qid.kind.contains(QidKind::DIR) => Ok(()),
+            Lookup::Found(..) => Err(Errno::ENOTDIR.into()),
+            Lookup::Missing(_) => Err(Errno::ENOENT.into()),
+        }
     }
 
     /// Walks `names`, of which there is at least one, from the root.

@@ -198,6 +198,11 @@ impl Fs {
 
         options.check()?;
         let mut path = CleanPath::new(path)?;
+        if path.wants_dir() && options.is_create() {
+            // Files are not made by the name of a directory.
+            self.lookup(path, true).await?;
+            return Err(Errno::EISDIR.into());
+        }
         // Where the file is likely to be new, one request is saved by trying that first. Never
         // without EXCL: QEMU would give an existing file the mode and the owner of a new one.
         // Nor in the other dialects, which have no EXCL.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::{Fs, Handle, Lookup, classic, node};
 use crate::fs::{Error, Result};
 use crate::session::Fid;
-use p9_tree::CleanPath;
+use p9_tree::{CleanPath, End};
 use p9_wire::Errno;
 use p9_wire::{DirMode, QidKind, UnlinkFlags};
 
@@ -27,7 +27,11 @@ impl Fs {
     /// # Errors
     /// See there.
     pub async fn create_dir(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
-        self.make_dir(&CleanPath::new(path.as_ref())?, mode).await
+        let path = CleanPath::new(path.as_ref())?;
+        if matches!(path.end(), End::Dot | End::DotDot) {
+            self.check_new_name(&path).await?;
+        }
+        self.make_dir(&path, mode).await
     }
 
     pub(super) async fn make_dir(&self, path: &CleanPath, mode: u32) -> Result<()> {
@@ -48,6 +52,7 @@ impl Fs {
     /// See there.
     pub async fn remove_file(&self, path: impl AsRef<[u8]>) -> Result<()> {
         let path = CleanPath::new(path.as_ref())?;
+        self.check_named_dir(&path).await?;
         self.in_parent(&path, Errno::EISDIR, async |parent, name| {
             self.unlink(&parent, name, false).await
         })
@@ -60,6 +65,7 @@ impl Fs {
     /// See there.
     pub async fn remove_dir(&self, path: impl AsRef<[u8]>) -> Result<()> {
         let path = CleanPath::new(path.as_ref())?;
+        path.check_removable()?;
         let removed = self.in_parent(&path, Errno::EBUSY, async |parent, name| {
             self.unlink(&parent, name, true).await
         });
@@ -97,6 +103,11 @@ impl Fs {
     /// See there.
     pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let (from, to) = (CleanPath::new(from.as_ref())?, CleanPath::new(to.as_ref())?);
+        from.check_renamable()?;
+        to.check_renamable()?;
+        if from.wants_dir() || to.wants_dir() {
+            self.check_named_dir(&from.named_as_dir()).await?;
+        }
         // Even where this future is dropped: the server may do it all the same.
         let _moved = Forgets(self, [&from, &to]);
         self.in_parent(&from, Errno::EBUSY, async |dir, old| {
@@ -152,6 +163,7 @@ impl Fs {
     ) -> Result<()> {
         let (file, ..) = self.find(original.as_ref(), false).await?;
         let link = CleanPath::new(link.as_ref())?;
+        self.check_new_name(&link).await?;
         self.in_parent(&link, Errno::EEXIST, async |parent, name| {
             if node::is_linux(parent.fid()) {
                 return parent.fid().link(file.fid(), name).await;
@@ -174,6 +186,7 @@ impl Fs {
             return Err(Error::InvalidPath("NUL in a path"));
         }
         let link = CleanPath::new(link.as_ref())?;
+        self.check_new_name(&link).await?;
         self.in_parent(&link, Errno::EEXIST, async |parent, name| {
             if node::is_linux(parent.fid()) {
                 return parent.fid().symlink(name, target, self.mount.gid).await;
@@ -217,6 +230,7 @@ impl Fs {
     ) -> Result<()> {
         let (path, mode) = (CleanPath::new(path.as_ref())?, mode & !self.mount.umask);
         let device = (major, minor);
+        self.check_new_name(&path).await?;
         self.in_parent(&path, Errno::EEXIST, async |parent, name| {
             if node::is_linux(parent.fid()) {
                 let dir = parent.fid();

@@ -71,6 +71,7 @@ impl Fs {
     /// See there.
     pub async fn remove_dir_all(&self, path: impl AsRef<[u8]>) -> Result<()> {
         let path = CleanPath::new(path.as_ref())?;
+        path.check_removable()?;
         // What others did to directories that are kept is not to be noticed half-way.
         self.forget_all();
         let (parent, name) = self.parent_of(&path, Errno::EBUSY).await?;
