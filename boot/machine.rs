@@ -66,9 +66,10 @@ pub(super) struct Machine {
     pub(super) clock_offset: AtomicU64,
 }
 
-// SAFETY: there is one virtual CPU; the pointers are to pages that stay for good.
+// SAFETY: a machine is installed in an image alone, which one virtual CPU runs; the pointers are to pages that stay for
+// good.
 unsafe impl Send for Machine {}
-// SAFETY: as above; nothing changes after it is installed, and shared pages are accessed as such.
+// SAFETY: as above; besides, what changes after it is installed is atomic, and shared pages are accessed as such.
 unsafe impl Sync for Machine {}
 
 static MACHINE: Once<Machine> = Once::new();
@@ -101,7 +102,8 @@ impl Machine {
     /// counter of the first instruction.
     ///
     /// # Safety
-    /// `shared_info` is the mapped shared_info page in its 64-bit layout, for good.
+    /// This is an image, which one thread runs. `shared_info` is the mapped shared_info page in its 64-bit layout, and the
+    /// builder's rings are mapped, all for good.
     pub(super) unsafe fn install(mut self, first_tick: u64) {
         self.mask_events();
         let now = self.now();

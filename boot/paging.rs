@@ -65,10 +65,13 @@ impl MachineFrames {
     }
 
     /// The pseudo-physical frame that has machine frame `machine`.
-    pub(super) fn find(machine: u64) -> usize {
+    ///
+    /// # Safety
+    /// This is a PV domain, and `machine` is a frame of the host: it comes from a page table or start_info, which Xen has
+    /// checked or made.
+    pub(super) unsafe fn find(machine: u64) -> usize {
         let table = sys::MACH2PHYS_VIRT_START as *const u64;
-        // SAFETY: Xen maps its table of all machine frames there in every 64-bit PV domain, and
-        // `machine` comes from a page table or start_info, which Xen has checked or made.
+        // SAFETY: Xen maps its table of all machine frames there in every 64-bit PV domain, and `machine` is one of them.
         unsafe { table.add(machine as usize).read() as usize }
     }
 }
@@ -111,10 +114,16 @@ impl PageTables {
     }
 
     /// The table that an entry leads to.
-    fn table(&self, entry: u64) -> *mut u64 {
+    ///
+    /// # Safety
+    /// `entry` is a present entry of these tables above the last level.
+    unsafe fn table(&self, entry: u64) -> *mut u64 {
         let physical = (entry & ADDRESS) as usize;
         let address = match self.machine {
-            Some(_) => MachineFrames::find((physical >> PAGE_SHIFT) as u64) << PAGE_SHIFT,
+            // SAFETY: only a PV domain has machine frames, and Xen checks each entry that it puts into its tables.
+            Some(_) => unsafe {
+                MachineFrames::find((physical >> PAGE_SHIFT) as u64) << PAGE_SHIFT
+            },
             None => physical,
         };
         address as *mut u64
@@ -132,7 +141,10 @@ impl PageTables {
             if level == 2 && entry & LARGE != 0 {
                 break;
             }
-            table = self.table(entry);
+            if level > 1 {
+                // SAFETY: a present entry above the last level.
+                table = unsafe { self.table(entry) };
+            }
         }
         true
     }
@@ -165,7 +177,8 @@ impl PageTables {
                 // SAFETY: the new table says what the large page said.
                 unsafe { self.hook(pages, slot, |i| small + (i * PAGE_SIZE) as u64)? }
             } else {
-                self.table(old)
+                // SAFETY: a present entry above the last level.
+                unsafe { self.table(old) }
             };
         }
         // SAFETY: a slot in a table of 512 entries.
@@ -202,7 +215,8 @@ impl PageTables {
                 // SAFETY: an empty table changes nothing yet.
                 unsafe { self.hook(pages, slot, |_| 0)? }
             } else {
-                self.table(old)
+                // SAFETY: a present entry above the last level.
+                unsafe { self.table(old) }
             };
         }
         // SAFETY: a slot in a table of 512 entries; the frames are the domain's own.

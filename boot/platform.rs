@@ -15,7 +15,7 @@ use super::memory::memory;
 use crate::hypercall::memory::Space;
 use crate::hypercall::raw::Gate;
 use crate::hypercall::{XenError, grant_table, memory as memory_op, sched};
-use crate::platform::{BuilderRing, Frame, Page, Platform};
+use crate::platform::{BuilderRing, DomainState, Frame, Page, Platform};
 use crate::time::Instant;
 use crate::xen::event::Port;
 
@@ -23,7 +23,8 @@ use crate::xen::event::Port;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BarePlatform;
 
-/// The [`Gate`] into Xen: 0 is `syscall`, 1 `vmcall`, 2 `vmmcall`. Set by the first Rust code.
+/// The [`Gate`] into Xen: 1 is `syscall`, 2 `vmcall`, 3 `vmmcall`. Set by the first Rust code of an image. 0 is none: a
+/// hosted program that calls the drivers over [`BarePlatform`] must not make system calls of its kernel by mistake.
 static GATE: AtomicU8 = AtomicU8::new(0);
 
 /// Hypercalls made by the drivers.
@@ -33,17 +34,23 @@ pub(super) static HYPERCALLS: Counter = Counter::new();
 static GRANT_FRAMES: Mutex<Vec<(usize, Frame)>> = Mutex::new(Vec::new());
 
 /// Sets how hypercalls are made from now on.
-pub(super) fn set_gate(gate: Gate) {
+///
+/// # Safety
+/// This is an image in a domain that has this gate.
+pub(super) unsafe fn set_gate(gate: Gate) {
     let number = match gate {
-        Gate::Syscall => 0,
-        Gate::Vmcall => 1,
-        Gate::Vmmcall => 2,
+        Gate::Syscall => 1,
+        Gate::Vmcall => 2,
+        Gate::Vmmcall => 3,
     };
     GATE.store(number, Ordering::Relaxed);
 }
 
 /// Has Xen say where grant frame `index` is, or in a PVH domain put it `there`.
-fn find_grant_frame(index: u32, there: Frame) -> Result<Frame, XenError> {
+///
+/// # Safety
+/// Nothing is behind frame number `there` but perhaps that grant frame.
+unsafe fn find_grant_frame(index: u32, there: Frame) -> Result<Frame, XenError> {
     match machine().mode {
         Mode::Pv => {
             let mut frames = vec![Frame(0); index as usize + 1];
@@ -51,7 +58,7 @@ fn find_grant_frame(index: u32, there: Frame) -> Result<Frame, XenError> {
             Ok(frames[index as usize])
         }
         Mode::Pvh => {
-            // SAFETY: nothing is behind that frame number but perhaps what was there before a resume.
+            // SAFETY: the caller's promise.
             unsafe {
                 memory_op::add_to_physmap(&BarePlatform, Space::GrantTable(index), there)?;
             }
@@ -63,7 +70,8 @@ fn find_grant_frame(index: u32, there: Frame) -> Result<Frame, XenError> {
 /// Maps grant frame `index`. Returns its address, and where it is.
 fn map_grant_frame(index: u32) -> Result<(NonNull<Page>, Frame), XenError> {
     let unused = Frame(memory().unused_frame);
-    let frame = find_grant_frame(index, unused)?;
+    // SAFETY: nothing is behind an unused frame number.
+    let frame = unsafe { find_grant_frame(index, unused) }?;
     let mut memory = memory();
     if frame == unused {
         memory.unused_frame += 1;
@@ -100,7 +108,8 @@ pub(super) fn map_grant_frames(anew: bool) -> Result<(), XenError> {
             continue;
         }
         if anew {
-            *frame = find_grant_frame(index, *frame)?;
+            // SAFETY: that grant frame was there before the resume.
+            *frame = unsafe { find_grant_frame(index, *frame) }?;
         }
         // SAFETY: it is that frame of our own grant table.
         unsafe { memory().remap_device(*address, Some(*frame)) };
@@ -130,9 +139,10 @@ unsafe impl Platform for BarePlatform {
     #[inline]
     unsafe fn hypercall(&self, number: u32, args: [usize; 5]) -> isize {
         let gate = match GATE.load(Ordering::Relaxed) {
-            0 => Gate::Syscall,
-            1 => Gate::Vmcall,
-            _ => Gate::Vmmcall,
+            1 => Gate::Syscall,
+            2 => Gate::Vmcall,
+            3 => Gate::Vmmcall,
+            _ => return -(XenError::ENOSYS.0 as isize),
         };
         HYPERCALLS.count();
         // SAFETY: the gate is that of this domain; the rest is the caller's promise.
@@ -154,6 +164,11 @@ unsafe impl Platform for BarePlatform {
         }
         frames[at] = (page.as_ptr().expose_provenance(), frame);
         Ok(page)
+    }
+
+    fn domain_state(&self) -> &DomainState {
+        static STATE: DomainState = DomainState::new();
+        &STATE
     }
 
     fn xenstore_ring(&self) -> Option<BuilderRing> {

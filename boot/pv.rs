@@ -25,13 +25,15 @@ unsafe extern "C" {
 /// As said, once, in a PV domain.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn xen9p_pv_start(info: *const sys::start_info, tick: u64, stack: usize) -> ! {
-    set_gate(Gate::Syscall);
+    // SAFETY: a PV domain's gate.
+    unsafe { set_gate(Gate::Syscall) };
     trap::init_pv();
     let start_info = NonNull::new(info.cast_mut());
     // SAFETY: the builder's structure, in a page that we never give away, and write to only when the domain
     // is suspended.
     let info = unsafe { &*info };
-    find_memory(info, stack.next_multiple_of(PAGE_SIZE));
+    // SAFETY: the builder's structure, before any memory is used.
+    unsafe { find_memory(info, stack.next_multiple_of(PAGE_SIZE)) };
 
     let shared_info = Frame(info.shared_info / PAGE_SIZE as u64);
     // SAFETY: the frame is ours to map, by start_info.
@@ -44,8 +46,11 @@ unsafe extern "C" fn xen9p_pv_start(info: *const sys::start_info, tick: u64, sta
     } else {
         // SAFETY: every domain but the first has this variant.
         let console = unsafe { info.console.domU };
-        ring(console.mfn, console.evtchn)
+        // SAFETY: start_info tells the ring's frame.
+        unsafe { ring(console.mfn, console.evtchn) }
     };
+    // SAFETY: start_info tells the ring's frame.
+    let xenstore = unsafe { ring(info.store_mfn, info.store_evtchn) };
     let text = info.cmd_line.as_slice();
     // SAFETY: the same bytes, unsigned.
     let text = unsafe { core::slice::from_raw_parts(text.as_ptr().cast::<u8>(), text.len()) };
@@ -55,13 +60,13 @@ unsafe extern "C" fn xen9p_pv_start(info: *const sys::start_info, tick: u64, sta
         shared_info: shared_info.cast(),
         shared_info_at: Frame(0),
         start_info,
-        xenstore: ring(info.store_mfn, info.store_evtchn),
+        xenstore,
         console,
         command_line: text.split(|&byte| byte == 0).next().unwrap_or_default(),
         started: Instant::from_nanos(0),
         clock_offset: AtomicU64::new(0),
     };
-    // SAFETY: mapped just now; a PV domain's layout is that of its 64-bit kernel.
+    // SAFETY: all mapped just now; a PV domain's layout is that of its 64-bit kernel.
     unsafe { machine.install(tick) };
     stop_ticking();
     list_frames();
@@ -69,7 +74,10 @@ unsafe extern "C" fn xen9p_pv_start(info: *const sys::start_info, tick: u64, sta
 }
 
 /// One of the builder's rings, if there is one.
-fn ring(frame: u64, port: u32) -> Option<Built> {
+///
+/// # Safety
+/// `frame` is that of the ring, or 0.
+unsafe fn ring(frame: u64, port: u32) -> Option<Built> {
     if frame == 0 || port == 0 {
         return None;
     }
@@ -81,7 +89,10 @@ fn ring(frame: u64, port: u32) -> Option<Built> {
 /// Takes over the memory and the page tables. What the builder made (image, frame list, start_info,
 /// rings, page tables, a stack that ends at `builder_end`, in this order) lies between the image's
 /// start and `builder_end`; all else is free.
-fn find_memory(info: &sys::start_info, builder_end: usize) {
+///
+/// # Safety
+/// `info` and `builder_end` are what the builder has told, and nothing has used memory that is free.
+unsafe fn find_memory(info: &sys::start_info, builder_end: usize) {
     let count = (info.nr_pages as usize).min(ONE_TO_ONE_END / PAGE_SIZE);
     let total = info.nr_pages as usize * PAGE_SIZE;
     // SAFETY: Xen's list, mapped for good, of that many frames.
@@ -96,9 +107,12 @@ fn find_memory(info: &sys::start_info, builder_end: usize) {
     while mapped < end && memory.tables.is_mapped(mapped) {
         mapped += PAGE_SIZE;
     }
-    add(&mut memory, builder_end, mapped);
     let image = (&raw const xen9p_image_start).addr();
-    add(&mut memory, PAGE_SIZE, image);
+    // SAFETY: the builder has mapped both one to one, and uses neither, nor do we.
+    unsafe {
+        add(&mut memory, builder_end, mapped);
+        add(&mut memory, PAGE_SIZE, image);
+    }
 
     // The rest of a table that is there in part.
     while mapped < end && !mapped.is_multiple_of(LARGE_SIZE) {
@@ -107,18 +121,22 @@ fn find_memory(info: &sys::start_info, builder_end: usize) {
         if unsafe { memory.tables.set(&mut memory.pages, mapped, entry, 1) }.is_err() {
             break;
         }
-        add(&mut memory, mapped, mapped + PAGE_SIZE);
+        // SAFETY: mapped just now, and behind all that the builder made.
+        unsafe { add(&mut memory, mapped, mapped + PAGE_SIZE) };
         mapped += PAGE_SIZE;
     }
     memory.unmapped = mapped / PAGE_SIZE..count;
     memory.install();
 }
 
-/// Adds mapped memory from `start` to `end`.
-fn add(memory: &mut Memory, start: usize, end: usize) {
+/// Adds the memory from `start` to `end`.
+///
+/// # Safety
+/// The pages between are mapped one to one, read-write, and nobody uses them.
+unsafe fn add(memory: &mut Memory, start: usize, end: usize) {
     if let Some(first) = NonNull::new(start as *mut Page) {
         let count = end.saturating_sub(start) / PAGE_SIZE;
-        // SAFETY: mapped, and the builder left it free.
+        // SAFETY: the caller's promise.
         unsafe { memory.pages.add(first, count) };
     }
 }

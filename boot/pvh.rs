@@ -36,7 +36,8 @@ const WINDOW: u64 = 64 << 20;
 /// As said, once, in a PVH domain.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn xen9p_pvh_start(info: *const sys::hvm_start_info, tick: u64) -> ! {
-    set_gate(Gate::of_hvm());
+    // SAFETY: a PVH domain's gate.
+    unsafe { set_gate(Gate::of_hvm()) };
     // SAFETY: the first thing that happens.
     unsafe { trap::init_pvh() };
     // SAFETY: the loader's structure, below 4 GiB, in pages that are never given away.
@@ -49,10 +50,12 @@ unsafe extern "C" fn xen9p_pvh_start(info: *const sys::hvm_start_info, tick: u64
         // SAFETY: the loader's string, as above.
         address => unsafe { CStr::from_ptr(address as *const _) },
     };
-    find_memory(info, command_line);
+    // SAFETY: the loader's structure, before any memory is used.
+    unsafe { find_memory(info, command_line) };
 
     let frame = Frame(memory().unused_frame);
-    if let Err(error) = share_info(frame) {
+    // SAFETY: nothing is behind an unused frame number.
+    if let Err(error) = unsafe { share_info(frame) } {
         fail(format_args!("Xen does not share its page with us: {error}"));
     }
     memory().unused_frame += 1;
@@ -61,31 +64,41 @@ unsafe extern "C" fn xen9p_pvh_start(info: *const sys::hvm_start_info, tick: u64
         fail(format_args!("too little memory to map Xen's shared page"));
     };
     let first_domain = u64::from(info.flags) & sys::SIF_INITDOMAIN != 0;
+    // SAFETY: the parameters' pairs belong together.
+    let (xenstore, console) = unsafe {
+        (
+            ring(sys::HVM_PARAM_STORE_PFN, sys::HVM_PARAM_STORE_EVTCHN),
+            ring(sys::HVM_PARAM_CONSOLE_PFN, sys::HVM_PARAM_CONSOLE_EVTCHN),
+        )
+    };
     let machine = Machine {
         mode: Mode::Pvh,
         first_domain,
         shared_info: shared_info.cast(),
         shared_info_at: frame,
         start_info: None,
-        xenstore: ring(sys::HVM_PARAM_STORE_PFN, sys::HVM_PARAM_STORE_EVTCHN),
-        console: ring(sys::HVM_PARAM_CONSOLE_PFN, sys::HVM_PARAM_CONSOLE_EVTCHN),
+        xenstore,
+        console,
         command_line: command_line.to_bytes(),
         started: Instant::from_nanos(0),
         clock_offset: AtomicU64::new(0),
     };
-    // SAFETY: mapped just now, in the layout just set.
+    // SAFETY: all mapped just now, shared_info in the layout just set.
     unsafe { machine.install(tick) };
     call_main()
 }
 
-/// Has Xen put shared_info, in its 64-bit layout, at `frame`, which nobody uses.
-fn share_info(frame: Frame) -> Result<(), XenError> {
+/// Has Xen put shared_info, in its 64-bit layout, at `frame`.
+///
+/// # Safety
+/// Nothing is behind that frame number but perhaps shared_info.
+unsafe fn share_info(frame: Frame) -> Result<(), XenError> {
     // Xen lays shared_info out for the mode in which this parameter is set, which is 64-bit here.
     // The vector is never used: interrupts stay off.
     let vector = u64::from(sys::HVM_PARAM_CALLBACK_TYPE_VECTOR) << 56 | 0xf3;
     // SAFETY: no interrupt is ever taken.
     unsafe { hvm::set_param(&BarePlatform, sys::HVM_PARAM_CALLBACK_IRQ, vector)? };
-    // SAFETY: nothing is behind that frame number, or what is is shared_info.
+    // SAFETY: the caller's promise.
     unsafe { add_to_physmap(&BarePlatform, Space::SharedInfo, frame) }
 }
 
@@ -96,7 +109,10 @@ fn parameter(index: u32) -> Option<u64> {
 }
 
 /// One of the builder's rings, if there is one.
-fn ring(frame: u32, port: u32) -> Option<Built> {
+///
+/// # Safety
+/// `frame` is the parameter that has the ring's frame.
+unsafe fn ring(frame: u32, port: u32) -> Option<Built> {
     let (frame, port) = (parameter(frame)?, parameter(port)?);
     // SAFETY: the builder made the frame for this purpose.
     let page = unsafe { memory().map_device(Frame(frame)) }?;
@@ -107,7 +123,8 @@ fn ring(frame: u32, port: u32) -> Option<Built> {
 /// they were.
 pub(super) fn resumed() -> Result<(), XenError> {
     let machine = machine();
-    share_info(machine.shared_info_at)?;
+    // SAFETY: shared_info was there before the resume.
+    unsafe { share_info(machine.shared_info_at) }?;
     for (ring, port) in [
         (&machine.xenstore, sys::HVM_PARAM_STORE_EVTCHN),
         (&machine.console, sys::HVM_PARAM_CONSOLE_EVTCHN),
@@ -120,9 +137,13 @@ pub(super) fn resumed() -> Result<(), XenError> {
 }
 
 /// Takes over the memory and the page tables.
-fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
+///
+/// # Safety
+/// `info` is the loader's, and nothing has used memory that is free.
+unsafe fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
     let mut entries = [MapEntry::default(); 128];
-    let map = read_map(info, &mut entries);
+    // SAFETY: the caller's promise.
+    let map = unsafe { read_map(info, &mut entries) };
     let ram = |entry: &&MapEntry| entry.kind == sys::XEN_HVM_MEMMAP_TYPE_RAM;
     keep_to_reservation(map);
     let map = &*map;
@@ -148,18 +169,18 @@ fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
     // First what is mapped: the tables for the rest come from there.
     for entry in map.iter().filter(ram) {
         let (start, end) = bounds(entry);
-        add_except(
-            &mut memory,
-            start as usize..end.min(BOOT_MAPPED) as usize,
-            &taken,
-        );
+        let range = start as usize..end.min(BOOT_MAPPED) as usize;
+        // SAFETY: head.s has mapped it, it is RAM that the loader says is ours, and what is in use in there is `taken`.
+        unsafe { add_except(&mut memory, range, &taken) };
     }
     for entry in map.iter().filter(ram) {
         let (start, end) = bounds(entry);
         let (start, end) = (start.max(BOOT_MAPPED), end.min(ONE_TO_ONE_END as u64));
-        add_high(&mut memory, start as usize, end as usize);
+        // SAFETY: RAM that the loader says is ours, above what head.s has mapped and what the loader has used.
+        unsafe { add_high(&mut memory, start as usize, end as usize) };
     }
-    hide_holes(&mut memory, map);
+    // SAFETY: all that is in use is in RAM, and the map shows all RAM.
+    unsafe { hide_holes(&mut memory, map) };
     memory.install();
 }
 
@@ -186,7 +207,13 @@ fn keep_to_reservation(map: &mut [MapEntry]) {
 }
 
 /// The memory map, from the loader or else from Xen.
-fn read_map<'a>(info: &sys::hvm_start_info, buffer: &'a mut [MapEntry]) -> &'a mut [MapEntry] {
+///
+/// # Safety
+/// `info` is the loader's.
+unsafe fn read_map<'a>(
+    info: &sys::hvm_start_info,
+    buffer: &'a mut [MapEntry],
+) -> &'a mut [MapEntry] {
     let count = if info.version >= 1 {
         info.memmap_entries as usize
     } else {
@@ -252,13 +279,16 @@ fn around<T: ?Sized>(thing: &T) -> Range<usize> {
     start / PAGE_SIZE * PAGE_SIZE..end.next_multiple_of(PAGE_SIZE)
 }
 
-/// Adds the mapped memory in `range` that is not `taken` (sorted).
-fn add_except(memory: &mut Memory, range: Range<usize>, taken: &[Range<usize>]) {
+/// Adds the memory in `range` that is not `taken` (sorted).
+///
+/// # Safety
+/// `range` is RAM, mapped one to one, of which nothing is in use but what is `taken`.
+unsafe fn add_except(memory: &mut Memory, range: Range<usize>, taken: &[Range<usize>]) {
     let mut start = range.start;
     for hole in taken.iter().chain([&(range.end..usize::MAX)]) {
         let end = hole.start.min(range.end);
         if let Some(first) = NonNull::new(start as *mut Page).filter(|_| start < end) {
-            // SAFETY: RAM, mapped, and nobody has it.
+            // SAFETY: in `range` and not taken.
             unsafe { memory.pages.add(first, (end - start) / PAGE_SIZE) };
         }
         start = start.max(hole.end);
@@ -266,7 +296,10 @@ fn add_except(memory: &mut Memory, range: Range<usize>, taken: &[Range<usize>]) 
 }
 
 /// Maps and adds memory above 4 GiB.
-fn add_high(memory: &mut Memory, start: usize, end: usize) {
+///
+/// # Safety
+/// From `start` to `end` there is RAM, which is not mapped yet, and of which nothing is in use.
+unsafe fn add_high(memory: &mut Memory, start: usize, end: usize) {
     let mut here = start;
     while here < end {
         let large = here / LARGE_SIZE * LARGE_SIZE;
@@ -292,7 +325,10 @@ fn add_high(memory: &mut Memory, start: usize, end: usize) {
 }
 
 /// Unmaps what head.s has mapped though nothing is there, so that a stray pointer is noticed.
-fn hide_holes(memory: &mut Memory, map: &[MapEntry]) {
+///
+/// # Safety
+/// Nothing that is in use lies outside of the RAM that `map` shows.
+unsafe fn hide_holes(memory: &mut Memory, map: &[MapEntry]) {
     for start in (0..BOOT_MAPPED).step_by(LARGE_SIZE) {
         let end = start + LARGE_SIZE as u64;
         let used = map.iter().any(|entry| {
@@ -300,8 +336,7 @@ fn hide_holes(memory: &mut Memory, map: &[MapEntry]) {
             entry.kind == sys::XEN_HVM_MEMMAP_TYPE_RAM && first < end && last > start
         });
         if !used {
-            // SAFETY: nothing of ours is there; everything the loader made is in RAM. A second-level
-            // entry needs no new table.
+            // SAFETY: nothing that is in use is there. A second-level entry needs no new table.
             let _ = unsafe { memory.tables.set(&mut memory.pages, start as usize, 0, 2) };
         }
     }

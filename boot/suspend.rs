@@ -15,7 +15,7 @@ use super::memory::memory;
 use super::paging::MachineFrames;
 use super::platform::{map_grant_frames, unmap_grant_frames};
 use super::pvh;
-use crate::hypercall::sched::{self, Suspended};
+use crate::hypercall::sched::{self, SuspendReturn, Suspended};
 use crate::hypercall::{XenError, vcpu};
 use crate::platform::{Frame, PAGE_SIZE};
 use crate::sys;
@@ -39,15 +39,16 @@ pub(super) fn is_possible() -> bool {
 ///
 /// # Errors
 /// What Xen says; nothing has changed then.
-pub(super) fn suspend() -> Result<Suspended, XenError> {
+pub(super) fn suspend() -> Result<SuspendReturn, XenError> {
     let machine = machine();
     let now = machine.now();
     let outcome = match machine.start_info {
         Some(info) => suspend_pv(machine, info),
-        // SAFETY: nothing uses shared_info or the grant table until they are put back below.
+        // SAFETY: nothing uses shared_info or the grant table until they are put back below. The return goes to
+        // `Xen::suspend`, our caller's caller.
         None => unsafe { sched::suspend(&BarePlatform, Frame(0)) },
     };
-    let resumed = outcome == Ok(Suspended::Resumed);
+    let resumed = is_resumed(&outcome);
     let back = match machine.mode {
         Mode::Pvh if resumed => pvh::resumed().and_then(|()| map_grant_frames(true)),
         Mode::Pvh => Ok(()),
@@ -67,6 +68,10 @@ pub(super) fn suspend() -> Result<Suspended, XenError> {
     outcome
 }
 
+fn is_resumed(outcome: &Result<SuspendReturn, XenError>) -> bool {
+    matches!(outcome, Ok(returned) if returned.how() == Suspended::Resumed)
+}
+
 /// Stops the timer that a PV domain is made with: nothing here wants a tick. An older Xen without this call ticks on,
 /// and no event is lost.
 pub(super) fn stop_ticking() {
@@ -74,13 +79,16 @@ pub(super) fn stop_ticking() {
 }
 
 /// Suspends a PV domain. Afterwards shared_info is mapped, and the builder's rings have their ports.
-fn suspend_pv(machine: &Machine, info: NonNull<sys::start_info>) -> Result<Suspended, XenError> {
+fn suspend_pv(
+    machine: &Machine,
+    info: NonNull<sys::start_info>,
+) -> Result<SuspendReturn, XenError> {
     let address = machine.shared_info.addr().get();
     let info = info.as_ptr();
     let at = memory().tables.frame(info.addr());
     // SAFETY: the builder's structure, mapped for good; only the toolstack uses it besides, while the domain is
-    // suspended. The variant of the console's union is that of every domain but the first, which is never saved. What
-    // is taken out of the page tables is not used before it is put back, here and by our caller.
+    // suspended. The variant of the console's union is that of every domain but the first, which is never saved. The
+    // frames in it are those of the rings, or 0. What is taken out of the page tables is not used before it is put back, here and by our caller.
     let outcome = unsafe {
         let (store, console) = ((*info).store_mfn, (*info).console.domU.mfn);
         let found = |frame| match frame {
@@ -92,7 +100,7 @@ fn suspend_pv(machine: &Machine, info: NonNull<sys::start_info>) -> Result<Suspe
         unmap_grant_frames();
         memory().remap_device(address, None);
         let outcome = sched::suspend(&BarePlatform, at);
-        if outcome != Ok(Suspended::Resumed) {
+        if !is_resumed(&outcome) {
             (&raw mut (*info).store_mfn).write_volatile(store);
             (&raw mut (*info).console.domU.mfn).write_volatile(console);
         }

@@ -16,7 +16,7 @@ struct Keys {
     typed: RefCell<VecDeque<u8>>,
 }
 
-static KEYS: OneThread<Keys> = OneThread(Keys {
+static KEYS: OneThread<Keys> = OneThread::new(Keys {
     catch: Cell::new(false),
     caught: Cell::new(false),
     typed: RefCell::new(VecDeque::new()),
@@ -27,12 +27,12 @@ static KEYS: OneThread<Keys> = OneThread(Keys {
 /// [`take_ctrl_c`] all operations on files fail so. What else is typed meanwhile is kept for
 /// [`read_console`](super::read_console).
 pub fn catch_ctrl_c(on: bool) {
-    KEYS.0.catch.set(on);
+    KEYS.get().catch.set(on);
 }
 
 /// Whether Ctrl-C was typed since this was asked the last time; files can be used again.
 pub fn take_ctrl_c() -> bool {
-    let caught = KEYS.0.caught.replace(false);
+    let caught = KEYS.get().caught.replace(false);
     let system = system();
     if caught && system.stop.reason().is_none() {
         system.shares.interrupt(false);
@@ -42,15 +42,15 @@ pub fn take_ctrl_c() -> bool {
 
 /// Whether Ctrl-C was typed.
 pub(super) fn caught() -> bool {
-    KEYS.0.caught.get()
+    KEYS.get().caught.get()
 }
 
 /// Looks for keys, wherever an app waits for something else than keys.
 pub(super) fn look() {
-    if !KEYS.0.catch.get() {
+    if !KEYS.get().catch.get() {
         return;
     }
-    let mut typed = KEYS.0.typed.borrow_mut();
+    let mut typed = KEYS.get().typed.borrow_mut();
     let mut bytes = [0; 64];
     // As much as is kept, however fast more of it comes.
     for _ in 0..MOST / bytes.len() {
@@ -62,7 +62,7 @@ pub(super) fn look() {
             // What was typed before it is given up, too.
             typed.clear();
             fresh = fresh.get(at + 1..).unwrap_or_default();
-            KEYS.0.caught.set(true);
+            KEYS.get().caught.set(true);
             system().shares.interrupt(true);
         }
         let room = MOST.saturating_sub(typed.len());
@@ -72,7 +72,7 @@ pub(super) fn look() {
 
 /// Takes what was kept.
 pub(super) fn kept(into: &mut [u8]) -> usize {
-    let mut typed = KEYS.0.typed.borrow_mut();
+    let mut typed = KEYS.get().typed.borrow_mut();
     let count = typed.len().min(into.len());
     for (place, byte) in into.iter_mut().zip(typed.drain(..count)) {
         *place = byte;

@@ -14,6 +14,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::emergency::exit_for;
+use super::machine::known;
 use super::{BarePlatform, command_line, memory_info, started_at, suspend};
 use crate::fs::{self, Fs};
 use crate::hypercall::sched::ShutdownReason;
@@ -130,21 +131,42 @@ struct System {
     capture: Option<Capture>,
 }
 
-/// Lets one thread keep in a static what is made for one thread.
+/// Lets an image, which has one thread, keep in a static what is made for one thread.
 struct OneThread<T>(T);
 
-// SAFETY: an image has one thread: one virtual CPU runs it, the others are parked, and nothing
-// interrupts it but exceptions, which never return and touch none of these.
+// SAFETY: a shared `OneThread` gives out its value only where a machine is installed, that is in an image. An image has
+// one thread: one virtual CPU runs it, the others are parked, and nothing interrupts it but exceptions, which never
+// return and touch none of these.
 unsafe impl<T> Sync for OneThread<T> {}
 
-static SYSTEM: OneThread<OnceCell<System>> = OneThread(OnceCell::new());
+impl<T> OneThread<T> {
+    const fn new(value: T) -> Self {
+        OneThread(value)
+    }
+
+    /// The value; `None` in a program that is not an image, or not yet.
+    fn try_get(&self) -> Option<&T> {
+        known().map(|_| &self.0)
+    }
+
+    /// The value.
+    ///
+    /// # Panics
+    /// In a program that is not an image: it may have more threads.
+    fn get(&self) -> &T {
+        self.try_get()
+            .expect("`rt` works in an image that Xen has started, and nowhere else")
+    }
+}
+
+static SYSTEM: OneThread<OnceCell<System>> = OneThread::new(OnceCell::new());
 
 /// The system, once it is there.
 ///
 /// # Panics
 /// Outside of an app's main function, as in a `bare_entry!` image.
 fn system() -> &'static System {
-    let system = SYSTEM.0.get();
+    let system = SYSTEM.get().get();
     system.expect("this is for apps that `xen9p::entry!` started")
 }
 
@@ -172,7 +194,7 @@ pub fn run<F: Files>(app: fn(&F) -> ExitCode) -> ! {
             code
         }
     };
-    let asked = SYSTEM.0.get().and_then(|system| system.stop.reason());
+    let asked = SYSTEM.get().get().and_then(|system| system.stop.reason());
     output::close();
     exit_for(status.0, asked.unwrap_or(ShutdownReason::PowerOff))
 }
@@ -204,7 +226,7 @@ fn start<F: Files>() -> Result<F, NoStart> {
             epoch.saturating_sub(now().as_nanos()),
         )
     });
-    SYSTEM.0.get_or_init(|| System {
+    SYSTEM.get().get_or_init(|| System {
         options,
         app_line,
         xen,
@@ -222,7 +244,7 @@ fn start<F: Files>() -> Result<F, NoStart> {
 
 /// Closes what the app left open.
 fn finish() {
-    if let Some(system) = SYSTEM.0.get() {
+    if let Some(system) = SYSTEM.get().get() {
         if let Some((capture, file)) = system.capture.as_ref().zip(system.options.trace.as_ref()) {
             system.shares.write_capture(capture, file);
         }
@@ -241,6 +263,22 @@ pub fn app_line() -> &'static str {
 /// A quote is opened and never closed.
 pub fn args() -> Result<Vec<String>, CmdlineError> {
     cmdline::words(app_line())
+}
+
+/// The drivers of this domain: for devices, events and xenstore nodes of the app's own.
+///
+/// ```no_run
+/// # #[cfg(feature = "rt")]
+/// # fn example() -> Result<Vec<u8>, xen9p::xen::store::StoreError> {
+/// let xen = xen9p::rt::xen();
+/// xen.store.read("name")
+/// # }
+/// ```
+///
+/// # Panics
+/// In an image that [`bare_entry!`](crate::bare_entry) started: it makes its own by [`Xen::new`].
+pub fn xen() -> &'static Xen<BarePlatform> {
+    &system().xen
 }
 
 /// The options in front of the command line.
@@ -342,5 +380,38 @@ fn wait_until(deadline: Instant, mut done: impl FnMut() -> bool) -> fs::Result<b
             return Ok(false);
         }
         events.wait(seen, deadline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::hypercall::XenError;
+    use crate::xen::grant::Grants;
+
+    /// A hosted program has threads: it gets nothing that is made for one.
+    #[test]
+    fn what_is_made_for_one_thread_is_not_given_to_a_hosted_program() {
+        let users: [fn(); 4] = [
+            || drop(set_log("debug")),
+            || catch_ctrl_c(true),
+            || drop(take_ctrl_c()),
+            || drop(xen().clone()),
+        ];
+        for user in users {
+            let panic = std::panic::catch_unwind(user).unwrap_err();
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or(panic.downcast_ref::<String>().map(String::as_str));
+            assert!(text.unwrap().contains("an image that Xen has started"));
+        }
+    }
+
+    /// Xen's numbers mean other calls to the kernel of a host.
+    #[test]
+    fn a_hosted_program_makes_no_hypercalls() {
+        let refused = Events::new(BarePlatform).bind_ipi().map(drop);
+        assert_eq!(refused, Err(XenError::ENOSYS));
+        assert!(Grants::new(BarePlatform).is_ok());
     }
 }

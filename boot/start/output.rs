@@ -18,7 +18,7 @@ use crate::xen::log::{BadFilter, Filter, Logger, Sink};
 /// How long the end of the run waits until the console has been read.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-static CONSOLE: OneThread<OnceCell<Console<BarePlatform>>> = OneThread(OnceCell::new());
+static CONSOLE: OneThread<OnceCell<Console<BarePlatform>>> = OneThread::new(OnceCell::new());
 
 /// Prints to the console, as `print!` does in `std`.
 #[macro_export]
@@ -39,17 +39,22 @@ macro_rules! println {
     };
 }
 
-/// Takes the console over.
+/// Takes the console over, if there is one.
 pub(super) fn open(events: &Events<BarePlatform>) {
-    if let Some(console) = Console::open(events) {
-        CONSOLE.0.get_or_init(|| console);
+    if let Ok(console) = Console::open(events) {
+        CONSOLE.get().get_or_init(|| console);
     }
+}
+
+/// The console, once it is there.
+fn console() -> Option<&'static Console<BarePlatform>> {
+    CONSOLE.try_get()?.get()
 }
 
 /// Waits until the console has been read, within reason. Nothing is to be printed by these means
 /// afterwards.
 pub(super) fn close() {
-    if let Some(console) = CONSOLE.0.get() {
+    if let Some(console) = console() {
         console.drain(BarePlatform.now() + PATIENCE);
         if console.dropped() > 0 {
             emergency_print(format_args!(
@@ -62,7 +67,7 @@ pub(super) fn close() {
 
 /// Waits a little until the console has been read.
 pub(super) fn settle() {
-    if let Some(console) = CONSOLE.0.get() {
+    if let Some(console) = console() {
         console.drain(BarePlatform.now() + crate::xen::console::PATIENCE);
     }
 }
@@ -77,7 +82,7 @@ pub fn print(text: fmt::Arguments<'_>) {
             Ok(())
         }
     }
-    match CONSOLE.0.get() {
+    match console() {
         // Fails only when a value's own formatting does; what there is of it is printed then too.
         Some(_) => drop(Out.write_fmt(text)),
         None => emergency_print(text),
@@ -86,7 +91,7 @@ pub fn print(text: fmt::Arguments<'_>) {
 
 /// Prints bytes to the console as they are.
 pub fn print_raw(bytes: &[u8]) {
-    match CONSOLE.0.get() {
+    match console() {
         Some(console) => console.write(bytes),
         None => emergency_print(format_args!("{}", bytes.escape_ascii())),
     }
@@ -95,7 +100,7 @@ pub fn print_raw(bytes: &[u8]) {
 /// Prints bytes to the console. As on a terminal, a carriage return is put in front of each line
 /// feed.
 pub fn print_bytes(bytes: &[u8]) {
-    let Some(console) = CONSOLE.0.get() else {
+    let Some(console) = console() else {
         return emergency_print(format_args!("{}", bytes.escape_ascii()));
     };
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -128,24 +133,24 @@ pub fn read_console(into: &mut [u8]) -> fs::Result<usize> {
 
 /// As much input as there is now.
 pub(super) fn read_now(into: &mut [u8]) -> usize {
-    CONSOLE.0.get().map_or(0, |console| console.read(into))
+    console().map_or(0, |console| console.read(into))
 }
 
-static LOGGER: OneThread<RefCell<Option<Logger<LogSink>>>> = OneThread(RefCell::new(None));
+static LOGGER: OneThread<RefCell<Option<Logger<LogSink>>>> = OneThread::new(RefCell::new(None));
 
 /// The logger in use, which can be another later.
 struct LoggerInUse;
 
 impl Log for LoggerInUse {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let logger = LOGGER.0.borrow();
+        let logger = LOGGER.get().borrow();
         logger
             .as_ref()
             .is_some_and(|logger| logger.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
-        if let Some(logger) = &*LOGGER.0.borrow() {
+        if let Some(logger) = &*LOGGER.get().borrow() {
             logger.log(record);
         }
     }
@@ -158,11 +163,12 @@ impl Log for LoggerInUse {
 /// # Errors
 /// The entry that makes no sense.
 pub fn set_log(filter: &str) -> Result<(), BadFilter> {
+    let logger = LOGGER.get();
     let filter = Filter::parse(filter, LevelFilter::Warn)?;
     // There is one already after the first call, or if an app brought its own.
     let _ = log::set_logger(&LoggerInUse);
     log::set_max_level(filter.max_level());
-    *LOGGER.0.borrow_mut() = Some(Logger::new(filter, LogSink));
+    *logger.borrow_mut() = Some(Logger::new(filter, LogSink));
     Ok(())
 }
 

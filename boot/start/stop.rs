@@ -8,7 +8,7 @@ use crate::hypercall::sched::ShutdownReason;
 use crate::rt::emergency::exit_for;
 use crate::rt::{BarePlatform, now};
 use crate::time::Instant;
-use crate::xen::shutdown::{ShutdownRequest, ShutdownWatch};
+use crate::xen::shutdown::ShutdownWatch;
 use crate::xen::suspend::Suspended;
 
 /// How long an app that was asked to stop may go on using files until the domain ends without it.
@@ -64,12 +64,14 @@ impl Stop {
 
     fn ask(&self) {
         match self.watch.take() {
-            Ok(Some(ShutdownRequest::Suspend)) => suspend(),
-            Ok(Some(request)) => {
-                log::info!("asked to stop: {request:?}");
-                self.asked.set(Some((request.reason(), now() + GRACE)));
-                system().shares.interrupt(true);
-            }
+            Ok(Some(request)) => match request.reason() {
+                None => suspend(),
+                Some(reason) => {
+                    log::info!("asked to stop: {request:?}");
+                    self.asked.set(Some((reason, now() + GRACE)));
+                    system().shares.interrupt(true);
+                }
+            },
             Ok(None) => {}
             Err(error) => log::debug!("looking for a shutdown request: {error}"),
         }

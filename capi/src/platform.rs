@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use xen9p::hypercall::XenError;
 use xen9p::hypercall::raw::Gate;
-use xen9p::platform::{BuilderRing, Frame, Page, Platform};
+use xen9p::platform::{BuilderRing, DomainState, Frame, Page, Platform};
 use xen9p::time::Instant;
 use xen9p::xen::event::Port;
 
@@ -136,6 +136,12 @@ unsafe impl Platform for Kernel {
     fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError> {
         let page = callback!(grant_frame, core::ptr::null_mut(), index);
         NonNull::new(page.cast()).ok_or(XenError::ENOSPC)
+    }
+
+    fn domain_state(&self) -> &DomainState {
+        // There is one kernel, see `TABLE`.
+        static STATE: DomainState = DomainState::new();
+        &STATE
     }
 
     fn xenstore_ring(&self) -> Option<BuilderRing> {

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use xen9p::hypercall::DomId;
-use xen9p::platform::Platform;
+use xen9p::platform::{InUse, Platform, Resource};
 use xen9p::time::Instant;
-use xen9p::xen::console::{self, Console, PATIENCE};
+use xen9p::xen::console::{self, Console, ConsoleError, PATIENCE};
 use xen9p::xen::event::Events;
 use xen9p_testing::fake::{FakePlatform, FakeXen};
 
@@ -40,6 +40,21 @@ fn text_gets_carriage_returns() {
     console.write_text("one\ntwo\n\nthree");
     xen.settle();
     assert_eq!(xen.console_output(GUEST), b"one\r\ntwo\r\n\r\nthree");
+}
+
+#[test]
+fn a_domain_has_one_console() {
+    let (xen, events, console) = guest();
+    let in_use = ConsoleError::InUse(InUse(Resource::ConsoleRing));
+    assert_eq!(Console::open(&events).map(drop), Err(in_use));
+    let clone = console.clone();
+    drop(console);
+    let other = Events::new(xen.platform(GUEST));
+    assert_eq!(Console::open(&other).map(drop), Err(in_use));
+    drop(clone);
+    assert!(Console::open(&other).is_ok());
+    let none = Console::open(&Events::new(xen.platform(DomId(0)))).map(drop);
+    assert_eq!(none, Err(ConsoleError::Missing));
 }
 
 #[test]

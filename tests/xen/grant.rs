@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
 use xen9p::hypercall::{DomId, XenError};
-use xen9p::platform::{PAGE_SIZE, Platform};
+use xen9p::platform::{InUse, PAGE_SIZE, Platform, Resource};
 use xen9p::xen::grant::{Counters, GrantError, Grants, Limits, SharedPages};
 use xen9p_testing::fake::{FakePlatform, FakeXen, MapError, MappedGrant};
 
@@ -12,7 +12,7 @@ const GUEST: DomId = DomId(1);
 
 fn guest() -> (FakeXen, Grants<FakePlatform>) {
     let xen = FakeXen::new();
-    let grants = Grants::new(xen.add_domain(GUEST));
+    let grants = Grants::new(xen.add_domain(GUEST)).unwrap();
     (xen, grants)
 }
 
@@ -202,6 +202,28 @@ enum Step {
     Map(usize, usize),
     Unmap(usize),
     Drain,
+}
+
+#[test]
+fn a_domain_has_one_grant_table() {
+    let (xen, grants) = guest();
+    let second = || Grants::new(xen.platform(GUEST));
+    let in_use = InUse(Resource::GrantTable);
+    assert_eq!(second().map(drop), Err(in_use));
+    assert!(in_use.to_string().contains("clone the `Grants`"));
+    let shared = grants.share(pages(2), DomId(0)).unwrap();
+    let mapped = map(&xen, &shared, 0);
+    let held = shared.refs()[0];
+    drop(grants);
+    assert_eq!(second().map(drop), Err(in_use), "shared pages keep it");
+    drop(shared);
+    let grants = second().unwrap();
+    // What is still mapped is not handed out, nor are its pages.
+    let shared = grants.share(pages(500), DomId(0)).unwrap();
+    assert!(!shared.refs().contains(&held));
+    mapped.read(0, &mut [0; 8]);
+    // Other domains have tables of their own.
+    assert!(Grants::new(xen.add_domain(DomId(2))).is_ok());
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use xen9p::fs::{Fs, MountOptions};
 use xen9p::hypercall::{DomId, XenError};
 use xen9p::platform::conformance::{self, Breach};
-use xen9p::platform::{BuilderRing, Frame, PAGE_SIZE, Page, Platform};
+use xen9p::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform};
 use xen9p::time::Instant;
 use xen9p::transport::xen9pfs::{self, Config};
 use xen9p::xen::Xen;
@@ -45,6 +45,7 @@ enum Flaw {
     MovingGrantFrame,
     MisalignedGrantFrame,
     NoGrantFrame,
+    StatePerHandle,
     LostEvents,
     StickyEvents,
     MadeUpEvents,
@@ -55,12 +56,24 @@ enum Flaw {
 }
 
 /// A platform with a flaw.
-#[derive(Clone)]
 struct Flawed {
     good: FakePlatform,
     flaw: Flaw,
     calls: Rc<Cell<u32>>,
     kept: Rc<RefCell<Vec<NonNull<Page>>>>,
+    own: Box<DomainState>,
+}
+
+impl Clone for Flawed {
+    fn clone(&self) -> Self {
+        Flawed {
+            good: self.good.clone(),
+            calls: self.calls.clone(),
+            kept: self.kept.clone(),
+            own: Box::default(),
+            ..*self
+        }
+    }
 }
 
 impl Flawed {
@@ -70,6 +83,7 @@ impl Flawed {
             flaw,
             calls: Rc::default(),
             kept: Rc::default(),
+            own: Box::default(),
         }
     }
 
@@ -177,6 +191,13 @@ unsafe impl Platform for Flawed {
         })
     }
 
+    fn domain_state(&self) -> &DomainState {
+        match self.flaw {
+            Flaw::StatePerHandle => &self.own,
+            _ => self.good.domain_state(),
+        }
+    }
+
     fn xenstore_ring(&self) -> Option<BuilderRing> {
         let mut ring = self.good.xenstore_ring()?;
         if self.flaw == Flaw::UnboundRing {
@@ -282,6 +303,7 @@ fn each_breach_is_found_under_its_rule() {
             "not page-aligned",
         ),
         (Flaw::NoGrantFrame, "the grant table", "can't be mapped"),
+        (Flaw::StatePerHandle, "all handles", "for each handle"),
         (Flaw::LostEvents, "events", "lost"),
         (Flaw::StickyEvents, "events", "twice"),
         (Flaw::MadeUpEvents, "events", "can't exist"),
@@ -325,7 +347,7 @@ fn memory_that_ends_at_any_point_is_told() {
 #[test]
 fn drivers_refuse_misaligned_pages() {
     let xen = machine();
-    let grants = Grants::new(Flawed::new(&xen, Flaw::MisalignedPages));
+    let grants = Grants::new(Flawed::new(&xen, Flaw::MisalignedPages)).unwrap();
     let refused = grants.share(NonZeroUsize::MIN, DomId(0));
     assert!(
         matches!(refused, Err(GrantError::Misaligned(_))),

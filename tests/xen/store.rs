@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use xen9p::hypercall::DomId;
-use xen9p::platform::Platform;
+use xen9p::platform::{InUse, Platform, Resource};
 use xen9p::time::Instant;
+use xen9p::xen::Xen;
+use xen9p::xen::console::Console;
 use xen9p::xen::event::Events;
 use xen9p::xen::store::wire::{Decoder, HEADER_SIZE, Header, Kind, Message};
 use xen9p::xen::store::{
@@ -258,9 +260,31 @@ fn leftover_watches_are_reset() {
     let (xen, store) = guest();
     // A program that was here before us is gone without a trace but its watches.
     std::mem::forget(store.watch("data").unwrap());
-    let again = XenStore::connect(store.events()).unwrap();
+    let again = XenStore::connect(&Events::new(xen.next_program(GUEST))).unwrap();
     assert_eq!(xen.usage(GUEST).watches, 0);
     assert_eq!(again.read("domid").unwrap(), b"1");
+}
+
+#[test]
+fn a_domain_has_one_connection() {
+    let (xen, store) = guest();
+    let watch = store.watch("data").unwrap();
+    let second = || XenStore::connect(&Events::new(xen.platform(GUEST))).map(drop);
+    let in_use = StoreError::InUse(InUse(Resource::XenstoreRing));
+    assert_eq!(second(), Err(in_use));
+    drop(store);
+    assert_eq!(second(), Err(in_use), "a watch keeps it");
+    drop(watch);
+    xen.settle();
+    assert_eq!(second(), Ok(()));
+    // A second `Xen` is refused, and gives back what it had claimed.
+    let first = Xen::new(Events::new(xen.platform(GUEST))).unwrap();
+    let refused = Xen::new(first.events.clone()).map(drop);
+    assert_eq!(refused, Err(StoreError::InUse(InUse(Resource::GrantTable))));
+    drop(first);
+    let console = Console::open(&Events::new(xen.platform(GUEST))).unwrap();
+    assert!(Xen::new(Events::new(xen.platform(GUEST))).is_ok());
+    drop(console);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use xen9p::hypercall::{DomId, XenError};
-use xen9p::platform::{BuilderRing, Frame, Page, Platform};
+use xen9p::platform::{BuilderRing, DomainState, Frame, Page, Platform};
 use xen9p::time::Instant;
 use xen9p::xen::event::{Events, Port};
 use xen9p::xen::shutdown::ShutdownWatch;
@@ -375,6 +375,10 @@ unsafe impl Platform for Beside {
 
     fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError> {
         self.0.grant_frame(index)
+    }
+
+    fn domain_state(&self) -> &DomainState {
+        self.0.domain_state()
     }
 
     fn xenstore_ring(&self) -> Option<BuilderRing> {

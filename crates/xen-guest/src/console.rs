@@ -12,7 +12,7 @@ use core::time::Duration;
 use super::event::{EventChannel, Events};
 use super::ring::{Consumer, IndexLie, Producer};
 use crate::hypercall::event_channel;
-use crate::platform::{BuilderRing, Page, Platform};
+use crate::platform::{BuilderRing, Claim, InUse, Page, Platform, Resource};
 use xen_abi::xencons_interface;
 use xen9p_time::Instant;
 
@@ -50,6 +50,27 @@ unsafe fn rings(page: NonNull<Page>) -> (Producer, Consumer) {
     }
 }
 
+/// Why there is no [`Console`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConsoleError {
+    /// The domain has no console ring.
+    Missing,
+    /// Another `Console` of this domain exists.
+    InUse(InUse),
+}
+
+impl fmt::Display for ConsoleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConsoleError::Missing => f.write_str("this domain has no console ring"),
+            ConsoleError::InUse(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ConsoleError {}
+
 /// A console that is read and written. Clones are the same console.
 pub struct Console<P: Platform> {
     inner: Rc<Inner<P>>,
@@ -63,6 +84,8 @@ struct Inner<P: Platform> {
     /// The last write waited in vain: don't wait again before there is room.
     stalled: Cell<bool>,
     dropped: Cell<u64>,
+    /// Makes this the only console of the domain.
+    _claim: Claim<P>,
 }
 
 impl<P: Platform> Clone for Console<P> {
@@ -83,13 +106,19 @@ impl<P: Platform> fmt::Debug for Console<P> {
 }
 
 impl<P: Platform> Console<P> {
-    /// The domain's own console, or `None` in a domain without one. Make one and clone it.
-    pub fn open(events: &Events<P>) -> Option<Self> {
-        let ring = events.platform().console_ring()?;
-        // SAFETY: the platform vouches for the ring's page.
+    /// Takes the domain's console over.
+    ///
+    /// # Errors
+    /// See [`ConsoleError`].
+    pub fn open(events: &Events<P>) -> Result<Self, ConsoleError> {
+        let platform = events.platform();
+        let ring = platform.console_ring().ok_or(ConsoleError::Missing)?;
+        let claim = Claim::new(platform, Resource::ConsoleRing).map_err(ConsoleError::InUse)?;
+        // SAFETY: the platform vouches for the ring's page, and by the `Claim` no other `Console` uses it.
         let (output, input) = unsafe { rings(ring.page) };
-        Some(Console {
+        Ok(Console {
             inner: Rc::new(Inner {
+                _claim: claim,
                 events: events.clone(),
                 channel: RefCell::new(events.adopt(ring.port)),
                 output: RefCell::new(output),
@@ -106,7 +135,7 @@ impl<P: Platform> Console<P> {
         if inner.channel.borrow().is_stale()
             && let Some(ring) = inner.events.platform().console_ring()
         {
-            // SAFETY: the platform vouches for the ring's page.
+            // SAFETY: as in `open`.
             let (output, input) = unsafe { rings(ring.page) };
             inner.output.replace(output);
             inner.input.replace(input);

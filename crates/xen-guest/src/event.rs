@@ -91,8 +91,6 @@ struct Table<P: Platform> {
     platform: P,
     slots: RefCell<Vec<Slot>>,
     generation: Cell<u64>,
-    /// How often the domain was resumed: ports of an earlier time are not ours any more.
-    resumes: Cell<u64>,
     stats: Cell<EventStats>,
     /// Where the next turn begins when ports are watched in turns.
     turn: Cell<usize>,
@@ -118,14 +116,14 @@ impl<P: Platform> fmt::Debug for Events<P> {
 }
 
 impl<P: Platform> Events<P> {
-    /// An empty table. Make one per domain and clone it.
+    /// An empty table. One per domain is enough, since clones are the same table; a second one takes only the events
+    /// of ports that were opened through it.
     pub fn new(platform: P) -> Self {
         Events {
             table: Rc::new(Table {
                 platform,
                 slots: RefCell::new(Vec::new()),
                 generation: Cell::new(0),
-                resumes: Cell::new(0),
                 stats: Cell::default(),
                 turn: Cell::new(0),
                 list: Cell::new(Vec::new()),
@@ -196,23 +194,18 @@ impl<P: Platform> Events<P> {
         self.register(port, false)
     }
 
-    /// Takes note that the domain was resumed elsewhere ([`Suspended::Resumed`]): every port is gone. The
-    /// handles of before [are stale](EventChannel::is_stale); their numbers, which others may have by now,
-    /// are not touched any more.
-    ///
-    /// [`Suspended::Resumed`]: crate::hypercall::sched::Suspended::Resumed
-    pub(super) fn resumed(&self) {
-        let table = &*self.table;
-        table.resumes.set(table.resumes.get() + 1);
-        // Whoever waits looks again.
-        self.move_on();
+    /// Forgets all ports: the domain was resumed elsewhere, where none of them is open. The handles of before
+    /// [are stale](EventChannel::is_stale) and never use their numbers again, which may be those of other ports by now.
+    pub(super) fn forget_all(&self) {
+        // Waiters look again.
+        self.bump();
         // Handlers may own channels: dropped with no borrow held.
-        drop(table.slots.take());
+        drop(self.table.slots.take());
     }
 
     /// How often the domain was resumed elsewhere.
     pub fn resumes(&self) -> u64 {
-        self.table.resumes.get()
+        self.table.platform.domain_state().resumes()
     }
 
     fn register(&self, port: Port, close: bool) -> EventChannel<P> {
@@ -226,7 +219,7 @@ impl<P: Platform> Events<P> {
             events: self.clone(),
             port,
             close,
-            resumes: self.table.resumes.get(),
+            resumes: self.resumes(),
         }
     }
 
@@ -272,7 +265,7 @@ impl<P: Platform> Events<P> {
                 fired = true;
                 if due {
                     // Its event was taken some time ago: whoever waits for what the handler does looks again.
-                    self.move_on();
+                    self.bump();
                 }
                 self.note(port, |slot| (slot.running, slot.due) = (true, false));
                 handler();
@@ -291,7 +284,7 @@ impl<P: Platform> Events<P> {
     }
 
     /// Begins a new moment.
-    fn move_on(&self) {
+    fn bump(&self) {
         let next = self.table.generation.get().wrapping_add(1);
         self.table.generation.set(next);
     }
@@ -300,7 +293,7 @@ impl<P: Platform> Events<P> {
     fn take(&self, port: Port) -> bool {
         let pending = self.table.platform.take_pending(port);
         if pending {
-            self.move_on();
+            self.bump();
             self.count(|stats| stats.received += 1);
         }
         pending

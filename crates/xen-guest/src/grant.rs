@@ -16,7 +16,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU16, Ordering};
 
 use crate::hypercall::{DomId, XenError};
-use crate::platform::{Frame, PAGE_SIZE, Page, Platform};
+use crate::platform::{Claim, Frame, InUse, PAGE_SIZE, Page, Platform, Resource};
 use xen_abi as sys;
 
 /// A grant reference: what a peer is told so that it can map a page.
@@ -126,14 +126,21 @@ pub struct Grants<P: Platform> {
 struct Table<P: Platform> {
     platform: P,
     limits: Cell<Limits>,
-    counters: Cell<Counters>,
+    /// Pages in the hands of [`SharedPages`].
+    shared_pages: Cell<usize>,
+    /// Pages that ever went to quarantine.
+    total_quarantined_pages: Cell<u64>,
     /// The mapped frames of the table.
     frames: RefCell<Vec<NonNull<Page>>>,
     /// References that are free to use; their entries are all zero.
     free: RefCell<Vec<GrantRef>>,
+    /// References of the mapped frames that the table can use at all: those in `free` and those in use.
+    usable: Cell<usize>,
     quarantine: RefCell<Vec<Block>>,
-    /// How often the domain was resumed: grants of an earlier time are not there any more.
+    /// The domain's [`resumes`](crate::platform::DomainState::resumes) when the fields above were filled.
     resumes: Cell<u64>,
+    /// Makes this the only table of the domain: no other hands out these references.
+    _claim: Claim<P>,
 }
 
 /// Pages that were allocated together, and the grants on them that are active.
@@ -159,20 +166,25 @@ impl<P: Platform> fmt::Debug for Grants<P> {
 }
 
 impl<P: Platform> Grants<P> {
-    /// The table, of which nothing is mapped yet. Make one per domain and clone it: two would give
-    /// out the same references.
-    pub fn new(platform: P) -> Self {
-        Grants {
+    /// Takes the domain's grant table over. Nothing of it is mapped yet.
+    ///
+    /// # Errors
+    /// [`InUse`] while another `Grants` of this domain exists: two would hand out the same references.
+    pub fn new(platform: P) -> Result<Self, InUse> {
+        Ok(Grants {
             table: Rc::new(Table {
+                _claim: Claim::new(&platform, Resource::GrantTable)?,
+                resumes: Cell::new(platform.domain_state().resumes()),
                 platform,
                 limits: Cell::new(Limits::default()),
-                counters: Cell::new(Counters::default()),
+                shared_pages: Cell::new(0),
+                total_quarantined_pages: Cell::new(0),
                 frames: RefCell::new(Vec::new()),
                 free: RefCell::new(Vec::new()),
+                usable: Cell::new(0),
                 quarantine: RefCell::new(Vec::new()),
-                resumes: Cell::new(0),
             }),
-        }
+        })
     }
 
     /// Sets how much may be shared from now on.
@@ -182,7 +194,15 @@ impl<P: Platform> Grants<P> {
 
     /// How much is shared and held back.
     pub fn counters(&self) -> Counters {
-        self.table.counters.get()
+        let table = &*self.table;
+        let quarantine = table.quarantine.borrow();
+        Counters {
+            shared_pages: table.shared_pages.get(),
+            quarantined_pages: quarantine.iter().map(|block| block.count.get()).sum(),
+            quarantined_refs: quarantine.iter().map(|block| block.refs.len()).sum(),
+            used_refs: table.usable.get() - table.free.borrow().len(),
+            total_quarantined_pages: table.total_quarantined_pages.get(),
+        }
     }
 
     /// Allocates `count` zeroed pages, adjacent in the address space, and lets `remote` map them
@@ -195,7 +215,7 @@ impl<P: Platform> Grants<P> {
         let Table {
             platform, limits, ..
         } = &*self.table;
-        let counters = self.counters();
+        let shared_pages = &self.table.shared_pages;
         let quarantine = self.table.quarantine.borrow();
         let held = quarantine.iter().filter(|block| block.remote == remote);
         let held: usize = held.map(|block| block.count.get()).sum();
@@ -203,8 +223,8 @@ impl<P: Platform> Grants<P> {
             return Err(GrantError::Quarantine(held));
         }
         drop(quarantine);
-        if counters.shared_pages.saturating_add(count.get()) > limits.get().pages {
-            return Err(GrantError::Limit(counters.shared_pages));
+        if shared_pages.get().saturating_add(count.get()) > limits.get().pages {
+            return Err(GrantError::Limit(shared_pages.get()));
         }
         self.reserve(count.get())?;
         let first = platform.alloc_pages(count).ok_or(GrantError::NoMemory)?;
@@ -236,10 +256,7 @@ impl<P: Platform> Grants<P> {
         for (&reference, frame) in refs.iter().zip(frames) {
             self.activate(reference, remote, frame);
         }
-        self.count(|counters| {
-            counters.shared_pages += count.get();
-            counters.used_refs += count.get();
-        });
+        shared_pages.set(shared_pages.get() + count.get());
         Ok(SharedPages {
             grants: self.clone(),
             remote,
@@ -250,52 +267,39 @@ impl<P: Platform> Grants<P> {
         })
     }
 
-    /// Takes note that the domain was resumed elsewhere ([`Suspended::Resumed`]): its table is another, and
-    /// empty, and nobody has mapped anything. Pages in quarantine are given back; what was shared before is
-    /// memory that only its owner uses.
-    ///
-    /// [`Suspended::Resumed`]: crate::hypercall::sched::Suspended::Resumed
-    pub(super) fn resumed(&self) {
+    /// Begins anew if the domain was resumed elsewhere meanwhile: its table is another, and empty, and nobody has mapped
+    /// anything. Pages in quarantine are given back; what was shared before is memory that only its owner uses.
+    fn follow_resume(&self) {
         let table = &*self.table;
-        table.resumes.set(table.resumes.get() + 1);
+        let resumes = table.platform.domain_state().resumes();
+        if table.resumes.replace(resumes) == resumes {
+            return;
+        }
         table.frames.borrow_mut().clear();
         table.free.borrow_mut().clear();
+        table.usable.set(0);
         for mut block in table.quarantine.take() {
             block.refs.clear();
             self.release(&block);
         }
-        self.count(|counters| {
-            counters.quarantined_pages = 0;
-            counters.quarantined_refs = 0;
-            counters.used_refs = 0;
-        });
     }
 
     /// Takes back what it can of the pages in quarantine and returns how many pages are still
     /// there. Also done before anything new is shared.
     pub fn drain(&self) -> usize {
+        self.follow_resume();
         let blocks = self.table.quarantine.take();
         let mut kept = Vec::new();
         for mut block in blocks {
-            let pages = block.count.get();
-            let refs = block.refs.len();
             self.revoke_all(&mut block);
-            self.count(|counters| counters.quarantined_refs -= refs - block.refs.len());
-            if block.refs.is_empty() {
-                self.count(|counters| counters.quarantined_pages -= pages);
-                self.release(&block);
-            } else {
-                kept.push(block);
+            match block.refs.is_empty() {
+                true => self.release(&block),
+                false => kept.push(block),
             }
         }
+        let pages = kept.iter().map(|block| block.count.get()).sum();
         self.table.quarantine.replace(kept);
-        self.counters().quarantined_pages
-    }
-
-    fn count(&self, change: impl FnOnce(&mut Counters)) {
-        let mut counters = self.table.counters.get();
-        change(&mut counters);
-        self.table.counters.set(counters);
+        pages
     }
 
     /// Makes sure that `count` references are free, growing the table as needed.
@@ -315,6 +319,8 @@ impl<P: Platform> Grants<P> {
                 // Whoever ran in this domain before us may have left grants behind.
                 .filter(|&reference| self.flags(reference).load(Ordering::Relaxed) == 0);
             let fresh: Vec<GrantRef> = fresh.collect();
+            let usable = &self.table.usable;
+            usable.set(usable.get() + fresh.len());
             self.table.free.borrow_mut().extend(fresh);
         }
         Ok(())
@@ -372,7 +378,6 @@ impl<P: Platform> Grants<P> {
             let revoked = self.revoke(reference);
             if revoked {
                 self.table.free.borrow_mut().push(reference);
-                self.count(|counters| counters.used_refs -= 1);
             }
             !revoked
         });
@@ -404,7 +409,7 @@ pub struct SharedPages<P: Platform> {
     first: NonNull<Page>,
     count: NonZeroUsize,
     refs: Box<[GrantRef]>,
-    /// How often the domain had been resumed when they were shared.
+    /// The domain's [`resumes`](crate::platform::DomainState::resumes) when they were shared.
     resumes: u64,
 }
 
@@ -445,25 +450,23 @@ impl<P: Platform> SharedPages<P> {
             count: self.count,
             refs: core::mem::take(&mut self.refs).into_vec(),
         };
-        let grants = &self.grants;
+        let (grants, table) = (&self.grants, &*self.grants.table);
         let pages = block.count.get();
-        grants.count(|counters| counters.shared_pages -= pages);
-        if self.resumes == grants.table.resumes.get() {
+        table.shared_pages.set(table.shared_pages.get() - pages);
+        grants.follow_resume();
+        if self.resumes == table.resumes.get() {
             grants.revoke_all(&mut block);
         } else {
-            // These references may be those of somebody else by now.
+            // These references may be others' by now.
             block.refs.clear();
         }
         if block.refs.is_empty() {
             grants.release(&block);
             return true;
         }
-        grants.count(|counters| {
-            counters.quarantined_pages += pages;
-            counters.quarantined_refs += block.refs.len();
-            counters.total_quarantined_pages += pages as u64;
-        });
-        grants.table.quarantine.borrow_mut().push(block);
+        let total = &table.total_quarantined_pages;
+        total.set(total.get() + pages as u64);
+        table.quarantine.borrow_mut().push(block);
         false
     }
 }

@@ -41,15 +41,16 @@ pub struct Xen<P: Platform> {
 }
 
 impl<P: Platform> Xen<P> {
-    /// Sets everything up. Do it once per domain, and clone the result; events that exist already
-    /// (a console's) are passed in.
+    /// Takes the domain's grant table and xenstore over. `events` is the table that a console uses, too, if there is
+    /// one.
     ///
     /// # Errors
-    /// That xenstore can't be reached; see [`XenStore::connect`].
+    /// [`StoreError::InUse`] while another `Xen` of this domain exists: clone that one. Otherwise as
+    /// [`XenStore::connect`].
     pub fn new(events: Events<P>) -> Result<Self, StoreError> {
         Ok(Xen {
             platform: events.platform().clone(),
-            grants: Grants::new(events.platform().clone()),
+            grants: Grants::new(events.platform().clone())?,
             store: XenStore::connect(&events)?,
             events,
         })

@@ -12,8 +12,8 @@
 //!
 //! **What the drivers promise**, under "Safety" and here:
 //!
-//! * They call from one thread (or one executor) only, the one that made them; handles are neither `Send` nor
-//!   `Sync` unless the platform's is. **No method is called from an interrupt handler**, and none has to be
+//! * They call from one thread (or one executor) only, the one that made them: handles are neither `Send` nor
+//!   `Sync`. **No method is called from an interrupt handler**, and none has to be
 //!   callable from one. An interrupt handler of yours may wake your executor, set an
 //!   `Interrupt` of the 9P session, and note which ports fired for
 //!   [`take_pending`](Platform::take_pending) to tell later: that is all the drivers need of it.
@@ -39,16 +39,17 @@
 //!    [`add_to_physmap`](crate::hypercall::memory::add_to_physmap) at guest frames that are no memory. Version 1;
 //!    whoever else uses grants in this kernel shares one [`Grants`](crate::grant::Grants), or keeps away from
 //!    the references that it takes.
-//! 6. The builder's rings: from start_info (PV) or `HVM_PARAM_STORE_PFN` and its like.
-//! 7. Clock: [`clock`](crate::clock) reads Xen's.
-//! 8. Events, by one of two ways. Polling: leave all ports masked, take bits out of `evtchn_pending` in
+//! 6. [`domain_state`](Platform::domain_state): a `static` of type [`DomainState`].
+//! 7. The builder's rings: from start_info (PV) or `HVM_PARAM_STORE_PFN` and its like.
+//! 8. Clock: [`clock`](crate::clock) reads Xen's.
+//! 9. Events, by one of two ways. Polling: leave all ports masked, take bits out of `evtchn_pending` in
 //!    `take_pending`, wait in [`sched::poll`](crate::hypercall::sched::poll). Interrupts: unmask the ports that
 //!    `take_pending` and `wait` are asked about, move the pending bits in the handler into bits of your own, and
 //!    `hlt` with interrupts enabled only after looking at these with interrupts disabled. The timer is one of them:
 //!    it may fire before the halt, and before the clock as this processor reckons it shows the deadline.
 //!    `examples/embed-rust` does the latter.
-//! 9. [`conformance::check`] passes.
-//! 10. [`Xen::new`](crate::Xen::new), `xen9pfs::device`,
+//! 10. [`conformance::check`] passes.
+//! 11. [`Xen::new`](crate::Xen::new), `xen9pfs::device`,
 //!     `xen9pfs::connect`, `Fs::mount`.
 
 //!
@@ -71,6 +72,7 @@
 //! given before. `boot/suspend.rs` is such a function for PV and PVH.
 
 pub mod conformance;
+mod domain;
 
 use core::fmt;
 use core::num::NonZeroUsize;
@@ -79,6 +81,9 @@ use core::ptr::NonNull;
 use crate::event::Port;
 use crate::hypercall::XenError;
 use xen9p_time::Instant;
+
+pub(crate) use domain::Claim;
+pub use domain::{DomainState, InUse, Resource};
 
 /// Size of a page, of a grant frame and of every ring page, in bytes.
 pub const PAGE_SIZE: usize = 4096;
@@ -159,6 +164,14 @@ pub unsafe trait Platform: Clone + 'static {
     /// # Errors
     /// Whatever Xen answered; typically the table is at its maximum (`max_grant_frames`).
     fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError>;
+
+    /// What the drivers keep once per domain. One line: a `static` that is returned, or a field beside the rest of
+    /// the machine.
+    ///
+    /// # Implementation safety
+    /// All handles of one domain return the same state, and handles of two domains never do. That the grant table has
+    /// one driver rests on it.
+    fn domain_state(&self) -> &DomainState;
 
     /// Xenstore's ring, or `None` in a domain without one (dom0 before its own xenstored).
     ///

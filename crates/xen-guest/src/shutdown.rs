@@ -44,13 +44,14 @@ impl ShutdownRequest {
         }
     }
 
-    /// With which reason the domain stops when it obeys.
-    pub fn reason(self) -> ShutdownReason {
+    /// The reason to give to [`shutdown`] when obeying; `None` for [`Suspend`](Self::Suspend), after which the domain
+    /// goes on.
+    pub fn reason(self) -> Option<ShutdownReason> {
         match self {
-            ShutdownRequest::PowerOff | ShutdownRequest::Halt => ShutdownReason::PowerOff,
-            ShutdownRequest::Reboot => ShutdownReason::Reboot,
-            ShutdownRequest::Suspend => ShutdownReason::Suspend,
-            ShutdownRequest::Crash => ShutdownReason::Crash,
+            ShutdownRequest::PowerOff | ShutdownRequest::Halt => Some(ShutdownReason::PowerOff),
+            ShutdownRequest::Reboot => Some(ShutdownReason::Reboot),
+            ShutdownRequest::Suspend => None,
+            ShutdownRequest::Crash => Some(ShutdownReason::Crash),
         }
     }
 }
@@ -60,7 +61,7 @@ pub struct ShutdownWatch<P: Platform> {
     store: XenStore<P>,
     watch: Watch<P>,
     can_suspend: bool,
-    /// What [`XenStore::restarts`] said when the announcement was made.
+    /// The domain's [`resumes`](crate::platform::DomainState::resumes) when the announcement was made.
     announced: Cell<u64>,
     /// The watch has fired, and xenstore has not said yet what there is.
     unanswered: Cell<bool>,
@@ -77,7 +78,7 @@ impl<P: Platform> ShutdownWatch<P> {
             store: store.clone(),
             watch: store.watch(NODE)?,
             can_suspend,
-            announced: Cell::new(store.restarts()),
+            announced: Cell::new(store.events().resumes()),
             unanswered: Cell::new(false),
         };
         watch.announce()?;
@@ -101,7 +102,7 @@ impl<P: Platform> ShutdownWatch<P> {
                 Err(error) => return Err(error),
             }
         }
-        self.announced.set(self.store.restarts());
+        self.announced.set(self.store.events().resumes());
         Ok(())
     }
 
@@ -114,7 +115,7 @@ impl<P: Platform> ShutdownWatch<P> {
     /// # Errors
     /// See [`StoreError`].
     pub fn take(&self) -> Result<Option<ShutdownRequest>, StoreError> {
-        if self.announced.get() != self.store.restarts() {
+        if self.announced.get() != self.store.events().resumes() {
             self.announce()?;
         }
         let fired = !self.watch.take_all()?.is_empty();

@@ -12,7 +12,7 @@ use super::store::StoreError;
 use crate::hypercall::XenError;
 use crate::platform::Platform;
 
-pub use crate::hypercall::sched::Suspended;
+pub use crate::hypercall::sched::{SuspendReturn, Suspended};
 
 /// Why a domain was not suspended, or can't go on as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl fmt::Display for SuspendError {
 impl core::error::Error for SuspendError {}
 
 impl<P: Platform> Xen<P> {
-    /// Suspends the domain by calling `machine`, and sees to it that the drivers go on when it returns.
+    /// Suspends the domain by calling `machine`, and has the drivers go on when it returns.
     ///
     /// `machine` makes the hypercall ([`sched::suspend`](crate::hypercall::sched::suspend)) and puts everything back
     /// that the [platform](crate::platform#save-and-restore) answers for. After [`Suspended::Cancelled`] nothing has
@@ -51,22 +51,23 @@ impl<P: Platform> Xen<P> {
     /// * every connection to a backend is lost: its next use fails with
     ///   `TransportError::Lost`, and what recovers looks for the new backend.
     ///
-    /// To be called when no request to xenstore is being waited for, as between two operations or from an idle hook;
-    /// waits for those that nobody waits for.
+    /// Call it when no request to xenstore is being waited for, as between two operations or from an idle hook. It waits
+    /// for the answers of requests that were given up.
     ///
     /// # Errors
     /// See [`SuspendError`].
     pub fn suspend(
         &self,
-        machine: impl FnOnce() -> Result<Suspended, XenError>,
+        machine: impl FnOnce() -> Result<SuspendReturn, XenError>,
     ) -> Result<Suspended, SuspendError> {
         self.store.quiesce().map_err(SuspendError::Busy)?;
-        let outcome = machine().map_err(SuspendError::Machine)?;
-        if outcome == Suspended::Resumed {
-            self.events.resumed();
-            self.grants.resumed();
+        let how = machine().map_err(SuspendError::Machine)?.how();
+        if how == Suspended::Resumed {
+            self.platform.domain_state().count_resume();
+            self.events.forget_all();
+            self.grants.drain();
             self.store.resumed().map_err(SuspendError::Lost)?;
         }
-        Ok(outcome)
+        Ok(how)
     }
 }

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use xen9p::hypercall::memory::{Space, add_to_physmap};
 use xen9p::hypercall::raw::Gate;
 use xen9p::hypercall::{XenError, event_channel, hvm};
-use xen9p::platform::{BuilderRing, Frame, PAGE_SIZE, Page, Platform};
+use xen9p::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform};
 use xen9p::sys;
 use xen9p::time::Instant;
 use xen9p::xen::clock;
@@ -129,6 +129,11 @@ unsafe impl Platform for Kernel {
             MAPPED.fetch_or(1 << index, Ordering::Relaxed);
         }
         NonNull::new((frame * PAGE_SIZE as u64) as *mut Page).ok_or(XenError::EINVAL)
+    }
+
+    fn domain_state(&self) -> &DomainState {
+        static STATE: DomainState = DomainState::new();
+        &STATE
     }
 
     fn xenstore_ring(&self) -> Option<BuilderRing> {

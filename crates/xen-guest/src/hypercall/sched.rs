@@ -10,14 +10,24 @@ use xen9p_time::Instant;
 pub const MAX_POLL_PORTS: usize = 128;
 
 /// Why a domain stops. What happens then is up to the toolstack (`on_poweroff` and so on).
+///
+/// Suspending is not among them: after it the domain goes on, perhaps without what it shares. That is [`suspend`],
+/// which is unsafe.
+///
+/// ```compile_fail,E0599
+/// use xen9p::hypercall::sched::{ShutdownReason, shutdown};
+/// use xen9p::platform::Platform;
+///
+/// fn suspend(platform: &impl Platform) {
+///     let _ = shutdown(platform, ShutdownReason::Suspend);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShutdownReason {
     /// The work is done.
     PowerOff,
     /// To be started again.
     Reboot,
-    /// Ready to be saved.
-    Suspend,
     /// Something broke.
     Crash,
 }
@@ -28,14 +38,12 @@ impl ShutdownReason {
         match self {
             ShutdownReason::PowerOff => sys::SHUTDOWN_poweroff,
             ShutdownReason::Reboot => sys::SHUTDOWN_reboot,
-            ShutdownReason::Suspend => sys::SHUTDOWN_suspend,
             ShutdownReason::Crash => sys::SHUTDOWN_crash,
         }
     }
 }
 
-/// Tells Xen that this domain stops. Under Xen the call does not return, except for
-/// [`ShutdownReason::Suspend`].
+/// Tells Xen that this domain stops. Under Xen the call does not return.
 ///
 /// # Errors
 /// Whatever Xen answered.
@@ -65,6 +73,39 @@ pub enum Suspended {
     Resumed,
 }
 
+/// The return of [`suspend`], which alone makes one: the proof for [`Xen::suspend`](crate::Xen::suspend) that the domain
+/// was suspended.
+///
+/// Safe code can't make one up, nor use one twice:
+///
+/// ```compile_fail,E0451
+/// use xen9p::hypercall::sched::{SuspendReturn, Suspended};
+/// use xen9p::platform::Platform;
+/// use xen9p::xen::Xen;
+///
+/// fn forget_all_grants<P: Platform>(xen: &Xen<P>) {
+///     let _ = xen.suspend(|| Ok(SuspendReturn { how: Suspended::Resumed }));
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// fn twice(one: xen9p::hypercall::sched::SuspendReturn) -> [xen9p::hypercall::sched::SuspendReturn; 2] {
+///     [one.clone(), one]
+/// }
+/// ```
+#[must_use = "the drivers have to be told: `Xen::suspend` takes it"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct SuspendReturn {
+    how: Suspended,
+}
+
+impl SuspendReturn {
+    /// How the domain runs again.
+    pub fn how(&self) -> Suspended {
+        self.how
+    }
+}
+
 /// Stops this domain so that it can be saved, and returns when it runs again. `start_info` is the machine
 /// frame of start_info in a PV domain, and of no meaning in others.
 ///
@@ -73,10 +114,14 @@ pub enum Suspended {
 ///
 /// # Safety
 /// After [`Suspended::Resumed`] nothing that Xen or another domain shared with this one is where it was:
-/// nobody uses shared_info or the grant table before they are mapped anew. In a PV domain no page table
+/// nobody uses shared_info or the grant table before they are mapped anew, and the drivers of this domain are told of
+/// this return, by [`Xen::suspend`](crate::Xen::suspend), before they are used again. In a PV domain no page table
 /// refers to a frame that is not the domain's own, and start_info has the frames of the builder's rings as
 /// pseudo-physical ones.
-pub unsafe fn suspend<P: Platform>(platform: &P, start_info: Frame) -> Result<Suspended, XenError> {
+pub unsafe fn suspend<P: Platform>(
+    platform: &P,
+    start_info: Frame,
+) -> Result<SuspendReturn, XenError> {
     let mut argument = sys::sched_shutdown {
         reason: sys::SHUTDOWN_suspend,
     };
@@ -94,10 +139,11 @@ pub unsafe fn suspend<P: Platform>(platform: &P, start_info: Frame) -> Result<Su
             ],
         )
     };
-    match XenError::check(result)? {
-        0 => Ok(Suspended::Resumed),
-        _ => Ok(Suspended::Cancelled),
-    }
+    let how = match XenError::check(result)? {
+        0 => Suspended::Resumed,
+        _ => Suspended::Cancelled,
+    };
+    Ok(SuspendReturn { how })
 }
 
 /// Blocks until one of `ports` is pending or Xen's system time has reached `deadline`

@@ -113,8 +113,8 @@ impl<'a, P: Platform> Pages<'a, P> {
     }
 
     fn page(&self, index: usize) -> NonNull<Page> {
-        debug_assert!(index < self.count.get());
-        // SAFETY: all callers stay below the count.
+        assert!(index < self.count.get());
+        // SAFETY: below the count.
         unsafe { self.first.add(index) }
     }
 
@@ -127,7 +127,7 @@ impl<'a, P: Platform> Pages<'a, P> {
     }
 
     fn word(&self, index: usize, at: usize) -> u64 {
-        debug_assert!(at < PAGE_SIZE / 8);
+        assert!(at < PAGE_SIZE / 8);
         // SAFETY: within a page of ours, aligned as `range` has found.
         unsafe { self.page(index).cast::<u64>().add(at).read_volatile() }
     }
@@ -161,6 +161,7 @@ pub fn check<P: Platform>(platform: &P, mut tell: impl FnMut(&'static str, Outco
         rule("frames are those behind the pages", frames(platform));
         rule("the grant table is this domain's", grants(platform));
     }
+    rule("all handles have one domain state", one_state(platform));
     rule("events are neither lost nor made up", events(platform));
     rule("time goes forward", clock(platform));
     rule("the builder's rings are pages with ports", rings(platform));
@@ -302,7 +303,12 @@ fn grants<P: Platform>(platform: &P) -> Outcome {
         );
     }
     let me = own_number(platform)?;
-    let grants = Grants::new(platform.clone());
+    let Ok(grants) = Grants::new(platform.clone()) else {
+        return breach(
+            "the grant table has a driver already: check before `Xen::new`",
+            0,
+        );
+    };
     let Ok(shared) = grants.share(NonZeroUsize::MIN, me) else {
         return breach("a page can't be granted", 0);
     };
@@ -328,6 +334,19 @@ fn grants<P: Platform>(platform: &P) -> Outcome {
     match unsafe { grant_table::copy(platform, Memory::Grant(me, reference), to, 8) } {
         Ok(()) => breach("a revoked grant still works", reference.into()),
         Err(_) => Ok(()),
+    }
+}
+
+/// Or two grant tables could be made, from two handles.
+fn one_state<P: Platform>(platform: &P) -> Outcome {
+    let other = platform.clone();
+    let (one, two) = (platform.domain_state(), other.domain_state());
+    match core::ptr::eq(one, two) && core::ptr::eq(one, platform.domain_state()) {
+        true => Ok(()),
+        false => breach(
+            "domain_state is another for each handle",
+            (&raw const *two).addr() as u64,
+        ),
     }
 }
 

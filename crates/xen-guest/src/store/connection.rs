@@ -42,17 +42,20 @@ pub(super) struct Connection {
     abandoned: BTreeSet<u32>,
     watches: BTreeMap<u32, Rc<Queue>>,
     last_request: u32,
+    /// One of our requests was answered: xenstored, which answers in order, has none of an earlier driver's left.
+    answered: bool,
     last_token: u32,
     broken: Option<&'static str>,
 }
 
 impl Connection {
-    /// Takes over the ring where it stands.
+    /// Takes over the ring where it stands. Requests are numbered after `last_request`, the last of an earlier driver of
+    /// this ring, which may have left some unanswered.
     ///
     /// # Safety
     /// `page` is xenstore's ring page, mapped for as long as the connection lives, and nobody else
     /// in this domain uses it.
-    pub(super) unsafe fn new(page: NonNull<Page>) -> Self {
+    pub(super) unsafe fn new(page: NonNull<Page>, last_request: u32) -> Self {
         // SAFETY: the caller's promise.
         let (page, requests, answers) = unsafe { ends(page) };
         Connection {
@@ -64,7 +67,8 @@ impl Connection {
             pending: BTreeMap::new(),
             abandoned: BTreeSet::new(),
             watches: BTreeMap::new(),
-            last_request: 0,
+            last_request,
+            answered: false,
             last_token: 0,
             broken: None,
         }
@@ -85,6 +89,7 @@ impl Connection {
         self.backlog.clear();
         self.pending.clear();
         self.abandoned.clear();
+        self.answered = false;
         self.broken = None;
         let watches = self.watches.iter();
         watches
@@ -157,6 +162,11 @@ impl Connection {
         }
         self.pending.insert(request, Pending::Waiting);
         Ok(request)
+    }
+
+    /// The number of the last request.
+    pub(super) fn last_request(&self) -> u32 {
+        self.last_request
     }
 
     /// A request number that is not in use; never 0, which watch events have.
@@ -266,9 +276,13 @@ impl Connection {
         }
         let request = message.header.request;
         match self.pending.get_mut(&request) {
-            Some(pending @ Pending::Waiting) => *pending = Pending::Answered(message),
+            Some(pending @ Pending::Waiting) => {
+                *pending = Pending::Answered(message);
+                self.answered = true;
+            }
             Some(Pending::Answered(_)) => self.fail("a request was answered twice"),
             None if self.abandoned.remove(&request) => self.undo(&message),
+            None if !self.answered => {}
             None => self.fail("an answer to a request that was never made"),
         }
     }

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::platform::InUse;
+
 /// Why xenstore refused a request. Xenstored sends these as names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -103,6 +105,14 @@ pub enum StoreError {
     Backlog,
     /// This domain has no xenstore.
     Missing,
+    /// The domain's xenstore ring, or what else a new driver needs, has a driver already.
+    InUse(InUse),
+}
+
+impl From<InUse> for StoreError {
+    fn from(error: InUse) -> Self {
+        StoreError::InUse(error)
+    }
 }
 
 impl StoreError {
@@ -135,6 +145,7 @@ impl fmt::Display for StoreError {
             }
             StoreError::Backlog => f.write_str("xenstore does not take requests any more"),
             StoreError::Missing => f.write_str("this domain has no xenstore"),
+            StoreError::InUse(error) => error.fmt(f),
         }
     }
 }

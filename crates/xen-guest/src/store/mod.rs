@@ -24,7 +24,7 @@ use self::connection::Connection;
 use self::watch::Queue;
 use self::wire::{Kind, Message};
 use crate::event::{EventChannel, Events};
-use crate::platform::Platform;
+use crate::platform::{Claim, Platform, Resource};
 use xen9p_time::Instant;
 
 pub use error::{Refusal, StoreError};
@@ -58,10 +58,18 @@ pub struct XenStore<P: Platform> {
 struct Inner<P: Platform> {
     events: Events<P>,
     channel: RefCell<EventChannel<P>>,
-    /// How often the connection was begun anew.
-    restarts: Cell<u64>,
     connection: RefCell<Connection>,
     timeout: Cell<Duration>,
+    /// Makes this the only connection of the domain.
+    _claim: Claim<P>,
+}
+
+impl<P: Platform> Drop for Inner<P> {
+    fn drop(&mut self) {
+        let last = self.connection.get_mut().last_request();
+        let state = self.events.platform().domain_state();
+        state.set_last_store_request(last);
+    }
 }
 
 impl<P: Platform> Clone for XenStore<P> {
@@ -82,25 +90,26 @@ impl<P: Platform> fmt::Debug for XenStore<P> {
 }
 
 impl<P: Platform> XenStore<P> {
-    /// Connects over the ring that the platform has. Make one per domain and clone it.
+    /// Connects over the ring that the platform has.
     ///
     /// Waits for a xenstored that is not there yet, and drops watches that somebody before us left
     /// behind where xenstored can.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] in a domain without xenstore; [`StoreError::Timeout`] and
-    /// [`StoreError::Broken`] when it does not answer or not sensibly.
+    /// [`StoreError::Missing`] in a domain without xenstore; [`StoreError::InUse`] while another `XenStore` of this
+    /// domain exists; [`StoreError::Timeout`] and [`StoreError::Broken`] when it does not answer or not sensibly.
     pub fn connect(events: &Events<P>) -> Result<Self, StoreError> {
         let ring = events
             .platform()
             .xenstore_ring()
             .ok_or(StoreError::Missing)?;
+        let last_request = events.platform().domain_state().last_store_request();
         let inner = Rc::new(Inner {
+            _claim: Claim::new(events.platform(), Resource::XenstoreRing)?,
             events: events.clone(),
             channel: RefCell::new(events.adopt(ring.port)),
-            restarts: Cell::new(0),
-            // SAFETY: the platform vouches for the ring's page; there is one connection per domain.
-            connection: RefCell::new(unsafe { Connection::new(ring.page) }),
+            // SAFETY: the platform vouches for the ring's page, and by the `Claim` no other connection uses it.
+            connection: RefCell::new(unsafe { Connection::new(ring.page, last_request) }),
             timeout: Cell::new(DEFAULT_TIMEOUT),
         });
         let store = XenStore { inner };
@@ -146,8 +155,7 @@ impl<P: Platform> XenStore<P> {
         let ring = self.events().platform().xenstore_ring();
         let ring = ring.ok_or(StoreError::Missing)?;
         drop(inner.channel.replace(inner.events.adopt(ring.port)));
-        inner.restarts.set(inner.restarts.get() + 1);
-        // SAFETY: the platform vouches for the ring's page; there is one connection per domain.
+        // SAFETY: the platform vouches for the ring's page, and by the `Claim` no other connection uses it.
         let watches = unsafe { inner.connection.borrow_mut().restart(ring.page) };
         self.wait_for_service()?;
         // All are asked for before an answer is waited for: then a xenstored that is late, as where many domains are
@@ -161,11 +169,6 @@ impl<P: Platform> XenStore<P> {
             .into_iter()
             .map(|request| self.answer(Kind::WATCH, request?, deadline).map(drop))
             .fold(Ok(()), Result::and)
-    }
-
-    /// How often the domain was resumed elsewhere, where xenstore knows nothing of what was written before.
-    pub(super) fn restarts(&self) -> u64 {
-        self.inner.restarts.get()
     }
 
     /// Drops all watches of this domain where xenstored is known to have the request; an old one

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::backend::{Handler, Program, Share, echo};
 use crate::fake::{FakePlatform, FakeXen, Usage};
-use xen9p::hypercall::DomId;
+use xen9p::hypercall::{DomId, sched};
 use xen9p::p9::session::Redial;
+use xen9p::platform::Frame;
 use xen9p::transport::xen9pfs::{self, Config, ConnectError, Xen9pfs};
 use xen9p::transport::{Lane, Transport, TransportError};
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
-use xen9p::xen::suspend::Suspended;
+use xen9p::xen::suspend::SuspendReturn;
 
 pub const GUEST: DomId = DomId(5);
 pub const PROGRAMS: [Program; 2] = [Program::Qemu, Program::Daemon];
@@ -101,21 +102,29 @@ impl Bed {
     }
 
     /// Restores the guest, with a new backend of this server's files.
-    pub fn restore(&self, clears_rings: bool, handler: Handler) -> Suspended {
-        self.restore_without_share(clears_rings);
+    pub fn restore(&self, clears_rings: bool, handler: Handler) -> SuspendReturn {
+        let returned = self.restore_without_share(clears_rings);
         *self.share.borrow_mut() = share(&self.fake, self.program, handler);
         self.fake.share_peer(self.share.clone());
-        Suspended::Resumed
+        returned
     }
 
-    pub fn restore_without_share(&self, clears_rings: bool) -> Suspended {
+    /// Makes the hypercall that suspends the guest.
+    pub fn suspend(&self) -> SuspendReturn {
+        // SAFETY: the return goes to `Xen::suspend` of the same domain, and nothing is used before.
+        let returned = unsafe { sched::suspend(&self.xen.platform, Frame(0)) };
+        returned.expect("Xen suspends every domain")
+    }
+
+    pub fn restore_without_share(&self, clears_rings: bool) -> SuspendReturn {
+        let returned = self.suspend();
         self.share.borrow_mut().kill();
         self.share.borrow_mut().unmap();
         self.fake.remove_peers();
         let back = self.share.borrow().back().to_owned();
         self.fake.restore(GUEST, clears_rings);
         self.fake.dom0().rm(&back);
-        Suspended::Resumed
+        returned
     }
 
     /// Connecting fails so; afterwards nothing is left, and a person can read why.

@@ -28,7 +28,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use xen9p::hypercall::{DomId, XenError};
-use xen9p::platform::{BuilderRing, Page};
+use xen9p::platform::{BuilderRing, DomainState, Page};
 use xen9p::time::Instant;
 use xen9p::xen::event::Port;
 
@@ -86,7 +86,11 @@ struct Domain {
     console_ring: Option<BuilderRing>,
     console: Option<ConsoleServer>,
     shutdown: Option<u32>,
+    /// The toolstack lets the next suspend return where it was.
+    cancels_suspend: bool,
     hypervisor_log: Vec<u8>,
+    /// What the domain's drivers keep.
+    drivers: Rc<DomainState>,
 }
 
 /// A hypercall that will fail.
@@ -225,7 +229,9 @@ impl FakeXen {
             console_ring: None,
             console: None,
             shutdown: None,
+            cancels_suspend: false,
             hypervisor_log: Vec::new(),
+            drivers: Rc::default(),
         };
         let former = self.world.domains.borrow_mut().insert(id, domain);
         assert!(former.is_none(), "domain {id} exists already");
@@ -257,6 +263,7 @@ impl FakeXen {
         assert!(!mapped, "the domain's backends are gone");
         let console = world.with_domain(id, |domain| {
             domain.grant_frames.clear();
+            domain.shutdown = None;
             domain.console.take().expect("the domain has a console")
         });
         let mut store = world.store.borrow_mut();
@@ -324,6 +331,20 @@ impl FakeXen {
     /// A domain as seen from inside.
     pub fn platform(&self, id: DomId) -> FakePlatform {
         FakePlatform::new(Rc::clone(&self.world), id)
+    }
+
+    /// A domain as seen from inside by another program, which was loaded over the one before: it knows nothing of that
+    /// one's drivers.
+    pub fn next_program(&self, id: DomId) -> FakePlatform {
+        self.world
+            .with_domain(id, |domain| domain.drivers = Rc::default());
+        self.platform(id)
+    }
+
+    /// Has the domain's next suspend be cancelled: it goes on where it was.
+    pub fn cancel_suspend(&self, id: DomId) {
+        self.world
+            .with_domain(id, |domain| domain.cancels_suspend = true);
     }
 
     /// A domain as seen from outside: what a backend in it can do.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use xen9p::hypercall::sched::MAX_POLL_PORTS;
 use xen9p::hypercall::{DomId, XenError};
-use xen9p::platform::{BuilderRing, Frame, PAGE_SIZE, Page, Platform};
+use xen9p::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform};
 use xen9p::sys;
 use xen9p::time::Instant;
 use xen9p::xen::event::Port;
@@ -20,6 +20,7 @@ use super::{FakeXen, World};
 pub struct FakePlatform {
     world: Rc<World>,
     id: DomId,
+    drivers: Rc<DomainState>,
 }
 
 impl fmt::Debug for FakePlatform {
@@ -30,7 +31,8 @@ impl fmt::Debug for FakePlatform {
 
 impl FakePlatform {
     pub(super) fn new(world: Rc<World>, id: DomId) -> Self {
-        FakePlatform { world, id }
+        let drivers = world.with_domain(id, |domain| Rc::clone(&domain.drivers));
+        FakePlatform { world, id, drivers }
     }
 
     /// The domain's number.
@@ -135,9 +137,17 @@ impl FakePlatform {
             sys::SCHEDOP_shutdown => {
                 // SAFETY: the caller passes this operation's structure.
                 let call = unsafe { argument_mut::<sys::sched_shutdown>(argument) };
-                self.world.with_domain(self.id, |domain| {
+                let cancelled = self.world.with_domain(self.id, |domain| {
+                    if call.reason == sys::SHUTDOWN_suspend && domain.cancels_suspend {
+                        domain.cancels_suspend = false;
+                        return true;
+                    }
                     domain.shutdown.get_or_insert(call.reason);
+                    false
                 });
+                if cancelled {
+                    return Ok(1);
+                }
             }
             sys::SCHEDOP_poll => {
                 // SAFETY: as above.
@@ -319,6 +329,10 @@ unsafe impl Platform for FakePlatform {
         Ok(self
             .world
             .with_domain(self.id, |domain| domain.grant_frames[index as usize]))
+    }
+
+    fn domain_state(&self) -> &DomainState {
+        &self.drivers
     }
 
     fn xenstore_ring(&self) -> Option<BuilderRing> {
