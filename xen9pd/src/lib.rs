@@ -1,5 +1,6 @@
 //! `xen9pd`: a daemon for dom0 that serves directories to Xen guests as 9pfs devices.
 
 pub mod broker;
+pub mod host;
 pub mod worker;
 pub mod xen;

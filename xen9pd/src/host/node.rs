@@ -1,0 +1,620 @@
+//! [`HostNode`]: a file of a share, by a descriptor.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use p9_tree::{Created, Error, Node, Result};
+use p9_wire::{
+    Attr, AttrMask, Errno, FileKind, ModeBits, OpenFlags, Qid, SetAttr, SetAttrMask, Statfs, Time,
+    UnlinkFlags, XattrFlags,
+};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Statx, StatxFlags, Timespec, Timestamps,
+    UTIME_NOW, UTIME_OMIT, Uid,
+};
+
+use super::file::HostFile;
+use super::limits::Usage;
+use super::options::Owners;
+use super::rights::{self, Assumed, Identity};
+use super::{Attach, FileId, Tree, errno, sys};
+
+/// How often a create without EXCLUSIVE looks again when the name comes and goes under it.
+const MAX_CREATE_TRIES: u32 = 100;
+
+/// In a request, no group.
+const NO_GROUP: u32 = u32::MAX;
+
+/// The bits of a mode that are not the kind.
+const MODE_BITS: u32 = 0o7777;
+
+/// A file of a [`HostTree`](super::HostTree). Holds one descriptor (`O_PATH`) until the last clone is dropped.
+#[derive(Clone)]
+pub struct HostNode(Arc<Inner>);
+
+struct Inner {
+    fd: OwnedFd,
+    qid: Qid,
+    kind: FileKind,
+    id: FileId,
+    attach: Arc<Attach>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(usage) = &self.attach.tree.usage {
+            usage.closed(self.id, &self.fd);
+        }
+    }
+}
+
+impl fmt::Debug for HostNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostNode")
+            .field("fd", &self.0.fd)
+            .field("qid", &self.0.qid)
+            .finish()
+    }
+}
+
+impl HostNode {
+    pub(super) fn new(attach: Arc<Attach>, fd: OwnedFd) -> Result<HostNode> {
+        let stat = sys::stat(&fd).map_err(errno)?;
+        let tree = &attach.tree;
+        let qid = tree.qids.qid(&stat)?;
+        if let Some(usage) = &tree.usage {
+            usage.opened(&stat);
+        }
+        Ok(HostNode(Arc::new(Inner {
+            fd,
+            qid,
+            kind: sys::file_kind(&stat),
+            id: FileId::of(&stat),
+            attach,
+        })))
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd.as_fd()
+    }
+
+    pub(super) fn id(&self) -> FileId {
+        self.0.id
+    }
+
+    pub(super) fn kind(&self) -> FileKind {
+        self.0.kind
+    }
+
+    pub(super) fn attach(&self) -> &Attach {
+        &self.0.attach
+    }
+
+    pub(super) fn tree(&self) -> &Tree {
+        &self.0.attach.tree
+    }
+
+    pub(super) fn usage(&self) -> Option<&Usage> {
+        self.tree().usage.as_ref()
+    }
+
+    /// Becomes the user that everything in this share is done as.
+    pub(super) fn assume(&self) -> Result<Option<Assumed>> {
+        match self.tree().options.owners {
+            Owners::None => Ok(None),
+            Owners::Squash { uid, gid } => {
+                let identity = Identity {
+                    uid,
+                    gid,
+                    capable: false,
+                };
+                let assumed = identity.assume(self.tree().privilege).map_err(errno)?;
+                Ok(Some(assumed))
+            }
+        }
+    }
+
+    /// Becomes the user whom a file that is made now will belong to. The kernel then sets the owner as the file comes to
+    /// be: there is no moment at which another could have put something else in its place.
+    fn assume_owner(&self, group: u32, mode: u32) -> Result<Option<Assumed>> {
+        match self.tree().options.owners {
+            Owners::Squash { .. } => self.assume(),
+            Owners::None => {
+                let own = self.tree().privilege;
+                let identity = Identity {
+                    uid: self.0.attach.user.unwrap_or(own.uid()),
+                    gid: if group == NO_GROUP { own.gid() } else { group },
+                    capable: true,
+                };
+                // Without it, the kernel takes this bit off what is made in a directory of another group.
+                if identity.uid == own.uid() && mode & ModeBits::SET_GID.bits() != 0 {
+                    rights::with_fsetid(|| Ok(())).map_err(errno)?;
+                }
+                Ok(Some(identity.assume(own).map_err(errno)?))
+            }
+        }
+    }
+
+    /// Opens this file once more, for reading and writing its content; refuses what is no regular file or directory.
+    pub(super) fn reopen(&self, flags: OFlags) -> Result<OwnedFd> {
+        match self.0.kind {
+            FileKind::REGULAR | FileKind::DIR => {}
+            FileKind::SYMLINK => return Err(Errno::ELOOP.into()),
+            // A device would do things as it is opened, and a pipe waits for its other end.
+            _ => return Err(Errno::ENXIO.into()),
+        }
+        self.tree().proc.reopen(self.fd(), flags).map_err(errno)
+    }
+
+    fn step(&self, name: &[u8], flags: OFlags) -> Result<HostNode> {
+        check_name(name)?;
+        if self.0.kind != FileKind::DIR {
+            return Err(Errno::ENOTDIR.into());
+        }
+        let fd = self
+            .tree()
+            .step(self.fd(), name, flags | OFlags::PATH, 0)
+            .map_err(errno)?;
+        HostNode::new(self.0.attach.clone(), fd)
+    }
+
+    /// What comes before something is made in this directory.
+    fn check_new(&self, name: &[u8]) -> Result<()> {
+        check_name(name)?;
+        self.tree().writable()?;
+        if self.0.kind != FileKind::DIR {
+            return Err(Errno::ENOTDIR.into());
+        }
+        Ok(())
+    }
+
+    /// Makes something in this directory with one system call, and returns its node.
+    fn make(
+        &self,
+        name: &[u8],
+        gid: u32,
+        mode: u32,
+        make: impl FnOnce() -> rustix::io::Result<()>,
+    ) -> Result<HostNode> {
+        self.check_new(name)?;
+        let place = self.usage().map(Usage::new_file).transpose()?;
+        {
+            let _owner = self.assume_owner(gid, mode)?;
+            make().map_err(errno)?;
+        }
+        if let Some(place) = place {
+            place.keep();
+        }
+        let _user = self.assume()?;
+        let node = self.step(name, OFlags::empty())?;
+        // Someone else was quicker: what has this name now is not what was made.
+        if node.0.kind != FileKind::of_mode(mode) {
+            return Err(Errno::ESTALE.into());
+        }
+        Ok(node)
+    }
+
+    /// Makes a regular file that did not exist.
+    fn create_new(
+        &self,
+        name: &[u8],
+        flags: OpenFlags,
+        mode: u32,
+        gid: u32,
+    ) -> Result<Created<Self>> {
+        let place = self.usage().map(Usage::new_file).transpose()?;
+        let slot = self.tree_arc().take_slot()?;
+        let fd = {
+            let _owner = self.assume_owner(gid, mode)?;
+            let flags = open_flags(flags)
+                | OFlags::CREATE
+                | OFlags::EXCL
+                | OFlags::NONBLOCK
+                | OFlags::NOCTTY;
+            self.tree()
+                .step(self.fd(), name, flags, mode & MODE_BITS)
+                .map_err(errno)?
+        };
+        if let Some(place) = place {
+            place.keep();
+        }
+        let path = self
+            .tree()
+            .proc
+            .reopen(fd.as_fd(), OFlags::PATH)
+            .map_err(errno)?;
+        let node = HostNode::new(self.0.attach.clone(), path)?;
+        let file = HostFile::new(node.clone(), fd, flags, slot);
+        Ok(Created { node, file })
+    }
+
+    fn tree_arc(&self) -> &Arc<Tree> {
+        &self.0.attach.tree
+    }
+
+    fn name_removed(&self) {
+        if let Some(usage) = self.usage() {
+            usage.name_removed(self.0.id, self.fd());
+        }
+    }
+
+    /// What goes when `name` is removed or replaced, so that its space is given back when nothing uses it any more.
+    fn victim(&self, name: &[u8]) -> Option<HostNode> {
+        self.usage()?;
+        self.step(name, OFlags::empty()).ok()
+    }
+
+    fn chmod(&self, mode: u32) -> Result<()> {
+        if self.0.kind == FileKind::SYMLINK {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        let name = sys::Decimal::of(self.fd());
+        let mode = Mode::from_raw_mode(mode & MODE_BITS);
+        let proc = &*self.tree().proc.0;
+        let chmod = || rustix::fs::chmodat(proc, name.as_c_str(), mode, AtFlags::empty());
+        rights::with_fsetid(chmod).map_err(errno)
+    }
+
+    fn chown(&self, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+        let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+        rustix::fs::chownat(self.fd(), c"", uid, gid, AtFlags::EMPTY_PATH).map_err(errno)
+    }
+
+    fn set_times(&self, times: &Timestamps) -> Result<()> {
+        let name = sys::Decimal::of(self.fd());
+        rustix::fs::utimensat(
+            &*self.tree().proc.0,
+            name.as_c_str(),
+            times,
+            AtFlags::empty(),
+        )
+        .map_err(errno)
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        match self.0.kind {
+            FileKind::REGULAR => {}
+            FileKind::DIR => return Err(Errno::EISDIR.into()),
+            _ => return Err(Errno::EINVAL.into()),
+        }
+        self.lower_fsetid()?;
+        let fd = self.reopen(OFlags::WRONLY)?;
+        if let Some(usage) = self.usage() {
+            usage.grow(self.0.id, len)?;
+        }
+        rustix::fs::ftruncate(&fd, len).map_err(errno)?;
+        if let Some(usage) = self.usage() {
+            usage.settle(self.0.id, len);
+        }
+        Ok(())
+    }
+
+    /// See [`rights::lower_fsetid`]; a user who is not root has no CAP_FSETID.
+    pub(super) fn lower_fsetid(&self) -> Result<()> {
+        match self.tree().options.owners {
+            Owners::None => rights::lower_fsetid().map_err(errno),
+            Owners::Squash { .. } => Ok(()),
+        }
+    }
+}
+
+/// Names are checked by the callers of [`Node`]. This is the wall of the share, so it looks itself, too.
+fn check_name(name: &[u8]) -> Result<()> {
+    if p9_tree::is_name(name) {
+        Ok(())
+    } else if name.len() > p9_tree::MAX_NAME {
+        Err(Errno::ENAMETOOLONG.into())
+    } else {
+        Err(Errno::EINVAL.into())
+    }
+}
+
+/// What of a peer's flags reaches the kernel.
+fn open_flags(flags: OpenFlags) -> OFlags {
+    let mut open = if flags.contains(OpenFlags::READ_WRITE) {
+        OFlags::RDWR
+    } else if flags.contains(OpenFlags::WRITE_ONLY) {
+        OFlags::WRONLY
+    } else {
+        OFlags::RDONLY
+    };
+    let passed = [
+        (OpenFlags::APPEND, OFlags::APPEND),
+        (OpenFlags::TRUNCATE, OFlags::TRUNC),
+        (OpenFlags::DIRECTORY, OFlags::DIRECTORY),
+        (OpenFlags::DATA_SYNC, OFlags::DSYNC),
+        (OpenFlags::SYNC | OpenFlags::DATA_SYNC, OFlags::SYNC),
+    ];
+    for (theirs, ours) in passed {
+        open.set(ours, open.contains(ours) || flags.contains(theirs));
+    }
+    open
+}
+
+/// Whether a file opened so can change.
+fn changes(flags: OpenFlags) -> bool {
+    flags.intersects(OpenFlags::WRITE_ONLY | OpenFlags::READ_WRITE | OpenFlags::TRUNCATE)
+}
+
+impl Node for HostNode {
+    type File = HostFile;
+
+    fn qid(&self) -> Qid {
+        self.0.qid
+    }
+
+    async fn walk(&self, name: &[u8]) -> Result<Self> {
+        let _user = self.assume()?;
+        self.step(name, OFlags::empty())
+    }
+
+    async fn getattr(&self, _: AttrMask) -> Result<Attr> {
+        let stat = sys::stat(self.fd()).map_err(errno)?;
+        attr_of(self.tree(), &stat)
+    }
+
+    async fn setattr(&self, attr: &SetAttr) -> Result<()> {
+        self.tree().writable()?;
+        let _user = self.assume()?;
+        let has = |mask| attr.valid.intersects(mask);
+        if has(SetAttrMask::SIZE) {
+            self.set_len(attr.size)?;
+        }
+        // The kernel takes the set-user-ID bits off at a change of owner: permissions come after.
+        if has(SetAttrMask::UID | SetAttrMask::GID) {
+            self.chown(
+                has(SetAttrMask::UID).then_some(attr.uid),
+                has(SetAttrMask::GID).then_some(attr.gid),
+            )?;
+        }
+        if has(SetAttrMask::MODE) {
+            self.chmod(attr.mode)?;
+        }
+        if has(SetAttrMask::ATIME | SetAttrMask::MTIME) {
+            self.set_times(&Timestamps {
+                last_access: timespec(
+                    has(SetAttrMask::ATIME),
+                    has(SetAttrMask::ATIME_SET),
+                    attr.atime,
+                )?,
+                last_modification: timespec(
+                    has(SetAttrMask::MTIME),
+                    has(SetAttrMask::MTIME_SET),
+                    attr.mtime,
+                )?,
+            })?;
+        }
+        // All others set the time of change by themselves.
+        if attr.valid == SetAttrMask::CTIME {
+            self.chown(None, None)?;
+        }
+        Ok(())
+    }
+
+    async fn open(&self, flags: OpenFlags) -> Result<HostFile> {
+        if changes(flags) {
+            self.tree().writable()?;
+        }
+        let slot = self.tree_arc().take_slot()?;
+        let _user = self.assume()?;
+        if flags.contains(OpenFlags::TRUNCATE) {
+            self.lower_fsetid()?;
+        }
+        let fd = self.reopen(open_flags(flags))?;
+        if flags.contains(OpenFlags::TRUNCATE)
+            && let Some(usage) = self.usage()
+        {
+            usage.settle(self.0.id, 0);
+        }
+        Ok(HostFile::new(self.clone(), fd, flags, slot))
+    }
+
+    async fn create(
+        &self,
+        name: &[u8],
+        flags: OpenFlags,
+        mode: u32,
+        gid: u32,
+    ) -> Result<Created<Self>> {
+        self.check_new(name)?;
+        for _ in 0..MAX_CREATE_TRIES {
+            let refused = match self.create_new(name, flags, mode, gid) {
+                // At the limit, what is there can still be opened.
+                Err(Error::Errno(errno @ (Errno::EEXIST | Errno::EDQUOT))) => errno,
+                result => return result,
+            };
+            let found = {
+                let _user = self.assume()?;
+                self.step(name, OFlags::empty())
+            };
+            match found {
+                Ok(_) if flags.contains(OpenFlags::EXCLUSIVE) => return Err(Errno::EEXIST.into()),
+                Ok(node) => {
+                    let file = node.open(flags).await?;
+                    return Ok(Created { node, file });
+                }
+                Err(error) if !error.is_not_found() => return Err(error),
+                Err(_) if refused == Errno::EDQUOT => return Err(refused.into()),
+                // Gone again: the next try makes it.
+                Err(_) => {}
+            }
+        }
+        Err(Errno::EAGAIN.into())
+    }
+
+    async fn mkdir(&self, name: &[u8], mode: u32, gid: u32) -> Result<Self> {
+        let mode = FileKind::DIR.bits() | mode & MODE_BITS;
+        self.make(name, gid, mode, || {
+            rustix::fs::mkdirat(self.fd(), name, Mode::from_raw_mode(mode))
+        })
+    }
+
+    async fn symlink(&self, name: &[u8], target: &[u8], gid: u32) -> Result<Self> {
+        self.make(name, gid, FileKind::SYMLINK.bits(), || {
+            rustix::fs::symlinkat(target, self.fd(), name)
+        })
+    }
+
+    async fn mknod(
+        &self,
+        name: &[u8],
+        mode: u32,
+        major: u32,
+        minor: u32,
+        gid: u32,
+    ) -> Result<Self> {
+        let kind = match FileKind::of_mode(mode) {
+            FileKind::CHAR_DEVICE | FileKind::BLOCK_DEVICE if !self.tree().options.devices => {
+                self.tree().writable()?;
+                return Err(Errno::EPERM.into());
+            }
+            kind @ (FileKind::CHAR_DEVICE
+            | FileKind::BLOCK_DEVICE
+            | FileKind::FIFO
+            | FileKind::SOCKET) => kind,
+            kind if kind == FileKind::REGULAR || kind.bits() == 0 => FileKind::REGULAR,
+            _ => return Err(Errno::EINVAL.into()),
+        };
+        let device = match kind {
+            FileKind::CHAR_DEVICE | FileKind::BLOCK_DEVICE => rustix::fs::makedev(major, minor),
+            _ => 0,
+        };
+        let permissions = mode & MODE_BITS;
+        self.make(name, gid, kind.bits() | permissions, || {
+            let kind = FileType::from_raw_mode(kind.bits());
+            let permissions = Mode::from_raw_mode(permissions);
+            rustix::fs::mknodat(self.fd(), name, kind, permissions, device)
+        })
+    }
+
+    async fn link(&self, original: &Self, name: &[u8]) -> Result<()> {
+        self.check_new(name)?;
+        let _user = self.assume()?;
+        let source = sys::Decimal::of(original.fd());
+        rustix::fs::linkat(
+            &*self.tree().proc.0,
+            source.as_c_str(),
+            self.fd(),
+            name,
+            AtFlags::SYMLINK_FOLLOW,
+        )
+        .map_err(errno)
+    }
+
+    async fn rename(&self, name: &[u8], to: &Self, new_name: &[u8]) -> Result<()> {
+        self.check_new(name)?;
+        to.check_new(new_name)?;
+        let _user = self.assume()?;
+        let victim = to.victim(new_name);
+        rustix::fs::renameat_with(self.fd(), name, to.fd(), new_name, RenameFlags::empty())
+            .map_err(errno)?;
+        if let Some(victim) = &victim {
+            victim.name_removed();
+        }
+        Ok(())
+    }
+
+    async fn unlink(&self, name: &[u8], flags: UnlinkFlags) -> Result<()> {
+        self.check_new(name)?;
+        let _user = self.assume()?;
+        let victim = self.victim(name);
+        let mut at = AtFlags::empty();
+        at.set(AtFlags::REMOVEDIR, flags.contains(UnlinkFlags::REMOVE_DIR));
+        rustix::fs::unlinkat(self.fd(), name, at).map_err(errno)?;
+        if let Some(victim) = &victim {
+            victim.name_removed();
+        }
+        Ok(())
+    }
+
+    async fn readlink(&self) -> Result<Vec<u8>> {
+        if self.0.kind != FileKind::SYMLINK {
+            return Err(Errno::EINVAL.into());
+        }
+        let target = rustix::fs::readlinkat(self.fd(), c"", Vec::new()).map_err(errno)?;
+        Ok(target.into_bytes())
+    }
+
+    async fn statfs(&self) -> Result<Statfs> {
+        let fs = rustix::fs::fstatfs(self.fd()).map_err(errno)?;
+        let vfs = rustix::fs::fstatvfs(self.fd()).map_err(errno)?;
+        Ok(Statfs {
+            kind: fs.f_type as u32,
+            bsize: u32::try_from(fs.f_bsize).unwrap_or(4096),
+            blocks: fs.f_blocks,
+            bfree: fs.f_bfree,
+            bavail: fs.f_bavail,
+            files: fs.f_files,
+            ffree: fs.f_ffree,
+            fsid: vfs.f_fsid,
+            namelen: u32::try_from(fs.f_namelen).unwrap_or(255),
+        })
+    }
+
+    async fn xattr(&self, name: &[u8], max: usize) -> Result<Vec<u8>> {
+        let _user = self.assume()?;
+        self.get_xattr(name, max)
+    }
+
+    async fn list_xattrs(&self, max: usize) -> Result<Vec<u8>> {
+        let _user = self.assume()?;
+        self.xattr_names(max)
+    }
+
+    async fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
+        self.tree().writable()?;
+        let _user = self.assume()?;
+        self.put_xattr(name, value, flags)
+    }
+
+    async fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        self.tree().writable()?;
+        let _user = self.assume()?;
+        self.take_xattr(name)
+    }
+}
+
+fn timespec(wanted: bool, given: bool, time: Time) -> Result<Timespec> {
+    let tv_nsec = match (wanted, given) {
+        (false, _) => UTIME_OMIT,
+        (true, false) => UTIME_NOW,
+        (true, true) if time.nanos < 1_000_000_000 => time.nanos as _,
+        (true, true) => return Err(Errno::EINVAL.into()),
+    };
+    Ok(Timespec {
+        tv_sec: time.secs as i64,
+        tv_nsec,
+    })
+}
+
+fn attr_of(tree: &Tree, stat: &Statx) -> Result<Attr> {
+    let time = |time: rustix::fs::StatxTimestamp| Time {
+        secs: time.tv_sec as u64,
+        nanos: u64::from(time.tv_nsec),
+    };
+    let mut valid = AttrMask::BASIC;
+    let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    valid.set(AttrMask::BTIME, has_birth);
+    Ok(Attr {
+        valid,
+        qid: tree.qids.qid(stat)?,
+        mode: u32::from(stat.stx_mode),
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        nlink: u64::from(stat.stx_nlink),
+        rdev: rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
+        size: stat.stx_size,
+        blksize: u64::from(stat.stx_blksize),
+        blocks: stat.stx_blocks,
+        atime: time(stat.stx_atime),
+        mtime: time(stat.stx_mtime),
+        ctime: time(stat.stx_ctime),
+        btime: if has_birth {
+            time(stat.stx_btime)
+        } else {
+            Time::default()
+        },
+        ..Attr::default()
+    })
+}
