@@ -1,5 +1,5 @@
-//! Every operation that takes a path gets paths that lead nowhere: each answer is an error of the kind that the
-//! documentation names, and nothing has changed afterwards.
+//! Every operation that takes a path refuses paths that lead nowhere, with the error that its documentation names, and
+//! changes nothing.
 
 use xen9p::errno::Errno;
 use xen9p::fs::{Error, FileTimes, Fs, MountOptions, OpenOptions, Permissions};

@@ -1,4 +1,4 @@
-//! The files API over a server in memory: what each operation does.
+//! Each operation of the files API does what its documentation says, over a server in memory.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Operations whose future is dropped half-way: what comes after them finds all as it should be.
+//! A future that is dropped half-way leaves the mount as sound as before.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -1,4 +1,4 @@
-//! The traits of `embedded-io`.
+//! The traits of `embedded-io` do for a file what the files API does.
 #![cfg(feature = "embedded-io")]
 
 use embedded_io::{Error as _, ErrorKind, Read, Seek, SeekFrom, Write};

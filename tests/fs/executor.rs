@@ -1,4 +1,4 @@
-//! The futures of a mount on an executor of the Rust package registry, and on our own `block_on`.
+//! A mount's futures run on an executor of the Rust package registry and on our own `block_on`.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! Random operations on a mount, compared step by step with a model of what a Unix file system does.
+//! A model of a tree of files, and random operations that are compared with it; used by `random` and `servers`.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What the POSIX suites of tests/posix found, over the servers that showed it.
+//! What the POSIX suites of tests/posix once found stays right, over the servers that showed it.
 
 use xen9p::fs::{FileTimes, Fs, MountOptions, SystemTime};
 use xen9p_testing::server::TempDir;

@@ -1,4 +1,4 @@
-//! Thousands of random operations, each compared with a model.
+//! Thousands of random operations end as in a model, over lanes with any delay and order.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Requests per operation: exact on any machine. The table in docs/speed.md is this one.
+//! Each operation costs exactly so many requests; the table in docs/speed.md is this one.
 
 use std::cell::RefCell;
 use std::time::Duration;

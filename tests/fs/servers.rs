@@ -1,5 +1,5 @@
-//! The files API against servers that others wrote, each on a directory of this machine: random
-//! operations compared with a model and with the directory itself, then what is particular.
+//! The files API works with servers that others wrote: random operations agree with a model and with the directory
+//! itself, then the peculiarities of each server.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;

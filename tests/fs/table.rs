@@ -1,5 +1,5 @@
-//! The table in docs/9p-support.md: every operation of the files API, tried with each server and
-//! dialect. With `XEN9P_WRITE_TABLE` set, the file is written instead of compared.
+//! The table in docs/9p-support.md says what each operation comes to with each server and dialect. With
+//! `XEN9P_WRITE_TABLE` set, the file is written instead of compared.
 
 use std::env;
 use std::fmt::Write;

@@ -1,4 +1,5 @@
-//! Writing behind: what is kept back, when it is sent, and how errors are told.
+//! What is written behind is kept back, sent in order and in time, and its errors are told to the program that wrote
+//! it.
 
 use std::cell::RefCell;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Life with a server like xen-9pfsd: 9P2000.u, a handful of requests, and a temper.
+//! Files work on a server like xen-9pfsd, with 9P2000.u, nine requests and five fids, and a lost connection to it is
+//! found again (docs/xen-backends.md).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

@@ -1,4 +1,4 @@
-//! What a name space is given wrong, and the errors for it.
+//! A name space refuses bad binds, addresses, options and layouts with an error that says what is wrong.
 
 use std::cell::Cell;
 use std::rc::Rc;

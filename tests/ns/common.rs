@@ -1,4 +1,4 @@
-//! What the name space tests share.
+//! Trees, servers and looks at them that the tests of name spaces share.
 
 use xen9p::errno::Errno;
 use xen9p::fs::Error;

@@ -1,4 +1,4 @@
-//! Random binds and file operations on a union, compared with a simple model.
+//! Random binds and file operations on a union end as in a simple model.
 
 use std::collections::{BTreeMap, BTreeSet};
 

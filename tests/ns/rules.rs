@@ -1,4 +1,4 @@
-//! A name space over servers in memory and trees in memory: what each rule means.
+//! Each rule of the name space holds: mount points, links, unions, binds, copies.
 
 use crate::common::{errno, names, served, tree};
 use xen9p::errno::Errno;

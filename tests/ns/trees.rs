@@ -1,4 +1,4 @@
-//! What can be mounted in a name space: servers, trees in memory, made-up files, read-only views.
+//! Servers, trees in memory, synthetic files and read-only views can be mounted and keep what they promise.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! From a device in xenstore to messages over its rings and back, on the simulated Xen, with backends
-//! that keep to the rules and backends that don't.
+//! A device in xenstore becomes a connection with messages over its rings and is closed again; a backend that breaks
+//! the rules is refused and leaves nothing behind.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Files over rings: the whole library on the simulated Xen, with both backends' rules, at every
-//! order, however the load falls.
+//! Files work over rings: the whole library on the simulated Xen, with both backends' rules, at every order, however
+//! the load falls.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,4 +1,5 @@
-//! Devices that appear, are connected and disconnected, and disappear while the domain runs, on the simulated Xen.
+//! Devices may appear, be connected and disconnected, and disappear while the domain runs; each change is told once,
+//! and nothing is left behind.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

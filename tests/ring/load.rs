@@ -1,5 +1,5 @@
-//! Several rings under random load, against both backends, interleaved step by step: every request
-//! gets its own reply, nothing stalls, nothing is overwritten, nobody disconnects.
+//! Several rings under random load, interleaved step by step with either backend: every request gets its own reply,
+//! nothing stalls, nothing is overwritten, and the backend never disconnects.
 //!
 //! Both sides only ever look at a ring after an event, so that a missing event shows as a stall.
 

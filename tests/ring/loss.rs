@@ -1,5 +1,5 @@
-//! What ends a connection, and what doesn't: backends that die, close, lie or make noise, on the
-//! simulated Xen.
+//! A backend that dies, closes or lies ends the connection, with its reason and in bounded time; one that only makes
+//! noise does not (docs/lost-backends.md).
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,6 +1,6 @@
-//! No wake-up is lost: frontend and backend, each a sequence of small steps, are run in every order and
-//! always finish. With few requests every state that any order leads to is visited; with more, every order
-//! with up to three forced switches is run.
+//! No wake-up is lost: frontend and backend, each a sequence of small steps, are run in every order and always finish
+//! (docs/speed.md). With few requests every state that any order leads to is visited; with more, every order with up to
+//! three forced switches is run.
 //!
 //! The frontend looks at the ring only after it has taken an event, and sleeps until there is one;
 //! so does the backend. A lost wake-up is a state in which both sleep.

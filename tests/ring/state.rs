@@ -1,5 +1,4 @@
-//! One ring against one backend, message by message: wraps, budget, and every lie about indices
-//! and sizes.
+//! One ring carries messages across every wrap and within its budget, and breaks at every lie about indices and sizes.
 
 use proptest::prelude::*;
 use xen9p::transport::xen9pfs::ring::{Order, Ring, Violation};

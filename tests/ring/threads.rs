@@ -1,5 +1,5 @@
-//! Frontend and backend on two processors at once, each asleep until the other wakes it: the memory
-//! orderings and the wake-ups, as far as a run can show them.
+//! Frontend and backend on two processors at once, each asleep until the other wakes it, lose no message and no wake-
+//! up, as far as a run can show that.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};

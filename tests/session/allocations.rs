@@ -1,4 +1,4 @@
-//! Requests on open files allocate nothing.
+//! Requests on open files allocate nothing (docs/speed.md).
 
 use xen9p::fs::{Fs, MountOptions, OpenOptions};
 use xen9p_testing::count::allocations;

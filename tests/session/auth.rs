@@ -1,4 +1,4 @@
-//! Authentication: what a program does on the file that Tauth gives, with a server that insists.
+//! A program authenticates by the file that Tauth gives, with a server that insists on it.
 
 use std::cell::RefCell;
 use std::rc::Rc;

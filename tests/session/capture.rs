@@ -1,4 +1,4 @@
-//! The capture of a session, as tshark's 9P dissector reads it.
+//! tshark's 9P dissector reads the capture of a session, and finds the messages that were sent.
 
 use std::process::Command;
 

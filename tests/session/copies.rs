@@ -1,4 +1,5 @@
-//! What a request costs the client: nothing allocated, each byte copied once, and no look at the clock while answers come.
+//! A request allocates nothing, copies each byte once, and does not look at the clock while answers come
+//! (docs/speed.md).
 
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,4 +1,5 @@
-//! Many requests in flight: lanes, deadlines, flushes, interruptions, and who gets which reply.
+//! With many requests in flight each operation gets its own reply, or ends at its deadline; lanes are shared, flushes
+//! and interruptions do no harm.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

@@ -1,4 +1,4 @@
-//! The trace of a session: a line for each message, that people can read.
+//! The trace of a session has one readable line for each message.
 
 use std::cell::RefCell;
 

@@ -1,4 +1,4 @@
-//! Any bytes are decoded to something or refused, and what is decoded is what was meant.
+//! Any bytes are decoded to something or refused, and what is decoded is what was encoded.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! The data of directories, sound and not.
+//! The data of directories is read entry by entry, and refused where it is malformed.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! The simulated lanes do what their knobs say: tests of sessions stand on that.
+//! The simulated lanes do what their options say; the tests of sessions stand on that.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Goes through the fuzz targets' known inputs.
+//! The inputs that fuzzing found and the seeds break no contract (S15 in docs/hostile-cases.md).
 
 use std::fs;
 use std::path::Path;

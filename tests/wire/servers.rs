@@ -1,5 +1,4 @@
-//! The codec against servers, one request at a time: what they send can be read, and what we send
-//! they understand.
+//! The codec reads what servers send, and servers understand what it sends, one request at a time.
 
 use std::cell::RefCell;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The kernel command line's grammar.
+//! The kernel command line is split and understood as its grammar says.
 
 #[path = "../../boot/start/cmdline.rs"]
 #[allow(dead_code, reason = "the image uses what is not tested here")]

@@ -1,4 +1,4 @@
-//! The console against simulated readers, and none.
+//! The console writes and reads in bounded time, with readers, without any, and with ones that lie.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! Event channels through the simulated Xen.
+//! Event channels notify both ways, no event is lost, and handlers may do anything.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,4 +1,5 @@
-//! The grant table through the simulated Xen.
+//! Shared pages are empty, only the peer can map them, and they come back zeroed, or wait in quarantine until the peer
+//! lets go.
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,4 @@
-//! Being asked to stop, by the simulated toolstack.
+//! A domain that the toolstack asks to stop hears it, acknowledges it, and stops with that reason.
 
 use xen9p::hypercall::DomId;
 use xen9p::hypercall::sched::ShutdownReason;

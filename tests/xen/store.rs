@@ -1,4 +1,5 @@
-//! The xenstore client against the simulated xenstored, over the real ring.
+//! The xenstore client does each operation over the real ring; a xenstored that is silent, floods or lies costs a
+//! bounded time and nothing else.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! A domain that is saved and goes on, in its own place or in a new domain's, on the simulated Xen.
+//! A domain that is saved goes on, in its own place or in a new domain's, with its open files.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,4 +1,5 @@
-//! Devices: finding them, setting states, and bringing back what somebody left behind.
+//! Devices are found, their states are set and followed, and a device that an earlier kernel left in any state is
+//! brought back.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;

@@ -1,7 +1,7 @@
 //! The cases, for the simulated Xen and the real one alike: what the backend does, in the language of
 //! `tests/support/src/backend/script.rs`, and what has to come of it.
 //!
-//! The rows S1 to S18 are those of the design: S1 and S2 indices, S3 sizes, S4 tags, S5 types, S6 contents, S7 double
+//! The rows S1 to S18 are those of docs/hostile-cases.md: S1 and S2 indices, S3 sizes, S4 tags, S5 types, S6 contents, S7 double
 //! fetches, S8 the frontend's own words, S9 and S10 storms and nodes, S11 maps, S12 silence, S18 budgets. S13 (nothing
 //! but wire data in the pages) and S16 (a fresh mount works) are part of every case.
 

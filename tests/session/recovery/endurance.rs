@@ -1,4 +1,4 @@
-//! Many losses, and losses anywhere.
+//! A hundred losses leave nothing behind, and losses anywhere change no file.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What becomes of open files and of listings.
+//! Open files and listings are found again after a loss, or are stale where another file is in their place (docs/lost-
+//! backends.md).
 
 use std::time::Duration;
 

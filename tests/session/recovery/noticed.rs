@@ -1,4 +1,4 @@
-//! What a server says, or does not say, that is a loss of its connection.
+//! Silence, unknown fids and lies of a server count as the loss of its connection; refusals of a file do not.
 
 use std::pin::pin;
 use std::task::{Context, Waker};

@@ -1,4 +1,5 @@
-//! What becomes of requests that are in flight when the connection is lost.
+//! Requests that are in flight when the connection is lost are done again, told as done, or told as unknown, and never
+//! done twice (docs/lost-backends.md).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The search for a server, and what a new one has to be able to do.
+//! The search for a server is bounded, can be interrupted, and refuses a server that can do less than the lost one.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! The work of `make soak`, with a server in memory whose connection is lost all the time.
+//! The work of `make soak` goes on over hundreds of connections, with a server in memory.
 
 mod work;
 

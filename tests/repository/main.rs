@@ -1,0 +1,3 @@
+//! The repository is as it says of itself.
+
+mod documents;
