@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match &words[..] {
-        ["worker"] => return worker::main(),
+        ["worker", ..] => return worker::main(),
         ["run"] => run(directory),
         ["status", options @ ..] => {
             let json = options.contains(&"--json");

@@ -79,6 +79,8 @@ impl Worker {
         File::create(&files.counters)?;
         let mut child = Command::new(program)
             .arg("worker")
+            // For people, in a list of processes.
+            .arg(key.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // What is meant for the broker, such as ^C, is not for workers.

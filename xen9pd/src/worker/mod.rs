@@ -6,17 +6,25 @@
 
 pub mod connect;
 pub mod counters;
+mod lane;
 mod serve;
+mod share;
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
+use p9_server::{Limits, Rights};
 use serde::{Deserialize, Serialize};
+use signal_hook::consts::SIGTERM;
 
 use crate::broker::nodes::Order;
+use crate::host::{HostTree, Limits as HostLimits, Options};
 use counters::{Counter, Counters};
+use serve::{Connection, Ends};
+use share::Share;
 
 /// What the broker wants of a worker. It comes on standard input, as TOML.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +46,8 @@ pub const READY: &str = "ready";
 
 /// Does what standard input says. The last line on standard output is [`READY`], or says why it ended.
 pub fn main() -> ExitCode {
+    // The program is run by way of /proc, where it has no name.
+    let _ = rustix::thread::set_name(c"xen9pd-worker");
     match work() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -70,5 +80,44 @@ fn work() -> Result<(), String> {
         let ring = connect::ring(task.domain, reference, port);
         rings.push(ring.map_err(|fault| format!("ring {index}: {fault}"))?);
     }
-    serve::serve(&task, rings, &counters)
+    let options = Options {
+        limits: HostLimits {
+            max_files: task.order.max_files,
+            max_space: task.order.max_space.map(|mib| mib << 20),
+            max_open_files: task.order.max_open_files,
+        },
+        ..Options::default()
+    };
+    let path = Path::new(&task.order.path);
+    let tree = HostTree::open(path, options)
+        .map_err(|error| format!("cannot share {}: {error}", path.display()))?;
+    let share = Share::new(tree, Rights::ReadWrite);
+    let (stop, end) = UnixStream::pair().map_err(|error| error.to_string())?;
+    signal_hook::low_level::pipe::register(SIGTERM, end.try_clone().map_err(|e| e.to_string())?)
+        .map_err(|error| error.to_string())?;
+    let (connection, ends) = Connection::new(share, Limits::default(), rings, &counters);
+    counters.set(Counter::Serving, 1);
+    // The broker may be gone, which is no reason not to serve.
+    let _ = writeln!(std::io::stdout(), "{READY}");
+    let why = wait(stop, end, ends);
+    connection.close();
+    why
+}
+
+/// Waits for the end, which is the broker's wish, or has a reason.
+fn wait(mut stop: UnixStream, mut end: UnixStream, ends: Ends) -> Result<(), String> {
+    let (why, reason) = mpsc::channel();
+    std::thread::spawn(move || {
+        if let Ok((ring, broken)) = ends.recv() {
+            let _ = why.send(format!("ring {ring}: {broken}"));
+            let _ = end.write_all(&[0]);
+        }
+    });
+    // A byte, by the signal or by the thread.
+    stop.read_exact(&mut [0])
+        .map_err(|error| format!("waiting for the end: {error}"))?;
+    match reason.try_recv() {
+        Ok(why) => Err(why),
+        Err(_) => Ok(()),
+    }
 }

@@ -1,12 +1,296 @@
-//! Serves a connection.
+//! Serves a connection: a thread for each ring, one engine for all of them.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
-use super::Task;
+use p9_server::{Done, Job, Limits, Policy, Server, Transfer};
+use p9_wire::{Dialect, Payload, READ_HEADER_LEN, WRITE_HEADER_LEN, kind};
+
 use super::connect::Ring;
-use super::counters::Counters;
+use super::counters::{Counter, Counters};
+use super::lane::{self, Broken, Lane, Out};
+use crate::host::HostNode;
+use crate::xen::ring::Requests;
 
-/// Serves until it is told to end.
-pub fn serve(_task: &Task, _rings: Vec<Ring>, _counters: &Arc<Counters>) -> Result<(), String> {
-    Err("not yet".into())
+/// The largest message that is agreed to, however large the rings are: each has a buffer for one.
+const MAX_MSIZE: u32 = 1 << 20;
+
+/// How long a request that waits for another is left alone.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the threads have in common.
+struct Shared<P: Policy> {
+    server: Mutex<Server<P>>,
+    /// Something was completed.
+    completed: Condvar,
+    lanes: Vec<Lane>,
+    msize: u32,
+    counters: Arc<Counters>,
+}
+
+/// A connection that is served.
+pub struct Connection<P: Policy> {
+    shared: Arc<Shared<P>>,
+}
+
+/// Says why a connection ends: the number of a ring, and why there is no going on with it.
+pub type Ends = Receiver<(usize, Broken)>;
+
+impl<P> Connection<P>
+where
+    P: Policy<Node = HostNode> + 'static,
+    Server<P>: Send,
+{
+    /// Starts to serve.
+    pub fn new(
+        policy: P,
+        mut limits: Limits,
+        rings: Vec<Ring>,
+        counters: &Arc<Counters>,
+    ) -> (Connection<P>, Ends) {
+        let mut lanes = Vec::new();
+        let mut all = Vec::new();
+        for ring in rings {
+            let (requests, replies) = ring.memory.split();
+            // Each message has to fit into each ring.
+            limits.msize = limits.msize.min(requests.capacity()).min(MAX_MSIZE);
+            all.push(requests);
+            lanes.push(Lane::new(replies, ring.channel, Arc::clone(counters)));
+        }
+        let msize = limits.msize;
+        let shared = Arc::new(Shared {
+            server: Mutex::new(Server::new(policy, limits)),
+            completed: Condvar::new(),
+            lanes,
+            msize,
+            counters: Arc::clone(counters),
+        });
+        let (sender, ends) = mpsc::channel();
+        for (index, requests) in all.into_iter().enumerate() {
+            let (shared, sender) = (Arc::clone(&shared), sender.clone());
+            thread::spawn(move || {
+                let Err(broken) = shared.serve(index, requests);
+                // Where there is none to hear it, the process is about to end.
+                let _ = sender.send((index, broken));
+            });
+        }
+        (Connection { shared }, ends)
+    }
+
+    /// Takes all fids back: files that go with their fid are removed.
+    pub fn close(&self) {
+        let job = self.shared.server().close();
+        let done = block_on(job.run(&mut []));
+        drop(done);
+    }
+}
+
+impl<P: Policy<Node = HostNode>> Shared<P> {
+    fn server(&self) -> MutexGuard<'_, Server<P>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The work of a ring's thread.
+    fn serve(&self, index: usize, mut requests: Requests) -> Result<Infallible, Broken> {
+        let lane = &self.lanes[index];
+        let mut message = Vec::new();
+        let mut buffer = vec![0; self.msize as usize];
+        loop {
+            while let Some(size) = requests.front()? {
+                self.counters.add(Counter::Requests, 1);
+                self.counters.add(Counter::BytesIn, size.into());
+                let mut head = [0; WRITE_HEADER_LEN];
+                let len = head.len().min(size as usize);
+                requests.copy_out(0, &mut head[..len]);
+                match head[4] == kind::TWRITE && len == head.len() {
+                    true => self.write(index, &mut requests, &head, &mut message, &mut buffer)?,
+                    false => {
+                        message.resize(size as usize, 0);
+                        requests.copy_out(0, &mut message);
+                        requests.consume();
+                        lane.consumed(&mut lane.out());
+                        let job = self.server().accept(index as u32, &message)?;
+                        if let Some(job) = self.ready(job) {
+                            self.work(index, job, &mut buffer)?;
+                        }
+                    }
+                }
+            }
+            lane.rest()?;
+        }
+    }
+
+    /// Waits until the requests are done that this one depends on; `None`: it was taken back.
+    fn ready<'m>(&self, mut job: Job<'m, HostNode>) -> Option<Job<'m, HostNode>> {
+        if job.is_waiting() {
+            let mut server = self.server();
+            loop {
+                job = server.retry(job)?;
+                if !job.is_waiting() {
+                    break;
+                }
+                let woken = self.completed.wait_timeout(server, RETRY_INTERVAL);
+                (server, _) = woken.unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        Some(job)
+    }
+
+    /// A Twrite: its data goes from the ring to the file.
+    fn write(
+        &self,
+        index: usize,
+        requests: &mut Requests,
+        head: &[u8; WRITE_HEADER_LEN],
+        message: &mut Vec<u8>,
+        buffer: &mut [u8],
+    ) -> Result<(), Broken> {
+        let lane = &self.lanes[index];
+        let job = self.server().accept_write(index as u32, head)?;
+        let need = self.largest_reply(&job);
+        let Some(job) = self.ready(job) else {
+            requests.consume();
+            return Ok(());
+        };
+        let size = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+        let count = size - WRITE_HEADER_LEN as u32;
+        let data = WRITE_HEADER_LEN as u32;
+        let moved = match job.transfer() {
+            Some(Transfer::Write { file, offset, .. }) => {
+                let pieces = requests.pieces(data, count);
+                let call = |fd: std::os::fd::BorrowedFd<'_>| lane::write(fd, pieces, offset);
+                Some(file.write_with(offset, count as usize, call))
+            }
+            _ => None,
+        };
+        let done = match moved {
+            Some(moved) => {
+                requests.consume();
+                job.transferred(moved.map_err(p9_tree::Error::errno))
+            }
+            None => {
+                message.resize(count as usize, 0);
+                requests.copy_out(data, message);
+                requests.consume();
+                let job = match job.needs_data() {
+                    true => job.with_data(Payload(message, &[])),
+                    false => job,
+                };
+                block_on(job.run(buffer))
+            }
+        };
+        let mut out = lane.out();
+        lane.consumed(&mut out);
+        lane.make_room(&mut out, need)?;
+        self.complete(index, done, out, buffer);
+        Ok(())
+    }
+
+    /// Any other request.
+    fn work(&self, index: usize, job: Job<'_, HostNode>, buffer: &mut [u8]) -> Result<(), Broken> {
+        let lane = &self.lanes[index];
+        let need = self.largest_reply(&job);
+        let (done, out) = match job.transfer() {
+            // The data goes from the file to the ring.
+            Some(Transfer::Read {
+                file,
+                offset,
+                count,
+            }) => {
+                let head = READ_HEADER_LEN as u32;
+                let mut out = lane.out();
+                lane.make_room(&mut out, need)?;
+                let pieces = lane.pieces(&mut out, head, count.min(need.saturating_sub(head)));
+                let read = file.read_with(|fd| lane::read(fd, pieces, offset));
+                (job.transferred(read.map_err(p9_tree::Error::errno)), out)
+            }
+            _ => {
+                let done = block_on(job.run(buffer));
+                let mut out = lane.out();
+                lane.make_room(&mut out, need)?;
+                (done, out)
+            }
+        };
+        self.complete(index, done, out, buffer);
+        Ok(())
+    }
+
+    fn largest_reply(&self, job: &Job<'_, HostNode>) -> u32 {
+        let dialect = Dialect::Unix;
+        let known = job
+            .request()
+            .map(|request| request.max_reply(dialect, self.msize));
+        known.unwrap_or(self.msize.min(512)).min(self.msize)
+    }
+
+    /// Sends what came of a request, and the Rflush that waited for it.
+    fn complete(
+        &self,
+        index: usize,
+        done: Done<'_, HostNode>,
+        mut out: MutexGuard<'_, Out>,
+        buffer: &mut [u8],
+    ) {
+        let lane = &self.lanes[index];
+        let mut flushed = Vec::new();
+        let mut server = self.server();
+        let completion = server.complete(done, buffer);
+        if !completion.is_empty() {
+            if matches!(buffer[4], kind::RLERROR | kind::RERROR) {
+                self.counters.add(Counter::Errors, 1);
+            }
+            lane.send(&mut out, &buffer[..completion.len()], completion.moved());
+        }
+        while let Some(flush) = server.next_flush(buffer) {
+            let to = flush.lane as usize;
+            self.lanes[to].leave(&buffer[..flush.len]);
+            flushed.push(to);
+        }
+        let usage = server.usage();
+        drop(server);
+        drop(out);
+        self.counters.set(Counter::Fids, usage.fids as u64);
+        self.counters
+            .set(Counter::OpenFiles, usage.open_files as u64);
+        self.counters.set(Counter::Locks, usage.locks as u64);
+        self.counters.set(Counter::Limited, usage.refused);
+        self.completed.notify_all();
+        for to in flushed {
+            if to != index {
+                self.lanes[to].nudge();
+            }
+        }
+    }
+}
+
+/// Waits for a future on this thread.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let mut future = pin!(future);
+    // Trees of this machine never wait.
+    if let Poll::Ready(output) = future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        return output;
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
 }

@@ -1,0 +1,259 @@
+//! A ring at work: requests come in, replies go out.
+//!
+//! The thread of a ring has its requests to itself. Its replies are behind a lock, because a request that another ring is done
+//! with may be what a Tflush of this one waits for.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+
+use super::counters::{Counter, Counters};
+use crate::xen::evtchn::EventChannel;
+use crate::xen::ring::{Lie, Piece, Replies};
+
+/// How long a frontend may take to make room for a reply. One that is paused by an administrator takes none.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Bytes of replies after which the frontend is told in the middle of a batch, so that it works on them meanwhile.
+const BATCH: u64 = 64 << 10;
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub enum Broken {
+    /// The frontend lies.
+    Lie(Lie),
+    /// The frontend sends what is no 9P.
+    Protocol(p9_server::Violation),
+    /// It does not take its replies.
+    Stuck,
+    /// The own machine fails.
+    Machine(io::Error),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::Lie(lie) => lie.fmt(f),
+            Broken::Protocol(violation) => violation.fmt(f),
+            Broken::Stuck => write!(
+                f,
+                "the frontend has made no room for a reply for {} s",
+                ROOM_TIMEOUT.as_secs()
+            ),
+            Broken::Machine(error) => write!(f, "waiting for events: {error}"),
+        }
+    }
+}
+
+impl From<Lie> for Broken {
+    fn from(lie: Lie) -> Self {
+        Broken::Lie(lie)
+    }
+}
+
+impl From<p9_server::Violation> for Broken {
+    fn from(violation: p9_server::Violation) -> Self {
+        Broken::Protocol(violation)
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Broken::Machine(error)
+    }
+}
+
+/// What all threads know of a ring.
+pub struct Lane {
+    out: Mutex<Out>,
+    /// Replies for this ring that other threads have made, whole messages.
+    backlog: Mutex<Vec<Vec<u8>>>,
+    channel: EventChannel,
+    counters: Arc<Counters>,
+}
+
+/// The sending side, for the thread that has it.
+pub struct Out {
+    replies: Replies,
+    /// Bytes that were published or consumed since the frontend was told; `None` if there are none.
+    untold: Option<u64>,
+}
+
+impl Lane {
+    /// A ring whose requests another has.
+    pub fn new(replies: Replies, channel: EventChannel, counters: Arc<Counters>) -> Lane {
+        Lane {
+            out: Mutex::new(Out {
+                replies,
+                untold: None,
+            }),
+            backlog: Mutex::default(),
+            channel,
+            counters,
+        }
+    }
+
+    /// The sending side.
+    pub fn out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `size` bytes fit. The frontend is told first of what it has got.
+    ///
+    /// # Errors
+    /// It lies, or takes nothing.
+    pub fn make_room(&self, out: &mut Out, size: u32) -> Result<(), Broken> {
+        if out.replies.room()? >= size {
+            return Ok(());
+        }
+        self.counters.add(Counter::Stalls, 1);
+        let deadline = Instant::now() + ROOM_TIMEOUT;
+        loop {
+            self.tell(out);
+            // An event that came before this look is of no use, one that comes after it ends the wait.
+            self.channel.unmask()?;
+            if out.replies.room()? >= size {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Broken::Stuck);
+            }
+            self.channel
+                .wait(Some(Timespec::try_from(left).unwrap_or_default()))?;
+            self.counters.add(Counter::Waits, 1);
+        }
+    }
+
+    /// Puts a reply into the ring: `head`, and `moved` bytes that are there already behind it. There has to be room.
+    pub fn send(&self, out: &mut Out, head: &[u8], moved: usize) {
+        let size = head.len() + moved;
+        out.replies.copy_in(0, head);
+        out.replies.publish(size as u32);
+        self.counters.add(Counter::BytesOut, size as u64);
+        out.untold = Some(out.untold.unwrap_or(0) + size as u64);
+        if out.untold >= Some(BATCH) {
+            self.tell(out);
+        }
+    }
+
+    /// Where a reply's data goes, `offset` behind its beginning.
+    pub fn pieces(&self, out: &mut Out, offset: u32, len: u32) -> [Piece; 2] {
+        out.replies.pieces(offset, len)
+    }
+
+    /// The frontend has room for requests again, which it may wait for.
+    pub fn consumed(&self, out: &mut Out) {
+        out.untold.get_or_insert(0);
+    }
+
+    /// Sends an event if there is something that the frontend was not told of.
+    pub fn tell(&self, out: &mut Out) {
+        if out.untold.take().is_some() {
+            self.channel.notify();
+            self.counters.add(Counter::Notifications, 1);
+        }
+    }
+
+    /// Leaves a reply, a whole message, to be sent by whichever thread is free to.
+    pub fn leave(&self, reply: &[u8]) {
+        self.backlog().push(reply.to_vec());
+    }
+
+    /// Sends what was left, unless the ring's own thread is at it, which then does it. Where there is no room, that thread
+    /// gets an event once there is.
+    pub fn nudge(&self) {
+        if let Ok(mut out) = self.out.try_lock() {
+            // The own thread meets the lie, too.
+            let _ = self.send_backlog(&mut out);
+            self.tell(&mut out);
+        }
+    }
+
+    /// Sends what was left, as far as there is room; returns whether that is all.
+    fn send_backlog(&self, out: &mut Out) -> Result<bool, Broken> {
+        loop {
+            let mut backlog = self.backlog();
+            let Some(reply) = backlog.first() else {
+                return Ok(true);
+            };
+            if (out.replies.room()? as usize) < reply.len() {
+                return Ok(false);
+            }
+            let reply = backlog.remove(0);
+            drop(backlog);
+            self.send(out, &reply, 0);
+        }
+    }
+
+    /// Has the frontend told of everything, and waits for an event. The ring was found empty.
+    ///
+    /// # Errors
+    /// It lies, or the machine fails.
+    pub fn rest(&self) -> Result<(), Broken> {
+        loop {
+            let mut out = self.out();
+            let all = self.send_backlog(&mut out)?;
+            self.tell(&mut out);
+            drop(out);
+            // Another thread may have left something while this one had the lock.
+            if !all || self.backlog().is_empty() {
+                break;
+            }
+        }
+        // Events that came since the last one was taken come now.
+        self.channel.unmask()?;
+        self.channel.wait(None)?;
+        self.counters.add(Counter::Waits, 1);
+        Ok(())
+    }
+}
+
+/// Reads from a file into a ring.
+pub fn read(file: BorrowedFd<'_>, pieces: [Piece; 2], offset: u64) -> rustix::io::Result<usize> {
+    transfer(pieces, |vectors, count| {
+        // SAFETY: the vectors lie in a ring, which is mapped; it is reached atomically or by system calls, here and now by
+        // none but this thread, and by the frontend, for whom nothing that the kernel does there is new.
+        unsafe { libc::preadv(file.as_raw_fd(), vectors, count, offset as libc::off_t) }
+    })
+}
+
+/// Writes from a ring to a file.
+pub fn write(file: BorrowedFd<'_>, pieces: [Piece; 2], offset: u64) -> rustix::io::Result<usize> {
+    transfer(pieces, |vectors, count| {
+        // SAFETY: as in `read`; the kernel only reads there.
+        unsafe { libc::pwritev(file.as_raw_fd(), vectors, count, offset as libc::off_t) }
+    })
+}
+
+fn transfer(
+    pieces: [Piece; 2],
+    call: impl Fn(*const libc::iovec, libc::c_int) -> isize,
+) -> rustix::io::Result<usize> {
+    let vectors = pieces.map(|piece| libc::iovec {
+        iov_base: piece.at.as_ptr().cast(),
+        iov_len: piece.len,
+    });
+    let count = if pieces[1].len == 0 { 1 } else { 2 };
+    loop {
+        match usize::try_from(call(vectors.as_ptr(), count)) {
+            Ok(bytes) => return Ok(bytes),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(
+                        rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+                    );
+                }
+            }
+        }
+    }
+}
