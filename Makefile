@@ -3,7 +3,7 @@
 # As typed: make would expand dollars in a command line such as APP='echo $HOME'.
 override APP := $(value APP)
 override SHARE := $(value SHARE)
-export BED TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE MINUTES SEED
+export BED BACKEND TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE MINUTES SEED
 
 ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
@@ -19,14 +19,18 @@ WITHOUT_MAKE := env -u MAKEFLAGS -u MFLAGS
 CARGO := $(WITHOUT_MAKE) cargo
 RUN_BED := $(CARGO) run --quiet -p xen9p-bed --
 
+# What serves shares in dom0 where nothing else is asked for: xen9pd on Debian 13.
+XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED))),xen9pd-static)
+
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel xen9pd-static bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
-#: BED      bookworm|trixie   run test-xen test-hostile  Debian release of dom0: Xen 4.17 with QEMU, or Xen 4.20 with xen-9pfsd
+#: BACKEND  xen9pd|qemu|9pfsd run test-xen               what serves shares in dom0; on trixie xen9pd, on bookworm QEMU
+#: BED      bookworm|trixie   run test-xen test-hostile  Debian release of dom0: Xen 4.17 with QEMU, or Xen 4.20
 #: IMAGE    file              run                        another image than target/xen9p.elf
 #: MEMORY   MiB               run                        of the guest; 64
 #: MINUTES  n                 soak                       how long it works
@@ -50,13 +54,18 @@ ifeq ($(MAKECMDGOALS),run)
 MAKEFLAGS += -q
 endif
 
-run: packages-for-run kernel ## Boot Xen in QEMU and run the image there with the files of SHARE; ends with APP's status
+run: packages-for-run kernel $(XEN9PD) ## Boot Xen in QEMU and run the image there with the files of SHARE; ends with APP's status
 	+@$(RUN_BED) run
 
 kernel: ## Build the image, target/xen9p.elf
 	+@tools/bed/host-packages
 	+@$(CARGO) build --profile image --features toolbox --bin xen9p
 	+@strip -o $(ELF) target/image/xen9p
+
+# The daemon as it runs in any dom0, whatever libraries there are.
+xen9pd-static:
+	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet -p xen9pd --target x86_64-unknown-linux-gnu --target-dir target/static
+	@strip -o target/xen9pd.static target/static/x86_64-unknown-linux-gnu/release/xen9pd
 
 bootcheck:
 	+@$(CARGO) build --profile image --features rt --bin bootcheck
@@ -151,7 +160,7 @@ test-elf: kernel ## What must and must not be in the image's ELF file
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(RUN_BED) test-boot
 
-test-xen: packages-for-test-xen kernel embed ## The image under xl, with real 9pfs devices
+test-xen: packages-for-test-xen kernel embed $(XEN9PD) ## The image under xl, with real 9pfs devices
 	@$(RUN_BED) test-xen
 
 test-hostile: packages-for-run hostile ## The image against hostile backends, in dom0
@@ -165,7 +174,7 @@ soak: packages-for-run kernel ## A guest works for MINUTES on two shares while t
 	@strip -o target/soak.elf target/image/soak-image
 	+@$(RUN_BED) soak
 
-test-trixie: packages-for-run kernel ## A few of these, and `make run`, on Debian 13
+test-trixie: packages-for-run kernel xen9pd-static ## A few of these, and `make run`, on Debian 13
 	+@BED=trixie SHORT=1 $(RUN_BED) test-xen
 	+@BED=trixie $(RUN_BED) run
 

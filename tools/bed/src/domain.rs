@@ -74,6 +74,10 @@ pub enum Backend {
     Daemon,
     /// QEMU, started by hand while the guest is paused: for an xl that starts none.
     QemuByHand,
+    /// xen9pd, for devices that xl makes for a daemon: `type=xen_9pfsd`.
+    Xen9pd,
+    /// xen9pd, for devices that xl makes for QEMU.
+    Xen9pdInstead,
 }
 
 impl Backend {
@@ -83,7 +87,14 @@ impl Backend {
             Backend::Qemu => "xen",
             Backend::QemuByHand => "xen4.20-qemu",
             Backend::Daemon => "xen4.20-9pfsd",
+            Backend::Xen9pd => "xen9pd",
+            Backend::Xen9pdInstead => "xen9pd-untyped",
         }
+    }
+
+    /// Whether it is the project's own daemon.
+    pub fn is_xen9pd(self) -> bool {
+        matches!(self, Backend::Xen9pd | Backend::Xen9pdInstead)
     }
 }
 
@@ -121,8 +132,8 @@ impl Guest {
             ));
         }
         let served_by = match self.backend {
-            Backend::Qemu | Backend::QemuByHand => "",
-            Backend::Daemon => ",type=xen_9pfsd",
+            Backend::Qemu | Backend::QemuByHand | Backend::Xen9pdInstead => "",
+            Backend::Daemon | Backend::Xen9pd => ",type=xen_9pfsd",
         };
         let shares: Vec<String> = self
             .shares
@@ -288,7 +299,7 @@ impl Domain {
         let name = &guest.name;
         let script = match guest.backend {
             Backend::Daemon => format!("name={name}{CREATE_WITH_DAEMON}"),
-            Backend::Qemu | Backend::QemuByHand => format!("exec xl create -F /host/{name}.cfg"),
+            _ => format!("exec xl create -F /host/{name}.cfg"),
         };
         Self::create_by(bed, guest, &script)
     }
@@ -312,7 +323,7 @@ impl Domain {
         fs::write(&config, guest.config()?).during("write", &config)?;
         let prepare = match guest.backend {
             Backend::Daemon => NEW_DAEMON,
-            Backend::Qemu | Backend::QemuByHand => "",
+            _ => "",
         };
         let job = bed.start_job(&format!("{prepare}{script}"))?;
         let console = bed.path().join(format!("console/guest-{}.log", guest.name));

@@ -4,6 +4,7 @@
 mod bench;
 mod boot_tests;
 mod cpio;
+mod daemon;
 mod dom0;
 mod domain;
 mod host;
@@ -20,7 +21,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use domain::Kind;
+use domain::{Backend, Kind};
 use host::{Context, Result};
 use release::Release;
 
@@ -32,6 +33,8 @@ pub struct Settings {
     image: PathBuf,
     /// What dom0 is made of.
     release: &'static Release,
+    /// What serves 9pfs devices there, the usual one first.
+    backends: Vec<Backend>,
     /// Domain type.
     kind: Kind,
     /// Directory to share, if one was named.
@@ -73,10 +76,12 @@ impl Settings {
             },
         };
         let root = root.canonicalize().during("find", &root)?;
+        let release = Release::named(&text("BED")?.unwrap_or_default())?;
         Ok(Settings {
             image: given("IMAGE").map_or_else(|| root.join("target/xen9p.elf"), PathBuf::from),
             root,
-            release: Release::named(&text("BED")?.unwrap_or_default())?,
+            release,
+            backends: release.backends_named(&text("BACKEND")?.unwrap_or_default())?,
             kind: run::kind(&text("TYPE")?.unwrap_or_default())?,
             share: given("SHARE").map(PathBuf::from),
             app: text("APP")?,
@@ -89,6 +94,11 @@ impl Settings {
             seed: number("SEED", "")?.map(u64::from),
             verbose: given("V").is_some_and(|value| value != "0"),
         })
+    }
+
+    /// What serves 9pfs devices unless something else is asked for.
+    fn backend(&self) -> Backend {
+        self.backends[0]
     }
 
     /// Where images and running beds live.

@@ -19,6 +19,8 @@ pub struct Release {
     pub merged_modules: &'static [&'static str],
     /// What serves 9pfs devices there, the usual one first.
     pub backends: &'static [Backend],
+    /// xl there can make devices for a daemon.
+    pub has_daemons: bool,
 }
 
 /// Debian 12.
@@ -36,6 +38,7 @@ pub const BOOKWORM: Release = Release {
     xen_programs: &[],
     merged_modules: &[],
     backends: &[Backend::Qemu],
+    has_daemons: false,
 };
 
 /// Debian 13.
@@ -52,7 +55,8 @@ pub const TRIXIE: Release = Release {
     xen: "4.20",
     xen_programs: &["xen-9pfsd"],
     merged_modules: &["fs/fscache/fscache"],
-    backends: &[Backend::Daemon, Backend::QemuByHand],
+    backends: &[Backend::Xen9pd, Backend::Daemon, Backend::QemuByHand],
+    has_daemons: true,
 };
 
 impl Release {
@@ -65,8 +69,23 @@ impl Release {
         }
     }
 
-    /// What serves 9pfs devices unless something else is asked for.
-    pub fn backend(&self) -> Backend {
-        self.backends[0]
+    /// Reads BACKEND: what serves 9pfs devices there.
+    pub fn backends_named(&self, name: &str) -> Result<Vec<Backend>> {
+        let all = match name {
+            "" => self.backends.to_vec(),
+            "xen9pd" if self.has_daemons => vec![Backend::Xen9pd, Backend::Xen9pdInstead],
+            "xen9pd" => vec![Backend::Xen9pdInstead],
+            "qemu" if self.has_daemons => vec![Backend::QemuByHand],
+            "qemu" => vec![Backend::Qemu],
+            "9pfsd" if self.has_daemons => vec![Backend::Daemon],
+            "9pfsd" => {
+                return Err(fail!(
+                    "BACKEND=9pfsd: {} has no xen-9pfsd, BED=trixie has",
+                    self.suite
+                ));
+            }
+            other => return Err(fail!("BACKEND={other}: it is xen9pd, qemu or 9pfsd")),
+        };
+        Ok(all)
     }
 }

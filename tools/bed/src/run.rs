@@ -10,7 +10,7 @@ use crate::host::{Context, Result};
 use crate::keyboard::Keyboard;
 use crate::tail::Tail;
 use crate::xen::{self, Mount, Size};
-use crate::{Settings, dom0, fail, say};
+use crate::{Settings, daemon, dom0, fail, say};
 
 /// How often this terminal's keys are taken to the guest.
 const KEYS: Duration = Duration::from_millis(20);
@@ -44,7 +44,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
         vcpus: 1,
         command_line: settings.app.clone().unwrap_or_else(|| DEMO.to_owned()),
         shares: vec![("share".to_owned(), "/share".to_owned())],
-        backend: settings.release.backend(),
+        backend: settings.backend(),
     };
     guest.config()?;
     let image = dom0::prepare(&settings.cache(), settings.release)?;
@@ -62,6 +62,9 @@ pub fn run(settings: &Settings) -> Result<u8> {
         &mounts,
     )?;
     bed.bring(&settings.image, "xen9p.elf")?;
+    if guest.backend.is_xen9pd() {
+        daemon::start(&mut bed, settings)?;
+    }
     say!(
         "xl create: {} guest, {} MiB, share {shown}",
         guest.kind.name(),
@@ -125,6 +128,9 @@ pub fn in_dom0(settings: &Settings, scripts: impl Iterator<Item = String>) -> Re
         &[],
     )?;
     bed.bring(&settings.image, "xen9p.elf")?;
+    if settings.backend().is_xen9pd() {
+        daemon::start(&mut bed, settings)?;
+    }
     let mut status = 0;
     for script in scripts {
         let done = bed.run(&script, Duration::from_secs(600))?;

@@ -9,7 +9,7 @@ use crate::dom0::Image;
 use crate::domain::{Backend, Domain, Ended, Guest, Kind, Reason, Verdict};
 use crate::host::{self, Context, Result};
 use crate::xen::{self, Bed, Size};
-use crate::{Settings, fail, say, tail};
+use crate::{Settings, daemon, fail, say, tail};
 
 /// Time a guest may take. Most take 5 s on an idle machine; this allows for one that does much else.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -58,11 +58,19 @@ impl<'a> Lab<'a> {
             bed: None,
             memory: if plenty { MUCH_MEMORY } else { LITTLE_MEMORY },
             kind: Kind::Pvh,
-            backend: settings.release.backend(),
+            backend: settings.backend(),
             guests: 0,
             of_this_test: Vec::new(),
             log_seen: 0,
         })
+    }
+
+    /// From now on shares are served by this. Another dom0 is booted where two would be in each other's way.
+    pub fn serve_by(&mut self, backend: Backend) {
+        if self.backend.is_xen9pd() != backend.is_xen9pd() {
+            self.bed = None;
+        }
+        self.backend = backend;
     }
 
     /// Whether a guest of so many MiB fits.
@@ -77,7 +85,10 @@ impl<'a> Lab<'a> {
             let bed = xen::start(&self.image, &cache, Size::of_machine(self.memory), &[])?;
             bed.bring(&self.settings.image, "xen9p.elf")?;
             self.log_seen = 0;
-            self.bed = Some(bed);
+            let bed = self.bed.insert(bed);
+            if self.backend.is_xen9pd() {
+                daemon::start(bed, self.settings)?;
+            }
         }
         self.bed.as_mut().ok_or_else(|| fail!("there is no dom0"))
     }
@@ -111,6 +122,10 @@ impl<'a> Lab<'a> {
                 report += &format!("\n--- what still runs:\n{}", tail::end(&state.output, 30));
                 // What Xen was asked for is there, too.
                 lines = 80;
+            }
+            if self.backend.is_xen9pd() {
+                let log = tail::text(&bed.path().join(daemon::LOG));
+                report += &format!("\n--- end of xen9pd's log:\n{}", tail::end(&log, 20));
             }
             let log = tail::text(&bed.dom0_log());
             let fresh = log.get(self.log_seen..).unwrap_or(&log);
@@ -149,6 +164,11 @@ impl<'a> Lab<'a> {
     /// What the user asked for.
     pub fn settings(&self) -> &'a Settings {
         self.settings
+    }
+
+    /// A Linux kernel, and the file system with the modules for its shares.
+    pub fn linux(&self) -> (PathBuf, PathBuf) {
+        (self.image.kernel.clone(), self.image.guest.clone())
     }
 
     /// Whether there is little time.

@@ -2,6 +2,7 @@
 //! wrote is compared with what is on this machine's disk.
 
 mod bad_input;
+mod dom0_daemon;
 mod embed;
 mod files;
 mod hostile;
@@ -85,7 +86,7 @@ const BEYOND_BY_HAND: &[(&str, &str)] = &[
 /// Why a backend can't do what a test asks, if it can't.
 fn beyond(backend: Backend, test: &str) -> Option<&'static str> {
     let list = match backend {
-        Backend::Qemu => &[],
+        Backend::Qemu | Backend::Xen9pd | Backend::Xen9pdInstead => &[],
         Backend::QemuByHand => BEYOND_BY_HAND,
         Backend::Daemon => BEYOND_9PFSD,
     };
@@ -121,12 +122,13 @@ pub fn run(settings: &Settings) -> Result<u8> {
         "testing under xl: {} tests, as PVH and as PV",
         tests().count()
     );
-    for &backend in settings.release.backends {
-        lab.backend = backend;
+    for &backend in &settings.backends {
+        lab.serve_by(backend);
         for kind in [Kind::Pvh, Kind::Pv] {
             lab.kind = kind;
             let embedded = embed::TESTS.iter().filter(|_| kind == Kind::Pvh);
-            for (name, test) in tests().chain(embedded) {
+            let daemon = dom0_daemon::TESTS.iter().filter(|_| backend.is_xen9pd());
+            for (name, test) in tests().chain(embedded).chain(daemon) {
                 let whole = format!("{}/{}/{name}", backend.name(), kind.name());
                 if settings.short && !SHORT.contains(name) {
                     continue;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::Test;
 use super::lab::{Lab, Share, ends_with, shows};
 use crate::domain::{Domain, Guest};
-use crate::fail;
 use crate::host::Result;
+use crate::{daemon, fail};
 
 pub const TESTS: &[Test] = &[
     ("backend-killed-while-copying", backend_killed_while_copying),
@@ -26,6 +26,21 @@ program=$(readlink /proc/$pid/exe)
 kill -9 $pid
 while grep -q -e '^State:[[:space:]]*[A-Y]' /proc/$pid/status 2>/dev/null; do sleep 0.05; done
 "#;
+
+/// Ends the worker of xen9pd that serves a guest; `$1` is the guest's name.
+const KILL_WORKER: &str = r#"
+set -e
+id=$(xl domid $1)
+pid=
+for process in /proc/[0-9]*; do
+    if tr '\0' ' ' < $process/cmdline 2>/dev/null | grep -q -e " worker [a-z0-9_]*-$id-"; then pid=${process#/proc/}; fi
+done
+kill -9 $pid
+while grep -q -e '^State:[[:space:]]*[A-Y]' /proc/$pid/status 2>/dev/null; do sleep 0.05; done
+"#;
+
+/// Before that, ends the daemon, which would start another one.
+const KILL_BROKER: &str = "kill -9 $(xenstore-read /local/domain/0/libxl/xen-9pfs/pid)\n";
 
 /// Then has another one serve it, as an administrator would who knows that QEMU takes up only backends in state 1.
 const RESTART: &str = r#"
@@ -65,7 +80,11 @@ fn backend_killed_while_copying(lab: &mut Lab<'_>) -> Result<()> {
     let mut domain = lab.start(&guest)?;
     for part in [1, 2] {
         grows(lab, &mut domain, &share, (part * SIZE / 4) as u64)?;
-        lab.dom0(&script(&guest, &[KILL, RESTART]))?;
+        match lab.backend.is_xen9pd() {
+            // Another one comes by itself.
+            true => lab.dom0(&script(&guest, &[KILL_WORKER]))?,
+            false => lab.dom0(&script(&guest, &[KILL, RESTART]))?,
+        };
     }
     let ended = lab.end_of(&mut domain)?;
     ends_with(&ended, 0)?;
@@ -86,8 +105,14 @@ fn backend_killed_and_gone(lab: &mut Lab<'_>) -> Result<()> {
             .with("share", &share);
         let mut domain = lab.start(&guest)?;
         grows(lab, &mut domain, &share, 1 << 20)?;
-        lab.dom0(&script(&guest, &[KILL]))?;
+        match lab.backend.is_xen9pd() {
+            true => lab.dom0(&script(&guest, &[KILL_BROKER, KILL_WORKER]))?,
+            false => lab.dom0(&script(&guest, &[KILL]))?,
+        };
         let ended = lab.end_of(&mut domain)?;
+        if lab.backend.is_xen9pd() {
+            daemon::start_again(lab.bed()?)?;
+        }
         shows(&ended.console, word)?;
         shows(&ended.console, ".bin: connection to the 9P server lost")?;
         ends_with(&ended, 1)?;

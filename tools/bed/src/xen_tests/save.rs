@@ -58,7 +58,7 @@ fn grows(lab: &mut Lab<'_>, domain: &mut Domain, share: &Share, least: usize) ->
 fn size(lab: &Lab<'_>) -> usize {
     match lab.backend {
         Backend::Daemon => 32 << 20,
-        Backend::Qemu | Backend::QemuByHand => 64 << 20,
+        _ => 64 << 20,
     }
 }
 

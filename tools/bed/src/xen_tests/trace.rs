@@ -21,7 +21,7 @@ fn lines(lab: &mut Lab<'_>) -> Result<()> {
     ends_with(&ended, 1)?;
     let refused = match lab.backend {
         Backend::Daemon => "Rerror {",
-        Backend::Qemu | Backend::QemuByHand => "Rlerror No such file or directory (ENOENT)",
+        _ => "Rlerror No such file or directory (ENOENT)",
     };
     for parts in [
         ["-> 65535 Tversion", "version: \"9P2000.L\""],

@@ -1,0 +1,253 @@
+//! What is asked of xen9pd beyond what a guest of ours asks of any backend.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::Test;
+use super::lab::{Lab, Share, ends_with};
+use crate::daemon;
+use crate::domain::{Domain, Guest};
+use crate::host::{Context, Result};
+use crate::{fail, tail};
+
+pub const TESTS: &[Test] = &[
+    ("linux-mounts-again-and-again", linux_mounts),
+    ("broker-restarted-while-copying", broker_restarted),
+    ("lying-frontends", lying_frontends),
+    ("nothing-left-behind", nothing_left_behind),
+];
+
+/// First process of the Linux guest: mounts its share three times, and works there.
+const LINUX: &str = r#"#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /mnt
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+for name in netfs fscache 9pnet 9pnet_xen 9p; do
+    [ ! -e /modules/$name.ko ] || insmod /modules/$name.ko
+done
+work() {
+    set -e
+    for round in 1 2 3; do
+        mount -t 9p -o trans=xen,version=9p2000.L,msize=$1 share /mnt
+        cp -a /mnt/in /mnt/out$1-$round
+        (cd /mnt/in && find . -type f -exec cmp {} /mnt/out$1-$round/{} ';') >/tmp-differ
+        [ ! -s /tmp-differ ]
+        dd if=/mnt/in/big.bin of=/mnt/copy.bin bs=1M
+        cmp /mnt/in/big.bin /mnt/copy.bin
+        mkdir /mnt/d && mv /mnt/copy.bin /mnt/d/moved.bin && ln -s moved.bin /mnt/d/link
+        [ "$(readlink /mnt/d/link)" = moved.bin ]
+        chmod 640 /mnt/d/moved.bin && truncate -s 5 /mnt/d/moved.bin
+        [ "$(stat -c '%a %s' /mnt/d/moved.bin)" = "640 5" ]
+        rm -r /mnt/d
+        umount /mnt
+    done
+}
+(work 131072 && work 524288 && work 8192)
+echo "[xen9p] exit $?"
+poweroff -f
+"#;
+
+/// Makes the rest of the Linux guest's file system, with dom0's own shell.
+const INITRD: &str = r#"
+set -e
+rm -rf /run/linux && mkdir -p /run/linux/bin && cp /bin/busybox /run/linux/bin
+cp /host/linux-init /run/linux/init && chmod 755 /run/linux/init
+cd /run/linux && find . | cpio -o -H newc > /run/linux.cpio 2>/dev/null
+cat /host/linux-modules.cpio /run/linux.cpio > /host/linux.cpio
+"#;
+
+fn linux_mounts(lab: &mut Lab<'_>) -> Result<()> {
+    let share = lab.directory()?;
+    for n in 0..30u8 {
+        share.write(
+            &format!("in/{}/{n}.bin", n % 4),
+            &vec![n; usize::from(n) * 997],
+        )?;
+    }
+    let content: Vec<u8> = (0..3u32 << 20).map(|n| (n ^ (n >> 9)) as u8).collect();
+    share.write("in/big.bin", &content)?;
+    let guest = linux(lab)?.with("share", &share);
+    let ended = lab.run(&guest)?;
+    let console = &ended.console;
+    if !console.contains("[xen9p] exit 0") {
+        return Err(fail!("the Linux guest failed:\n{}", tail::end(console, 20)));
+    }
+    share.holds("out8192-3/big.bin", &content)
+}
+
+/// A Linux guest that does what [`LINUX`] says.
+fn linux(lab: &mut Lab<'_>) -> Result<Guest> {
+    let (kernel, modules) = lab.linux();
+    let bed = lab.bed()?;
+    bed.bring(&kernel, "vmlinux")?;
+    bed.bring(&modules, "linux-modules.cpio")?;
+    let init = bed.path().join("linux-init");
+    fs::write(&init, LINUX).during("write", &init)?;
+    lab.dom0(INITRD)?;
+    let mut guest = lab.guest("console=hvc0 quiet rdinit=/init");
+    guest.kernel = "/host/vmlinux".to_owned();
+    guest.ramdisk = Some("/host/linux.cpio".to_owned());
+    guest.memory = 256;
+    Ok(guest)
+}
+
+/// Waits until the guest's copy has grown to so many bytes.
+fn grows(lab: &mut Lab<'_>, domain: &mut Domain, share: &Share, least: usize) -> Result<()> {
+    let path = share.path.join("copy.bin");
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while fs::metadata(&path).map_or(0, |metadata| metadata.len()) < least as u64 {
+        if domain.has_ended(lab.bed()?)? || Instant::now() >= deadline {
+            return Err(fail!("the copy never grew to {least} bytes"));
+        }
+    }
+    Ok(())
+}
+
+/// The daemon is ended, politely and not, and started again; the guest does not notice.
+fn broker_restarted(lab: &mut Lab<'_>) -> Result<()> {
+    const SIZE: usize = 48 << 20;
+
+    let share = lab.directory()?;
+    let content: Vec<u8> = (0..SIZE as u32 / 4)
+        .flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes())
+        .collect();
+    share.write("in.bin", &content)?;
+    let guest = lab.guest("cp /in.bin /copy.bin").with("share", &share);
+    let mut domain = lab.start(&guest)?;
+    for (part, signal) in [(1, "-9"), (2, "-15")] {
+        grows(lab, &mut domain, &share, part * SIZE / 8)?;
+        lab.dom0(&format!(
+            "pid=$(xenstore-read /local/domain/0/libxl/xen-9pfs/pid); kill {signal} $pid\n\
+             while [ -d /proc/$pid ] && ! grep -q '^State:.Z' /proc/$pid/status; do sleep 0.05; done"
+        ))?;
+        daemon::start_again(lab.bed()?)?;
+    }
+    let ended = lab.end_of(&mut domain)?;
+    ends_with(&ended, 0)?;
+    if ended.console.contains("lost") {
+        return Err(fail!("the guest noticed"));
+    }
+    share.holds("copy.bin", &content)?;
+    at_rest(lab)
+}
+
+/// Plays frontends of the domain `$1`, each of which wants something that is not to be had, and looks at how they end:
+/// refused, with a reason in xenstore.
+const LIES: &str = r#"
+set -e
+id=$(xl domid $1)
+number=20
+# A device of the guest's, and what its frontend says; what the reason is to contain.
+meet() {
+    want=$1; shift
+    front=/local/domain/$id/device/9pfs/$number
+    back=/local/domain/0/backend/9pfs/$id/$number
+    xenstore-write $back/frontend ${other:-$front} $back/frontend-id $id $back/online 1 $back/path $2 \
+        $back/security_model none $front/tag lie $front/state 1
+    xenstore-chmod -r $back n0 r$id
+    xenstore-write $front/backend $back
+    xenstore-write $back/state 1
+    for try in $(seq 200); do
+        [ "$(xenstore-read $back/state)" = 1 ] || break
+        sleep 0.05
+    done
+    [ "$(xenstore-read $back/state)" = 2 ]
+    shift 2
+    for node; do xenstore-write $front/${node%%=*} "${node#*=}"; done
+    xenstore-write $front/state 3
+    for try in $(seq 600); do
+        [ "$(xenstore-read $back/state)" != 6 ] || break
+        sleep 0.05
+    done
+    state=$(xenstore-read $back/state)
+    reason=$(xenstore-read /local/domain/0/error/backend/9pfs/$id/$number/error)
+    echo "$number: state $state: $reason"
+    [ "$state" = 6 ]
+    echo "$reason" | grep -q -e "$want"
+    xenstore-rm $front $back
+    number=$((number + 1))
+}
+ring0="ring-ref0=8 event-channel-0=1"
+meet 'version' x /host version=2 num-rings=1 $ring0
+meet 'rings' x /host version=1 num-rings=9 $ring0
+meet 'rings' x /host version=1 num-rings=0
+meet 'rings' x /host version=1 num-rings=4294967297 $ring0
+meet 'lacks' x /host version=1 num-rings=2 $ring0
+meet 'lacks' x /host version=1 num-rings=1 ring-ref0=0 event-channel-0=1
+meet 'lacks' x /host version=1 num-rings=1 ring-ref0=-1 event-channel-0=1
+meet 'cannot map' x /host version=1 num-rings=1 ring-ref0=4000000000 event-channel-0=1
+meet 'ring' x /host version=1 num-rings=1 ring-ref0=1 event-channel-0=4000000000
+meet 'cannot share' x /host/no-such-directory version=1 num-rings=1 $ring0 || true
+"#;
+
+fn lying_frontends(lab: &mut Lab<'_>) -> Result<()> {
+    let share = lab.directory()?;
+    share.write("in.bin", &[0x5a; 1 << 20])?;
+    let guest = lab
+        .guest("echo ready; sleep 40; cp /in.bin /out.bin")
+        .with("share", &share);
+    let mut domain = lab.start(&guest)?;
+    lab.console_of(&mut domain, "ready")?;
+    lab.dom0(&format!("set -- {}\n{LIES}", guest.name))?;
+    // The device in good order is none the worse for it.
+    ends_with(&lab.end_of(&mut domain)?, 0)?;
+    share.holds("out.bin", &[0x5a; 1 << 20])?;
+    at_rest(lab)
+}
+
+/// Waits until the daemon serves none, and fails unless it then has what it had at its start.
+fn at_rest(lab: &mut Lab<'_>) -> Result<()> {
+    const REST: &str = r#"
+for try in $(seq 400); do
+    xenstore-list /local/domain/0/backend/9pfs /local/domain/0/backend/xen_9pfs 2>/dev/null | grep -q . || break
+    xl list | awk 'NR > 2' | grep -q . || break
+    sleep 0.05
+done
+for try in $(seq 200); do
+    xenstore-ls /local/domain/0/backend 2>/dev/null | grep -q frontend-id || break
+    sleep 0.05
+done
+sleep 0.2
+xen9pd status --json
+ls /run/xen9pd/workers
+"#;
+    let status = lab.dom0(REST)?;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut now = status;
+    loop {
+        let wanted = ["\"watches\": 3", "\"workers\": 0", "\"devices\": []"];
+        let missing = wanted.iter().find(|text| !now.contains(*text));
+        match missing {
+            None if now.trim_end().ends_with('}') => return Ok(()),
+            _ if Instant::now() < deadline => now = lab.dom0(REST)?,
+            _ => return Err(fail!("the daemon is not at rest: {now}")),
+        }
+    }
+}
+
+/// Guests that come and go, and one that is destroyed in the middle.
+fn nothing_left_behind(lab: &mut Lab<'_>) -> Result<()> {
+    let share = lab.directory()?;
+    share.write("in.bin", &[7; 1 << 20])?;
+    let count = |lab: &mut Lab<'_>| -> Result<String> {
+        let status = lab.dom0("xen9pd status --json | grep -m 1 descriptors")?;
+        Ok(status.trim().to_owned())
+    };
+    let before = count(lab)?;
+    for _ in 0..3 {
+        lab.succeeds(&share, "cp /in.bin /copy.bin")?;
+    }
+    let guest = lab
+        .guest("echo ready; sleep infinity")
+        .with("share", &share);
+    let mut domain = lab.start(&guest)?;
+    lab.console_of(&mut domain, "ready")?;
+    lab.dom0(&format!("xl destroy {}", guest.name))?;
+    at_rest(lab)?;
+    let after = count(lab)?;
+    match before == after {
+        true => Ok(()),
+        false => Err(fail!("descriptors: {before} before, {after} after")),
+    }
+}
