@@ -10,7 +10,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Bytes of the file.
 const SIZE: usize = 4096;
@@ -96,7 +96,7 @@ impl Counters {
     }
 
     fn word(&self, counter: Counter) -> &AtomicU64 {
-        // SAFETY: within the mapping, which is never undone, and which all of this machine accesses atomically or by
+        // SAFETY: within the mapping, which is there as long as this is, and which all of this machine accesses atomically or by
         // system calls.
         unsafe { self.words.add(counter as usize).as_ref() }
     }
@@ -109,6 +109,14 @@ impl Counters {
     /// Sets a counter.
     pub fn set(&self, counter: Counter, value: u64) {
         self.word(counter).store(value, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Counters {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `take`, unmapped once; references to the words do not outlive `self`. While the file is mapped,
+        // it stays locked.
+        let _ = unsafe { munmap(self.words.as_ptr().cast(), SIZE) };
     }
 }
 

@@ -352,3 +352,6 @@ impl<C: Channel> Transaction<'_, C> {
         self.store.write_in(self.number, path, value)
     }
 }
+
+#[cfg(test)]
+mod tests;
