@@ -206,7 +206,7 @@ fn moves() -> impl Strategy<Value = Move> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     /// Whatever the others do: no state is written twice, no page is given back that is mapped, there is one worker at a
     /// time, and the broker comes to rest. At the end a frontend in good order is served, and a device that goes leaves
