@@ -5,6 +5,7 @@ mod basics;
 mod dropped;
 mod embedded_io;
 mod executor;
+mod inherited;
 mod kept;
 mod model;
 mod paths;

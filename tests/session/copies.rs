@@ -78,7 +78,10 @@ impl Transport for Tape {
             kind::TWALK => Reply::Walk {
                 qids: Qids::from_slice(&[Qid::default()]).unwrap(),
             },
-            kind::TLOPEN => Reply::Lopen { qid, iounit: 0 },
+            kind::TLOPEN => Reply::Lopen {
+                qid: Qid::default(),
+                iounit: 0,
+            },
             kind::TCLUNK => Reply::Clunk,
             kind::TWRITE => Reply::Write { count: count(19) },
             kind::TREAD => {

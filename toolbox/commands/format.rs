@@ -29,17 +29,16 @@ impl fmt::Display for Mode<'_> {
     }
 }
 
-/// A point in time as date and time of day, UTC: `2026-11-20 08:03:11`. What lies before 1970 is
-/// shown as seconds.
+/// A point in time as date and time of day, UTC: `2026-11-20 08:03:11`. What lies before the year 0 is shown as seconds.
 pub struct Time(pub SystemTime);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(seconds) = u64::try_from(self.0.secs()) else {
-            return write!(f, "@{}", self.0.secs());
+        let seconds = self.0.secs();
+        let Some((year, month, day)) = date(seconds.div_euclid(86_400)) else {
+            return write!(f, "@{seconds}");
         };
-        let (year, month, day) = date(seconds / 86_400);
-        let second = seconds % 86_400;
+        let second = seconds.rem_euclid(86_400);
         write!(
             f,
             "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
@@ -50,12 +49,12 @@ impl fmt::Display for Time {
     }
 }
 
-/// The date `days` after 1970-01-01, in the Gregorian calendar.
-fn date(days: u64) -> (u64, u64, u64) {
+/// The date `days` after 1970-01-01, or before it if negative, in the Gregorian calendar; `None` before 0000-03-01.
+fn date(days: i64) -> Option<(u64, u64, u64)> {
     // Years are counted from March, so that the leap day is the last day of a year, and from
     // 0000-03-01, so that 400-year cycles of 146,097 days begin with them.
-    const TO_1970: u64 = 719_468;
-    let days = days.saturating_add(TO_1970);
+    const TO_1970: i64 = 719_468;
+    let days = u64::try_from(days.saturating_add(TO_1970)).ok()?;
     let (cycle, day_of_cycle) = (days / 146_097, days % 146_097);
     // Leap days before this day: one in 1,461 days, none at the ends of centuries, one at the end of the cycle.
     let leap_days = day_of_cycle / 1_460 - day_of_cycle / 36_524 + day_of_cycle / 146_096;
@@ -70,7 +69,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     } else {
         (month_from_march - 9, 1)
     };
-    (400 * cycle + year_of_cycle + next_year, month, day)
+    Some((400 * cycle + year_of_cycle + next_year, month, day))
 }
 
 /// A time with the unit that fits: `812 ns`, `3.42 ms`, `1.50 s`.
@@ -125,7 +124,10 @@ mod tests {
             (1_763_625_791, "2025-11-20 08:03:11"),
             (4_107_542_400, "2100-03-01 00:00:00"),
             (i64::MAX, "292277026596-12-04 15:30:07"),
-            (-5, "@-5"),
+            (-1, "1969-12-31 23:59:59"),
+            (-86_400, "1969-12-31 00:00:00"),
+            (-62_162_208_000, "0000-03-01 00:00:00"),
+            (-62_162_208_001, "@-62162208001"),
         ] {
             assert_eq!(Time(SystemTime::new(seconds, 0)).to_string(), text);
         }
@@ -133,9 +135,9 @@ mod tests {
 
     #[test]
     fn every_day_of_400_years_follows_the_one_before() {
-        let mut last = date(0);
+        let mut last = date(0).unwrap();
         for day in 1..146_097 {
-            let today = date(day);
+            let today = date(day).unwrap();
             let (year, month, _) = last;
             assert!(
                 today == (year, month, last.2 + 1)
@@ -145,7 +147,7 @@ mod tests {
             );
             last = today;
         }
-        assert_eq!(date(146_097), (2370, 1, 1));
+        assert_eq!(date(146_097), Some((2370, 1, 1)));
     }
 
     #[test]

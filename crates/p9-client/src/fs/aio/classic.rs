@@ -62,6 +62,23 @@ pub(super) async fn create(
     fid.create(name, perm, open, b"").await
 }
 
+/// Makes a directory. As on a local file system it gets the setgid bit of the one it is in, if that may be asked for it:
+/// QEMU takes the bit away that its kernel has passed on, and ignores it in Tcreate.
+pub(super) async fn make_dir(mut dir: Fid, name: &[u8], mode: u32, may_ask: bool) -> Result<()> {
+    let inherits = may_ask
+        && is_unix(&dir)
+        && dir
+            .stat(|stat| stat.mode.contains(DirMode::SET_GID))
+            .await?;
+    let perm = DirMode::DIR | permissions_of(&dir, mode);
+    dir.create(name, perm, OpenMode::empty(), b"").await?;
+    if inherits {
+        let mode = perm | DirMode::SET_GID;
+        change(&dir, |stat| stat.mode = mode).await?;
+    }
+    Ok(())
+}
+
 /// Makes something that is no regular file. The fid is used up.
 pub(super) async fn make(
     mut dir: Fid,
@@ -147,13 +164,18 @@ fn mode_of(stat: &Stat<'_>) -> u32 {
     kind | special | (stat.mode & DirMode::PERMISSIONS).bits()
 }
 
+/// A time of these dialects, which have 32 bits of seconds. Servers cut off the rest of a time before 1970, so that it
+/// would look like one after 2038 if the bits were not read as signed, the way C's 32-bit `time_t` was.
+fn time_of(seconds: u32) -> Time {
+    Time {
+        secs: i64::from(seconds.cast_signed()).cast_unsigned(),
+        nanos: 0,
+    }
+}
+
 /// What a stat says, in the words of this library. A dialect that has no numbers for users leaves
 /// them `u32::MAX`.
 pub(super) fn metadata_of(stat: &Stat<'_>) -> Metadata {
-    let time = |secs: u32| Time {
-        secs: secs.into(),
-        nanos: 0,
-    };
     Metadata::from(&Attr {
         valid: AttrMask::BASIC - AttrMask::CTIME,
         qid: stat.qid,
@@ -164,8 +186,8 @@ pub(super) fn metadata_of(stat: &Stat<'_>) -> Metadata {
         size: stat.length,
         blksize: 4096,
         blocks: stat.length.div_ceil(512),
-        atime: time(stat.atime),
-        mtime: time(stat.mtime),
+        atime: time_of(stat.atime),
+        mtime: time_of(stat.mtime),
         ..Attr::default()
     })
 }
@@ -228,10 +250,13 @@ pub(super) async fn set_times(fid: &Fid, attr: &SetAttr) -> Result<()> {
             // There is no word for it.
             return Err(unsupported(fid, "set_times to the server's time"));
         }
+        // More would fit, but could not be told from a time before 1970 when it is read again.
         u32::try_from(time.secs)
             .ok()
-            .filter(|&secs| secs != u32::MAX)
-            .ok_or(Error::InvalidInput("a time before 1970 or after 2105"))
+            .filter(|&secs| i32::try_from(secs).is_ok())
+            .ok_or(Error::InvalidInput(
+                "a time before 1970 or after 2038-01-19, which this dialect has no number for",
+            ))
     };
     let atime = seconds(attr.atime, SetAttrMask::ATIME, SetAttrMask::ATIME_SET)?;
     let mtime = seconds(attr.mtime, SetAttrMask::MTIME, SetAttrMask::MTIME_SET)?;

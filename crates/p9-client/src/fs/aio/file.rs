@@ -16,7 +16,7 @@ use crate::fs::{
 };
 use crate::session::{Behind, Fid, Session, Span};
 use p9_tree::CleanPath;
-use p9_wire::{LockKind, LockStatus, Qid};
+use p9_wire::{Errno, LockKind, LockStatus, Qid, QidKind};
 
 /// Position of a file that was appended to: at its end, wherever that is.
 const AT_END: u64 = u64::MAX;
@@ -47,6 +47,8 @@ pub struct File {
     iounit: u32,
     options: OpenOptions,
     path: CleanPath,
+    /// How often the mount had changed names when this file was known to be itself.
+    changes_seen: Cell<u64>,
     position: Cell<u64>,
     /// How long the file is as far as this handle knows, if it is open to append.
     known_len: Cell<Option<u64>>,
@@ -85,6 +87,7 @@ impl File {
             iounit,
             options: *options,
             path,
+            changes_seen: Cell::new(fs.mount.changes_of_names.get()),
             position: Cell::new(0),
             known_len: Cell::new((options.is_truncate() || options.is_create_new()).then_some(0)),
             ahead: RefCell::default(),
@@ -138,6 +141,7 @@ impl File {
 
     /// The asynchronous form of [`File::read`](crate::fs::File::read).
     pub async fn read(&self, into: &mut [u8]) -> Result<usize> {
+        self.check_readable()?;
         self.settle().await?;
         let position = self.position().await?;
         let count = self.read_ahead(into, position).await?;
@@ -215,6 +219,7 @@ impl File {
 
     /// The asynchronous form of [`File::read_at`](crate::fs::File::read_at).
     pub async fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        self.check_readable()?;
         self.settle().await?;
         self.fid.read_at(offset, into, self.iounit).await
     }
@@ -226,6 +231,7 @@ impl File {
         len: usize,
         mut see: impl FnMut(&mut Span<'_>),
     ) -> Result<usize> {
+        self.check_readable()?;
         self.settle().await?;
         self.fid
             .read_lent_at(offset, len, &mut see, self.iounit)
@@ -311,6 +317,54 @@ impl File {
         Ok(metadata)
     }
 
+    /// Refuses to read a directory as a file. Servers differ: some refuse with another error, some give entries.
+    fn check_readable(&self) -> Result<()> {
+        match self.qid.kind.contains(QidKind::DIR) {
+            true => Err(Errno::EISDIR.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Before attributes are changed: whether the server would change this file. QEMU and diod find an open file by the
+    /// name it had, and would change another that has this name now. Asks only after this mount has renamed or removed
+    /// something.
+    async fn check_identity(&self) -> Result<()> {
+        let changes = self.fs.mount.changes_of_names.get();
+        if self.changes_seen.get() == changes {
+            return Ok(());
+        }
+        let mine = node::stat(&self.fid).await?;
+        if mine.ino() != self.qid.path {
+            return Err(Errno::ESTALE.into());
+        }
+        match self.fs.symlink_metadata(self.path.as_bytes()).await {
+            Ok(other)
+                if other.ino() != mine.ino() && !self.is_changed_itself(&mine, &other).await? =>
+            {
+                return Err(Errno::ESTALE.into());
+            }
+            Err(error) if !error.is_of_the_path() => return Err(error),
+            _ => {}
+        }
+        self.changes_seen.set(changes);
+        Ok(())
+    }
+
+    /// Whether a change by this fid is one of this file, and not of the `other` that has its name. Tried out by giving
+    /// the file, for a moment, the access time that the other has: if that goes to the other, nothing is changed.
+    async fn is_changed_itself(&self, mine: &Metadata, other: &Metadata) -> Result<bool> {
+        if !node::is_linux(&self.fid) || mine.accessed() == other.accessed() {
+            return Ok(false);
+        }
+        let access = |of: &Metadata| FileTimes::new().set_accessed(of.accessed());
+        node::set_times(&self.fid, access(other)).await?;
+        let itself = node::stat(&self.fid).await?.accessed() == other.accessed();
+        if itself {
+            node::set_times(&self.fid, access(mine)).await?;
+        }
+        Ok(itself)
+    }
+
     /// The asynchronous form of [`File::set_len`](crate::fs::File::set_len).
     pub async fn set_len(&self, size: u64) -> Result<()> {
         // Servers that truncate by path do not check this.
@@ -319,18 +373,21 @@ impl File {
         }
         self.settle().await?;
         self.known_len.set(None);
+        self.check_identity().await?;
         node::set_size(&self.fid, size).await
     }
 
     /// The asynchronous form of [`File::set_permissions`](crate::fs::File::set_permissions).
     pub async fn set_permissions(&self, permissions: Permissions) -> Result<()> {
         self.settle().await?;
+        self.check_identity().await?;
         node::set_mode(&self.fid, None, permissions).await
     }
 
     /// The asynchronous form of [`File::set_times`](crate::fs::File::set_times).
     pub async fn set_times(&self, times: FileTimes) -> Result<()> {
         self.settle().await?;
+        self.check_identity().await?;
         node::set_times(&self.fid, times).await
     }
 
@@ -403,7 +460,7 @@ impl File {
         match self.lock_request(kind, range).await? {
             LockStatus::SUCCESS => Ok(true),
             LockStatus::BLOCKED | LockStatus::GRACE => Ok(false),
-            _ => Err(p9_wire::Errno::ENOLCK.into()),
+            _ => Err(Errno::ENOLCK.into()),
         }
     }
 

@@ -5,6 +5,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::pin::Pin;
 
+use super::parents::KeptDir;
 use super::{File, Fs, Mount, node};
 use crate::fs::{Error, Metadata, OpenOptions, Probe, Result};
 use crate::session::{Fid, Walk};
@@ -19,7 +20,7 @@ const MAX_LINKS: usize = 40;
 pub(super) enum Handle {
     Root(Rc<Mount>),
     /// One of the directories that are kept.
-    Kept(Rc<Fid>),
+    Kept(Rc<KeptDir>),
     Own(Fid),
 }
 
@@ -27,7 +28,7 @@ impl Handle {
     pub(super) fn fid(&self) -> &Fid {
         match self {
             Handle::Root(mount) => &mount.root,
-            Handle::Kept(fid) => fid,
+            Handle::Kept(dir) => dir.fid(),
             Handle::Own(fid) => fid,
         }
     }

@@ -45,13 +45,14 @@ use core::fmt;
 use core::time::Duration;
 
 use self::lookup::{Handle, Lookup};
-use self::parents::Parents;
+use self::parents::{Inherited, Parents};
 use super::{Error, FileTimes, Metadata, MountOptions, OpenOptions, Permissions, Result, StatFs};
 use crate::Dialect;
 use crate::session::{Fid, Session};
 use p9_tree::CleanPath;
 use p9_wire::Errno;
 use p9_wire::{Qid, QidKind};
+use xen9p_time::Instant;
 
 pub use dir::{DirEntry, ReadDir};
 pub use file::File;
@@ -73,8 +74,19 @@ struct Mount {
     /// How long directories are kept that names are changed in, and those that are.
     keep_dirs: Duration,
     parents: RefCell<Parents>,
+    /// What files made in the root inherit, and until when that is believed.
+    root_inherits: Cell<Option<(Inherited, Instant)>>,
+    /// How often this mount has renamed or removed something.
+    changes_of_names: Cell<u64>,
     /// What the server turned out not to have.
     lacks: Lacks,
+}
+
+impl Mount {
+    /// Something is renamed or removed: servers that find open files by their names may find others there.
+    fn names_changed(&self) {
+        self.changes_of_names.set(self.changes_of_names.get() + 1);
+    }
 }
 
 /// Operations that have substitutes, which are used at once when the first attempt has shown that
@@ -133,6 +145,8 @@ impl Fs {
                 read_ahead: options.read_ahead,
                 keep_dirs: options.keep_dirs,
                 parents: RefCell::default(),
+                root_inherits: Cell::new(None),
+                changes_of_names: Cell::new(0),
                 lacks: Lacks::default(),
             }),
         }
@@ -242,8 +256,13 @@ impl Fs {
         options: &OpenOptions,
         mode: u32,
     ) -> Result<File> {
-        let (mode, gid) = (mode & 0o7777, self.mount.gid);
+        let mode = mode & 0o7777;
         let made = self.in_parent(path, Errno::EEXIST, async |parent, name| {
+            let gid = match node::is_linux(parent.fid()) {
+                true => self.made_in(&parent).await?.gid,
+                // The other dialects leave the group to the server.
+                false => self.mount.gid,
+            };
             node::create(self, parent, name, options, mode, gid).await
         });
         let (fid, qid, iounit) = made.await?;

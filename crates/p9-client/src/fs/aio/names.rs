@@ -7,7 +7,7 @@ use crate::fs::{Error, Result};
 use crate::session::Fid;
 use p9_tree::{CleanPath, End};
 use p9_wire::Errno;
-use p9_wire::{DirMode, QidKind, UnlinkFlags};
+use p9_wire::{QidKind, UnlinkFlags};
 
 /// Forgets the directories kept at these paths and below when it is dropped.
 struct Forgets<'a>(&'a Fs, [&'a CleanPath; 2]);
@@ -38,10 +38,14 @@ impl Fs {
         let mode = mode & 0o7777 & !self.mount.umask;
         self.in_parent(path, Errno::EEXIST, async |parent, name| {
             if node::is_linux(parent.fid()) {
-                return parent.fid().mkdir(name, mode, self.mount.gid).await;
+                let made = self.made_in(&parent).await?;
+                let mode = mode | made.dir_bits;
+                return parent.fid().mkdir(name, mode, made.gid).await;
             }
+            // xen-9pfsd must not be asked for the attributes of its root.
+            let may_ask = !matches!(parent, Handle::Root(_));
             let dir = self.own(parent).await?;
-            classic::make(dir, name, DirMode::DIR, mode, b"").await
+            classic::make_dir(dir, name, mode, may_ask).await
         })
         .await
     }
@@ -76,6 +80,7 @@ impl Fs {
 
     /// Removes one name, of an empty directory or of something else.
     pub(super) async fn unlink(&self, parent: &Handle, name: &[u8], is_dir: bool) -> Result<()> {
+        self.mount.names_changed();
         let parent = parent.fid();
         let linux = node::is_linux(parent);
         let lacks = &self.mount.lacks.unlinkat;
@@ -133,6 +138,7 @@ impl Fs {
         new_dir: Option<&Fid>,
         new: &[u8],
     ) -> Result<()> {
+        self.mount.names_changed();
         if !node::is_linux(old_dir) {
             if new_dir.is_some() {
                 return Err(Errno::EXDEV.into());
@@ -189,7 +195,8 @@ impl Fs {
         self.check_new_name(&link).await?;
         self.in_parent(&link, Errno::EEXIST, async |parent, name| {
             if node::is_linux(parent.fid()) {
-                return parent.fid().symlink(name, target, self.mount.gid).await;
+                let made = self.made_in(&parent).await?;
+                return parent.fid().symlink(name, target, made.gid).await;
             }
             classic::symlink(self.own(parent).await?, name, target).await
         })
@@ -233,8 +240,8 @@ impl Fs {
         self.check_new_name(&path).await?;
         self.in_parent(&path, Errno::EEXIST, async |parent, name| {
             if node::is_linux(parent.fid()) {
-                let dir = parent.fid();
-                return dir.mknod(name, mode, device, self.mount.gid).await;
+                let made = self.made_in(&parent).await?;
+                return parent.fid().mknod(name, mode, device, made.gid).await;
             }
             classic::mknod(self.own(parent).await?, name, mode, device).await
         })

@@ -7,6 +7,7 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::time::Duration;
 
 use super::{Fs, Handle, Lookup, node};
@@ -14,7 +15,7 @@ use crate::fs::{Error, Result};
 use crate::session::Fid;
 use p9_tree::CleanPath;
 use p9_wire::Errno;
-use p9_wire::QidKind;
+use p9_wire::{AttrMask, QidKind};
 use xen9p_time::Instant;
 
 /// How many are kept.
@@ -29,14 +30,41 @@ pub(super) struct Parents {
 
 struct Kept {
     path: CleanPath,
-    fid: Rc<Fid>,
+    dir: Rc<KeptDir>,
     until: Instant,
 }
 
+/// A directory that is kept.
+pub(super) struct KeptDir {
+    fid: Fid,
+    /// What new files in it inherit, once the server was asked.
+    inherits: Cell<Option<Inherited>>,
+}
+
+impl KeptDir {
+    pub(super) fn fid(&self) -> &Fid {
+        &self.fid
+    }
+}
+
+/// The group of a directory whose setgid bit is set: new files in it get this group, and new directories the bit, too.
+/// `None` for other directories.
+pub(super) type Inherited = Option<u32>;
+
+/// The setgid bit of a mode.
+const SET_GID: u32 = 0o2000;
+
+/// Group and mode of what is made in a directory.
+pub(super) struct Made {
+    pub(super) gid: u32,
+    /// The bits that a new directory has besides those it is made with.
+    pub(super) dir_bits: u32,
+}
+
 impl Parents {
-    fn find(&self, path: &CleanPath, now: Instant) -> Option<Rc<Fid>> {
+    fn find(&self, path: &CleanPath, now: Instant) -> Option<Rc<KeptDir>> {
         let kept = self.kept.iter().find(|kept| kept.path == *path)?;
-        (now < kept.until).then(|| kept.fid.clone())
+        (now < kept.until).then(|| kept.dir.clone())
     }
 
     /// Whether a directory that was just looked up is to be kept: it was the last one, too.
@@ -49,14 +77,14 @@ impl Parents {
     }
 
     /// Keeps a directory. Gives back what has to go for it, to be dropped when nothing is borrowed.
-    fn keep(&mut self, path: &CleanPath, fid: Rc<Fid>, until: Instant) -> Vec<Kept> {
+    fn keep(&mut self, path: &CleanPath, dir: Rc<KeptDir>, until: Instant) -> Vec<Kept> {
         let mut gone = self.take(|kept| kept.path == *path);
         if self.kept.len() >= MOST {
             gone.push(self.kept.remove(0));
         }
         self.kept.push(Kept {
             path: path.clone(),
-            fid,
+            dir,
             until,
         });
         gone
@@ -79,13 +107,13 @@ impl Fs {
         let parent = path.parent();
         let keep = self.keep_time(&parent);
         if keep.is_some()
-            && let Some(fid) = self
+            && let Some(dir) = self
                 .mount
                 .parents
                 .borrow()
                 .find(&parent, self.session().now())
         {
-            return Ok((Handle::Kept(fid), name));
+            return Ok((Handle::Kept(dir), name));
         }
         match self.lookup(parent.clone(), true).await? {
             Lookup::Found(_, qid, _) if !qid.kind.contains(QidKind::DIR) => {
@@ -98,13 +126,16 @@ impl Fs {
             }
             Lookup::Found(Handle::Own(fid), ..) => match keep {
                 Some(time) if self.mount.parents.borrow_mut().is_next(&parent) => {
-                    let fid = Rc::new(fid);
+                    let dir = Rc::new(KeptDir {
+                        fid,
+                        inherits: Cell::new(None),
+                    });
                     let until = self.session().now() + time;
                     let mut parents = self.mount.parents.borrow_mut();
-                    let gone = parents.keep(&parent, fid.clone(), until);
+                    let gone = parents.keep(&parent, dir.clone(), until);
                     drop(parents);
                     drop(gone);
-                    Ok((Handle::Kept(fid), name))
+                    Ok((Handle::Kept(dir), name))
                 }
                 _ => Ok((Handle::Own(fid), name)),
             },
@@ -138,6 +169,39 @@ impl Fs {
         self.forget(&path.parent());
         let (dir, name) = self.parent_of(path, at_root).await?;
         work(dir, &name).await
+    }
+
+    /// The group that a new file in `dir` gets, and the bits that a new directory there has: as on a local file system
+    /// those of a setgid directory are inherited. In 9P2000.L a client says them, and a server does as it is told.
+    pub(super) async fn made_in(&self, dir: &Handle) -> Result<Made> {
+        let known = match dir {
+            Handle::Kept(kept) => kept.inherits.get(),
+            Handle::Root(mount) => match mount.root_inherits.get() {
+                Some((inherited, until)) if self.session().now() < until => Some(inherited),
+                _ => None,
+            },
+            Handle::Own(_) => None,
+        };
+        let inherited = match known {
+            Some(inherited) => inherited,
+            None => {
+                let attr = dir.fid().getattr(AttrMask::MODE | AttrMask::GID).await?;
+                let inherited = (attr.mode & SET_GID != 0).then_some(attr.gid);
+                match dir {
+                    Handle::Kept(kept) => kept.inherits.set(Some(inherited)),
+                    Handle::Root(mount) if !mount.keep_dirs.is_zero() => {
+                        let until = self.session().now() + mount.keep_dirs;
+                        mount.root_inherits.set(Some((inherited, until)));
+                    }
+                    _ => {}
+                }
+                inherited
+            }
+        };
+        Ok(Made {
+            gid: inherited.unwrap_or(self.mount.gid),
+            dir_bits: inherited.map_or(0, |_| SET_GID),
+        })
     }
 
     /// Forgets the directory at `path` and those below it: they are moved or removed.
