@@ -127,6 +127,10 @@ impl Host for Image {
         }
     }
 
+    fn spare_memory(&self) -> usize {
+        rt::memory_info().free
+    }
+
     fn report(&self) -> Vec<(&'static str, String)> {
         let memory = rt::memory_info();
         let since_start = |at: Instant| Span(at - rt::started_at()).to_string();

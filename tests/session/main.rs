@@ -10,7 +10,6 @@ mod flow;
 mod lies;
 mod odd_replies;
 mod recovery;
-mod reentry;
 mod soak;
 mod trace;
 

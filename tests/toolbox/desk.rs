@@ -10,6 +10,7 @@ use std::time::{Duration, Instant as Clock};
 use xen9p::errno::Errno;
 use xen9p::ns::{MemTree, Namespace, Tree};
 use xen9p::time::Instant;
+use xen9p_testing::count::free_memory;
 use xen9p_testing::server::TempDir;
 
 use crate::backends::Backend;
@@ -31,6 +32,8 @@ pub struct Desk<B> {
     interrupted: bool,
     started: Clock,
     console: Vec<u8>,
+    /// Takes what is printed instead.
+    pub sink: Option<Box<dyn FnMut(&[u8])>>,
     counted: Cell<u64>,
     /// How often the clock was looked at, and what it gains each time.
     looks: Cell<u32>,
@@ -39,7 +42,10 @@ pub struct Desk<B> {
 
 impl<B: Backend> Host for Desk<B> {
     fn print(&mut self, bytes: &[u8]) {
-        self.console.extend_from_slice(bytes);
+        match &mut self.sink {
+            Some(sink) => sink(bytes),
+            None => self.console.extend_from_slice(bytes),
+        }
     }
 
     fn root(&self) -> Namespace {
@@ -95,6 +101,10 @@ impl<B: Backend> Host for Desk<B> {
         time != Duration::MAX
     }
 
+    fn spare_memory(&self) -> usize {
+        free_memory()
+    }
+
     fn report(&self) -> Vec<(&'static str, String)> {
         vec![("answer", "42".into())]
     }
@@ -120,6 +130,7 @@ impl<B: Backend> Desk<B> {
             interrupted: false,
             started: Clock::now(),
             console: Vec::new(),
+            sink: None,
             counted: Cell::new(0),
             looks: Cell::new(0),
             tick: Duration::ZERO,

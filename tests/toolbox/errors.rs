@@ -89,7 +89,7 @@ fn wrong_calls_show_the_usage_and_give_2() {
     );
     assert_eq!(
         desk.fails(2, "ls -lz /"),
-        "ls: unknown option -z; usage: ls [-al] [PATH...]\n"
+        "ls: unknown option -z; usage: ls [-al] [--raw] [PATH...]\n"
     );
     assert_eq!(
         desk.fails(2, "cat"),

@@ -11,10 +11,17 @@ mod commands;
 mod backends;
 mod desk;
 mod errors;
+mod large;
 mod terminal;
+mod walks;
 
 // What the splitting into commands names.
 use xen9p::ns;
+use xen9p_testing::count::Counting;
+
+// It counts for each thread, and each test has a thread of its own.
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// The tests of the commands on files, on each kind of server.
 macro_rules! on {
@@ -26,6 +33,7 @@ macro_rules! on {
 
             mod files;
             mod losses;
+            mod odd;
             mod slashes;
         }
     )*};

@@ -2,12 +2,13 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
+use alloc::vec::Vec;
 
 use xen9p::errno::Errno;
 use xen9p::fs::{Metadata, OpenOptions, Permissions};
 
 use super::files::Input;
+use super::listing::{Names, Selection, out_of_memory};
 use super::moving::{are_the_same, beside};
 use super::place::Place;
 use super::progress::Progress;
@@ -114,55 +115,142 @@ fn copy_file(
     pour(shell, from, found, Output::Any(to))
 }
 
+/// A directory that is being copied.
+struct Level {
+    /// Lengths of its path and of its copy's.
+    len: (usize, usize),
+    /// Directories in it, and the last of those if there are more.
+    dirs: Names,
+    more: Option<Vec<u8>>,
+    next: usize,
+}
+
+/// Copies a directory and all below it, as far as possible. Keeps no more of a directory than the names of
+/// those in it, as many as there is room for.
 pub fn copy_tree(
     shell: &mut Shell<'_>,
     from: &Place,
     found: &Metadata,
     to: &Place,
 ) -> Result<(), Fail> {
-    let top = to;
-    if let Some(there) = top.there()?
+    if let Some(there) = to.there()?
         && there.ino() == found.ino()
-        && is_same(from, top, Links::Themselves)?
+        && is_same(from, to, Links::Themselves)?
     {
-        return Err(are_the_same(from, top));
+        return Err(are_the_same(from, to));
     }
+    let top = to;
+    let (mut from, mut to) = (from.clone(), to.clone());
     let mut failed = false;
-    let mut directories = vec![(from.clone(), to.clone(), found.permissions())];
+    let mut levels: Vec<Level> = Vec::new();
+    let mut begin = Some(found.permissions());
     let mut top_ino = None;
-    while let Some((from, to, permissions)) = directories.pop() {
-        let entries = match make_directory(&to, permissions).and_then(|()| from.list()) {
-            Ok(entries) => entries,
-            Err(error) => {
-                failed = true;
-                shell.settle(Err(error))?;
-                continue;
-            }
-        };
-        for entry in entries {
-            let (from, to) = (from.join(&entry.name), to.join(&entry.name));
-            let done = from.symlink_metadata().and_then(|found| {
-                if found.is_symlink() {
-                    return copy_link(shell, &from, &to);
-                }
-                if !found.is_dir() {
-                    return copy_file(shell, &from, &found, &to);
-                }
-                let ino = match top_ino {
-                    Some(ino) => ino,
-                    None => *top_ino.insert(top.metadata()?.ino()),
-                };
-                if found.ino() == ino && is_same(&from, top, Links::Followed)? {
-                    return Err(Fail::Error(format!("cannot copy '{from}' into itself")));
-                }
-                directories.push((from, to, found.permissions()));
+    loop {
+        if let Some(permissions) = begin.take() {
+            let made = make_directory(&to, permissions).and_then(|()| {
+                let (dirs, more) = copy_entries(shell, &from, &to, &mut failed)?;
+                levels.try_reserve(1).map_err(|_| out_of_memory())?;
+                levels.push(Level {
+                    len: (from.path.len(), to.path.len()),
+                    dirs,
+                    more,
+                    next: 0,
+                });
                 Ok(())
             });
-            failed |= done.is_err();
-            shell.settle(done)?;
+            failed |= made.is_err();
+            shell.settle(made)?;
+        }
+        let Some(level) = levels.last_mut() else {
+            break;
+        };
+        from.path.truncate(level.len.0);
+        to.path.truncate(level.len.1);
+        if level.next == level.dirs.len() {
+            match level.more.take() {
+                Some(last) => {
+                    (level.dirs, level.more) = directories(shell, &from, Some(last))?;
+                    level.next = 0;
+                }
+                None => drop(levels.pop()),
+            }
+            continue;
+        }
+        let name = level.dirs.get(level.next);
+        (from, to) = (from.join(name), to.join(name));
+        level.next += 1;
+        let ino = match top_ino {
+            Some(ino) => ino,
+            None => *top_ino.insert(top.metadata()?.ino()),
+        };
+        let found = from.symlink_metadata().and_then(|found| {
+            if found.ino() == ino && is_same(&from, top, Links::Followed)? {
+                return Err(Fail::Error(format!("cannot copy '{from}' into itself")));
+            }
+            Ok(found)
+        });
+        match found {
+            Ok(found) => begin = Some(found.permissions()),
+            Err(fail) => {
+                failed = true;
+                shell.settle(Err(fail))?;
+            }
         }
     }
     if failed { Err(Fail::Told(1)) } else { Ok(()) }
+}
+
+/// Copies what a directory has other than directories; returns the names of those.
+fn copy_entries(
+    shell: &mut Shell<'_>,
+    from: &Place,
+    to: &Place,
+    failed: &mut bool,
+) -> Result<(Names, Option<Vec<u8>>), Fail> {
+    let mut selection = Selection::behind(shell, None);
+    from.entries(|entry| {
+        let name = entry.file_name();
+        let from = from.join(name);
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => return selection.offer(name),
+            Ok(_) => {}
+            // It is gone already.
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => {
+                *failed = true;
+                return shell.settle(Err(from.fail(error)));
+            }
+        }
+        let to = to.join(name);
+        let done = from.symlink_metadata().and_then(|found| {
+            if found.is_symlink() {
+                copy_link(shell, &from, &to)
+            } else if found.is_dir() {
+                Err(Fail::Error(format!(
+                    "'{from}' became a directory: not copied"
+                )))
+            } else {
+                copy_file(shell, &from, &found, &to)
+            }
+        });
+        *failed |= done.is_err();
+        shell.settle(done)
+    })?;
+    Ok(selection.finish())
+}
+
+/// The names of the directories in one, behind `after`.
+fn directories(
+    shell: &mut Shell<'_>,
+    from: &Place,
+    after: Option<Vec<u8>>,
+) -> Result<(Names, Option<Vec<u8>>), Fail> {
+    let mut selection = Selection::behind(shell, after);
+    from.entries(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => selection.offer(entry.file_name()),
+        _ => Ok(()),
+    })?;
+    Ok(selection.finish())
 }
 
 /// Makes a directory that its owner can fill, unless it is there. A link to one is none.

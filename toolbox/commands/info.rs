@@ -1,33 +1,59 @@
 //! Commands that only look: ls, stat, df, stats.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
+use alloc::vec::Vec;
 
-use xen9p::fs::{self, Metadata};
+use xen9p::fs::Metadata;
 
 use super::format::{Mode, Time, kind};
-use super::place::Place;
+use super::listing::{Details, Selection};
+use super::place::{Place, Shown, is_of_the_path};
 use super::{Fail, Shell, operands};
 
+/// How `ls` lists.
+#[derive(Clone, Copy)]
+struct How {
+    /// Hidden names, too.
+    all: bool,
+    /// With attributes.
+    long: bool,
+    /// Names byte for byte.
+    raw: bool,
+}
+
+impl How {
+    fn shows(self, name: &[u8]) -> bool {
+        self.all || !name.starts_with(b".")
+    }
+}
+
 pub fn ls(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (flags, paths) = operands(arguments, "al")?;
-    let (all, long) = (flags.has(0), flags.has(1));
+    let is_raw = |argument: &&String| *argument == "--raw";
+    let (raw, mut rest): (Vec<&String>, Vec<&String>) = arguments.iter().partition(is_raw);
+    let rest: Vec<String> = rest.drain(..).cloned().collect();
+    let (flags, paths) = operands(&rest, "al")?;
+    let how = How {
+        all: flags.has(0),
+        long: flags.has(1),
+        raw: !raw.is_empty(),
+    };
     if paths.is_empty() {
         let here = shell.place(".")?;
-        return list(shell, &here, all, long);
+        return list(shell, &here, how);
     }
     let titles = paths.len() > 1;
     shell.each(paths, |shell, place| {
-        let found = operand(place, long)?;
+        let found = operand(place, how.long)?;
         if !found.is_dir() {
-            let details = long.then_some(found);
-            return line(shell, place, place.to_string().as_bytes(), details);
+            let name = [place.share.as_bytes(), &place.path].concat();
+            return line(shell, place, &name, how.long.then_some(found), how);
         }
         if titles {
             shell.say(format_args!("{place}:\n"));
         }
-        list(shell, place, all, long)
+        list(shell, place, how)
     })
 }
 
@@ -39,47 +65,61 @@ fn operand(place: &Place, long: bool) -> Result<Metadata, Fail> {
         match place.ns.metadata(&place.path) {
             Ok(behind) if behind.is_dir() => return Ok(behind),
             // Where a link leads to is no concern of who lists it; that the server is lost is.
-            Err(error) if !is_of_the_link(error) => return Err(place.fail(error)),
+            Err(error) if !is_of_the_path(error) => return Err(place.fail(error)),
             _ => {}
         }
     }
     Ok(found)
 }
 
-/// Whether a link's target is the reason that it can't be followed.
-fn is_of_the_link(error: fs::Error) -> bool {
-    matches!(
-        error,
-        fs::Error::Errno(_)
-            | fs::Error::TooManyLinks
-            | fs::Error::NameTooLong
-            | fs::Error::InvalidPath(_)
-    )
-}
-
-fn list(shell: &mut Shell<'_>, directory: &Place, all: bool, long: bool) -> Result<(), Fail> {
-    if !long {
-        let mut entries = directory.list()?;
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        for entry in entries {
-            if all || !entry.name.starts_with(b".") {
-                line(shell, &directory.join(&entry.name), &entry.name, None)?;
-            }
+fn list(shell: &mut Shell<'_>, directory: &Place, how: How) -> Result<(), Fail> {
+    if how.long
+        && let Some(details) = details(shell, directory, how)?
+    {
+        for (name, found) in details.iter() {
+            let place = directory.join(name);
+            let done = found
+                .map_err(|error| place.fail(error))
+                .and_then(|found| line(shell, &place, name, Some(found), how));
+            shell.settle(done)?;
         }
         return Ok(());
     }
-    let mut entries = directory.list_with_metadata()?;
-    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    for (name, found) in entries {
-        if all || !name.starts_with(b".") {
-            let place = directory.join(&name);
-            let done = found
-                .map_err(|error| place.fail(error))
-                .and_then(|found| line(shell, &place, &name, Some(found)));
+    let mut after = None;
+    loop {
+        let mut selection = Selection::behind(shell, after);
+        directory.entries(|entry| match how.shows(entry.file_name()) {
+            true => selection.offer(entry.file_name()),
+            false => Ok(()),
+        })?;
+        let (names, more) = selection.finish();
+        for name in (0..names.len()).map(|nth| names.get(nth)) {
+            let place = directory.join(name);
+            let found = how.long.then(|| place.symlink_metadata()).transpose();
+            let done = found.and_then(|found| line(shell, &place, name, found, how));
             shell.settle(done)?;
         }
+        if more.is_none() {
+            return Ok(());
+        }
+        after = more;
     }
-    Ok(())
+}
+
+/// All entries with their attributes, in order; `None` if they are too many to be kept.
+fn details(shell: &mut Shell<'_>, directory: &Place, how: How) -> Result<Option<Details>, Fail> {
+    let entries = directory.ns.read_dir_with_metadata(&directory.path);
+    let entries = entries.map_err(|error| directory.fail(error))?;
+    let mut details = Details::default();
+    for entry in entries {
+        let entry = entry.map_err(|error| directory.fail(error))?;
+        let name = entry.file_name();
+        if how.shows(name) && !details.push(shell, name, entry.metadata()) {
+            return Ok(None);
+        }
+    }
+    details.sort();
+    Ok(Some(details))
 }
 
 fn line(
@@ -87,7 +127,9 @@ fn line(
     place: &Place,
     name: &[u8],
     details: Option<Metadata>,
+    how: How,
 ) -> Result<(), Fail> {
+    let mut link = None;
     if let Some(found) = details {
         shell.say(format_args!(
             "{} {:>3} {:>5} {:>5} {:>10} {} ",
@@ -98,19 +140,27 @@ fn line(
             found.len(),
             Time(found.modified()),
         ));
-        shell.host.print(name);
-        if found.is_symlink() {
-            let target = place.ns.read_link(&place.path);
+        link = found.is_symlink().then(|| place.ns.read_link(&place.path));
+    }
+    print_name(shell, name, how);
+    let mut done = Ok(());
+    match link {
+        Some(Ok(target)) => {
             shell.host.print(b" -> ");
-            shell
-                .host
-                .print(&target.map_err(|error| place.fail(error))?);
+            print_name(shell, &target, how);
         }
-    } else {
-        shell.host.print(name);
+        Some(Err(error)) => done = Err(place.fail(error)),
+        None => {}
     }
     shell.host.print(b"\n");
-    Ok(())
+    done
+}
+
+fn print_name(shell: &mut Shell<'_>, name: &[u8], how: How) {
+    match how.raw {
+        true => shell.host.print(name),
+        false => shell.say(format_args!("{}", Shown(name))),
+    }
 }
 
 pub fn stat(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
@@ -151,9 +201,7 @@ pub fn df(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
         "{:>12} {:>12} {:>12} Use% Path\n",
         "1K-blocks", "Used", "Available"
     ));
-    let here = [String::from_utf8_lossy(shell.host.directory()).into_owned()];
-    let paths = if paths.is_empty() { &here } else { paths };
-    shell.each(paths, |shell, place| {
+    let show = |shell: &mut Shell<'_>, place: &Place| {
         let found = place
             .ns
             .statfs(&place.path)
@@ -168,7 +216,16 @@ pub fn df(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
             found.available_bytes() / 1024,
         ));
         Ok(())
-    })
+    };
+    if !paths.is_empty() {
+        return shell.each(paths, show);
+    }
+    let here = Place {
+        ns: shell.host.root(),
+        path: shell.host.directory().clone(),
+        share: "".into(),
+    };
+    show(shell, &here)
 }
 
 pub fn stats(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {

@@ -7,6 +7,7 @@ mod copy;
 mod files;
 pub mod format;
 mod info;
+mod listing;
 mod moving;
 mod names;
 mod place;
@@ -105,6 +106,11 @@ pub trait Host {
         Err("there are no devices here".into())
     }
 
+    /// How many bytes of memory are free.
+    fn spare_memory(&self) -> usize {
+        usize::MAX
+    }
+
     /// What `stats` prints: names and values.
     fn report(&self) -> Vec<(&'static str, String)>;
 
@@ -160,7 +166,7 @@ static COMMANDS: &[Command] = &[
     Command { name: "false", arguments: "", summary: "fail", run: |_, _| Err(Fail::Told(1)) },
     Command { name: "help", arguments: "", summary: "list the commands", run: help },
     Command { name: "log", arguments: "LEVEL[,TARGET=LEVEL...]", summary: "choose which log records are printed", run: info::log },
-    Command { name: "ls", arguments: "[-al] [PATH...]", summary: "list directories", run: info::ls },
+    Command { name: "ls", arguments: "[-al] [--raw] [PATH...]", summary: "list directories; --raw: names as they are, not with ? for what is not to be printed", run: info::ls },
     Command { name: "mkdir", arguments: "[-p] PATH...", summary: "make directories", run: files::mkdir },
     Command { name: "mount", arguments: "[-r] SOURCE PATH", summary: "mount a share, #dev, #mem or #xen; -r: read-only", run: names::mount },
     Command { name: "mv", arguments: "SOURCE... TARGET", summary: "move or rename", run: moving::mv },

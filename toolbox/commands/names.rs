@@ -6,6 +6,7 @@ use alloc::string::String;
 
 use xen9p::ns::{Bind, NsError, ReadOnly};
 
+use super::place::Shown;
 use super::{Fail, Shell, operands};
 
 fn refused(what: &str, error: NsError) -> Fail {
@@ -46,8 +47,7 @@ pub fn pwd(shell: &mut Shell<'_>, _arguments: &[String]) -> Result<(), Fail> {
         .ns
         .canonicalize(&here.path)
         .map_err(|error| here.fail(error))?;
-    shell.host.print(&here);
-    shell.host.print(b"\n");
+    shell.say(format_args!("{}\n", Shown(&here)));
     Ok(())
 }
 
@@ -103,9 +103,9 @@ pub fn unmount(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> 
 
 pub fn ns(shell: &mut Shell<'_>, _arguments: &[String]) -> Result<(), Fail> {
     for point in shell.host.root().mount_points() {
-        shell.host.print(&point.path);
         shell.say(format_args!(
-            "\t{}",
+            "{}\t{}",
+            Shown(&point.path),
             if point.is_dir { "directory" } else { "file" }
         ));
         if point.elements > 1 {

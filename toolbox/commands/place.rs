@@ -2,13 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write};
 
 use xen9p::errno::Errno;
-use xen9p::fs::{self, FileType, Metadata};
-use xen9p::ns::{File, Namespace};
+use xen9p::fs::{self, Metadata};
+use xen9p::ns::{DirEntry, File, Namespace};
 
 use super::Fail;
 
@@ -22,18 +21,9 @@ pub struct Place {
     pub share: Box<str>,
 }
 
-/// One entry of a directory.
-pub struct Entry {
-    pub name: Vec<u8>,
-    pub kind: FileType,
-}
-
-/// A name in a directory, and what is known of it.
-pub type Described = (Vec<u8>, fs::Result<Metadata>);
-
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.share, String::from_utf8_lossy(&self.path))
+        write!(f, "{}{}", Shown(self.share.as_bytes()), Shown(&self.path))
     }
 }
 
@@ -155,27 +145,43 @@ impl Place {
             .map_err(|error| self.fail(error))
     }
 
-    /// As [`list`](Self::list): names with what is known of them.
-    pub fn list_with_metadata(&self) -> Result<Vec<Described>, Fail> {
-        let entries = self.ns.read_dir_with_metadata(&self.path);
-        let named = entries.map_err(|e| self.fail(e))?.map(|entry| {
-            let entry = entry.map_err(|error| self.fail(error))?;
-            Ok((entry.file_name().into(), entry.metadata()))
-        });
-        named.collect()
-    }
-
-    /// The entries of the directory, without `.` and `..`.
-    pub fn list(&self) -> Result<Vec<Entry>, Fail> {
+    /// Hands on the entries of the directory one after the other, without `.` and `..`.
+    pub fn entries(&self, mut each: impl FnMut(&DirEntry) -> Result<(), Fail>) -> Result<(), Fail> {
         let entries = self.ns.read_dir(&self.path).map_err(|e| self.fail(e))?;
-        let mut list = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(|error| self.fail(error))?;
-            list.push(Entry {
-                name: entry.file_name().into(),
-                kind: entry.file_type().map_err(|error| self.fail(error))?,
-            });
+            each(&entry.map_err(|error| self.fail(error))?)?;
         }
-        Ok(list)
+        Ok(())
+    }
+}
+
+/// Whether an error is about one path, so that the next one may fare better.
+pub fn is_of_the_path(error: fs::Error) -> bool {
+    matches!(
+        error,
+        fs::Error::Errno(_)
+            | fs::Error::TooManyLinks
+            | fs::Error::NameTooLong
+            | fs::Error::InvalidPath(_)
+            | fs::Error::Unsupported { .. }
+            | fs::Error::MaybeApplied
+    )
+}
+
+/// A name or path as it is printed: what would move the cursor or change the terminal is a "?", as are bytes
+/// that are no UTF-8.
+pub struct Shown<'a>(pub &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                f.write_char(if c.is_control() { '?' } else { c })?;
+            }
+            for _ in chunk.invalid() {
+                f.write_char('?')?;
+            }
+        }
+        Ok(())
     }
 }

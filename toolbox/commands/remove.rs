@@ -2,11 +2,13 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
+use alloc::vec::Vec;
 
 use xen9p::errno::Errno;
+use xen9p::fs;
 
-use super::place::Place;
+use super::listing::{Names, Selection, out_of_memory};
+use super::place::{Place, is_of_the_path};
 use super::{Fail, Shell, operands};
 
 pub fn rm(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
@@ -67,46 +69,163 @@ pub fn check_removable(place: &Place) -> Result<(), Fail> {
     if is_fixed { Err(busy()) } else { Ok(()) }
 }
 
-/// Removes a directory and all below it, as far as possible. Works from a list, not by recursion:
-/// a tree may be deeper than the stack.
+/// How often a directory is listed anew at the most. Where a server passes over every other entry while
+/// others are removed, half of them are left each time.
+const MOST_PASSES: u32 = 64;
+
+/// A directory that is being emptied.
+struct Level {
+    /// Length of its path.
+    len: usize,
+    /// Directories in it that this pass found.
+    dirs: Names,
+    next: usize,
+    /// Whether they were too many for one pass.
+    more: bool,
+    /// Whether it could be listed.
+    listed: bool,
+    /// Names that could not be removed; sorted when a pass begins.
+    failed: Names,
+    /// Whether this pass removed anything.
+    progress: bool,
+    passes: u32,
+}
+
+/// Removes a directory and all below it, as far as possible. Works from lists, not by recursion: a tree may be
+/// deeper than the stack. Of a directory it keeps no more than the names of those in it, as many as there is
+/// room for.
 pub fn remove_tree(shell: &mut Shell<'_>, top: &Place) -> Result<(), Fail> {
+    let mut at = top.clone();
+    let mut levels: Vec<Level> = Vec::new();
     let mut failed = false;
-    let mut tell = |shell: &mut Shell<'_>, done: Result<(), Fail>| {
-        failed |= done.is_err();
-        shell.settle(done)
-    };
-    let mut directories = vec![top.clone()];
-    let mut next = 0;
-    while next < directories.len() {
-        let directory = directories[next].clone();
-        next += 1;
-        let entries = match directory.list() {
-            Ok(entries) => entries,
-            Err(error) => {
-                tell(shell, Err(error))?;
-                continue;
-            }
+    descend(shell, &at, &mut levels)?;
+    while let Some(level) = levels.last_mut() {
+        at.path.truncate(level.len);
+        if level.next < level.dirs.len() {
+            at = at.join(level.dirs.get(level.next));
+            level.next += 1;
+            descend(shell, &at, &mut levels)?;
+            continue;
+        }
+        // Entries may be passed over when others are removed meanwhile.
+        let again = level.listed && level.progress && level.passes < MOST_PASSES;
+        if level.more || again && level.failed.len() > 0 {
+            pass(shell, &at, level)?;
+            continue;
+        }
+        let done = match level.failed.len() {
+            0 if level.listed => match at.ns.remove_dir(&at.path) {
+                Err(error) if again && is_not_empty(error) => {
+                    pass(shell, &at, level)?;
+                    continue;
+                }
+                done => tell(shell, &at, done)?,
+            },
+            _ => false,
         };
-        for entry in entries {
-            let place = directory.join(&entry.name);
-            if entry.kind.is_dir() {
-                directories.push(place);
-            } else {
-                let done = place
-                    .ns
-                    .remove_file(&place.path)
-                    .map_err(|error| Fail::from_fs(format_args!("cannot remove '{place}'"), error));
-                tell(shell, done)?;
-            }
+        levels.pop();
+        failed |= !done;
+        match levels.last_mut() {
+            Some(above) if done => above.progress = true,
+            Some(above) => above.failed.push(at.name())?,
+            None => {}
         }
     }
-    // Parents stand before their children in the list.
-    for place in directories.iter().rev() {
-        let done = place
-            .ns
-            .remove_dir(&place.path)
-            .map_err(|error| Fail::from_fs(format_args!("cannot remove '{place}'"), error));
-        tell(shell, done)?;
-    }
     if failed { Err(Fail::Told(1)) } else { Ok(()) }
+}
+
+fn is_not_empty(error: fs::Error) -> bool {
+    matches!(error.errno(), Errno::ENOTEMPTY | Errno::EEXIST)
+}
+
+/// Tells that something could not be removed; whether it was. What would fail for every other name, too,
+/// ends the command.
+fn tell(shell: &mut Shell<'_>, place: &Place, done: fs::Result<()>) -> Result<bool, Fail> {
+    let Err(error) = done else { return Ok(true) };
+    if error.is_not_found() {
+        // Somebody else was faster.
+        return Ok(true);
+    }
+    let fail = Fail::from_fs(format_args!("cannot remove '{place}'"), error);
+    match is_of_the_path(error) {
+        true => shell.settle(Err(fail)).map(|()| false),
+        false => Err(fail),
+    }
+}
+
+/// Begins with a directory.
+fn descend(shell: &mut Shell<'_>, at: &Place, levels: &mut Vec<Level>) -> Result<(), Fail> {
+    let mut level = Level {
+        len: at.path.len(),
+        dirs: Names::default(),
+        next: 0,
+        more: false,
+        listed: true,
+        failed: Names::default(),
+        progress: false,
+        passes: 0,
+    };
+    levels.try_reserve(1).map_err(|_| out_of_memory())?;
+    pass(shell, at, &mut level)?;
+    levels.push(level);
+    Ok(())
+}
+
+/// Goes through a directory once: removes what is no directory and notes which are.
+fn pass(shell: &mut Shell<'_>, at: &Place, level: &mut Level) -> Result<(), Fail> {
+    level.failed.sort();
+    (level.progress, level.more) = (false, false);
+    level.passes += 1;
+    let mut stay = Names::default();
+    let mut selection = Selection::behind(shell, None);
+    let entries = match at.ns.read_dir(&at.path) {
+        Ok(entries) => entries,
+        Err(error) => return unlisted(shell, at, level, error),
+    };
+    for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => return unlisted(shell, at, level, error),
+        };
+        let name = entry.file_name();
+        if level.failed.has(name) {
+            continue;
+        }
+        let place = at.join(name);
+        let removed = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => {
+                selection.offer(name)?;
+                continue;
+            }
+            Ok(_) => place.ns.remove_file(&place.path),
+            Err(error) => Err(error),
+        };
+        if tell(shell, &place, removed)? {
+            level.progress = true;
+        } else {
+            stay.push(name)?;
+        }
+    }
+    for nth in 0..stay.len() {
+        level.failed.push(stay.get(nth))?;
+    }
+    let (dirs, more) = selection.finish();
+    (level.dirs, level.next, level.more) = (dirs, 0, more.is_some());
+    Ok(())
+}
+
+/// Tells that a directory can't be listed, which then stays.
+fn unlisted(
+    shell: &mut Shell<'_>,
+    at: &Place,
+    level: &mut Level,
+    error: fs::Error,
+) -> Result<(), Fail> {
+    let fail = Fail::from_fs(format_args!("cannot list '{at}'"), error);
+    level.listed = false;
+    (level.dirs, level.next) = (Names::default(), 0);
+    match is_of_the_path(error) {
+        true => shell.settle(Err(fail)),
+        false => Err(fail),
+    }
 }

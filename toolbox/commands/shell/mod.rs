@@ -3,9 +3,10 @@
 mod editor;
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::place::Shown;
 use super::{COMMANDS, Fail, Host, Shell, run_one};
 use editor::{Editor, Event};
 
@@ -24,6 +25,9 @@ pub fn shell(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     shell.host.set_terminal(false);
     done
 }
+
+/// The most names that a word is completed to: with more, it is not.
+const MOST_COMPLETIONS: usize = 1000;
 
 /// Reads and runs lines until one says `exit`, or Ctrl-D is typed.
 fn talk(host: &mut dyn Host) -> Result<(), Fail> {
@@ -78,7 +82,7 @@ fn end(status: u8) -> Result<(), Fail> {
 }
 
 fn read_line(host: &mut dyn Host, editor: &mut Editor, status: u8) -> Result<Event, Fail> {
-    let here = String::from_utf8_lossy(host.directory()).into_owned();
+    let here = Shown(host.directory()).to_string();
     let prompt = match status {
         0 => format!("{here} $ "),
         status => format!("{here} [{status}] $ "),
@@ -164,13 +168,26 @@ fn paths(host: &mut dyn Host, word: &str) -> Vec<(String, char)> {
         host,
         failed: false,
     };
-    let list = shell.place(&directory).and_then(|place| place.list());
     let mut found = Vec::new();
-    for entry in list.unwrap_or_default() {
-        let entry_name = String::from_utf8_lossy(&entry.name).into_owned();
-        if entry_name.starts_with(name) && (!name.is_empty() || !entry_name.starts_with('.')) {
-            found.push((entry_name, if entry.kind.is_dir() { '/' } else { ' ' }));
-        }
+    let listed = shell.place(&directory).and_then(|place| {
+        place.entries(|entry| {
+            // What can't be typed can't be completed.
+            let typed = str::from_utf8(entry.file_name()).ok();
+            let typed = typed.filter(|typed| !typed.contains(|c: char| c.is_control()));
+            let fits = typed.filter(|typed| {
+                typed.starts_with(name) && (!name.is_empty() || !typed.starts_with('.'))
+            });
+            let Some(fits) = fits else { return Ok(()) };
+            if found.len() == MOST_COMPLETIONS {
+                return Err(Fail::Told(1));
+            }
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            found.push((String::from(fits), if is_dir { '/' } else { ' ' }));
+            Ok(())
+        })
+    });
+    if listed.is_err() {
+        found.clear();
     }
     found.sort_unstable();
     found

@@ -1,5 +1,7 @@
 //! Taking replies in, and sending what waits to be sent.
 
+use core::mem;
+
 use super::core::Core;
 use super::probe::{FORGOTTEN, is_forgotten};
 use super::record::identify;
@@ -14,7 +16,6 @@ impl Core {
     /// Takes in all replies that have arrived.
     pub(super) fn pump(&mut self) {
         for lane in 0..self.lanes.len() as u16 {
-            self.drop_unwanted_head(Lane(lane));
             let stuck = self
                 .lanes
                 .get_mut(usize::from(lane))
@@ -37,7 +38,7 @@ impl Core {
             {
                 return;
             }
-            match self.device.peek(lane) {
+            match self.transport.peek(lane) {
                 Ok(None) => return,
                 Ok(Some(header)) => {
                     self.stats.replies += 1;
@@ -74,7 +75,7 @@ impl Core {
             return self.flush_answered(lane, index, header);
         }
         let is_error = matches!(header.kind, kind::RLERROR | kind::RERROR);
-        let device = &mut self.device;
+        let transport = &mut self.transport;
         let slot = self
             .slots
             .get_mut(usize::from(index))
@@ -97,8 +98,7 @@ impl Core {
         if wanted && !is_error && slot.effects.is_bulk() && size > INLINE {
             slot.state = State::Ready(Place::Head);
             self.woken.extend(slot.waker.take());
-            self.progress += 1;
-            slot.arrived = self.progress;
+            self.news = true;
             if let Some(state) = self.lanes.get_mut(usize::from(lane.0)) {
                 state.head = Some(index);
                 state.seen = 0;
@@ -109,19 +109,19 @@ impl Core {
         if too_large {
             place = Place::Failed(Violation::NoRoom.into());
         } else if let Some(into) = slot.inline.get_mut(..size) {
-            device.copy_out(lane, 0, into);
+            transport.copy_out(lane, 0, into);
             keep_header(into, header.size, header.kind);
         } else if wanted {
             place = Place::Spilled;
             if fill(&mut slot.spill, size) {
-                device.copy_out(lane, 0, &mut slot.spill);
+                transport.copy_out(lane, 0, &mut slot.spill);
                 keep_header(&mut slot.spill, header.size, header.kind);
             } else {
                 place = Place::Failed(Error::OutOfMemory);
             }
         }
-        device.consume(lane);
-        device.release(lane, slot.limit);
+        transport.consume(lane);
+        transport.release(lane, slot.limit);
         if self
             .probe
             .as_ref()
@@ -188,8 +188,7 @@ impl Core {
             State::Waiting | State::Suspect { wanted: true } => {
                 slot.state = State::Ready(place);
                 self.woken.extend(slot.waker.take());
-                self.progress += 1;
-                slot.arrived = self.progress;
+                self.news = true;
             }
             State::Flushing { .. } => slot.state = State::Flushing { replied: true },
             State::FlushDue => {
@@ -229,8 +228,8 @@ impl Core {
         if header.size > budget {
             return Err(Error::from(Violation::TooLarge));
         }
-        self.device.consume(lane);
-        self.device.release(lane, budget);
+        self.transport.consume(lane);
+        self.transport.release(lane, budget);
         if refused {
             self.can_flush = false;
             if !replied {
@@ -239,7 +238,7 @@ impl Core {
                 return Ok(());
             }
         } else if !replied {
-            self.device.release(lane, slot.limit);
+            self.transport.release(lane, slot.limit);
             // Whether it happened is unknown: a clunk settles it either way.
             if let Some(fid) = slot.effects.binds {
                 self.fids.bound(fid);
@@ -260,7 +259,7 @@ impl Core {
             return;
         };
         let bytes = bytes.get(..len).unwrap_or(&[]);
-        match self.device.send(lane, &[bytes], budget) {
+        match self.transport.send(lane, &[bytes], budget) {
             Ok(true) => {
                 self.stats.requests += 1;
                 self.stats.flushes += 1;
@@ -307,7 +306,7 @@ impl Core {
             }
         }
         if self.is_up()
-            && let Err(error) = self.device.flush()
+            && let Err(error) = self.transport.flush()
         {
             self.fail(error.into());
         }
@@ -323,7 +322,7 @@ impl Core {
     }
 
     fn spill(&mut self, lane: Lane) {
-        if !self.is_up() || self.device.is_away() {
+        if !self.is_up() {
             return;
         }
         let Some(state) = self.lanes.get_mut(usize::from(lane.0)) else {
@@ -337,14 +336,37 @@ impl Core {
         if !fill(&mut slot.spill, size) {
             return;
         }
-        self.device.copy_out(lane, 0, &mut slot.spill);
+        self.transport.copy_out(lane, 0, &mut slot.spill);
         keep_header(&mut slot.spill, slot.len, slot.effects.kind + 1);
-        self.device.consume(lane);
-        self.device.release(lane, slot.limit);
+        self.transport.consume(lane);
+        self.transport.release(lane, slot.limit);
         slot.state = State::Ready(Place::Spilled);
         state.head = None;
         state.seen = 0;
         self.stats.spills += 1;
+    }
+
+    /// What the transport says to the end of the session, in good order and bounded time.
+    pub(super) fn shut_down(&mut self) {
+        if let Some(error) = self.lost {
+            self.end(error);
+        }
+        let patience = core::time::Duration::from_secs(2);
+        let deadline = self.transport.now() + patience.min(self.timeout);
+        while self.dead.is_none() && self.is_busy() && self.transport.now() < deadline {
+            self.spill_heads();
+            self.pump();
+            drop(mem::take(&mut self.woken));
+            // Last, as a reply may have been what a clunk had to wait for.
+            self.flush_out();
+            if self.dead.is_none()
+                && self.is_busy()
+                && let Err(error) = self.transport.wait(deadline)
+            {
+                self.fail(error.into());
+            }
+        }
+        self.transport.close();
     }
 }
 

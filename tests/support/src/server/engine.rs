@@ -376,7 +376,7 @@ impl OpenFile for MemFile {
                 qid: state.tree.qid(ino),
                 offset: cookie,
                 kind: DirEntryKind::of(FileKind::of_mode(state.tree.node(ino).mode)),
-                name: &name,
+                name,
             };
             if !each(&entry) {
                 break;

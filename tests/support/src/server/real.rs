@@ -12,6 +12,7 @@ use std::thread;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use super::mem::{MemOptions, MemServer};
 use super::socket::Socket;
 
 /// Set in the environment, it makes a missing program an error.
@@ -111,6 +112,23 @@ pub fn p9(export: &Path) -> io::Result<Socket> {
             reply.clear();
             let handled = server.handle_message(&mut &request[..], &mut reply);
             if handled.is_err() || stream.write_all(&reply).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// The server in memory, in a thread of its own with memory of its own, holding what `fill` puts there.
+pub fn memory(
+    options: MemOptions,
+    fill: impl FnOnce(&mut MemServer) + Send + 'static,
+) -> io::Result<Socket> {
+    serve(options.msize, move |mut stream| {
+        let mut server = MemServer::new(options);
+        fill(&mut server);
+        let mut request = Vec::new();
+        while read_message(&mut stream, &mut request).is_ok() {
+            if stream.write_all(&server.handle(&request)).is_err() {
                 break;
             }
         }

@@ -229,7 +229,7 @@ impl MemServer {
                 qid,
                 offset: entry.cookie,
                 kind,
-                name: &name,
+                name,
             };
             match entry.encode(&mut data[len..]) {
                 Ok(more) => len += more,

@@ -1,6 +1,7 @@
 //! A small file system in memory, with Linux's rules and errors, as root sees it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use xen9p::errno::Errno;
 use xen9p::p9::wire::{Attr, AttrMask, FileKind, Qid, QidKind, SetAttr, SetAttrMask, Time};
@@ -19,6 +20,8 @@ const COOKIE_STEP: u64 = 1 << 33;
 pub enum Content {
     Dir {
         entries: BTreeMap<Vec<u8>, Entry>,
+        /// The names by their cookies.
+        order: BTreeMap<u64, Vec<u8>>,
         parent: Ino,
         next_cookie: u64,
     },
@@ -155,25 +158,21 @@ impl Tree {
     }
 
     /// The entries after `cookie`, in order, "." and ".." first.
-    pub fn list(&self, ino: Ino, cookie: u64) -> Result<Vec<(Vec<u8>, Entry)>> {
+    pub fn list(&self, ino: Ino, cookie: u64) -> Result<impl Iterator<Item = (&[u8], Entry)>> {
         let Content::Dir {
-            entries, parent, ..
+            entries,
+            order,
+            parent,
+            ..
         } = &self.node(ino).content
         else {
             return Err(Errno::ENOTDIR);
         };
         let dots = [(".", ino, COOKIE_STEP), ("..", *parent, 2 * COOKIE_STEP)];
-        let dots = dots.map(|(name, ino, cookie)| (name.into(), Entry { ino, cookie }));
-        let mut all: Vec<_> = entries
-            .iter()
-            .map(|(name, entry)| (name.clone(), *entry))
-            .collect();
-        all.sort_by_key(|(_, entry)| entry.cookie);
-        Ok(dots
-            .into_iter()
-            .chain(all)
-            .filter(|(_, entry)| entry.cookie > cookie)
-            .collect())
+        let dots = dots.map(|(name, ino, cookie)| (name.as_bytes(), Entry { ino, cookie }));
+        let dots = dots.into_iter().filter(move |(_, dot)| dot.cookie > cookie);
+        let rest = order.range((Bound::Excluded(cookie), Bound::Unbounded));
+        Ok(dots.chain(rest.map(|(_, name)| (name.as_slice(), entries[name]))))
     }
 
     /// Gives `ino` a name, which must not exist yet.
@@ -191,10 +190,12 @@ impl Tree {
         dir.nlink += u64::from(is_dir);
         if let Content::Dir {
             entries,
+            order,
             next_cookie,
             ..
         } = &mut dir.content
         {
+            order.insert(*next_cookie, name.to_vec());
             entries.insert(
                 name.to_vec(),
                 Entry {
@@ -221,8 +222,10 @@ impl Tree {
         let dir = self.node_mut(parent);
         dir.touch(now);
         dir.nlink -= u64::from(is_dir);
-        if let Content::Dir { entries, .. } = &mut dir.content {
-            entries.remove(name);
+        if let Content::Dir { entries, order, .. } = &mut dir.content
+            && let Some(entry) = entries.remove(name)
+        {
+            order.remove(&entry.cookie);
         }
         Ok(ino)
     }
@@ -470,6 +473,7 @@ impl Node {
 fn dir(parent: Ino) -> Content {
     Content::Dir {
         entries: BTreeMap::new(),
+        order: BTreeMap::new(),
         parent,
         next_cookie: 3 * COOKIE_STEP,
     }

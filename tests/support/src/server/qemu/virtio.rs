@@ -17,6 +17,9 @@ const SLOTS: u64 = 2 << 20;
 const MEMORY_END: u64 = 128 << 20;
 const PAGE: u64 = 4096;
 
+/// The least room for a message: some replies are larger than the smallest msize.
+const LEAST_ROOM: u32 = 8192;
+
 /// Where microvm has its virtio slots.
 const FIRST_DEVICE: u64 = 0xfeb0_0000;
 const DEVICE_STEP: u64 = 512;
@@ -52,6 +55,8 @@ pub struct Virtio {
     device: u64,
     queue_size: u16,
     max_message: u32,
+    /// For each message.
+    room: u32,
     limit: u32,
     slots: u16,
     free: Vec<u16>,
@@ -90,7 +95,8 @@ impl Virtio {
         set(QUEUE_ALIGN, PAGE as u32)?;
         set(QUEUE_PAGE, (QUEUE / PAGE) as u32)?;
         set(STATUS, RUNNING)?;
-        let needed = SLOTS + u64::from(slots) * 2 * u64::from(max_message);
+        let room = max_message.max(LEAST_ROOM);
+        let needed = SLOTS + u64::from(slots) * 2 * u64::from(room);
         if slots == 0 || 2 * slots > queue_size || needed > MEMORY_END {
             return Err(io::Error::other("too many slots, or too large"));
         }
@@ -99,6 +105,7 @@ impl Virtio {
             device,
             queue_size,
             max_message,
+            room,
             limit: max_message,
             slots,
             free: (0..slots).collect(),
@@ -112,11 +119,11 @@ impl Virtio {
     }
 
     fn request_at(&self, slot: u16) -> u64 {
-        SLOTS + u64::from(slot) * 2 * u64::from(self.max_message)
+        SLOTS + u64::from(slot) * 2 * u64::from(self.room)
     }
 
     fn reply_at(&self, slot: u16) -> u64 {
-        self.request_at(slot) + u64::from(self.max_message)
+        self.request_at(slot) + u64::from(self.room)
     }
 
     /// The ring of requests offered: flags, index, then entries of two bytes.
@@ -141,7 +148,7 @@ impl Virtio {
                 DESC_NEXT,
                 first + 1,
             ),
-            (self.reply_at(slot), self.max_message, DESC_WRITE, 0),
+            (self.reply_at(slot), self.room, DESC_WRITE, 0),
         ] {
             descriptors.extend(at.to_le_bytes());
             descriptors.extend(len.to_le_bytes());
@@ -215,7 +222,7 @@ impl Transport for Virtio {
     /// Each slot has room for the largest reply.
     fn has_room(&mut self, _: Lane, request: u32, reply: u32) -> Result<bool, TransportError> {
         self.check()?;
-        Ok(!self.free.is_empty() && request.max(reply) <= self.max_message)
+        Ok(!self.free.is_empty() && request <= self.max_message && reply <= self.room)
     }
 
     fn send(&mut self, lane: Lane, parts: &[&[u8]], reply: u32) -> Result<bool, TransportError> {
