@@ -10,6 +10,7 @@ mod flow;
 mod lies;
 mod odd_replies;
 mod recovery;
+mod reentry;
 mod soak;
 mod trace;
 

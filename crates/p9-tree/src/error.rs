@@ -84,6 +84,9 @@ pub enum Error {
     Stale,
     /// The mount, file or fid was closed, or belongs to another mount.
     Closed,
+    /// The operation would have to wait for the server, and was asked for from within a wait of the same session: by an
+    /// event handler, or by a logger.
+    WouldBlock,
     /// No memory for the operation.
     OutOfMemory,
 }
@@ -121,6 +124,7 @@ impl Error {
             Error::NotUtf8 => Errno::EILSEQ,
             Error::UnexpectedEof => Errno::ENODATA,
             Error::Closed => Errno::EBADF,
+            Error::WouldBlock => Errno::EAGAIN,
             Error::OutOfMemory => Errno::ENOMEM,
         }
     }
@@ -185,6 +189,9 @@ impl fmt::Display for Error {
                 f.write_str("after the connection was lost, this file can't be had again")
             }
             Error::Closed => f.write_str("already closed"),
+            Error::WouldBlock => f.write_str(
+                "this would have to wait for the server, from within a wait for it (in an event handler or a logger)",
+            ),
             Error::OutOfMemory => f.write_str("out of memory"),
         }?;
         match self.errno().name() {

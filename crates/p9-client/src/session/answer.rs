@@ -8,13 +8,22 @@ use super::core::{AGAIN, Core};
 use super::slot::{Outcome, Place, State};
 use super::violation::{Scope, Violation};
 use crate::Error;
+use crate::transport::Lane;
 use p9_wire::{READ_HEADER_LEN, Reader, Reply};
 
 impl Core {
     /// Whether the reply to the request in this slot can be taken.
-    pub(super) fn poll_reply(&mut self, index: u16, waker: &Waker) -> Poll<Result<(), Error>> {
+    ///
+    /// `nested`: who asks can't wait, see [`Error::WouldBlock`].
+    pub(super) fn poll_reply(
+        &mut self,
+        index: u16,
+        waker: &Waker,
+        nested: bool,
+    ) -> Poll<Result<(), Error>> {
         let dead = self.dead;
         let interrupted = self.interrupt.load(Ordering::Relaxed);
+        let away = self.device.is_away();
         if let Some(slot) = self.slots.get(usize::from(index))
             && slot.state == State::Waiting
             && slot.late
@@ -29,15 +38,21 @@ impl Core {
             (State::Ready(Place::Head) | State::Waiting | State::Suspect { .. }, Some(error)) => {
                 Poll::Ready(Err(error))
             }
-            (State::Ready(_), _) => Poll::Ready(Ok(())),
+            (State::Ready(place), _) if place != Place::Head || !away => {
+                slot.arrived = 0;
+                Poll::Ready(Ok(()))
+            }
             (State::Lost { again: false }, _) => Poll::Ready(Err(Error::MaybeApplied)),
             (State::Lost { again: true }, None) => Poll::Ready(Err(AGAIN)),
-            (State::Waiting | State::Suspect { wanted: true }, None) => {
+            (State::Ready(_) | State::Waiting | State::Suspect { wanted: true }, None) => {
                 if interrupted && !slot.effects.must_finish() {
                     return Poll::Ready(Err(Error::Interrupted));
                 }
                 if slot.late {
                     return Poll::Ready(Err(Error::TimedOut));
+                }
+                if nested && away {
+                    return Poll::Ready(Err(Error::WouldBlock));
                 }
                 match &mut slot.waker {
                     Some(known) => known.clone_from(waker),
@@ -79,10 +94,14 @@ impl Core {
             _ => Ok(count),
         };
         if self.slot(index)?.state == State::Ready(Place::Head) {
+            if self.device.is_away() {
+                self.abandon(index);
+                return Err(Error::WouldBlock);
+            }
             let count = self.bulk_len(index).and_then(|count| fits(into, count));
             if let Ok(count) = count {
                 let into = into.get_mut(..count).unwrap_or(&mut []);
-                self.transport.copy_out(lane, READ_HEADER_LEN as u32, into);
+                self.device.copy_out(lane, READ_HEADER_LEN as u32, into);
             }
             self.drop_head(index);
             return self.took(count);
@@ -104,7 +123,7 @@ impl Core {
     pub(super) fn bulk_len(&mut self, index: u16) -> Result<usize, Error> {
         let lane = self.lane_of(index);
         let mut head = [0; READ_HEADER_LEN];
-        self.transport.copy_out(lane, 0, &mut head);
+        self.device.copy_out(lane, 0, &mut head);
         let slot = self.slot(index)?;
         // The size that was checked when the reply came; the server may have changed it since.
         head[..4].copy_from_slice(&slot.len.to_le_bytes());
@@ -141,8 +160,10 @@ impl Core {
     pub(super) fn abandon(&mut self, index: u16) {
         let dead = self.dead.is_some();
         let can_flush = self.can_flush;
+        let away = self.device.is_away();
         let Ok(slot) = self.slot(index) else { return };
         match slot.state {
+            State::Ready(Place::Head) if away => slot.state = State::UnwantedHead,
             State::Ready(Place::Head) => self.drop_head(index),
             State::Ready(_) => self.retire(index),
             State::Waiting | State::Suspect { .. } if dead => self.retire(index),
@@ -158,7 +179,11 @@ impl Core {
                 self.flushes_due += 1;
                 self.send_flush(index);
             }
-            State::Free | State::Detached | State::FlushDue | State::Flushing { .. } => {}
+            State::Free
+            | State::Detached
+            | State::FlushDue
+            | State::Flushing { .. }
+            | State::UnwantedHead => {}
         }
     }
 
@@ -183,6 +208,36 @@ impl Core {
         slot.outcome = outcome;
     }
 
+    /// Drops the reply at the head of this lane if its owner went while the transport was away.
+    pub(super) fn drop_unwanted_head(&mut self, lane: Lane) {
+        let head = self
+            .lanes
+            .get(usize::from(lane.0))
+            .and_then(|lane| lane.head);
+        if let Some(index) = head
+            && !self.device.is_away()
+            && self
+                .slot(index)
+                .is_ok_and(|slot| slot.state == State::UnwantedHead)
+        {
+            self.drop_head(index);
+        }
+    }
+
+    /// The transport is back: owners of replies that were in it can take them now.
+    pub(super) fn wake_heads(&mut self) {
+        for lane in &self.lanes {
+            let slot = lane
+                .head
+                .and_then(|index| self.slots.get_mut(usize::from(index)));
+            if let Some(waker) = slot.and_then(|slot| slot.waker.take()) {
+                self.woken.push(waker);
+                self.progress += 1;
+                self.progress_of_many = self.progress;
+            }
+        }
+    }
+
     /// Takes the reply at the head of its lane off it, ends its request, and looks what is behind.
     pub(super) fn drop_head(&mut self, index: u16) {
         let lane = self.lane_of(index);
@@ -192,8 +247,8 @@ impl Core {
             state.seen = 0;
         }
         if self.is_up() {
-            self.transport.consume(lane);
-            self.transport.release(lane, limit);
+            self.device.consume(lane);
+            self.device.release(lane, limit);
         }
         self.retire(index);
         self.pump_lane(lane);

@@ -6,11 +6,11 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
-use super::Session;
 use super::core::{AGAIN, Core};
 use super::lent::Span;
 use super::slot::{Outcome, unlocks};
 use super::violation::Violation;
+use super::{Deferred, Session};
 use crate::Error;
 use p9_wire::{Reply, Request};
 use xen9p_time::Instant;
@@ -26,10 +26,14 @@ pub(super) struct Ticket {
 impl Ticket {
     /// Whether the reply is there to be taken. After an error it never will be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.session.with(|core| match self.index {
-            Some(index) => core.poll_reply(index, cx.waker()),
-            None => Poll::Ready(Err(Error::Closed)),
-        })
+        let nested = self.session.is_nested();
+        self.session
+            .with_or(Poll::Ready(Err(Error::WouldBlock)), |core| {
+                match self.index {
+                    Some(index) => core.poll_reply(index, cx.waker(), nested),
+                    None => Poll::Ready(Err(Error::Closed)),
+                }
+            })
     }
 
     /// Lets `read` see the reply that [`poll`](Self::poll) announced.
@@ -38,28 +42,37 @@ impl Ticket {
         &mut self,
         read: &mut dyn FnMut(&Reply<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let index = self.index.take().ok_or(Error::Closed)?;
-        self.session.with(|core| core.take_reply(index, read))
+        let index = self.index.ok_or(Error::Closed)?;
+        self.session.with_or(Err(Error::WouldBlock), |core| {
+            self.index = None;
+            core.take_reply(index, read)
+        })
     }
 
     /// Copies the data of the Rread or Rreaddir that [`poll`](Self::poll) announced to the front of
     /// `into`, which has room for as much as was asked for.
     pub(super) fn take_data(&mut self, into: &mut [u8]) -> Result<usize, Error> {
-        let index = self.index.take().ok_or(Error::Closed)?;
-        self.session.with(|core| core.take_data(index, into))
+        let index = self.index.ok_or(Error::Closed)?;
+        self.session.with_or(Err(Error::WouldBlock), |core| {
+            self.index = None;
+            core.take_data(index, into)
+        })
     }
 
     /// Lends the data of the Rread that [`poll`](Self::poll) announced.
     pub(super) fn lend_data(&mut self, see: &mut dyn FnMut(&mut Span<'_>)) -> Result<usize, Error> {
-        let index = self.index.take().ok_or(Error::Closed)?;
-        self.session.with(|core| core.lend_data(index, see))
+        let index = self.index.ok_or(Error::Closed)?;
+        self.session.with_or(Err(Error::WouldBlock), |core| {
+            self.index = None;
+            core.lend_data(index, see)
+        })
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(index) = self.index {
-            self.session.with(|core| core.abandon(index));
+            self.session.with_or_later(Deferred::Abandon(index));
         }
     }
 }
@@ -74,9 +87,9 @@ impl Ticket {
         let Some(first) = self.index else {
             return Ok(None);
         };
-        let index = self.session.with(|core| {
+        let index = self.session.with_or(Ok(None), |core| {
             // After a loss it would be unknown what the first one had made of the second.
-            if core.recovers || !core.transport.in_order() {
+            if core.recovers || !core.device.in_order() {
                 return Ok(None);
             }
             let lane = core.lane_of(core.tag(first));
@@ -91,7 +104,7 @@ impl Ticket {
     /// Lets the request be carried through with nobody waiting for its answer.
     pub(super) fn let_go(mut self) {
         if let Some(index) = self.index.take() {
-            self.session.with(|core| core.let_go(index));
+            self.session.with_or_later(Deferred::LetGo(index));
         }
     }
 
@@ -237,18 +250,19 @@ impl Future for Fetch<'_> {
 impl Session {
     /// When a request that is made now has to be answered.
     pub(super) fn deadline(&self) -> Instant {
-        self.with(|core| core.transport.now() + core.timeout)
+        self.now() + self.timeout()
     }
 
     /// Counts bytes that the server took.
     pub(super) fn wrote(&self, count: usize) {
-        self.with(|core| core.stats.bytes_written += count as u64);
+        self.with_or((), |core| core.stats.bytes_written += count as u64);
     }
 
     /// A number that grows whenever a request of this session that may change a file's content begins
     /// or ends.
     pub(crate) fn changes(&self) -> u64 {
-        self.with(|core| core.changes)
+        // Unlike any that was seen before, where that can't be asked.
+        self.with_or(u64::MAX, |core| core.changes)
     }
 
     /// Sends a request as soon as there is a free tag and room for it.
@@ -280,7 +294,7 @@ impl Session {
         outcome: &Rc<Outcome>,
     ) -> Poll<Result<(), Error>> {
         let index = ready!(self.poll_submit(cx, request, deadline))?;
-        self.with(|core| core.detach(index, Some(outcome.clone())));
+        self.with_or((), |core| core.detach(index, Some(outcome.clone())));
         Poll::Ready(Ok(()))
     }
 
@@ -295,7 +309,7 @@ impl Session {
             return Poll::Ready(result);
         }
         ready!(self.poll_until(cx, deadline))?;
-        self.with(Core::overdue);
+        self.with_or((), Core::overdue);
         Poll::Ready(outcome.take().unwrap_or(Err(Error::TimedOut)))
     }
 
@@ -307,7 +321,8 @@ impl Session {
         request: &Request<'_>,
         deadline: &mut Option<Instant>,
     ) -> Poll<Result<u16, Error>> {
-        let sent = self.with(|core| {
+        let nested = self.is_nested();
+        let sent = self.with_or(Err(Error::WouldBlock), |core| {
             // What is given up is given up anyway where there is no server.
             let ends = matches!(request, Request::Clunk { .. }) || unlocks(request);
             let must = ends && core.lost.is_none();
@@ -316,7 +331,11 @@ impl Session {
             }
             let sent = core.submit(request, *deadline, None)?;
             if sent.is_none() {
-                let (now, _) = core.look();
+                if nested && core.device.is_away() {
+                    return Err(Error::WouldBlock);
+                }
+                let now = core.device.now();
+                core.expire_due(now);
                 core.alive()?;
                 if core.lost.is_some() {
                     // What had no room was not the new server's fault.
@@ -348,13 +367,17 @@ impl Session {
 
     /// Ready when the time has come; polled again whenever a request is over.
     fn poll_until(&self, cx: &mut Context<'_>, until: Instant) -> Poll<Result<(), Error>> {
-        self.with(|core| {
+        let nested = self.is_nested();
+        self.with_or(Poll::Ready(Err(Error::WouldBlock)), |core| {
             core.alive()?;
             if core.is_interrupted() {
                 return Poll::Ready(Err(Error::Interrupted));
             }
-            if core.transport.now() >= until {
+            if core.device.now() >= until {
                 return Poll::Ready(Ok(()));
+            }
+            if nested && core.device.is_away() {
+                return Poll::Ready(Err(Error::WouldBlock));
             }
             core.wait_for_room(cx.waker(), until);
             Poll::Pending

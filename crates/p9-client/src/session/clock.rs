@@ -1,5 +1,4 @@
-//! The session's dealings with time: who waits until when, and waiting for the transport. (Only closing a session and finding a
-//! server again have waits of their own, each with a deadline.)
+//! The deadlines of requests and of those who wait for room.
 
 use core::task::Waker;
 use core::time::Duration;
@@ -11,7 +10,7 @@ use xen9p_time::Instant;
 
 /// How long the clock need not be looked at while answers come; and so how much longer than its time a request may
 /// wait.
-const GLANCE: Duration = Duration::from_millis(100);
+const CLOCK_READ_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a server that has stopped answering is left.
 const SILENT: TransportError =
@@ -30,14 +29,13 @@ impl Core {
         }
     }
 
-    /// Looks at the clock, which may be among the dearest things about a small request: where the time-stamp counter
-    /// is emulated each look leaves the domain. So the session looks when nothing has come for a [`GLANCE`], and the
-    /// time of requests sent since the last look begins with this one.
+    /// It is `now`: lets operations whose time is over see it, and gives up a server that does not even answer what
+    /// nobody waits for, a Tflush above all. Returns when the next of them is due.
     ///
-    /// Lets those whose time is over see it. A server that does not even answer what nobody waits for, a Tflush above
-    /// all, is given up. Returns the time, and when that of another is over.
-    pub(super) fn look(&mut self) -> (Instant, Instant) {
-        let now = self.transport.now();
+    /// Reading the clock may be among the dearest things about a small request: where the time-stamp counter is emulated
+    /// each read leaves the domain. So the driver reads it when nothing has come for a [`CLOCK_READ_INTERVAL`], and the time
+    /// of requests sent since the last read begins with this one.
+    pub(super) fn expire_due(&mut self, now: Instant) -> Instant {
         let mut earliest = Instant::NEVER;
         let mut silent = false;
         for slot in &mut self.slots {
@@ -61,7 +59,8 @@ impl Core {
             slot.late = true;
             if let Some(waker) = slot.waker.take() {
                 self.woken.push(waker);
-                self.news = true;
+                self.progress += 1;
+                self.progress_of_many = self.progress;
             }
         }
         if silent && self.is_up() {
@@ -75,7 +74,7 @@ impl Core {
         }
         self.looked = now;
         self.over = earliest;
-        (now, earliest)
+        earliest
     }
 
     /// A request was not answered in time. That is its own misfortune, or with recovery a loss of the connection.
@@ -88,22 +87,10 @@ impl Core {
     /// Until when one can wait without knowing the time.
     pub(super) fn soon(&self) -> Instant {
         let waiting = self.waiting.iter().map(|&(_, deadline)| deadline);
-        waiting.fold(self.over.min(self.looked + GLANCE), Instant::min)
-    }
-
-    /// Waits for the transport, and takes in what has come. Whether there was anything.
-    pub(super) fn wait(&mut self, until: Instant) -> bool {
-        self.stats.waits += 1;
-        match self.transport.wait(until) {
-            Ok(()) => self.pump(),
-            Err(error) => {
-                self.fail(error.into());
-            }
-        }
-        let came = self.news || !self.is_up();
-        // There may be room now, even if no reply came.
-        self.wake_waiting();
-        came
+        waiting.fold(
+            self.over.min(self.looked + CLOCK_READ_INTERVAL),
+            Instant::min,
+        )
     }
 
     /// Lets those in flight see that they are interrupted.

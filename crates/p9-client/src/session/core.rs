@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use core::time::Duration;
 
+use super::device::Device;
 use super::fids::Fids;
 use super::probe::Probe;
 use super::slot::{Slot, State};
@@ -39,7 +40,7 @@ pub(super) struct LaneState {
 }
 
 pub(super) struct Core {
-    pub(super) transport: Box<dyn Transport>,
+    pub(super) device: Device,
     pub(super) lanes: Vec<LaneState>,
     /// One for each tag from 0 on, and the last for [`Tag::NONE`]. A slot's request is flushed with
     /// the tag of its own plus [`window`](Self::window), which travels on the same lane.
@@ -80,8 +81,12 @@ pub(super) struct Core {
     pub(super) woken: Vec<Waker>,
     /// Whether the operations in flight know that they are interrupted.
     pub(super) interrupt_told: bool,
-    /// Whether an operation may get further if it is polled now.
-    pub(super) news: bool,
+    /// Grows whenever an operation may get further if it is polled.
+    pub(super) progress: u64,
+    /// What that was when it last grew for another reason than the reply to one request.
+    pub(super) progress_of_many: u64,
+    /// Whether the end of the session is not to be logged.
+    pub(super) quiet: bool,
     /// Where requests are encoded.
     pub(super) scratch: Vec<u8>,
     /// Under way where the server may have forgotten the session.
@@ -124,7 +129,7 @@ impl Core {
             );
         }
         Ok(Core {
-            transport,
+            device: Device::new(transport),
             lanes,
             slots,
             window,
@@ -149,7 +154,9 @@ impl Core {
             waiting: Vec::new(),
             woken: Vec::new(),
             interrupt_told: false,
-            news: false,
+            progress: 0,
+            progress_of_many: 0,
+            quiet: false,
             scratch: Vec::new(),
             probe: None,
             turn: 0,
@@ -202,7 +209,7 @@ impl Core {
             return first;
         }
         self.dead = Some(error);
-        self.untold = Some(error);
+        self.untold = Some(error).filter(|_| !self.quiet);
         self.wake_all();
         error
     }
@@ -221,16 +228,29 @@ impl Core {
         self.woken.extend(wakers);
         self.woken
             .extend(self.waiting.drain(..).map(|(waker, _)| waker));
-        self.news = true;
+        self.note_progress();
     }
 
     /// Lets those who wait for a slot or for room try again.
     pub(super) fn wake_waiting(&mut self) {
         if !self.waiting.is_empty() {
-            self.news = true;
+            self.note_progress();
             self.woken
                 .extend(self.waiting.drain(..).map(|(waker, _)| waker));
         }
+    }
+
+    /// Operations may get further, which ones is unknown.
+    pub(super) fn note_progress(&mut self) {
+        self.progress += 1;
+        self.progress_of_many = self.progress;
+    }
+
+    /// Whether an operation may have got further after `reported` and has not been polled since.
+    pub(super) fn has_unseen_progress(&self, reported: u64) -> bool {
+        self.progress != reported
+            && (self.progress_of_many > reported
+                || self.slots.iter().any(|slot| slot.arrived > reported))
     }
 
     /// Whether the switch is set.

@@ -4,9 +4,9 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::Session;
 use super::call::Ticket;
 use super::violation::Violation;
+use super::{Deferred, Session};
 use crate::{Dialect, Error};
 use p9_wire::{
     self as wire, Attr, AttrMask, LockFlags, LockKind, LockStatus, MAX_ELEMENTS, Names, OpenFlags,
@@ -40,7 +40,7 @@ impl fmt::Debug for Fid {
 
 impl Drop for Fid {
     fn drop(&mut self) {
-        self.session.with(|core| core.fids.dropped(self.number));
+        self.session.with_or_later(Deferred::DropFid(self.number));
     }
 }
 
@@ -56,7 +56,7 @@ macro_rules! reply {
 impl Fid {
     /// A number that the server does not know yet.
     pub(super) fn new(session: &Session) -> Result<Fid, Error> {
-        let number = session.with(|core| {
+        let number = session.with_or(Err(Error::WouldBlock), |core| {
             core.alive()?;
             if core.dialect == Dialect::Unix {
                 // xen-9pfsd allows no more than five fids: those given up go first.

@@ -82,10 +82,16 @@ impl Core {
     ) -> Result<usize, Error> {
         let lane = self.lane_of(index);
         if self.slot(index)?.state == State::Ready(Place::Head) {
+            if self.device.is_away() {
+                self.abandon(index);
+                return Err(Error::WouldBlock);
+            }
             let count = self.bulk_len(index);
-            if let Ok(len) = count {
+            if let Ok(len) = count
+                && let Some(transport) = self.device.get()
+            {
                 see(&mut Span {
-                    bytes: Bytes::Lane(&mut *self.transport, lane),
+                    bytes: Bytes::Lane(transport, lane),
                     len,
                 });
             }

@@ -12,6 +12,10 @@
 //! calls [`Session::pump`] when something may have arrived and [`Session::wait`] when there is
 //! nothing else to do.
 //!
+//! One driver waits in the transport, and holds nothing of the session meanwhile: event handlers, loggers, the idle hook and wakers
+//! may use the session, drop files and futures. What they ask for can't wait, though: an operation that would have to is
+//! [`Error::WouldBlock`].
+//!
 //! # Copies
 //! Small replies are copied into private memory when they arrive. The data of a read stays in the
 //! transport until the operation that asked for it is polled, which copies it straight to where it is
@@ -29,34 +33,36 @@ mod call;
 mod classic;
 mod clock;
 mod core;
+mod device;
+mod driver;
 mod fid;
 mod fids;
 mod lent;
 mod negotiate;
 mod probe;
 mod pump;
+mod reattach;
 mod record;
 mod recover;
 mod slot;
 mod submit;
-mod talk;
 mod transfer;
 mod violation;
 
-use ::core::cell::RefCell;
+use ::core::cell::{Cell, RefCell};
 use ::core::fmt;
 use ::core::mem;
-use ::core::pin::pin;
 use ::core::sync::atomic::{AtomicBool, Ordering};
-use ::core::task::{Context, Poll, Waker};
 use ::core::time::Duration;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use self::core::Core;
 use super::{Dialect, Error};
 use crate::transport::{Transport, TransportError};
+use p9_wire as wire;
 use xen9p_time::Instant;
 
 pub(crate) use behind::Behind;
@@ -70,9 +76,6 @@ pub const MAX_WINDOW: u16 = 16_384;
 
 /// The smallest msize that is worked with.
 pub const MIN_MSIZE: u32 = 4096;
-
-/// How often at least the idle hook is called while an operation waits.
-const HOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a session allows itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,11 +188,36 @@ struct Shared {
     core: RefCell<Core>,
     hook: RefCell<Option<Box<dyn FnMut()>>>,
     recovery: RefCell<Option<Recovery>>,
+    /// What was done while the core was borrowed, by a logger that the transport called.
+    later: RefCell<Vec<Deferred>>,
+    is_later: Cell<bool>,
+    /// Who asks for something now can't wait for it, see [`Error::WouldBlock`].
+    nested: Cell<bool>,
+    /// The progress that [`Session::wait`] has reported.
+    reported: Cell<u64>,
+    dialect: Cell<Dialect>,
+    msize: Cell<u32>,
+    timeout: Cell<Duration>,
+    /// When the clock was read last.
+    clock: Cell<Instant>,
+    interrupt: Interrupt,
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.core.get_mut().shut_down();
+/// Something to be done as soon as the core is free.
+#[derive(Clone, Copy, Debug)]
+enum Deferred {
+    DropFid(wire::Fid),
+    Abandon(u16),
+    LetGo(u16),
+}
+
+impl Deferred {
+    fn run(self, core: &mut Core) {
+        match self {
+            Deferred::DropFid(fid) => core.fids.dropped(fid),
+            Deferred::Abandon(index) => core.abandon(index),
+            Deferred::LetGo(index) => core.let_go(index),
+        }
     }
 }
 
@@ -217,145 +245,66 @@ impl Session {
         }
         Ok(Session {
             shared: Rc::new(Shared {
-                core: RefCell::new(core),
                 hook: RefCell::new(None),
                 recovery: RefCell::new(None),
+                later: RefCell::new(Vec::new()),
+                is_later: Cell::new(false),
+                nested: Cell::new(false),
+                reported: Cell::new(0),
+                dialect: Cell::new(core.dialect),
+                msize: Cell::new(core.msize),
+                timeout: Cell::new(core.timeout),
+                clock: Cell::new(Instant::from_nanos(0)),
+                interrupt: Interrupt(core.interrupt.clone()),
+                core: RefCell::new(core),
             }),
         })
     }
 
-    /// Runs an operation to its end, waiting in the transport while it can't go on.
-    ///
-    /// Works with any future, but only replies of this session and its deadlines are waited for.
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let mut future = pin!(future);
-        let mut output = None;
-        self.drive(&mut |cx| {
-            let poll = future.as_mut().poll(cx);
-            poll.map(|done| output = Some(done))
-        });
-        output.expect("it is driven until it is done")
-    }
-
-    /// Calls `poll` until it is ready. One function for all kinds of futures: an image has dozens.
-    fn drive(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) {
-        let mut cx = Context::from_waker(Waker::noop());
-        loop {
-            self.with(|core| core.news = false);
-            if poll(&mut cx).is_ready() {
-                return;
-            }
-            self.turn();
-            if self.has_news() {
-                continue;
-            }
-            let mut most = Duration::MAX;
-            if self.call_hook() {
-                most = HOOK_INTERVAL;
-                self.turn();
-            }
-            if !self.has_news() {
-                self.block(Instant::NEVER, most);
-            }
-        }
-    }
-
-    /// Sends what is waiting to be sent, takes in all replies that have arrived, and wakes those they
-    /// are for. Never blocks, unless there is a server to be [found again](Self::set_recovery).
-    pub fn pump(&self) {
-        self.turn();
-        self.with(Core::look);
-    }
-
-    /// [`pump`](Self::pump) without a look at the clock, for those who will wait soon.
-    fn turn(&self) {
-        self.recover();
-        self.with(|core| {
-            core.flush_out();
-            core.pump();
-        });
-    }
-
-    /// Blocks until something may have happened on the transport, a request in flight has reached its
-    /// deadline, or `deadline` has passed; then [`pump`](Self::pump)s. Returns at once when there is
-    /// something to do already.
-    ///
-    /// Errors of the transport are those of the operations that wait.
-    pub fn wait(&self, deadline: Instant) {
-        self.block(deadline, Duration::MAX);
-    }
-
-    /// [`wait`](Self::wait) that takes no longer than `most`.
-    fn block(&self, deadline: Instant, most: Duration) {
-        self.recover();
-        let quiet = self.with(|core| {
-            core.news = false;
-            core.flush_out();
-            core.pump();
-            if !core.news {
-                // Nobody has come for these, and nobody will before there is something new.
-                core.spill_heads();
-            }
-            !core.news && core.is_up()
-        });
-        // Most answers come soon, and nobody has to know the time.
-        if !quiet || self.with(|core| core.wait(core.soon().min(deadline))) {
-            return;
-        }
-        self.with(|core| {
-            let (now, over) = core.look();
-            let until = over.min(deadline).min(now + most);
-            if !core.news && core.is_up() && now < until {
-                core.wait(until);
-            }
-        });
-    }
-
-    fn has_news(&self) -> bool {
-        self.with(|core| core.news)
-    }
-
     /// The dialect agreed on.
     pub fn dialect(&self) -> Dialect {
-        self.with(|core| core.dialect)
+        self.shared.dialect.get()
     }
 
     /// The largest message agreed on, in bytes.
     pub fn msize(&self) -> u32 {
-        self.with(|core| core.msize)
+        self.shared.msize.get()
     }
 
-    /// The transport's monotonic clock.
+    /// The transport's monotonic clock. As it was read last, while the transport is waited in.
     pub fn now(&self) -> Instant {
-        self.with(|core| core.transport.now())
+        let last = self.shared.clock.get();
+        let now = self.with_or(last, |core| core.device.now());
+        self.shared.clock.set(now);
+        now
     }
 
     /// How long each request may take.
     pub fn timeout(&self) -> Duration {
-        self.with(|core| core.timeout)
+        self.shared.timeout.get()
     }
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        self.with(|core| Stats {
-            transport: core.transport.stats(),
+        self.with_or(Stats::default(), |core| Stats {
+            transport: core.device.stats(),
             ..core.stats
         })
     }
 
     /// Why the session is over; `None` while it is not.
     pub fn error(&self) -> Option<Error> {
-        self.with(|core| core.dead)
+        self.with_or(None, |core| core.dead)
     }
 
     /// How many fids are in use, those included whose clunk is not answered yet.
     pub fn fids_in_use(&self) -> usize {
-        self.with(|core| core.fids.in_use())
+        self.with_or(0, |core| core.fids.in_use())
     }
 
     /// The switch that ends waiting operations.
     pub fn interrupt(&self) -> Interrupt {
-        Interrupt(self.with(|core| core.interrupt.clone()))
+        self.shared.interrupt.clone()
     }
 
     /// Has `hook` called each time [`block_on`](Self::block_on) is about to wait, and in between at
@@ -369,53 +318,8 @@ impl Session {
     /// Ends the session: everything that waits, and whatever comes, fails with
     /// [`TransportError::Closed`].
     pub fn abort(&self) {
-        self.with(|core| {
+        self.with_or((), |core| {
             core.end(TransportError::Closed.into());
         });
-    }
-
-    /// Calls the idle hook; `false` when there is none.
-    fn call_hook(&self) -> bool {
-        let Some(mut hook) = self.shared.hook.borrow_mut().take() else {
-            return false;
-        };
-        hook();
-        // Unless the hook has put another in its place.
-        self.shared.hook.borrow_mut().get_or_insert(hook);
-        true
-    }
-
-    /// Works on the state and, when nothing is borrowed any more, wakes and tells whom that concerns:
-    /// wakers and loggers may come back here.
-    fn with<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
-        let mut core = self.shared.core.borrow_mut();
-        let result = work(&mut core);
-        if core.woken.is_empty() && core.untold.is_none() {
-            return result;
-        }
-        drop(core);
-        self.tell();
-        result
-    }
-
-    /// Wakes and tells whom the last work on the state concerned. Not part of [`with`](Self::with),
-    /// of which there are many copies.
-    #[inline(never)]
-    fn tell(&self) {
-        let mut core = self.shared.core.borrow_mut();
-        let mut woken = mem::take(&mut core.woken);
-        let untold = core.untold.take();
-        drop(core);
-        if let Some(error) = untold.filter(|&error| error != TransportError::Closed.into()) {
-            log::error!("9P session over: {error}");
-        }
-        for waker in woken.drain(..) {
-            waker.wake();
-        }
-        // Keeps the allocation.
-        let mut core = self.shared.core.borrow_mut();
-        if core.woken.is_empty() {
-            core.woken = woken;
-        }
     }
 }

@@ -41,11 +41,13 @@ impl Session {
             if msize < MIN_MSIZE {
                 return Err(Error::MessageSize(msize));
             }
-            self.with(|core| {
+            self.shared.dialect.set(agreed);
+            self.shared.msize.set(msize);
+            self.with_or((), |core| {
                 core.dialect = agreed;
                 core.msize = msize;
                 core.largest = msize;
-                core.transport.set_max_message(msize);
+                core.device.set_max_message(msize);
             });
             log::info!("9P session: {agreed}, messages up to {msize} bytes");
             return Ok(());
@@ -114,7 +116,7 @@ impl Session {
 
     /// Refuses to authenticate where that would have to be done again after a loss.
     fn can_prove(&self) -> Result<(), Error> {
-        match self.with(|core| core.recovers) {
+        match self.with_or(false, |core| core.recovers) {
             false => Ok(()),
             true => Err(Error::InvalidInput(
                 "this server wants authentication, which can't be repeated after a loss of the connection; mount without recovery",
@@ -130,6 +132,7 @@ impl Session {
 
     /// The server broke a rule: ends what that ends, and returns the error.
     pub(crate) fn violated(&self, violation: Violation) -> Error {
-        self.with(|core| core.protocol_error(violation.into()))
+        let error = violation.into();
+        self.with_or(error, |core| core.protocol_error(error))
     }
 }

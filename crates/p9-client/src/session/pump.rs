@@ -1,7 +1,5 @@
 //! Taking replies in, and sending what waits to be sent.
 
-use core::mem;
-
 use super::core::Core;
 use super::probe::{FORGOTTEN, is_forgotten};
 use super::record::identify;
@@ -16,6 +14,7 @@ impl Core {
     /// Takes in all replies that have arrived.
     pub(super) fn pump(&mut self) {
         for lane in 0..self.lanes.len() as u16 {
+            self.drop_unwanted_head(Lane(lane));
             let stuck = self
                 .lanes
                 .get_mut(usize::from(lane))
@@ -38,7 +37,7 @@ impl Core {
             {
                 return;
             }
-            match self.transport.peek(lane) {
+            match self.device.peek(lane) {
                 Ok(None) => return,
                 Ok(Some(header)) => {
                     self.stats.replies += 1;
@@ -75,7 +74,7 @@ impl Core {
             return self.flush_answered(lane, index, header);
         }
         let is_error = matches!(header.kind, kind::RLERROR | kind::RERROR);
-        let transport = &mut self.transport;
+        let device = &mut self.device;
         let slot = self
             .slots
             .get_mut(usize::from(index))
@@ -98,7 +97,8 @@ impl Core {
         if wanted && !is_error && slot.effects.is_bulk() && size > INLINE {
             slot.state = State::Ready(Place::Head);
             self.woken.extend(slot.waker.take());
-            self.news = true;
+            self.progress += 1;
+            slot.arrived = self.progress;
             if let Some(state) = self.lanes.get_mut(usize::from(lane.0)) {
                 state.head = Some(index);
                 state.seen = 0;
@@ -109,19 +109,19 @@ impl Core {
         if too_large {
             place = Place::Failed(Violation::NoRoom.into());
         } else if let Some(into) = slot.inline.get_mut(..size) {
-            transport.copy_out(lane, 0, into);
+            device.copy_out(lane, 0, into);
             keep_header(into, header.size, header.kind);
         } else if wanted {
             place = Place::Spilled;
             if fill(&mut slot.spill, size) {
-                transport.copy_out(lane, 0, &mut slot.spill);
+                device.copy_out(lane, 0, &mut slot.spill);
                 keep_header(&mut slot.spill, header.size, header.kind);
             } else {
                 place = Place::Failed(Error::OutOfMemory);
             }
         }
-        transport.consume(lane);
-        transport.release(lane, slot.limit);
+        device.consume(lane);
+        device.release(lane, slot.limit);
         if self
             .probe
             .as_ref()
@@ -188,7 +188,8 @@ impl Core {
             State::Waiting | State::Suspect { wanted: true } => {
                 slot.state = State::Ready(place);
                 self.woken.extend(slot.waker.take());
-                self.news = true;
+                self.progress += 1;
+                slot.arrived = self.progress;
             }
             State::Flushing { .. } => slot.state = State::Flushing { replied: true },
             State::FlushDue => {
@@ -228,8 +229,8 @@ impl Core {
         if header.size > budget {
             return Err(Error::from(Violation::TooLarge));
         }
-        self.transport.consume(lane);
-        self.transport.release(lane, budget);
+        self.device.consume(lane);
+        self.device.release(lane, budget);
         if refused {
             self.can_flush = false;
             if !replied {
@@ -238,7 +239,7 @@ impl Core {
                 return Ok(());
             }
         } else if !replied {
-            self.transport.release(lane, slot.limit);
+            self.device.release(lane, slot.limit);
             // Whether it happened is unknown: a clunk settles it either way.
             if let Some(fid) = slot.effects.binds {
                 self.fids.bound(fid);
@@ -259,7 +260,7 @@ impl Core {
             return;
         };
         let bytes = bytes.get(..len).unwrap_or(&[]);
-        match self.transport.send(lane, &[bytes], budget) {
+        match self.device.send(lane, &[bytes], budget) {
             Ok(true) => {
                 self.stats.requests += 1;
                 self.stats.flushes += 1;
@@ -306,7 +307,7 @@ impl Core {
             }
         }
         if self.is_up()
-            && let Err(error) = self.transport.flush()
+            && let Err(error) = self.device.flush()
         {
             self.fail(error.into());
         }
@@ -322,7 +323,7 @@ impl Core {
     }
 
     fn spill(&mut self, lane: Lane) {
-        if !self.is_up() {
+        if !self.is_up() || self.device.is_away() {
             return;
         }
         let Some(state) = self.lanes.get_mut(usize::from(lane.0)) else {
@@ -336,37 +337,14 @@ impl Core {
         if !fill(&mut slot.spill, size) {
             return;
         }
-        self.transport.copy_out(lane, 0, &mut slot.spill);
+        self.device.copy_out(lane, 0, &mut slot.spill);
         keep_header(&mut slot.spill, slot.len, slot.effects.kind + 1);
-        self.transport.consume(lane);
-        self.transport.release(lane, slot.limit);
+        self.device.consume(lane);
+        self.device.release(lane, slot.limit);
         slot.state = State::Ready(Place::Spilled);
         state.head = None;
         state.seen = 0;
         self.stats.spills += 1;
-    }
-
-    /// What the transport says to the end of the session, in good order and bounded time.
-    pub(super) fn shut_down(&mut self) {
-        if let Some(error) = self.lost {
-            self.end(error);
-        }
-        let patience = core::time::Duration::from_secs(2);
-        let deadline = self.transport.now() + patience.min(self.timeout);
-        while self.dead.is_none() && self.is_busy() && self.transport.now() < deadline {
-            self.spill_heads();
-            self.pump();
-            drop(mem::take(&mut self.woken));
-            // Last, as a reply may have been what a clunk had to wait for.
-            self.flush_out();
-            if self.dead.is_none()
-                && self.is_busy()
-                && let Err(error) = self.transport.wait(deadline)
-            {
-                self.fail(error.into());
-            }
-        }
-        self.transport.close();
     }
 }
 

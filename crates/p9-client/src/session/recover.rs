@@ -22,10 +22,11 @@ use core::time::Duration;
 
 use super::Session;
 use super::core::{AGAIN, Core, LaneState};
+use super::device::Device;
 use super::fids::Standing;
+use super::reattach::Reattach;
 use super::record::Fate;
 use super::slot::{Place, State};
-use super::talk::Talk;
 use crate::Error;
 use crate::transport::{Transport, TransportError};
 use xen9p_time::Instant;
@@ -90,15 +91,17 @@ impl Session {
     /// answered in time is a loss of the connection too, and a server that wants
     /// [authentication](Self::auth) is refused.
     pub fn set_recovery(&self, recovery: Recovery) {
-        self.with(|core| core.recovers = true);
+        self.with_or((), |core| core.recovers = true);
         *self.shared.recovery.borrow_mut() = Some(recovery);
     }
 
     /// Looks for a server, if the connection is lost.
     pub(super) fn recover(&self) {
-        let Some(lost) = self.with(|core| core.lost.filter(|_| core.dead.is_none())) else {
+        let lost = self.with_or(None, |core| core.lost.filter(|_| core.dead.is_none()));
+        let Some(lost) = lost else { return };
+        if self.is_waiting() {
             return;
-        };
+        }
         // Nothing if this is called from within itself, by the idle hook.
         let Some(mut recovery) = self.shared.recovery.borrow_mut().take() else {
             return;
@@ -106,13 +109,11 @@ impl Session {
         log::warn!("9P session: {lost}; looking for a server");
         let begun = self.now();
         let until = begun + recovery.patience;
-        self.with(|core| {
-            core.searching = true;
-            core.transport.close();
-        });
+        self.with_or((), |core| core.searching = true);
+        self.close_transport();
         let outcome = loop {
             self.call_hook();
-            if self.with(|core| core.is_interrupted() || core.dead.is_some()) {
+            if self.with_or(false, |core| core.is_interrupted() || core.dead.is_some()) {
                 break None;
             }
             match self.try_again(&mut *recovery.redial, until) {
@@ -125,17 +126,17 @@ impl Session {
             }
         };
         *self.shared.recovery.borrow_mut() = Some(recovery);
-        self.with(|core| core.searching = false);
+        self.with_or((), |core| core.searching = false);
         match outcome {
             Some(Ok(())) => {
                 let took = self.now() - begun;
                 log::warn!("9P session: goes on after {} ms", took.as_millis());
             }
-            Some(Err(error)) => {
-                self.with(|core| core.end(error));
-            }
+            Some(Err(error)) => self.with_or((), |core| {
+                core.end(error);
+            }),
             // Those who wait see it; later ones look again.
-            None => self.with(Core::wake_all),
+            None => self.with_or((), Core::wake_all),
         }
     }
 
@@ -144,25 +145,24 @@ impl Session {
         let Some(mut transport) = redial.redial()? else {
             return Ok(false);
         };
-        let now = transport.now();
-        let (files, dialect, msize, timeout) = self.with(|core| {
-            let files = core.fids.hold_for_revival();
-            (files, core.dialect, core.msize, core.timeout)
-        });
-        let mut talk = Talk {
-            transport: &mut *transport,
-            dialect,
-            msize,
-            timeout,
-            until: until.max(now) + timeout,
-            message: Vec::new(),
-        };
-        let answer = talk.introduce().and_then(|()| talk.find_all(&files));
+        if let Err(error) = self.fits(&*transport) {
+            transport.close();
+            return Err(error);
+        }
+        let timeout = self.timeout();
+        let until = until.max(transport.now()) + timeout;
+        let reattach = Reattach::new(transport, self.dialect(), self.msize(), timeout, until)?;
+        let files = self.with_or(Vec::new(), |core| core.fids.hold_for_revival());
+        let answer = reattach.run(&files);
         let found = match &answer {
             Ok(found) => found.as_slice(),
             Err(_) => &[],
         };
-        self.with(|core| {
+        self.with_or((), |core| {
+            if answer.is_ok() {
+                // The new server knows the fids from here on: those dropped meanwhile are clunked there.
+                core.fids.go_online();
+            }
             for (index, (fid, _)) in files.iter().enumerate() {
                 let standing = found.get(index).copied().unwrap_or_default();
                 core.stats.stale += u64::from(standing == Standing::Stale);
@@ -170,7 +170,11 @@ impl Session {
             }
         });
         match answer {
-            Ok(_) => self.with(|core| core.install(transport)).map(|()| true),
+            Ok(_) => {
+                let transport = reattach.into_transport().ok_or(Error::Closed)?;
+                self.with_or((), |core| core.install(transport));
+                Ok(true)
+            }
             // This one is lost as well, or makes no sense; perhaps the next one does.
             Err(
                 error @ (Error::Transport(_)
@@ -179,13 +183,24 @@ impl Session {
                 | Error::Malformed(_)),
             ) => {
                 log::warn!("9P session: {error}");
-                transport.close();
                 Ok(false)
             }
-            Err(error) => {
-                transport.close();
-                Err(error)
-            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses a transport that what was agreed on with the last one does not fit.
+    fn fits(&self, transport: &dyn Transport) -> Result<(), Error> {
+        let count = transport.lanes();
+        let window = self.with_or(0, |core| core.window);
+        if count == 0 || !window.is_multiple_of(count) {
+            return Err(Error::InvalidInput(
+                "the new connection has another number of lanes, which this one's tags don't fit",
+            ));
+        }
+        match transport.max_message() {
+            most if most < self.msize() => Err(Error::MessageSize(most)),
+            _ => Ok(()),
         }
     }
 }
@@ -229,7 +244,9 @@ impl Core {
                     }
                     self.retire(index);
                 }
-                State::FlushDue | State::Flushing { .. } => self.retire(index),
+                State::FlushDue | State::Flushing { .. } | State::UnwantedHead => {
+                    self.retire(index)
+                }
             }
         }
         self.fids.go_offline();
@@ -237,14 +254,8 @@ impl Core {
     }
 
     /// Goes on with this transport, whose server knows the fids.
-    fn install(&mut self, mut transport: Box<dyn Transport>) -> Result<(), Error> {
-        let count = transport.lanes();
-        if count == 0 || !self.window.is_multiple_of(count) {
-            transport.close();
-            return Err(Error::InvalidInput(
-                "the new connection has another number of lanes, which this one's tags don't fit",
-            ));
-        }
+    fn install(&mut self, mut transport: Box<dyn Transport>) {
+        let count = transport.lanes().max(1);
         transport.set_max_message(self.msize);
         self.largest = self.msize;
         let mut lanes: Vec<LaneState> = Vec::new();
@@ -259,15 +270,13 @@ impl Core {
         }
         self.lanes = lanes;
         self.turn = 0;
-        self.transport = transport;
+        self.device = Device::new(transport);
         self.can_flush = true;
         self.lost = None;
-        self.grace = self.transport.now() + self.timeout;
+        self.grace = self.device.now() + self.timeout;
         // Whatever was read ahead may have changed.
         self.changes += 1;
         self.stats.recoveries += 1;
-        self.fids.go_online();
         self.wake_all();
-        Ok(())
     }
 }

@@ -42,6 +42,8 @@ pub(super) enum State {
     Waiting,
     /// Replied, and the owner has not taken it yet.
     Ready(Place),
+    /// Replied, and its owner went while the reply could not be taken off the head of its lane.
+    UnwantedHead,
     /// Sent, and nobody waits: over when the reply comes.
     Detached,
     /// Nobody waits any more, and Tflush could not be sent yet.
@@ -89,6 +91,8 @@ pub(super) struct Slot {
     pub(super) outcome: Option<Rc<Outcome>>,
     /// What its success changes of what fids stand for.
     pub(super) change: Option<Change>,
+    /// The session's progress when the reply came; 0 once its owner has been told.
+    pub(super) arrived: u64,
     /// Size of the reply.
     pub(super) len: u32,
     pub(super) inline: [u8; INLINE],
@@ -107,6 +111,7 @@ impl Slot {
             waker: None,
             outcome: None,
             change: None,
+            arrived: 0,
             len: 0,
             inline: [0; INLINE],
             spill: Vec::new(),

@@ -47,10 +47,7 @@ impl Core {
             place.copy_from_slice(&tag.to_le_bytes());
         }
         let head = self.scratch.get(..head).unwrap_or(&[]);
-        match self
-            .transport
-            .send(lane, &[head, payload.0, payload.1], limit)
-        {
+        match self.device.send(lane, &[head, payload.0, payload.1], limit) {
             Ok(true) => {}
             Ok(false) => {
                 self.give_back(index);
@@ -173,7 +170,7 @@ impl Core {
             if state.free.is_empty() || best.is_some_and(|(load, _)| load <= state.load) {
                 continue;
             }
-            match self.transport.has_room(Lane(lane), size, limit) {
+            match self.device.has_room(Lane(lane), size, limit) {
                 Ok(true) => best = Some((state.load, lane)),
                 Ok(false) => {}
                 Err(error) => return self.broken(error.into()),
@@ -209,6 +206,7 @@ impl Core {
             return;
         }
         slot.state = State::Free;
+        slot.arrived = 0;
         slot.waker = None;
         slot.outcome = None;
         slot.change = None;
@@ -235,6 +233,6 @@ impl Core {
     /// servers do not look.
     fn allow_replies_of(&mut self, bytes: u32) {
         self.largest = bytes;
-        self.transport.set_max_message(bytes);
+        self.device.set_max_message(bytes);
     }
 }

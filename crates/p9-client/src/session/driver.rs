@@ -1,0 +1,296 @@
+//! The driver: the one place that waits, in the transport, and holds no borrow while it does.
+
+use alloc::boxed::Box;
+use core::mem;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+
+use super::core::Core;
+use super::{Deferred, Session, Shared};
+use crate::transport::{Transport, TransportError};
+use xen9p_time::Instant;
+
+/// How often at least the idle hook is called while an operation waits.
+const HOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long closing a session may take.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Session {
+    /// Runs an operation to its end, waiting in the transport while it can't go on.
+    ///
+    /// Works with any future, but only replies of this session and its deadlines are waited for.
+    ///
+    /// # Panics
+    /// In an event handler, a logger or another callback that the session's own wait runs there is nothing to wait in:
+    /// operations of this session that would have to wait fail with [`Error::WouldBlock`](crate::Error::WouldBlock), and
+    /// any other future that is not ready is a panic.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut output = None;
+        self.drive(&mut |cx| {
+            let poll = future.as_mut().poll(cx);
+            poll.map(|done| output = Some(done))
+        });
+        output.expect("it is driven until it is done")
+    }
+
+    /// Calls `poll` until it is ready. One function for all kinds of futures: an image has dozens.
+    fn drive(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) {
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            let seen = self.progress();
+            if poll(&mut cx).is_ready() {
+                return;
+            }
+            if self.is_waiting() {
+                let outer = self.shared.nested.replace(true);
+                let done = poll(&mut cx).is_ready();
+                self.shared.nested.set(outer);
+                assert!(
+                    done,
+                    "block_on() within the session's own wait, of a future that is not the session's"
+                );
+                return;
+            }
+            self.turn();
+            if self.progress() != seen {
+                continue;
+            }
+            let mut most = Duration::MAX;
+            if self.call_hook() {
+                most = HOOK_INTERVAL;
+                self.turn();
+            }
+            if self.progress() == seen {
+                self.block(seen, Instant::NEVER, most);
+            }
+        }
+    }
+
+    /// Sends what is waiting to be sent, takes in all replies that have arrived, and wakes those they
+    /// are for. Never blocks, unless there is a server to be [found again](Self::set_recovery).
+    pub fn pump(&self) {
+        self.turn();
+        self.with_or((), |core| {
+            let now = core.device.now();
+            core.expire_due(now);
+        });
+    }
+
+    /// [`pump`](Self::pump) without a look at the clock, for those who will wait soon.
+    pub(super) fn turn(&self) {
+        self.recover();
+        self.with_or((), |core| {
+            core.flush_out();
+            core.pump();
+        });
+    }
+
+    /// Blocks until something may have happened on the transport, a request in flight has reached its
+    /// deadline, or `deadline` has passed; then [`pump`](Self::pump)s. Returns at once when an operation may have got
+    /// further since it returned last, whoever took the reply in, and from within a callback of this session's wait.
+    ///
+    /// So a loop that polls its operations and then waits loses no wake-up, whatever else it calls in between.
+    ///
+    /// Errors of the transport are those of the operations that wait.
+    pub fn wait(&self, deadline: Instant) {
+        if self.is_waiting() {
+            // Until the wait is over: loops of polling and waiting have to end.
+            self.shared.nested.set(true);
+            return;
+        }
+        let reported = self.shared.reported.get();
+        if self.with_or(true, |core| core.has_unseen_progress(reported)) {
+            self.turn();
+        } else {
+            self.block(self.progress(), deadline, Duration::MAX);
+        }
+        self.shared.reported.set(self.progress());
+    }
+
+    /// Waits until there is more progress than was `seen`, until `deadline`, and no longer than `most`.
+    fn block(&self, seen: u64, deadline: Instant, most: Duration) {
+        self.recover();
+        let soon = self.with_or(None, |core| {
+            core.flush_out();
+            core.pump();
+            if core.progress == seen {
+                // Nobody has come for these, and nobody will before there is something new.
+                core.spill_heads();
+            }
+            let quiet = core.progress == seen && core.is_up();
+            quiet.then(|| core.soon())
+        });
+        // Most answers come soon, and nobody has to know the time.
+        let Some(soon) = soon else { return };
+        if self.wait_in_transport(soon.min(deadline)) {
+            return;
+        }
+        let until = self.with_or(None, |core| {
+            let now = core.device.now();
+            let until = core.expire_due(now).min(deadline).min(now + most);
+            core.flush_out();
+            let quiet = core.progress == seen && core.is_up();
+            (quiet && now < until).then_some(until)
+        });
+        if let Some(until) = until {
+            self.wait_in_transport(until);
+        }
+    }
+
+    /// Waits in the transport, which is nobody else's meanwhile, and takes in what has come. Whether there was anything.
+    fn wait_in_transport(&self, until: Instant) -> bool {
+        let taken = self.with_or(None, |core| {
+            core.stats.waits += 1;
+            core.device.take()
+        });
+        let Some(mut transport) = taken else {
+            return true;
+        };
+        let result = transport.wait(until);
+        self.shared.nested.set(false);
+        self.with_or(true, |core| {
+            let before = core.progress;
+            core.device.put_back(transport);
+            core.wake_heads();
+            match result {
+                Ok(()) => core.pump(),
+                Err(error) => {
+                    core.fail(error.into());
+                }
+            }
+            let came = core.progress != before || !core.is_up();
+            // There may be room now, even if no reply came.
+            core.wake_waiting();
+            came
+        })
+    }
+
+    /// Closes the transport, as nobody else's meanwhile.
+    pub(super) fn close_transport(&self) {
+        if let Some(mut transport) = self.with_or(None, |core| core.device.take()) {
+            transport.close();
+            self.shared.nested.set(false);
+            self.with_or((), |core| core.device.put_back(transport));
+        }
+    }
+
+    /// Ends the session and gives its transport away.
+    pub(super) fn into_transport(self) -> Option<Box<dyn Transport>> {
+        self.with_or(None, |core| {
+            core.end(TransportError::Closed.into());
+            core.device.take()
+        })
+    }
+
+    /// Whether the transport is waited in, or called, right now: this is a callback.
+    pub(super) fn is_waiting(&self) -> bool {
+        let core = self.shared.core.try_borrow();
+        core.map_or(true, |core| core.device.is_away())
+    }
+
+    /// Whether who asks for something now can't wait for it.
+    pub(super) fn is_nested(&self) -> bool {
+        self.shared.nested.get()
+    }
+
+    fn progress(&self) -> u64 {
+        self.with_or(0, |core| core.progress)
+    }
+
+    /// Calls the idle hook; `false` when there is none.
+    pub(super) fn call_hook(&self) -> bool {
+        let Some(mut hook) = self.shared.hook.borrow_mut().take() else {
+            return false;
+        };
+        hook();
+        // Unless the hook has put another in its place.
+        self.shared.hook.borrow_mut().get_or_insert(hook);
+        true
+    }
+
+    /// Works on the state and, when nothing is borrowed any more, wakes tasks and logs errors: wakers and loggers may come
+    /// back here. `busy` is the result within a call of the transport, where a logger may have called.
+    pub(super) fn with_or<T>(&self, busy: T, work: impl FnOnce(&mut Core) -> T) -> T {
+        let Ok(mut core) = self.shared.core.try_borrow_mut() else {
+            return busy;
+        };
+        let result = work(&mut core);
+        if core.woken.is_empty() && core.untold.is_none() && !self.shared.is_later.get() {
+            return result;
+        }
+        drop(core);
+        self.run_deferred();
+        result
+    }
+
+    /// Does this now, or as soon as the state is free.
+    pub(super) fn with_or_later(&self, work: Deferred) {
+        if self.shared.core.try_borrow_mut().is_err() {
+            self.shared.later.borrow_mut().push(work);
+            self.shared.is_later.set(true);
+            return;
+        }
+        self.with_or((), |core| work.run(core));
+    }
+
+    /// Does what was put off, wakes tasks and logs errors. Not part of [`with_or`](Self::with_or), of which there are many
+    /// copies.
+    #[inline(never)]
+    fn run_deferred(&self) {
+        while self.shared.is_later.replace(false) {
+            let later = mem::take(&mut *self.shared.later.borrow_mut());
+            let mut core = self.shared.core.borrow_mut();
+            for work in later {
+                work.run(&mut core);
+            }
+        }
+        let mut core = self.shared.core.borrow_mut();
+        let mut woken = mem::take(&mut core.woken);
+        let untold = core.untold.take();
+        drop(core);
+        if let Some(error) = untold.filter(|&error| error != TransportError::Closed.into()) {
+            log::error!("9P session over: {error}");
+        }
+        for waker in woken.drain(..) {
+            waker.wake();
+        }
+        // Keeps the allocation.
+        let mut core = self.shared.core.borrow_mut();
+        if core.woken.is_empty() {
+            core.woken = woken;
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// What the transport says to the end of the session, in good order and bounded time.
+    fn drop(&mut self) {
+        let core = self.core.get_mut();
+        if let Some(error) = core.lost {
+            core.end(error);
+        }
+        let deadline = core.device.now() + SHUTDOWN_TIMEOUT.min(core.timeout);
+        while core.dead.is_none() && core.is_busy() && core.device.now() < deadline {
+            core.spill_heads();
+            core.pump();
+            drop(mem::take(&mut core.woken));
+            // Last, as a reply may have been what a clunk had to wait for.
+            core.flush_out();
+            if core.dead.is_some() || !core.is_busy() {
+                break;
+            }
+            let Some(transport) = core.device.get() else {
+                return;
+            };
+            if let Err(error) = transport.wait(deadline) {
+                core.fail(error.into());
+            }
+        }
+        if let Some(transport) = core.device.get() {
+            transport.close();
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! After a reconnect: negotiates the same dialect and msize with the new server, and opens the session's files there.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::fids::Standing;
+use super::record::{Attach, Open, Record, identify};
+use super::{Config, Session, Violation};
+use crate::transport::Transport;
+use crate::{Dialect, Error};
+use p9_wire::{Fid, MAX_ELEMENTS, Names, Qid, Reply, Request};
+use xen9p_time::Instant;
+
+/// A session of its own over the new transport, in which the files get their old numbers.
+pub(super) struct Reattach {
+    session: Session,
+    timeout: Duration,
+    /// When all of it has to be over.
+    until: Instant,
+}
+
+impl Reattach {
+    pub(super) fn new(
+        transport: Box<dyn Transport>,
+        dialect: Dialect,
+        msize: u32,
+        timeout: Duration,
+        until: Instant,
+    ) -> Result<Self, Error> {
+        let config = Config {
+            msize,
+            window: 1,
+            timeout,
+        };
+        let session = Session::new(transport, &config)?;
+        session.shared.dialect.set(dialect);
+        session.with_or((), |core| {
+            core.dialect = dialect;
+            core.quiet = true;
+        });
+        Ok(Reattach {
+            session,
+            timeout,
+            until,
+        })
+    }
+
+    /// Does all of it. What has become of each file, in the same order.
+    pub(super) fn run(&self, files: &[(Fid, Option<Box<Record>>)]) -> Result<Vec<Standing>, Error> {
+        let answer = self.session.block_on(async {
+            self.negotiate().await?;
+            self.find_all(files).await
+        });
+        if answer.is_err() {
+            self.session.abort();
+        }
+        answer
+    }
+
+    /// Gives the transport away.
+    pub(super) fn into_transport(self) -> Option<Box<dyn Transport>> {
+        self.session.into_transport()
+    }
+
+    /// Agrees on what was agreed on before.
+    async fn negotiate(&self) -> Result<(), Error> {
+        let (msize, dialect) = (self.session.msize(), self.session.dialect());
+        let version = dialect.version().as_bytes();
+        let request = Request::Version { msize, version };
+        let answer = self.call(request, |reply| match *reply {
+            Reply::Version { msize, version } => Some((msize, Dialect::from_version(version))),
+            _ => None,
+        });
+        match answer.await {
+            Ok((_, agreed)) if agreed != Some(dialect) => Err(Error::NoCommonDialect),
+            Ok((agreed, _)) if agreed < msize => Err(Error::MessageSize(agreed)),
+            Ok((agreed, _)) if agreed > msize => Err(Violation::MessageSizeGrows.into()),
+            Ok(_) => Ok(()),
+            // As good as "unknown".
+            Err(Error::Errno(_) | Error::Unsupported { .. }) => Err(Error::NoCommonDialect),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gets all files again, the roots first. What has become of each, in the same order.
+    async fn find_all(&self, files: &[(Fid, Option<Box<Record>>)]) -> Result<Vec<Standing>, Error> {
+        let mut found = Vec::new();
+        found.resize(files.len(), Standing::Stale);
+        let mut roots = Vec::new();
+        for is_root in [true, false] {
+            for ((fid, record), standing) in files.iter().zip(&mut found) {
+                let Some(record) = record else { continue };
+                if record.attach.is_some() != is_root || record.singular {
+                    continue;
+                }
+                let root = roots.iter().find(|(root, _)| *root == record.root);
+                let same = match (&record.attach, root) {
+                    (Some(attach), _) => self.attach(*fid, record, attach).await,
+                    (None, Some(&(_, root))) => self.find(*fid, record, root).await,
+                    // It was closed before the file was.
+                    (None, None) => continue,
+                };
+                match same {
+                    Ok(true) => {
+                        *standing = Standing::Revived;
+                        if is_root {
+                            roots.push((record.root, *fid));
+                        }
+                    }
+                    // Some servers keep the fid of a walk that ended early.
+                    Ok(false) | Err(Error::Errno(_) | Error::Unsupported { .. }) => {
+                        let clunked = self.call(Request::Clunk { fid: *fid }, |_| Some(()));
+                        match clunked.await {
+                            Ok(()) | Err(Error::Errno(_) | Error::Unsupported { .. }) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn attach(&self, fid: Fid, record: &Record, attach: &Attach) -> Result<bool, Error> {
+        let request = Request::Attach {
+            fid,
+            afid: Fid::NONE,
+            uname: &attach.user,
+            aname: &attach.tree,
+            n_uname: attach.uid,
+        };
+        self.call(request, |reply| match reply {
+            Reply::Attach { qid } => Some(record.is(*qid)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Walks to the file from its root, opens it as it was, and says whether it is the same.
+    async fn find(&self, fid: Fid, record: &Record, root: Fid) -> Result<bool, Error> {
+        let names: Vec<&[u8]> = record.names().collect();
+        let mut from = root;
+        let mut qid = None;
+        let mut parts = names.chunks(MAX_ELEMENTS);
+        // At least one walk, if only to the root itself.
+        let mut part = parts.next().unwrap_or(&[]);
+        loop {
+            let request = Request::Walk {
+                fid: from,
+                newfid: fid,
+                names: Names::from_slice(part).unwrap_or_default(),
+            };
+            let walked = self.call(request, |reply| match reply {
+                Reply::Walk { qids } => Some((qids.len(), qids.last().copied())),
+                _ => None,
+            });
+            let (count, last): (usize, Option<Qid>) = walked.await?;
+            if count != part.len() {
+                return Ok(false);
+            }
+            qid = last.or(qid);
+            from = fid;
+            match parts.next() {
+                Some(next) => part = next,
+                None => break,
+            }
+        }
+        if !qid.is_none_or(|qid| record.is(qid)) {
+            return Ok(false);
+        }
+        let opened = match record.open {
+            None => return Ok(true),
+            Some(Open::Linux(flags)) => Request::Lopen { fid, flags },
+            Some(Open::Classic(mode)) => Request::Open { fid, mode },
+        };
+        let same = self.call(opened, |reply| match reply {
+            Reply::Lopen { qid, .. } | Reply::Open { qid, .. } => Some(record.is(*qid)),
+            _ => None,
+        });
+        let same = same.await?;
+        match record.generation {
+            Some(generation) if same => {
+                let found = self.call(identify(fid), |reply| match reply {
+                    Reply::Getattr { attr } => Some(attr.generation == generation),
+                    _ => None,
+                });
+                found.await
+            }
+            _ => Ok(same),
+        }
+    }
+
+    /// Makes one request, within what is left of the time.
+    async fn call<'a, T>(
+        &'a self,
+        request: Request<'a>,
+        read: impl FnOnce(&Reply<'_>) -> Option<T>,
+    ) -> Result<T, Error> {
+        let left = self.until - self.session.now();
+        let timeout = self.timeout.min(left);
+        self.session.with_or((), |core| core.timeout = timeout);
+        self.session.call(request, read).await
+    }
+}
