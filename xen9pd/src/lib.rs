@@ -1,6 +1,9 @@
 //! `xen9pd`: a daemon for dom0 that serves directories to Xen guests as 9pfs devices.
 
 pub mod broker;
+pub mod config;
 pub mod host;
+pub mod journal;
+pub mod sandbox;
 pub mod worker;
 pub mod xen;
