@@ -13,7 +13,7 @@ use xen9p::p9::Dialect;
 use xen9p::transport::Transport;
 use xen9p_testing::server::TempDir;
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
-use xen9p_testing::server::real::{diod, ninep, p9};
+use xen9p_testing::server::real::{Xen9pd, diod, ninep, p9, xen9pd};
 
 fn mount(transport: impl Transport + 'static, options: &MountOptions) -> Fs {
     Fs::mount(transport, options).expect("mount")
@@ -354,6 +354,99 @@ fn diod_with_real_locks() {
     };
     run(&fs, 4, 3000, can);
     same_as_host(&fs, export.path(), "");
+    nothing_left(fs);
+}
+
+#[test]
+fn xen9pd_in_linux_dialect() {
+    let export = TempDir::new().unwrap();
+    let Some(server) = Xen9pd::start(export.path(), "").unwrap() else {
+        return;
+    };
+    let fs = mount(server.connect().unwrap(), &MountOptions::new());
+    assert_eq!(fs.dialect(), Dialect::Linux);
+    essentials(&fs, export.path());
+    attributes(&fs, export.path());
+    xattrs(&fs);
+    fs.write(b"/\xff\xfe", b"raw").unwrap();
+    assert_eq!(fs.read(b"/\xff\xfe").unwrap(), b"raw");
+    fs.remove_file(b"/\xff\xfe").unwrap();
+    // Locks between two processes of one machine, and between two machines.
+    let other = mount(server.connect().unwrap(), &MountOptions::new());
+    let (one, two) = (fs.create("/lock").unwrap(), other.create("/lock").unwrap());
+    let lock = one.try_lock(LockRange::ALL, true).unwrap().unwrap();
+    assert!(two.try_lock(LockRange::ALL, true).unwrap().is_none());
+    drop(lock);
+    drop(two.lock(LockRange::ALL, true).unwrap());
+    let lock = two.try_lock(LockRange::ALL, true).unwrap().unwrap();
+    assert!(one.try_lock(LockRange::ALL, true).unwrap().is_none());
+    // A connection that ends holds nothing any more.
+    std::mem::forget(lock);
+    drop(two);
+    nothing_left(other);
+    drop(one.lock(LockRange::ALL, true).unwrap());
+    drop(one);
+    fs.remove_file("/lock").unwrap();
+    run(&fs, 6, 3000, LINUX);
+    same_as_host(&fs, export.path(), "");
+    nothing_left(fs);
+}
+
+#[test]
+fn xen9pd_in_unix_dialect() {
+    let export = TempDir::new().unwrap();
+    let Some(transport) = xen9pd(export.path()).unwrap() else {
+        return;
+    };
+    let options = MountOptions::new().dialects(&[Dialect::Unix]);
+    let fs = mount(transport, &options);
+    assert_eq!(fs.dialect(), Dialect::Unix);
+    essentials(&fs, export.path());
+    let can = Abilities {
+        full_rename: false,
+        open_unlinked: false,
+        ..LINUX
+    };
+    run(&fs, 7, 1500, can);
+    same_as_host(&fs, export.path(), "");
+    nothing_left(fs);
+}
+
+#[test]
+fn xen9pd_in_plan9s_dialect() {
+    let export = TempDir::new().unwrap();
+    let Some(transport) = xen9pd(export.path()).unwrap() else {
+        return;
+    };
+    let options = MountOptions::new().dialects(&[Dialect::Plan9]);
+    let fs = mount(transport, &options);
+    assert_eq!(fs.dialect(), Dialect::Plan9);
+    essentials(&fs, export.path());
+    same_as_host(&fs, export.path(), "");
+    nothing_left(fs);
+}
+
+#[test]
+fn xen9pd_read_only() {
+    let export = TempDir::new().unwrap();
+    std::fs::write(export.path().join("f"), b"read me").unwrap();
+    let Some(server) = Xen9pd::start(export.path(), "ro").unwrap() else {
+        return;
+    };
+    let fs = mount(server.connect().unwrap(), &MountOptions::new());
+    assert_eq!(fs.read("/f").unwrap(), b"read me");
+    for result in [
+        fs.write("/f", b""),
+        fs.write("/new", b""),
+        fs.create_dir("/d"),
+        fs.remove_file("/f"),
+        fs.rename("/f", "/g"),
+        fs.symlink("f", "/l"),
+        fs.truncate("/f", 0),
+        fs.set_permissions("/f", Permissions::from_mode(0o600)),
+    ] {
+        assert_eq!(result.unwrap_err().errno(), Errno::EROFS);
+    }
     nothing_left(fs);
 }
 

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod config;
 pub mod host;
 pub mod journal;
+pub mod listen;
 pub mod sandbox;
 pub mod worker;
 pub mod xen;

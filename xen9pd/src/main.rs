@@ -5,18 +5,88 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use xen9pd::broker::nodes::{Key, Order};
 use xen9pd::broker::{self, Decision, Policy, Settings, status};
-use xen9pd::worker;
+use xen9pd::config::{self, Claim, Config, Share};
+use xen9pd::listen::{self, Address, parse_share};
+use xen9pd::{journal, worker};
 
-/// Serves all that xl asks for.
-struct All;
+/// Serves directories of this machine to Xen guests as 9pfs devices, or over a socket.
+///
+/// With --listen, it serves the shares over that socket. Otherwise name what to do.
+#[derive(Parser)]
+#[command(
+    version,
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true
+)]
+struct Command {
+    /// Listen for 9P here: unix:PATH or tcp:HOST:PORT
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    listen: Option<Address>,
+    /// Share this directory: DIR[:OPTION,...], such as /srv/files:ro
+    #[arg(long, value_name = "DIR", value_parser = parse_share)]
+    share: Vec<Share>,
+    /// Read the shares from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "share")]
+    config: Option<PathBuf>,
+    /// Serve without the sandbox
+    #[arg(long)]
+    no_sandbox: bool,
+    #[command(subcommand)]
+    work: Option<Work>,
+}
 
-impl Policy for All {
+#[derive(Subcommand)]
+enum Work {
+    /// Serve the 9pfs devices of this machine's guests
+    Run {
+        /// The configuration; without it, /etc/xen9pd.toml if that is there
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Show what is served
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a configuration file
+    Check {
+        /// The file
+        #[arg(default_value = config::PATH)]
+        file: PathBuf,
+    },
+    /// Serve one device: started by `run`
+    #[command(hide = true)]
+    Worker {
+        /// Whom it serves, for those who look at the list of processes
+        #[arg(num_args = 0.., allow_hyphen_values = true)]
+        label: Vec<String>,
+    },
+}
+
+/// Serves what the configuration says of what xl asks for.
+struct Configured {
+    config: Config,
+    file: Option<PathBuf>,
+}
+
+impl Policy for Configured {
     fn decide(&self, _: &Key, order: &Order) -> Decision {
         if !order.path.starts_with('/') {
             return Decision::Refuse(format!("path={}: it has to begin with /", order.path));
+        }
+        if self.config.options_for(Path::new(&order.path)).is_none() {
+            return match self.config.claim {
+                Claim::None => Decision::Leave,
+                Claim::All | Claim::Listed => Decision::Refuse(format!(
+                    "path={}: the configuration does not share it",
+                    order.path
+                )),
+            };
         }
         if order.auto_delete {
             return Decision::Refuse("auto-delete is not supported".into());
@@ -25,43 +95,15 @@ impl Policy for All {
     }
 
     fn config(&self) -> Option<PathBuf> {
-        None
+        self.file.clone()
     }
-}
-
-/// Log lines on standard error.
-struct Log;
-
-impl log::Log for Log {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let _ = writeln!(io::stderr(), "xen9pd: {}", record.args());
-    }
-
-    fn flush(&self) {}
 }
 
 fn main() -> ExitCode {
-    let _ = log::set_logger(&Log);
-    log::set_max_level(log::LevelFilter::Debug);
-    let directory = Path::new(broker::DIRECTORY);
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let done = match &words[..] {
-        ["worker", ..] => return worker::main(),
-        ["run"] => run(directory),
-        ["status", options @ ..] => {
-            let json = options.contains(&"--json");
-            status::print(directory, json, &mut io::stdout())
-                .map_err(|error| format!("no xen9pd answers at {}: {error}", directory.display()))
-        }
-        _ => Err("usage: xen9pd run | status [--json]".into()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    let command = Command::parse();
+    journal::start(log::LevelFilter::Debug);
+    match done(command) {
+        Ok(code) => code,
         Err(error) => {
             log::error!("{error}");
             ExitCode::FAILURE
@@ -69,7 +111,77 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(directory: &Path) -> Result<(), String> {
+fn done(command: Command) -> Result<ExitCode, String> {
+    let directory = Path::new(broker::DIRECTORY);
+    match command.work {
+        Some(Work::Worker { .. }) => return Ok(worker::main()),
+        Some(Work::Run { config }) => run(directory, config)?,
+        Some(Work::Check { file }) => return Ok(check(&file)),
+        Some(Work::Status { json }) => status::print(directory, json, &mut io::stdout())
+            .map_err(|error| format!("no xen9pd answers at {}: {error}", directory.display()))?,
+        None => {
+            let address = command.listen.ok_or("--listen is missing")?;
+            let shares = match command.config {
+                Some(file) => load(&file)?.shares,
+                None => command.share,
+            };
+            let ready = |listener: &listen::Listener| {
+                // For those who start this program: now a connection is taken.
+                let mut out = io::stdout();
+                let _ = writeln!(out, "listening on {listener}").and_then(|()| out.flush());
+            };
+            listen::run(&address, &shares, !command.no_sandbox, ready)
+                .map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says everything that is wrong with a file.
+fn check(file: &Path) -> ExitCode {
+    match Config::load(file) {
+        Ok(config) => {
+            let missing = config.missing();
+            for problem in &missing {
+                eprintln!("{}: {problem}", file.display());
+            }
+            if missing.is_empty() {
+                println!(
+                    "{}: {} shares, no mistakes",
+                    file.display(),
+                    config.shares.len()
+                );
+                return ExitCode::SUCCESS;
+            }
+        }
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{}: {problem}", file.display());
+            }
+        }
+    }
+    ExitCode::FAILURE
+}
+
+fn load(file: &Path) -> Result<Config, String> {
+    Config::load(file).map_err(|problems| {
+        let lines = problems
+            .iter()
+            .map(|problem| format!("{}: {problem}", file.display()));
+        lines.collect::<Vec<_>>().join("; ")
+    })
+}
+
+fn run(directory: &Path, file: Option<PathBuf>) -> Result<(), String> {
+    let default = PathBuf::from(config::PATH);
+    let file = file.or_else(|| default.exists().then_some(default));
+    let config = match &file {
+        Some(file) => load(file)?,
+        None => Config::default(),
+    };
+    for problem in config.missing() {
+        log::warn!("{problem}");
+    }
     let text = |error: io::Error| error.to_string();
     let (stop, end) = UnixStream::pair().map_err(text)?;
     for signal in [SIGTERM, SIGINT] {
@@ -79,7 +191,7 @@ fn run(directory: &Path) -> Result<(), String> {
     let settings = Settings {
         directory,
         program: Path::new("/proc/self/exe"),
-        policy: &All,
+        policy: &Configured { config, file },
     };
     broker::run(settings, &stop).map_err(|error| error.to_string())
 }

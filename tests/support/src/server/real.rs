@@ -1,16 +1,18 @@
-//! Servers that others wrote, reached over socket pairs: diod as a process, the crates `p9` and
-//! `ninep` in threads. Each serves a directory of this machine.
+//! Servers that each serve a directory of this machine: diod and our own `xen9pd` as processes, the crates `p9` and
+//! `ninep` in threads, which others wrote, over socket pairs.
 
 use std::env;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
+use tempfile::TempDir;
 
 use super::mem::{MemOptions, MemServer};
 use super::socket::Socket;
@@ -94,6 +96,74 @@ pub fn diod(export: &Path) -> io::Result<Option<Socket>> {
     // It keeps its copy of the other end, which would hide that diod has gone.
     drop(command);
     Socket::new(ours, 1 << 16, process).map(Some)
+}
+
+/// Our own `xen9pd --listen`, which serves one directory to all who connect, until this is dropped.
+pub struct Xen9pd {
+    _process: Process,
+    dir: TempDir,
+}
+
+impl Xen9pd {
+    /// Starts it. `options` are those of `--share`, such as "ro,devices". `None`, and a word about it on stderr, if the
+    /// program was not built: it is looked for in `$XEN9PD`, and where the tests were built.
+    pub fn start(export: &Path, options: &str) -> io::Result<Option<Arc<Xen9pd>>> {
+        let Some(program) = Xen9pd::program()? else {
+            return Ok(None);
+        };
+        let dir = TempDir::new()?;
+        let mut command = Command::new(program);
+        command
+            .arg("--listen")
+            .arg(format!("unix:{}", dir.path().join("socket").display()))
+            .arg("--share")
+            .arg(format!("{}:{options}", export.display()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut process = Process::start(&mut command)?;
+        let out = process.0.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        if !line.starts_with("listening on ") {
+            return Err(io::Error::other("xen9pd ended before it listened"));
+        }
+        Ok(Some(Arc::new(Xen9pd {
+            _process: process,
+            dir,
+        })))
+    }
+
+    /// One more connection.
+    pub fn connect(self: &Arc<Self>) -> io::Result<Socket> {
+        let stream = UnixStream::connect(self.dir.path().join("socket"))?;
+        Socket::new(stream, 1 << 20, self.clone())
+    }
+
+    fn program() -> io::Result<Option<PathBuf>> {
+        let here = env::current_exe()?;
+        let built = here
+            .ancestors()
+            .skip(1)
+            .take(2)
+            .map(|dir| dir.join("xen9pd"));
+        let given = env::var_os("XEN9PD").map(PathBuf::from);
+        let found = given.into_iter().chain(built).find(|path| path.is_file());
+        if found.is_none() {
+            assert!(
+                env::var_os(REQUIRE).is_none(),
+                "xen9pd is missing: cargo build -p xen9pd"
+            );
+            eprintln!("skipped: xen9pd is not built (cargo build -p xen9pd)");
+        }
+        Ok(found)
+    }
+}
+
+/// One connection to a `xen9pd` of its own. As root, it serves devices, too.
+pub fn xen9pd(export: &Path) -> io::Result<Option<Socket>> {
+    Xen9pd::start(export, "devices")?
+        .map(|server| server.connect())
+        .transpose()
 }
 
 /// The server of the crate `p9` (crosvm's) serving `export`, in 9P2000.L.
