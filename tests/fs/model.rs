@@ -232,7 +232,7 @@ fn random_data(random: &mut Random) -> Vec<u8> {
         7 | 8 => random.below(9000),
         _ => random.below(150_000),
     };
-    (0..len).map(|_| random.number() as u8).collect()
+    random.bytes(len)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the state of a test run")]

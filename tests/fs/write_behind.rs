@@ -9,7 +9,7 @@ use xen9p::fs::{Error, File, LockRange, OpenOptions, Permissions, SeekFrom};
 use xen9p::p9::Dialect;
 use xen9p::p9::wire::{Reply, Tag, kind, parse_header};
 use xen9p_testing::bed::memory::{Bed, bed_with};
-use xen9p_testing::random::Random;
+use xen9p_testing::random::{Random, content};
 use xen9p_testing::server::lanes::LaneOptions;
 use xen9p_testing::server::mem::MemOptions;
 
@@ -81,15 +81,11 @@ fn no_space(tag: u16) -> Vec<u8> {
     bytes
 }
 
-fn bytes(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * 7 + at / 251) as u8).collect()
-}
-
 #[test]
 fn small_writes_become_large_requests() {
     let bed = bed();
     let file = bed.file("/new");
-    let all = bytes(100_000);
+    let all = content(100_000);
     for piece in all.chunks(100) {
         file.write_all(piece).unwrap();
     }
@@ -114,7 +110,7 @@ fn nobody_waits_until_the_limit_is_reached() {
     let file = bed.file("/new");
     let session = bed.fs.to_async().session().clone();
     let (start, waits) = (session.now(), bed.fs.stats().waits);
-    let all = bytes(LIMIT + CHUNK);
+    let all = content(LIMIT + CHUNK);
     let (at_once, rest) = all.split_at(LIMIT / CHUNK * CHUNK);
     for piece in at_once.chunks(500) {
         file.write_all(piece).unwrap();
@@ -133,7 +129,7 @@ fn nobody_waits_until_the_limit_is_reached() {
 fn large_writes_are_not_kept() {
     let bed = bed();
     let file = bed.file("/new");
-    let all = bytes(2 * LIMIT);
+    let all = content(2 * LIMIT);
     file.write_all(&all[..10]).unwrap();
     assert_eq!(file.write(&all[10..10 + LIMIT]), Ok(LIMIT));
     assert_eq!(bed.content("/new"), all[..10 + LIMIT]);
@@ -321,7 +317,7 @@ fn a_server_may_take_less() {
         |_| {},
     );
     let file = bed.file("/new");
-    let all = bytes(5 * CHUNK + 77);
+    let all = content(5 * CHUNK + 77);
     for piece in all.chunks(333) {
         file.write_all(piece).unwrap();
     }
@@ -540,7 +536,7 @@ fn random_use(seed: u64, refusals: bool) {
                     1 | 2 => random.below(400),
                     _ => random.below(30_000),
                 };
-                let data: Vec<u8> = (0..len).map(|_| random.number() as u8).collect();
+                let data: Vec<u8> = random.bytes(len);
                 let result = file.write_all(&data);
                 if result.is_ok() && len > 0 {
                     model.resize(model.len().max(at + len), 0);

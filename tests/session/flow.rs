@@ -13,16 +13,11 @@ use xen9p::p9::wire::kind;
 use xen9p::time::Instant;
 use xen9p::transport::TransportError;
 use xen9p_testing::bed::memory::{Bed, bed, bed_with};
+use xen9p_testing::random::content;
 use xen9p_testing::server::lanes::LaneOptions;
 use xen9p_testing::server::mem::MemOptions;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn content(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|at| (at % 251) as u8 ^ (at / 251) as u8)
-        .collect()
-}
 
 /// Several lanes of 64 KiB that answer in any order.
 fn wild(seed: u64) -> Bed {

@@ -6,6 +6,7 @@ use xen9p::fs::{Error, Fs, MountOptions, OpenOptions};
 use xen9p::p9::Dialect;
 use xen9p::p9::wire::{HEADER_LEN, Payload, Qid, Qids, Reply, Tag, kind, parse_header};
 use xen9p_testing::bed::memory::{Bed, bed_with};
+use xen9p_testing::random::Random;
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
@@ -413,29 +414,18 @@ fn a_hostile_link_leads_nowhere_new() {
 
 #[test]
 fn noise_in_place_of_any_reply() {
-    // A generator that is good enough for disorder.
-    let mut chance = 0x9e37_79b9_7f4a_7c15u64;
-    let mut next = move || {
-        chance ^= chance << 13;
-        chance ^= chance >> 7;
-        chance ^= chance << 17;
-        chance
-    };
+    let mut random = Random::new(1);
     for _ in 0..400 {
         let bed = honest();
-        let at = next() % 12;
-        let seed = next() | 1;
+        let at = random.below(12);
+        let mut noise = Random::new(random.number());
         let mut seen = 0;
-        let mut noise = seed;
         bed.control.tamper(move |_, mut reply| {
             seen += 1;
             if seen > at {
                 for byte in reply.iter_mut().skip(7) {
-                    noise ^= noise << 13;
-                    noise ^= noise >> 7;
-                    noise ^= noise << 17;
-                    if noise.is_multiple_of(5) {
-                        *byte = noise as u8;
+                    if noise.below(5) == 0 {
+                        *byte = noise.number() as u8;
                     }
                 }
             }

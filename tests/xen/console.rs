@@ -10,6 +10,7 @@ use xen9p::time::Instant;
 use xen9p::xen::console::{self, Console, ConsoleError, PATIENCE};
 use xen9p::xen::event::Events;
 use xen9p_testing::fake::{FakePlatform, FakeXen};
+use xen9p_testing::random::content;
 
 const GUEST: DomId = DomId(1);
 
@@ -20,14 +21,10 @@ fn guest() -> (FakeXen, Events<FakePlatform>, Console<FakePlatform>) {
     (xen, events, console)
 }
 
-fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i * 31 + i / 256) as u8).collect()
-}
-
 #[test]
 fn output_of_any_length_arrives() {
     let (xen, _, console) = guest();
-    let bytes = pattern(100_000);
+    let bytes = content(100_000);
     console.write(&bytes);
     xen.settle();
     assert_eq!(xen.console_output(GUEST), bytes);
@@ -62,9 +59,9 @@ fn nobody_is_waited_for_twice() {
     let (xen, events, console) = guest();
     xen.stall_console(GUEST, true);
     let before = xen.now();
-    console.write(&pattern(2048));
+    console.write(&content(2048));
     assert_eq!(console.dropped(), 0);
-    console.write(&pattern(100));
+    console.write(&content(100));
     let waited = xen.now() - before;
     assert!(waited >= PATIENCE && waited < 2 * PATIENCE);
     for _ in 0..1000 {
@@ -76,7 +73,7 @@ fn nobody_is_waited_for_twice() {
     xen.stall_console(GUEST, false);
     xen.settle();
     events.dispatch();
-    console.write(&pattern(5000));
+    console.write(&content(5000));
     xen.settle();
     assert_eq!(xen.console_output(GUEST).len(), 2048 + 5000);
     assert_eq!(console.dropped(), 4100);
@@ -98,7 +95,7 @@ fn draining_is_bounded() {
 #[test]
 fn input_arrives_and_wakes_whoever_waits() {
     let (xen, events, console) = guest();
-    let typed = pattern(3000);
+    let typed = content(3000);
     xen.console_input(GUEST, &typed);
     let mut got = Vec::new();
     let mut into = [0; 100];
@@ -121,7 +118,7 @@ fn input_that_comes_while_output_waits_is_not_missed() {
     let seen = events.generation();
     xen.console_input(GUEST, b"x");
     // Takes the events of the console's port while it waits for room.
-    console.write(&pattern(10_000));
+    console.write(&content(10_000));
     let mut byte = [0; 1];
     events.wait(seen, Instant::NEVER);
     assert_eq!(console.read(&mut byte), 1);
@@ -139,12 +136,12 @@ fn handlers_may_write_to_the_console_while_it_waits() {
     channel.on_event({
         let (console, calls) = (console.clone(), Rc::clone(&calls));
         move || {
-            console.write(&pattern(4000));
+            console.write(&content(4000));
             calls.set(calls.get() + 1);
         }
     });
     xen.dom0().send(other);
-    console.write(&pattern(4000));
+    console.write(&content(4000));
     events.dispatch();
     xen.settle();
     assert_eq!(calls.get(), 1);

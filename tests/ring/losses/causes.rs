@@ -13,6 +13,7 @@ use xen9p::transport::TransportError;
 use xen9p::xen::store::{Access, Permission};
 use xen9p::xen::suspend::Suspended;
 use xen9p_testing::backend::{Handler, Program};
+use xen9p_testing::random::content;
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 use xen9p_testing::bed::guest::{Bed, GUEST, bed_serving};
@@ -56,13 +57,12 @@ pub struct Site {
     memory: Rc<Cell<Memory>>,
 }
 
-fn content() -> Vec<u8> {
-    (0..60_000_u32).map(|at| ((at * 7) >> 3) as u8).collect()
-}
+/// Bytes of the file that is in use.
+const LEN: usize = 60_000;
 
 fn site(program: Program) -> Site {
     let mut server = MemServer::new(MemOptions::default());
-    server.put("/file", &content());
+    server.put("/file", &content(LEN));
     let server = Rc::new(RefCell::new(server));
     let memory = Rc::new(Cell::new(Memory::Good));
     let bed = bed_serving(program, handler(&server, &memory));
@@ -297,7 +297,7 @@ pub const CAUSES: [Cause; 18] = [
 fn read(file: &File) -> Result<(), Error> {
     let mut bytes = vec![0; 3000];
     let count = file.read_at(&mut bytes, 1000)?;
-    assert!(bytes[..count] == content()[1000..1000 + count]);
+    assert!(bytes[..count] == content(LEN)[1000..1000 + count]);
     Ok(())
 }
 
@@ -366,7 +366,7 @@ pub fn goes_on(program: Program, cause: &Cause) -> String {
     }
     let stats = fs.stats();
     assert_eq!((stats.losses, stats.recoveries), (1, 1), "{}", cause.what);
-    assert!(fs.read("/file").unwrap() == content());
+    assert!(fs.read("/file").unwrap() == content(LEN));
     file.close().unwrap();
     assert_eq!(fs.to_async().session().fids_in_use(), 1, "the root's");
     fs.unmount().unwrap();

@@ -1,14 +1,10 @@
 //! Operations whose request is in flight when the connection is lost, on lanes without a Xen.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::time::Duration;
+use std::ops::Deref;
 
-use xen9p::fs::{Error, File, Fs, LockRange, MountOptions, OpenOptions};
-use xen9p::p9::session::Recovery;
+use xen9p::fs::{Error, File, LockRange, MountOptions, OpenOptions};
 use xen9p::p9::wire::kind;
-use xen9p::transport::Transport;
-use xen9p_testing::server::lanes::{Control, LaneOptions, lanes};
+use xen9p_testing::bed::recovering::{self, site_on, two_lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 /// Operations and what they have in flight.
@@ -160,11 +156,17 @@ pub const ACTS: [(&str, u8, Act); 35] = [
 ];
 
 pub struct Site {
-    fs: Fs,
+    mount: recovering::Site,
     file: File,
-    server: Rc<RefCell<MemServer>>,
-    control: Rc<RefCell<Control>>,
     done: bool,
+}
+
+impl Deref for Site {
+    type Target = recovering::Site;
+
+    fn deref(&self) -> &recovering::Site {
+        &self.mount
+    }
 }
 
 fn site(recovers: bool, done: bool) -> Site {
@@ -173,67 +175,19 @@ fn site(recovers: bool, done: bool) -> Site {
     for index in 0..2000 {
         server.put(&format!("/many/{index:0100}"), b"");
     }
-    let server = Rc::new(RefCell::new(server));
-    let options = LaneOptions {
-        lanes: 2,
-        latency: (Duration::from_micros(10), Duration::from_micros(500)),
-        ..LaneOptions::default()
-    };
-    let connect = {
-        let server = server.clone();
-        move || {
-            let serving = server.clone();
-            lanes(options.clone(), move |request| {
-                serving.borrow_mut().handle(request)
-            })
-        }
-    };
-    let (transport, control) = connect();
-    let control = Rc::new(RefCell::new(control));
-    let fs = if recovers {
-        let control = control.clone();
-        let redial = move || {
-            let (transport, fresh) = connect();
-            *control.borrow_mut() = fresh;
-            let transport: Box<dyn Transport> = Box::new(transport);
-            Ok(Some(transport))
-        };
-        let recovery = Recovery::new(redial, Duration::from_secs(8));
-        Fs::mount_recovering(transport, &MountOptions::new(), recovery).unwrap()
-    } else {
-        Fs::mount(transport, &MountOptions::new()).unwrap()
-    };
+    let mount = site_on(server, two_lanes(), &MountOptions::new(), recovers);
+    let fs = &mount.fs;
     fs.symlink("f", "/d/l").unwrap();
     fs.create_dir("/empty").unwrap();
     fs.set_xattr("/d/f", "user.set", b"value").unwrap();
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).open(&fs, "/d/f").unwrap();
-    Site {
-        fs,
-        file,
-        server,
-        control,
-        done,
-    }
+    let file = options.read(true).write(true).open(fs, "/d/f").unwrap();
+    Site { mount, file, done }
 }
 
 impl Site {
-    fn lose(&self) {
-        self.control.borrow().lose("for a test");
-    }
-
-    /// The connection is lost, and before there is another, somebody else does this.
-    fn lose_and(&self, act: impl FnOnce(&Fs)) {
-        self.lose();
-        let server = self.server.clone();
-        let (transport, _) = lanes(LaneOptions::default(), move |request| {
-            server.borrow_mut().handle(request)
-        });
-        act(&Fs::mount(transport, &MountOptions::new()).unwrap());
-    }
-
     fn doom(&self, kind: u8) {
-        self.control.borrow().lose_at(&[kind], 0, self.done);
+        self.lose_at(&[kind], 0, self.done);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use xen9p::fs::{OpenOptions, SeekFrom};
 use xen9p_testing::server::lanes::LaneOptions;
 
-use super::site::{site, site_with};
+use xen9p_testing::bed::recovering::{site, site_with};
 use xen9p_testing::random::Random;
 
 #[test]

@@ -10,7 +10,7 @@ use xen9p::p9::wire::{AttrMask, OpenFlags, Reader, Reply, kind};
 use xen9p_testing::server::lanes::Control;
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
-use super::site::site;
+use xen9p_testing::bed::recovering::site;
 
 #[test]
 fn opening_again_neither_truncates_nor_creates() {

@@ -5,4 +5,3 @@ mod files;
 mod noticed;
 mod requests;
 mod search;
-mod site;

@@ -11,7 +11,7 @@ use xen9p::p9::wire::{Reply, Tag, kind};
 
 use xen9p_testing::server::lanes::LaneOptions;
 
-use super::site::{site, site_of};
+use xen9p_testing::bed::recovering::{site, site_of};
 
 #[test]
 fn silence_is_a_loss() {

@@ -9,7 +9,8 @@ use xen9p::p9::session::Config;
 use xen9p::p9::wire::{QidKind, kind};
 use xen9p_testing::server::lanes::{Control, LaneOptions};
 
-use super::site::{content, site, site_with};
+use xen9p_testing::bed::recovering::{site, site_with};
+use xen9p_testing::random::content;
 
 #[test]
 fn reading_goes_on_where_it_was() {

@@ -11,7 +11,8 @@ use xen9p::transport::TransportError;
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
-use super::site::{PATIENCE, content, site, site_with};
+use xen9p_testing::bed::recovering::{PATIENCE, site, site_with};
+use xen9p_testing::random::content;
 
 #[test]
 fn losses_while_it_is_found_again() {

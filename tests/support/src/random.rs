@@ -16,8 +16,19 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 
+    /// So many bytes.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.number() as u8).collect()
+    }
+
     /// A number below `end`; 0 where `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         (self.number() % end.max(1) as u64) as usize
     }
+}
+
+/// What a file of so many bytes has in it: the same in each call and without a period; a shorter one is the beginning of a
+/// longer one.
+pub fn content(len: usize) -> Vec<u8> {
+    Random::new(1).bytes(len)
 }

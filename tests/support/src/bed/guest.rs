@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::backend::{Handler, Program, Share, echo};
 use crate::fake::{FakePlatform, FakeXen, Usage};
+use crate::server::mem::{MemOptions, MemServer};
 use xen9p::hypercall::{DomId, sched};
 use xen9p::p9::session::Redial;
 use xen9p::platform::Frame;
@@ -39,6 +40,14 @@ pub fn bed(program: Program) -> Bed {
 /// A guest with a share of this server's files.
 pub fn bed_serving(program: Program, handler: Handler) -> Bed {
     bed_of(program, handler, |share| share)
+}
+
+/// A guest with a share of files in memory, and their server.
+pub fn bed_with_files(program: Program) -> (Bed, Rc<RefCell<MemServer>>) {
+    let server = Rc::new(RefCell::new(MemServer::new(MemOptions::default())));
+    let serving = server.clone();
+    let handler = move |request: &[u8]| serving.borrow_mut().handle(request);
+    (bed_serving(program, Box::new(handler)), server)
 }
 
 fn bed_of(program: Program, handler: Handler, bend: impl FnOnce(Share) -> Share) -> Bed {

@@ -4,13 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::server::lanes::{Control, LaneOptions, Lanes, lanes};
+use crate::server::mem::{MemOptions, MemServer};
 use xen9p::fs::{Fs, MountOptions};
 use xen9p::p9::session::Recovery;
 use xen9p::transport::Transport;
-use xen9p_testing::server::lanes::{Control, LaneOptions, Lanes, lanes};
-use xen9p_testing::server::mem::{MemOptions, MemServer};
-
-use xen9p_testing::random::Random;
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,12 +34,17 @@ fn connect(options: &LaneOptions, server: &Rc<RefCell<MemServer>>) -> (Lanes, Co
     })
 }
 
-pub fn site() -> Site {
-    site_with(LaneOptions {
+/// Two lanes whose answers take a while.
+pub fn two_lanes() -> LaneOptions {
+    LaneOptions {
         lanes: 2,
         latency: (Duration::from_micros(10), Duration::from_micros(500)),
         ..LaneOptions::default()
-    })
+    }
+}
+
+pub fn site() -> Site {
+    site_with(two_lanes())
 }
 
 pub fn site_with(options: LaneOptions) -> Site {
@@ -49,7 +52,17 @@ pub fn site_with(options: LaneOptions) -> Site {
 }
 
 pub fn site_of(options: LaneOptions, mount: &MountOptions) -> Site {
-    let server = Rc::new(RefCell::new(MemServer::new(MemOptions::default())));
+    site_on(MemServer::new(MemOptions::default()), options, mount, true)
+}
+
+/// A mount of this server's files. Without recovery it ends with its first connection.
+pub fn site_on(
+    server: MemServer,
+    options: LaneOptions,
+    mount: &MountOptions,
+    recovers: bool,
+) -> Site {
+    let server = Rc::new(RefCell::new(server));
     let (transport, control) = connect(&options, &server);
     let control = Rc::new(RefCell::new(control));
     let options = Rc::new(RefCell::new(options));
@@ -76,7 +89,11 @@ pub fn site_of(options: LaneOptions, mount: &MountOptions) -> Site {
             Ok(Some(transport))
         }
     };
-    let fs = Fs::mount_recovering(transport, mount, Recovery::new(redial, PATIENCE)).unwrap();
+    let fs = match recovers {
+        true => Fs::mount_recovering(transport, mount, Recovery::new(redial, PATIENCE)),
+        false => Fs::mount(transport, mount),
+    };
+    let fs = fs.expect("a mount");
     Site {
         fs,
         server,
@@ -85,6 +102,12 @@ pub fn site_of(options: LaneOptions, mount: &MountOptions) -> Site {
         outage,
         tries,
     }
+}
+
+/// A server in memory forgets fids with each Tversion, as QEMU does: the mount's own must be gone already.
+fn other_client(options: &LaneOptions, server: &Rc<RefCell<MemServer>>, act: &dyn Fn(&Fs)) {
+    let (transport, _) = connect(options, server);
+    act(&Fs::mount(transport, &MountOptions::new()).expect("a mount"));
 }
 
 impl Site {
@@ -104,10 +127,14 @@ impl Site {
     pub fn meanwhile(&self, act: impl Fn(&Fs) + 'static) {
         let (server, options) = (self.server.clone(), self.options.borrow().clone());
         self.while_away(move |_, _| {
-            // A server in memory forgets fids with each Tversion, as QEMU does: ours are gone already.
-            let (transport, _) = connect(&options, &server);
-            act(&Fs::mount(transport, &MountOptions::new()).unwrap());
+            other_client(&options, &server, &act);
         });
+    }
+
+    /// The connection is lost, and before there is another one, another client does this.
+    pub fn lose_and(&self, act: impl Fn(&Fs)) {
+        self.lose();
+        other_client(&self.options.borrow(), &self.server, &act);
     }
 
     pub fn finish(self, recoveries: u64) {
@@ -132,9 +159,4 @@ impl Site {
         );
         assert!(control.borrow().is_closed());
     }
-}
-
-pub fn content(len: usize) -> Vec<u8> {
-    let mut random = Random::new(len as u64);
-    (0..len).map(|_| random.number() as u8).collect()
 }
