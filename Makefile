@@ -9,7 +9,7 @@ ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
 BOOTCHECK := target/bootcheck.elf
 EMBED := examples/embed-rust
-PUBLISHED := xen-abi xen9p-time xen-guest p9-wire p9-tree p9-client xen9p
+PUBLISHED := xen-abi xen9p-time xen-guest p9-wire p9-tree p9-client p9-server xen9p
 # Those that name no processor.
 PORTABLE := xen9p-time p9-wire p9-tree p9-client
 EXAMPLES := config logger checksums

@@ -1,3 +1,4 @@
 //! The repository is as it says of itself.
 
 mod documents;
+mod house;

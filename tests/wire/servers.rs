@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use p9_client::transport::socket::Socket;
 use p9_server::{Limits, Rights};
 use xen9p::errno::Errno;
 use xen9p::p9::wire::*;
@@ -18,7 +19,6 @@ use xen9p_testing::server::mem::{MemOptions, MemServer};
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
 use xen9p_testing::server::raw::Raw;
 use xen9p_testing::server::real::{diod, ninep, p9};
-use xen9p_testing::server::socket::Socket;
 
 const ROOT: Fid = Fid(0);
 const CONTENT: &[u8] = b"all the world's a stage";
@@ -408,7 +408,8 @@ fn qemu_exports_read_only() {
 #[test]
 fn a_server_that_goes_is_noticed_once_its_last_words_are_read() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let mut socket = Socket::new(ours, 4096, ()).unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let mut socket = Socket::new(ours, 4096, ());
     let lane = Lane(0);
     assert_eq!(socket.peek(lane), Ok(None));
     theirs

@@ -4,7 +4,7 @@
 //! reply, over simulated rings on a simulated clock, and [`lies`] knows what may go wrong there.
 //! [`raw`] talks to any server without a session.
 //!
-//! [`real`] has servers that others wrote, over a [`socket`]; [`qemu`] has QEMU's, over the virtio
+//! [`real`] has servers that others wrote, over a socket; [`qemu`] has QEMU's, over the virtio
 //! device that a guest would use, with no guest. [`still`] is for measuring the client alone.
 
 pub mod engine;
@@ -16,8 +16,6 @@ pub mod qemu;
 pub mod raw;
 #[cfg(feature = "servers")]
 pub mod real;
-#[cfg(feature = "servers")]
-pub mod socket;
 pub mod still;
 
 #[cfg(feature = "servers")]

@@ -14,8 +14,9 @@ use std::thread;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tempfile::TempDir;
 
+use p9_client::transport::socket::Socket;
+
 use super::mem::{MemOptions, MemServer};
-use super::socket::Socket;
 
 /// Set in the environment, it makes a missing program an error.
 const REQUIRE: &str = "XEN9P_REQUIRE_SERVERS";
@@ -70,7 +71,8 @@ impl Drop for Process {
 fn serve(max_message: u32, serve: impl FnOnce(UnixStream) + Send + 'static) -> io::Result<Socket> {
     let (ours, theirs) = UnixStream::pair()?;
     thread::spawn(move || serve(theirs));
-    Socket::new(ours, max_message, ())
+    ours.set_nonblocking(true)?;
+    Ok(Socket::new(ours, max_message, ()))
 }
 
 /// Debian's diod serving `export`, in 9P2000.L. The aname to attach to is the path of `export`.
@@ -95,7 +97,8 @@ pub fn diod(export: &Path) -> io::Result<Option<Socket>> {
     let process = Process::start(&mut command)?;
     // It keeps its copy of the other end, which would hide that diod has gone.
     drop(command);
-    Socket::new(ours, 1 << 16, process).map(Some)
+    ours.set_nonblocking(true)?;
+    Ok(Some(Socket::new(ours, 1 << 16, process)))
 }
 
 /// Our own `xen9pd --listen`, which serves one directory to all who connect, until this is dropped.

@@ -9,6 +9,9 @@
 //! memory, is looked at with [`Transport::peek`], copied straight to where the caller wants it with
 //! [`Transport::copy_out`], and released with [`Transport::consume`].
 
+#[cfg(feature = "socket")]
+pub mod socket;
+
 use xen9p_time::Instant;
 
 pub use p9_tree::TransportError;
