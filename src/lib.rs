@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`ns`] | a private name space: several mounts as one tree, binds, union directories |
 //! | [`fs`] | `File`, `OpenOptions`, `ReadDir` …: the names and habits of `std::fs` |
+//! | [`server`] | a 9P server for any tree of files |
 //! | [`p9`] | the 9P codec and the client session; knows nothing of Xen |
 //! | [`transport`] | how 9P messages travel: the Xen 9pfs rings, or anything that implements [`transport::Transport`] |
 //! | [`xen`] | grant table, event channels, xenstore, xenbus, console, clock, shutdown |
@@ -84,6 +85,7 @@ extern crate alloc;
 pub mod transport;
 
 pub use p9_client::{fs, ns};
+pub use p9_server as server;
 pub use xen_abi as sys;
 pub use xen_guest::{hypercall, platform};
 pub use xen9p_time as time;

@@ -8,6 +8,7 @@
 pub mod codec;
 pub mod directory;
 pub mod ring;
+pub mod server;
 pub mod session;
 pub mod store;
 pub mod xenbus;
@@ -20,6 +21,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("codec", codec::run),
     ("directory", directory::run),
     ("ring", ring::run),
+    ("server", server::run),
     ("session", session::run),
     ("store", store::run),
     ("xenbus", xenbus::run),

@@ -79,7 +79,11 @@ impl Guard {
 }
 
 fn guarded() -> (Session, Rc<RefCell<Guard>>, Control) {
-    let mut server = MemServer::new(MemOptions::default());
+    let mut server = MemServer::new(MemOptions {
+        // The afid is not its own.
+        like_qemu: true,
+        ..MemOptions::default()
+    });
     server.put("/treasure", b"gold");
     let guard = Rc::new(RefCell::new(Guard { server, afid: None }));
     let serving = guard.clone();
@@ -91,7 +95,11 @@ fn guarded() -> (Session, Rc<RefCell<Guard>>, Control) {
 
 /// The same with a server that wants no authentication.
 fn unguarded() -> Session {
-    let mut server = MemServer::new(MemOptions::default());
+    let mut server = MemServer::new(MemOptions {
+        // The afid is not its own.
+        like_qemu: true,
+        ..MemOptions::default()
+    });
     let (transport, _) = lanes(LaneOptions::default(), move |request| {
         server.handle(request)
     });

@@ -49,6 +49,8 @@ fn the_target_of_a_link_may_take_more_than_a_message() {
         let bed = bed(MemOptions {
             msize: 4096,
             oversize_replies: oversize,
+            // It takes requests that are too large.
+            like_qemu: true,
             ..MemOptions::default()
         });
         assert_eq!(bed.fs.msize(), 4096);

@@ -8,14 +8,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use p9_client::transport::socket::Socket;
-use p9_server::{Limits, Rights};
 use xen9p::errno::Errno;
 use xen9p::p9::wire::*;
 use xen9p::transport::{Lane, Transport, TransportError};
 use xen9p_testing::server::TempDir;
-use xen9p_testing::server::engine::{EngineServer, MemTree, ready};
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
-use xen9p_testing::server::mem::{MemOptions, MemServer};
+use xen9p_testing::server::mem::{Engine, MemOptions, MemServer};
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
 use xen9p_testing::server::raw::Raw;
 use xen9p_testing::server::real::{diod, ninep, p9};
@@ -176,14 +174,16 @@ fn our_own_server_in_memory() {
 }
 
 #[test]
-fn our_own_engine() {
+fn our_own_engine_in_every_dialect() {
     for dialect in Dialect::ALL {
-        let tree = MemTree::new();
+        let engine = Engine::new(&MemOptions {
+            dialects: vec![dialect],
+            ..MemOptions::default()
+        });
+        let tree = engine.tree.clone();
         tree.put("dir/file", CONTENT);
-        let limits = Limits::default();
-        let server = EngineServer::new(tree.clone(), Rights::ReadWrite, limits);
-        let server = Rc::new(RefCell::new(server));
-        let serving = server.clone();
+        let engine = Rc::new(RefCell::new(engine));
+        let serving = engine.clone();
         let (transport, control) = lanes(LaneOptions::default(), move |request| {
             serving.borrow_mut().handle(request)
         });
@@ -193,7 +193,7 @@ fn our_own_engine() {
         }
         assert_eq!(tree.get("dir/file").unwrap(), [CONTENT, b" and"].concat());
         assert!(control.is_closed());
-        let usage = server.borrow().server.usage();
+        let usage = engine.borrow().server.usage();
         // The classics leave their root attached.
         let left = usize::from(dialect != Dialect::Linux);
         assert_eq!(
@@ -201,9 +201,8 @@ fn our_own_engine() {
             (left, left, 0)
         );
         assert_eq!((usage.requests, usage.bytes_in_flight), (0, 0));
-        let done = ready(server.borrow_mut().server.close().run(&mut []));
-        let _ = server.borrow_mut().server.complete(done, &mut []);
-        drop((server, control));
+        engine.borrow_mut().close();
+        drop((engine, control));
         assert_eq!(tree.held(), 0);
     }
 }

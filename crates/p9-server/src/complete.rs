@@ -502,7 +502,8 @@ impl<P: Policy> Server<P> {
         let Some(request) = &head.request else {
             return Err(Errno::EPROTO);
         };
-        let iounit = self.iounit();
+        // open(5): anything else is a promise not to move less at a time than that, and a tree may.
+        let iounit = 0;
         let reply = match (&answer, request) {
             (Answer::Data(len), _) => return data_head(head, request, *len, 0, into),
             (Answer::Moved(len), Request::Read { .. } | Request::Readdir { .. }) => {

@@ -81,10 +81,12 @@ pub(crate) enum Work<'m, N: Node> {
     },
     Getattr {
         node: N,
+        file: Option<Arc<N::File>>,
         mask: AttrMask,
     },
     Setattr {
         node: N,
+        file: Option<Arc<N::File>>,
         attr: SetAttr,
     },
     Statfs(N),

@@ -11,7 +11,47 @@
 //!    thread.
 //! 3. [`complete`](Server::complete) brings the tables up to date and encodes the reply. It does no I/O.
 //!
-//! Nothing is allocated on the way of a Tread or Twrite.
+//! ```
+//! use p9_server::{Exports, Limits, Rights, Server};
+//! use p9_tree::trees::MemTree;
+//! use p9_tree::{NeverWaits, block_on};
+//! use p9_wire::{Dialect, Fid, Reader, Reply, Request, Tag};
+//!
+//! let tree = MemTree::new();
+//! tree.put("/motd", "hello")?;
+//! let exports = Exports::new(tree.root(), Rights::ReadOnly);
+//! let mut server = Server::new(exports, Limits::default());
+//!
+//! let mut buffer = vec![0; 8192];
+//! let mut call = |request: Request<'_>| {
+//!     // What a peer would send.
+//!     let mut message = [0; 128];
+//!     let len = request.encode(Tag(1), Dialect::Linux, &mut message).unwrap();
+//!
+//!     let job = server.accept(0, &message[..len]).unwrap();
+//!     let done = block_on(&NeverWaits, async { Ok(job.run(&mut buffer).await) }).unwrap();
+//!     let reply = server.complete(done, &mut buffer);
+//!
+//!     let reply = Reader::new(&buffer[..reply.len()], Dialect::Linux);
+//!     Reply::decode(reply).unwrap().1.kind()
+//! };
+//! let version = Request::Version { msize: 8192, version: b"9P2000.L" };
+//! assert_eq!(call(version), p9_wire::kind::RVERSION);
+//! let (fid, afid) = (Fid(0), Fid::NONE);
+//! let attach = Request::Attach { fid, afid, uname: b"", aname: b"", n_uname: 0 };
+//! assert_eq!(call(attach), p9_wire::kind::RATTACH);
+//! # Ok::<(), p9_tree::Error>(())
+//! ```
+//!
+//! [`serve`] is all three for a stream such as a socket. Nothing is allocated on the way of a Tread or Twrite, and a front
+//! end may move their data itself: see [`Job::transfer`].
+//!
+//! # Order
+//! A front end that holds several jobs at a time has three duties:
+//! - It sends the reply before it lets go of the server ([`complete`](Server::complete)), and then what
+//!   [`next_flush`](Server::next_flush) has, so that no reply comes after the Rflush that says so.
+//! - It holds back a job that [is waiting](Job::is_waiting) for another, and tries it [again](Server::retry).
+//! - It tells the server of each job that it [gives up](Server::abandon).
 //!
 //! # Contract
 //! Nothing that a peer sends makes the server panic, wait for ever, or use more than its [`Limits`] allow. A limit that is
@@ -34,6 +74,7 @@ mod plan;
 mod ranges;
 mod request;
 mod run;
+mod serve;
 mod server;
 mod slab;
 mod stat;
@@ -45,4 +86,5 @@ pub use job::{Done, Job, Transfer};
 pub use limits::{Limits, Usage};
 pub use p9_tree::{Node, OpenFile};
 pub use request::Ticket;
+pub use serve::{ServeError, serve};
 pub use server::{MIN_MSIZE, Server, Violation};

@@ -270,10 +270,9 @@ impl<N: Node> Places<N> {
         path(from, name).is_some_and(|old| path(to, new_name) == Some(old))
     }
 
-    /// Whether both are below the same root, and `to` not below `child`: no tree would do that, but a peer's may say so.
+    /// Whether `to` is not below `child`: no tree would do that, but one that is itself a peer's may say so.
     fn can_move(&self, child: PlaceId, to: PlaceId) -> bool {
-        let root = |id| self.above(id).last();
-        root(child) == root(to) && self.above(to).all(|at| at != child)
+        self.above(to).all(|at| at != child)
     }
 
     fn place_at(&mut self, id: PlaceId, parent: PlaceId, name: &[u8]) -> Result<(), Errno> {

@@ -1,10 +1,11 @@
 //! Doing what a job says.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use p9_tree::{Node, OpenFile, Result, is_name};
 use p9_wire::{
-    DirEntry, Errno, Names, Payload, QidKind, Qids, READ_HEADER_LEN, Request, UnlinkFlags,
+    DirEntry, Errno, Names, Payload, Qid, QidKind, Qids, READ_HEADER_LEN, Request, UnlinkFlags,
 };
 
 use crate::classic;
@@ -40,8 +41,28 @@ async fn run<N: Node>(work: Work<'_, N>, names: &[&[u8]], room: &mut [u8]) -> Re
         Work::Wait => return Err(Errno::EBUSY.into()),
         Work::Attach { root, below, depth } => Answer::Attached(attach(root, below, depth).await?),
         Work::Walk { from, above } => walk(from, above, names).await?,
-        Work::Getattr { node, mask } => Answer::Attr(node.getattr(mask).await?),
-        Work::Setattr { node, attr } => node.setattr(&attr).await.map(|()| unit)?,
+        Work::Getattr { node, file, mask } => {
+            let of_file = match &file {
+                Some(file) => file.getattr(mask).await.ok(),
+                None => None,
+            };
+            Answer::Attr(match of_file {
+                Some(attr) => attr,
+                None => node.getattr(mask).await?,
+            })
+        }
+        Work::Setattr { node, file, attr } => {
+            let by_file = match &file {
+                Some(file) => file.setattr(&attr).await,
+                None => Err(Errno::EROFS.into()),
+            };
+            match by_file {
+                // What a tree says that changes files by their nodes.
+                Err(error) if error == Errno::EROFS.into() => node.setattr(&attr).await?,
+                done => done?,
+            }
+            unit
+        }
         Work::Statfs(node) => Answer::Statfs(node.statfs().await?),
         Work::Readlink(node) => Answer::Bytes(node.readlink().await?),
         Work::Open { node, flags } => Answer::Opened(node.open(flags).await?),
@@ -121,7 +142,9 @@ async fn run<N: Node>(work: Work<'_, N>, names: &[&[u8]], room: &mut [u8]) -> Re
             let mut take = |entry: &DirEntry<'_>| {
                 let mut entry = *entry;
                 if entry.name == b".." {
-                    entry.qid = up;
+                    // Not what is above the root of an attach.
+                    let kind = entry.qid.kind;
+                    entry.qid = Qid { kind, ..up };
                 }
                 let encoded = entry.encode(room.get_mut(len..).unwrap_or_default());
                 len += encoded.unwrap_or(0);
@@ -155,9 +178,15 @@ async fn run<N: Node>(work: Work<'_, N>, names: &[&[u8]], room: &mut [u8]) -> Re
                 Ok(None) => Ok(()),
                 Err(errno) => Err(errno.into()),
             };
-            drop(file);
+            // Requests that are still at it keep the file open, and close it in silence.
+            let closed = match file.and_then(Arc::into_inner) {
+                Some(file) => file.close().await,
+                None => Ok(()),
+            };
             if remove {
                 removed?;
+            } else {
+                closed?;
             }
             unit
         }
@@ -180,7 +209,12 @@ async fn run<N: Node>(work: Work<'_, N>, names: &[&[u8]], room: &mut [u8]) -> Re
                 // Its fid has gone, and so has everybody who could be told.
                 let _ = remove(removal).await;
             }
-            drop((files, places));
+            for file in files {
+                if let Some(file) = Arc::into_inner(file) {
+                    let _ = file.close().await;
+                }
+            }
+            drop(places);
             answer?
         }
         Work::Stat {

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use p9_wire::{
-    Dialect, Errno, Fid, HEADER_LEN, IO_HEADER_LEN, Payload, READ_HEADER_LEN, Reader, Request, Tag,
+    Dialect, Errno, Fid, HEADER_LEN, Payload, READ_HEADER_LEN, Reader, Request, Tag,
     WRITE_HEADER_LEN, WireError, kind, parse_header,
 };
 
@@ -279,11 +279,6 @@ impl<P: Policy> Server<P> {
     /// A number of bytes that fits in a reply.
     pub(crate) fn clamp(&self, count: u32) -> u32 {
         count.min(self.msize().saturating_sub(READ_HEADER_LEN as u32))
-    }
-
-    /// What Rlopen and the like say.
-    pub(crate) fn iounit(&self) -> u32 {
-        self.msize().saturating_sub(IO_HEADER_LEN)
     }
 
     /// Enters a request in the table.

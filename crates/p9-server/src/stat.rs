@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn device_numbers() {
         assert_eq!(device(b"c ", 0x0103), b"c 1 3");
-        assert_eq!(device(b"b ", 0x0012_3405), b"b 52 4613");
+        assert_eq!(device(b"b ", 0x0012_3405), b"b 564 261");
     }
 
     #[test]

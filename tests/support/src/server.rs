@@ -7,7 +7,7 @@
 //! [`real`] has servers that others wrote, over a socket; [`qemu`] has QEMU's, over the virtio
 //! device that a guest would use, with no guest. [`still`] is for measuring the client alone.
 
-pub mod engine;
+pub mod hostile;
 pub mod lanes;
 pub mod lies;
 pub mod mem;

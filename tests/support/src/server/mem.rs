@@ -1,13 +1,18 @@
 //! A 9P2000.L server in memory, after QEMU's and Linux's behaviour, built on the codec's server side.
 
-pub(super) mod locks;
+mod engine;
+mod locks;
+mod node;
 mod ops;
-pub(super) mod tree;
+mod tree;
 
 use std::collections::HashMap;
 
 use xen9p::errno::Errno;
 use xen9p::p9::wire::*;
+
+pub use engine::{Engine, ready};
+pub use node::{MemFile, MemNode, MemTree};
 
 use locks::{Lock, Locks};
 use tree::{Content, Ino, ROOT, Result, Tree};
@@ -59,6 +64,22 @@ pub struct MemOptions {
     pub oversize_replies: bool,
     /// Answers EOPNOTSUPP to these types, as servers that lack them.
     pub lacks: Vec<u8>,
+    /// The dialects that it speaks.
+    pub dialects: Vec<Dialect>,
+    /// Is QEMU's kind of server even where that of this project would do.
+    pub like_qemu: bool,
+}
+
+impl MemOptions {
+    /// Whether the engine of this project does that.
+    fn is_sound(&self) -> bool {
+        let bent = self.like_qemu
+            || self.checks_modes
+            || self.ignores_append
+            || self.oversize_replies
+            || self.iounit != 0;
+        !bent
+    }
 }
 
 impl Default for MemOptions {
@@ -73,13 +94,16 @@ impl Default for MemOptions {
             ignores_append: false,
             oversize_replies: false,
             lacks: Vec::new(),
+            dialects: vec![Dialect::Linux],
+            like_qemu: false,
         }
     }
 }
 
 /// The server: takes requests, gives replies. Starts with an empty root directory.
-#[derive(Debug)]
 pub struct MemServer {
+    /// The rest is for what this would not do.
+    engine: Option<Engine>,
     tree: Tree,
     fids: HashMap<Fid, Handle>,
     locks: Locks,
@@ -92,6 +116,7 @@ impl MemServer {
         let msize = options.msize;
         let (tree, fids, locks) = (Tree::new(), HashMap::new(), Locks::default());
         MemServer {
+            engine: options.is_sound().then(|| Engine::new(&options)),
             tree,
             fids,
             locks,
@@ -102,6 +127,9 @@ impl MemServer {
 
     /// Puts a file with this content at a path from the root, with the directories that it takes.
     pub fn put(&mut self, path: &str, content: &[u8]) {
+        if let Some(engine) = &self.engine {
+            return engine.tree.put(path, content);
+        }
         let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = dirs
             .split('/')
@@ -119,6 +147,9 @@ impl MemServer {
 
     /// The content of the file at a path from the root, if there is one.
     pub fn get(&self, path: &str) -> Option<Vec<u8>> {
+        if let Some(engine) = &self.engine {
+            return engine.tree.get(path);
+        }
         let mut names = path.split('/').filter(|name| !name.is_empty());
         let ino = names.try_fold(ROOT, |at, name| self.tree.walk(at, name.as_bytes()).ok())?;
         match &self.tree.node(ino).content {
@@ -129,7 +160,10 @@ impl MemServer {
 
     /// Number of fids in use: 0 after a client that cleans up.
     pub fn fids(&self) -> usize {
-        self.fids.len()
+        match &self.engine {
+            Some(engine) => engine.server.usage().fids,
+            None => self.fids.len(),
+        }
     }
 
     /// Answers one request. What can't be decoded is answered EPROTO; what is too short to have a
@@ -139,6 +173,11 @@ impl MemServer {
             return Vec::new();
         };
         let tag = Tag(header.tag);
+        if let Some(engine) = &mut self.engine
+            && !self.options.lacks.contains(&header.kind)
+        {
+            return engine.handle(request);
+        }
         let answer = match Request::decode(Reader::new(request, Dialect::Linux)) {
             Ok((_, request)) if self.options.lacks.contains(&request.kind()) => {
                 Err(Errno::EOPNOTSUPP)

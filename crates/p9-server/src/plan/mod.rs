@@ -1,14 +1,18 @@
 //! The first step: what a request asks for, checked against the tables, and what it takes.
 
+mod fids;
+mod files;
+
+pub(crate) use files::opening;
+
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use p9_tree::{Lock, MAX_NAME, Node};
-use p9_wire::{
-    Dialect, Errno, Fid, LockKind, OpenFlags, Qid, QidKind, Request, SetAttrMask, Tag, UnlinkFlags,
-};
+use p9_wire::{Errno, Fid, LockKind, OpenFlags, Qid, QidKind, Request, SetAttrMask, UnlinkFlags};
 
 use crate::export::{Login, Policy, Rights};
-use crate::fid::{At, AuthFid, Handle, Mode, NewXattr, Open, Use};
+use crate::fid::{At, Handle, NewXattr, Open, Use};
 use crate::job::{Answer, Head, Removal, Work};
 use crate::place::PlaceId;
 use crate::request::{Then, Ticket};
@@ -56,7 +60,8 @@ fn known_name(name: &[u8]) -> Result<()> {
     match name {
         b"" | b"." | b".." => Err(Errno::EINVAL.into()),
         _ if name.len() > MAX_NAME => Err(Errno::ENAMETOOLONG.into()),
-        _ if name.contains(&b'/') || name.contains(&0) => Err(Errno::EINVAL.into()),
+        _ if name.contains(&b'/') => Err(Errno::ENOENT.into()),
+        _ if name.contains(&0) => Err(Errno::EINVAL.into()),
         _ => Ok(()),
     }
 }
@@ -291,6 +296,7 @@ impl<P: Policy> Server<P> {
             Request::Readlink { fid } => only(Work::Readlink(self.node(fid)?)),
             Request::Getattr { fid, mask } => only(Work::Getattr {
                 node: self.node(fid)?,
+                file: self.file(fid)?,
                 mask,
             }),
             Request::Setattr { fid, attr } => {
@@ -299,7 +305,8 @@ impl<P: Policy> Server<P> {
                 if attr.valid.contains(SetAttrMask::SIZE) {
                     check_truncation(&node)?;
                 }
-                only(Work::Setattr { node, attr })
+                let file = self.file(fid)?;
+                only(Work::Setattr { node, file, attr })
             }
             Request::Xattrwalk { fid, newfid, name } => self.xattr_walk(fid, newfid, name),
             Request::Xattrcreate {
@@ -440,6 +447,14 @@ impl<P: Policy> Server<P> {
         }
     }
 
+    /// The open file of a fid, if it is open.
+    fn file(&self, fid: Fid) -> Result<Option<Arc<<P::Node as Node>::File>>> {
+        match &self.handle(fid)?.usage {
+            Use::Open(_, open) => Ok(Some(open.file.clone())),
+            _ => Ok(None),
+        }
+    }
+
     pub(crate) fn opened(&self, fid: Fid) -> Result<(At, &Open<<P::Node as Node>::File>)> {
         match &self.handle(fid)?.usage {
             Use::Open(at, open) => Ok((*at, open)),
@@ -494,348 +509,11 @@ impl<P: Policy> Server<P> {
         }
     }
 
-    fn flush<'m>(&mut self, ticket: Ticket, oldtag: Tag) -> Planned<'m, P::Node> {
-        let Some(old) = self.requests.by_tag(oldtag).filter(|old| *old != ticket) else {
-            return ready(Answer::Unit);
-        };
-        if self.requests.cancel(old) {
-            return ready(Answer::Unit);
-        }
-        Ok((Work::Done(Ok(Answer::Unit)), Then::Flush { of: old }))
-    }
-
-    fn auth<'m>(&mut self, afid: Fid, login: &Login<'_>) -> Planned<'m, P::Node> {
-        self.check_new(afid)?;
-        let auth = AuthFid {
-            conversation: self.policy.authenticate(login)?,
-            uname: copied(login.uname)?,
-            n_uname: login.n_uname,
-            aname: copied(login.aname)?,
-        };
-        let handle = Handle {
-            busy: false,
-            usage: Use::Auth(auth),
-        };
-        self.fids.insert(afid, handle)?;
-        ready(Answer::Auth(Qid {
-            kind: QidKind::AUTH,
-            version: 0,
-            path: afid.0.into(),
-        }))
-    }
-
-    fn attach<'m>(&mut self, fid: Fid, afid: Fid, login: &Login<'m>) -> Planned<'m, P::Node> {
-        self.check_new(fid)?;
-        self.check_places(1)?;
-        let proof = match afid {
-            Fid::NONE => None,
-            _ => match self.fids.get(afid).map(|handle| &handle.usage) {
-                Some(Use::Auth(auth)) => {
-                    let same = (&auth.uname[..], auth.n_uname, &auth.aname[..])
-                        == (login.uname, login.n_uname, login.aname);
-                    if !same {
-                        return Err(Errno::EACCES.into());
-                    }
-                    Some(&auth.conversation)
-                }
-                _ => return Err(Errno::EBADF.into()),
-            },
-        };
-        let export = self.policy.attach(login, proof)?;
-        self.promise(fid)?;
-        let work = Work::Attach {
-            root: export.root,
-            below: export.below,
-            depth: self.limits.depth,
-        };
-        let then = Then::Attach {
-            fid,
-            tree: export.tree,
-            rights: export.rights,
-        };
-        Ok((work, then))
-    }
-
     fn check_places(&self, more: usize) -> Result<()> {
         match self.places.len().saturating_add(more) > self.limits.places {
             true => Err(Refusal::Limit(Errno::ENFILE)),
             false => Ok(()),
         }
-    }
-
-    fn walk<'m>(&mut self, fid: Fid, newfid: Fid, names: &[&[u8]]) -> Planned<'m, P::Node> {
-        let from = self.at(fid)?;
-        let moves = newfid == fid;
-        if moves && !matches!(self.handle(fid)?.usage, Use::Path(_)) {
-            return Err(Errno::EINVAL.into());
-        }
-        if !moves {
-            self.check_new(newfid)?;
-        }
-        self.check_places(names.len())?;
-        let ups = names.iter().filter(|name| **name == b"..").count();
-        let downs = names.len() - ups;
-        if downs > 0 && self.places.depth(from.place) + downs > self.limits.depth {
-            return Err(Refusal::Limit(Errno::ENAMETOOLONG));
-        }
-        let mut above = Vec::new();
-        above.try_reserve_exact(ups).map_err(|_| Errno::ENOMEM)?;
-        let mut at = from.place;
-        for _ in 0..ups {
-            let up = self.places.up(at)?;
-            if up == at {
-                break;
-            }
-            at = up;
-            above.push(self.places.node(at)?.clone());
-        }
-        let work = Work::Walk {
-            from: self.places.node(from.place)?.clone(),
-            above,
-        };
-        let then = match moves {
-            true => {
-                self.set_busy(fid, true);
-                Then::Move { fid, from }
-            }
-            false => {
-                self.promise(newfid)?;
-                Then::Bind { fid: newfid, from }
-            }
-        };
-        self.places.hold(from.place);
-        Ok((work, then))
-    }
-
-    fn clunk<'m>(&mut self, fid: Fid) -> Planned<'m, P::Node> {
-        self.handle(fid)?;
-        let Some(handle) = self.fids.remove(fid) else {
-            return Err(Errno::EBADF.into());
-        };
-        let at = handle.usage.at();
-        let work = match handle.usage {
-            Use::Open(at, open) => {
-                self.forget_open(&open);
-                let removal = match open.remove_on_clunk {
-                    true => self.removal(at.place).map(Some),
-                    false => Ok(None),
-                };
-                Work::Close {
-                    file: Some(open.file),
-                    removal,
-                    remove: false,
-                }
-            }
-            Use::Xattr(_, value) => {
-                self.xattr_bytes -= value.len();
-                Work::Done(Ok(Answer::Unit))
-            }
-            Use::NewXattr(at, new) => {
-                self.xattr_bytes -= new.value.len();
-                match self.places.node(at.place) {
-                    Ok(node) if new.written == new.value.len() => Work::SetXattr {
-                        node: node.clone(),
-                        name: new.name,
-                        value: new.value,
-                        flags: new.flags,
-                    },
-                    _ => Work::Done(Err(Errno::EINVAL)),
-                }
-            }
-            Use::Path(_) | Use::Auth(_) | Use::Promised => Work::Done(Ok(Answer::Unit)),
-        };
-        if let Some(at) = at {
-            self.places.release(at.place);
-        }
-        only(work)
-    }
-
-    /// An open file is about to be closed: it does not count any more.
-    pub(crate) fn forget_open(&mut self, open: &Open<<P::Node as Node>::File>) {
-        self.open_files -= 1;
-        self.open_directories -= usize::from(open.mode.directory);
-        self.locks -= open.locks.len();
-    }
-
-    fn remove<'m>(&mut self, fid: Fid) -> Planned<'m, P::Node> {
-        let at = match self.handle(fid)?.usage {
-            Use::Path(at) | Use::Open(at, _) => at,
-            // The fid goes all the same.
-            _ => {
-                self.clunk(fid)?;
-                return Err(Errno::EINVAL.into());
-            }
-        };
-        let removal = match self.changed(fid) {
-            Ok(_) => self.removal(at.place).map_err(Refusal::Errno),
-            Err(refusal) => Err(refusal),
-        };
-        let file = match self.fids.remove(fid).map(|handle| handle.usage) {
-            Some(Use::Open(_, open)) => {
-                self.forget_open(&open);
-                Some(open.file)
-            }
-            _ => None,
-        };
-        let removal = removal.map(Some).map_err(|refusal| match refusal {
-            Refusal::Errno(errno) | Refusal::Limit(errno) => errno,
-            Refusal::Busy => Errno::EBUSY,
-        });
-        let work = Work::Close {
-            file,
-            removal,
-            remove: true,
-        };
-        Ok((work, Then::Remove { file: at.place }))
-    }
-
-    fn read<'m>(
-        &mut self,
-        fid: Fid,
-        offset: u64,
-        count: u32,
-        dialect: Dialect,
-    ) -> Planned<'m, P::Node> {
-        let count = self.clamp(count);
-        match &self.handle(fid)?.usage {
-            Use::Open(_, open) if open.mode.directory && dialect == Dialect::Linux => {
-                Err(Errno::EISDIR.into())
-            }
-            Use::Open(..) if dialect != Dialect::Linux && self.opened(fid)?.1.mode.directory => {
-                self.list(fid, offset, count, dialect)
-            }
-            Use::Open(_, open) if !open.mode.read => Err(Errno::EBADF.into()),
-            Use::Open(_, open) => only(Work::Read {
-                file: open.file.clone(),
-                offset,
-                count,
-            }),
-            Use::Xattr(_, value) => only(Work::ReadXattr {
-                value: value.clone(),
-                offset,
-                count,
-            }),
-            Use::Auth(_) => Ok((Work::AuthRead { count }, Then::AuthRead { fid })),
-            _ => Err(Errno::EBADF.into()),
-        }
-    }
-
-    pub(crate) fn open<'m>(
-        &mut self,
-        fid: Fid,
-        flags: OpenFlags,
-        remove_on_clunk: bool,
-    ) -> Planned<'m, P::Node> {
-        let at = self.at(fid)?;
-        if !matches!(self.handle(fid)?.usage, Use::Path(_)) {
-            return Err(Errno::EINVAL.into());
-        }
-        let node = self.places.node(at.place)?.clone();
-        let kind = node.qid().kind;
-        let directory = kind.contains(QidKind::DIR);
-        let mode = mode_of(flags, directory)?;
-        let changes = mode.write || flags.contains(OpenFlags::TRUNCATE);
-        let mut flags = opening(flags);
-        if directory && changes {
-            return Err(Errno::EISDIR.into());
-        }
-        if changes || remove_on_clunk {
-            self.changed(fid)?;
-        }
-        if !directory && flags.contains(OpenFlags::DIRECTORY) {
-            return Err(Errno::ENOTDIR.into());
-        }
-        if kind.contains(QidKind::SYMLINK) {
-            return Err(Errno::ELOOP.into());
-        }
-        if kind.contains(QidKind::APPEND) {
-            if flags.contains(OpenFlags::TRUNCATE) {
-                return Err(Errno::EPERM.into());
-            }
-            flags |= OpenFlags::APPEND;
-        }
-        if kind.contains(QidKind::EXCLUSIVE) && self.is_open_elsewhere(&node, at) {
-            return Err(Errno::EBUSY.into());
-        }
-        self.count_open(directory)?;
-        self.set_busy(fid, true);
-        let then = Then::Open {
-            fid,
-            mode,
-            remove_on_clunk,
-        };
-        Ok((Work::Open { node, flags }, then))
-    }
-
-    /// Whether another fid has this file open.
-    fn is_open_elsewhere(&self, node: &P::Node, at: At) -> bool {
-        let path = node.qid().path;
-        self.fids.uses().any(|usage| match usage {
-            Use::Open(other, _) => {
-                let other_node = self.places.node(other.place);
-                other.tree == at.tree && other_node.is_ok_and(|node| node.qid().path == path)
-            }
-            _ => false,
-        })
-    }
-
-    /// Counts one more open file.
-    pub(crate) fn count_open(&mut self, directory: bool) -> Result<()> {
-        if self.open_files >= self.limits.open_files
-            || directory && self.open_directories >= self.limits.open_directories
-        {
-            return Err(Refusal::Limit(Errno::EMFILE));
-        }
-        self.open_files += 1;
-        self.open_directories += usize::from(directory);
-        Ok(())
-    }
-
-    /// What Tlcreate and Tcreate of a regular file have in common; returns the directory.
-    pub(crate) fn create(
-        &mut self,
-        fid: Fid,
-        name: &[u8],
-        flags: OpenFlags,
-        remove_on_clunk: bool,
-    ) -> Result<(P::Node, Then)> {
-        let dir = self.changed_dir(fid)?;
-        if !matches!(self.handle(fid)?.usage, Use::Path(_)) {
-            return Err(Errno::EINVAL.into());
-        }
-        new_name(name)?;
-        let mode = mode_of(flags, false)?;
-        self.check_places(1)?;
-        self.count_open(false)?;
-        self.set_busy(fid, true);
-        let then = Then::Create {
-            fid,
-            mode,
-            remove_on_clunk,
-        };
-        Ok((dir, then))
-    }
-
-    fn xattr_walk<'m>(&mut self, fid: Fid, newfid: Fid, name: &'m [u8]) -> Planned<'m, P::Node> {
-        let at = self.at(fid)?;
-        let node = self.places.node(at.place)?.clone();
-        self.check_new(newfid)?;
-        if !name.is_empty() {
-            xattr_name(name)?;
-        }
-        let max = self.limits.xattr_size;
-        self.count_xattr(max)?;
-        if let Err(refusal) = self.promise(newfid) {
-            self.xattr_bytes -= max;
-            return Err(refusal);
-        }
-        self.places.hold(at.place);
-        let then = Then::Xattr {
-            fid: newfid,
-            at,
-            bytes: max,
-        };
-        Ok((Work::Xattr { node, name, max }, then))
     }
 
     fn count_xattr(&mut self, bytes: usize) -> Result<()> {
@@ -845,29 +523,6 @@ impl<P: Policy> Server<P> {
         }
         self.xattr_bytes = sum;
         Ok(())
-    }
-}
-
-/// The flags that trees look at.
-pub(crate) fn opening(flags: OpenFlags) -> OpenFlags {
-    flags
-        & (OpenFlags::WRITE_ONLY
-            | OpenFlags::READ_WRITE
-            | OpenFlags::TRUNCATE
-            | OpenFlags::APPEND
-            | OpenFlags::NONBLOCK
-            | OpenFlags::DATA_SYNC
-            | OpenFlags::SYNC
-            | OpenFlags::DIRECT
-            | OpenFlags::DIRECTORY
-            | OpenFlags::NO_FOLLOW
-            | OpenFlags::NO_ATIME)
-}
-
-pub(crate) fn mode_of(flags: OpenFlags, directory: bool) -> Result<Mode> {
-    match flags.contains(OpenFlags::WRITE_ONLY | OpenFlags::READ_WRITE) {
-        true => Err(Errno::EINVAL.into()),
-        false => Ok(Mode::new(flags, directory)),
     }
 }
 

@@ -1,18 +1,14 @@
-//! The 9P server of this project, the crate `p9-server`, over the file system in memory of [`mem`](super::mem).
+//! The file system in memory as a tree to be served.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 
-use p9_server::{Exports, Limits, Rights, Server};
 use p9_tree::{Created, HeldLock, Node, OpenFile, Result};
 use xen9p::errno::Errno;
 use xen9p::p9::wire::*;
 
-use super::mem::locks::{Lock, Locks};
-use super::mem::tree::{Content, Entry, Ino, ROOT, Tree};
+use super::locks::{Lock, Locks};
+use super::tree::{Content, Entry, Ino, ROOT, Tree};
 
 /// A file system in memory. Clones are the same one.
 #[derive(Clone)]
@@ -24,6 +20,8 @@ struct State {
     /// How many nodes and open files there are of each file.
     held: HashMap<Ino, usize>,
     opened: u32,
+    io_limit: usize,
+    untyped_entries: bool,
 }
 
 impl Default for MemTree {
@@ -35,11 +33,18 @@ impl Default for MemTree {
 impl MemTree {
     /// An empty root directory.
     pub fn new() -> Self {
+        MemTree::with(usize::MAX, false)
+    }
+
+    /// Moves at most `io_limit` bytes at a time; in directories, may leave out what kind files are of.
+    pub fn with(io_limit: usize, untyped_entries: bool) -> Self {
         MemTree(Arc::new(Mutex::new(State {
             tree: Tree::new(),
             locks: Locks::default(),
             held: HashMap::new(),
             opened: 0,
+            io_limit,
+            untyped_entries,
         })))
     }
 
@@ -352,7 +357,7 @@ impl Node for MemNode {
 impl OpenFile for MemFile {
     async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         let state = self.node.state();
-        let count = into.len() as u32;
+        let count = into.len().min(state.io_limit) as u32;
         let data = state.tree.read(self.node.ino, offset, count)?;
         into[..data.len()].copy_from_slice(data);
         Ok(data.len())
@@ -360,9 +365,10 @@ impl OpenFile for MemFile {
 
     async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
         let append = self.flags.contains(OpenFlags::APPEND);
-        let bytes = from.iter().copied();
-        let tree = &mut self.node.state().tree;
-        Ok(tree.write(self.node.ino, offset, bytes, append)? as usize)
+        let state = &mut *self.node.state();
+        let bytes = from.iter().copied().take(state.io_limit);
+        let written = state.tree.write(self.node.ino, offset, bytes, append);
+        Ok(written? as usize)
     }
 
     async fn readdir(
@@ -372,12 +378,15 @@ impl OpenFile for MemFile {
     ) -> Result<()> {
         let state = self.node.state();
         for (name, Entry { ino, cookie }) in state.tree.list(self.node.ino, offset)? {
-            let entry = DirEntry {
+            let mut entry = DirEntry {
                 qid: state.tree.qid(ino),
                 offset: cookie,
                 kind: DirEntryKind::of(FileKind::of_mode(state.tree.node(ino).mode)),
                 name,
             };
+            if state.untyped_entries {
+                (entry.qid.kind, entry.kind) = (QidKind::empty(), DirEntryKind::UNKNOWN);
+            }
             if !each(&entry) {
                 break;
             }
@@ -412,41 +421,4 @@ impl OpenFile for MemFile {
 
 fn wanted(lock: &p9_tree::Lock<'_>) -> Lock {
     Lock::new(lock.kind, lock.start, lock.length, lock.owner, lock.client)
-}
-
-/// A server of a [`MemTree`] that does one request after the other.
-pub struct EngineServer {
-    pub tree: MemTree,
-    pub server: Server<Exports<MemNode>>,
-    buffer: Vec<u8>,
-}
-
-impl EngineServer {
-    pub fn new(tree: MemTree, rights: Rights, limits: Limits) -> Self {
-        let buffer = vec![0; limits.msize as usize];
-        EngineServer {
-            server: Server::new(Exports::new(tree.root(), rights), limits),
-            tree,
-            buffer,
-        }
-    }
-
-    /// Answers one request; not at all what is no message.
-    pub fn handle(&mut self, request: &[u8]) -> Vec<u8> {
-        let Ok(job) = self.server.accept(0, request) else {
-            return Vec::new();
-        };
-        let done = ready(job.run(&mut self.buffer));
-        let completion = self.server.complete(done, &mut self.buffer);
-        assert_eq!(completion.moved(), 0);
-        self.buffer[..completion.len()].to_vec()
-    }
-}
-
-/// The result of a future that does not wait.
-pub fn ready<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("a tree in memory has nothing to wait for"),
-    }
 }
