@@ -6,7 +6,7 @@ use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use super::core::Core;
+use super::engine::Engine;
 use super::{Deferred, Session, Shared};
 use crate::transport::{Transport, TransportError};
 use xen9p_time::Instant;
@@ -54,14 +54,14 @@ impl Session {
                 );
                 return;
             }
-            self.turn();
+            self.run_once();
             if self.progress() != seen {
                 continue;
             }
             let mut most = Duration::MAX;
             if self.call_hook() {
                 most = HOOK_INTERVAL;
-                self.turn();
+                self.run_once();
             }
             if self.progress() == seen {
                 self.block(seen, Instant::NEVER, most);
@@ -72,19 +72,19 @@ impl Session {
     /// Sends what is waiting to be sent, takes in all replies that have arrived, and wakes those they
     /// are for. Never blocks, unless there is a server to be [found again](Self::set_recovery).
     pub fn pump(&self) {
-        self.turn();
-        self.with_or((), |core| {
-            let now = core.device.now();
-            core.expire_due(now);
+        self.run_once();
+        self.with_or((), |engine| {
+            let now = engine.now();
+            engine.expire_due(now);
         });
     }
 
     /// [`pump`](Self::pump) without a look at the clock, for those who will wait soon.
-    pub(super) fn turn(&self) {
+    pub(super) fn run_once(&self) {
         self.recover();
-        self.with_or((), |core| {
-            core.flush_out();
-            core.pump();
+        self.with_or((), |engine| {
+            engine.flush_out();
+            engine.pump();
         });
     }
 
@@ -102,8 +102,8 @@ impl Session {
             return;
         }
         let reported = self.shared.reported.get();
-        if self.with_or(true, |core| core.has_unseen_progress(reported)) {
-            self.turn();
+        if self.with_or(true, |engine| engine.has_unseen_progress(reported)) {
+            self.run_once();
         } else {
             self.block(self.progress(), deadline, Duration::MAX);
         }
@@ -113,26 +113,28 @@ impl Session {
     /// Waits until there is more progress than was `seen`, until `deadline`, and no longer than `most`.
     fn block(&self, seen: u64, deadline: Instant, most: Duration) {
         self.recover();
-        let soon = self.with_or(None, |core| {
-            core.flush_out();
-            core.pump();
-            if core.progress == seen {
+        let next_wakeup = self.with_or(None, |engine| {
+            engine.flush_out();
+            engine.pump();
+            if engine.progress() == seen {
                 // Nobody has come for these, and nobody will before there is something new.
-                core.spill_heads();
+                engine.spill_heads();
             }
-            let quiet = core.progress == seen && core.is_up();
-            quiet.then(|| core.soon())
+            let quiet = engine.is_quiet(seen);
+            quiet.then(|| engine.next_wakeup())
         });
         // Most answers come soon, and nobody has to know the time.
-        let Some(soon) = soon else { return };
-        if self.wait_in_transport(soon.min(deadline)) {
+        let Some(next_wakeup) = next_wakeup else {
+            return;
+        };
+        if self.wait_in_transport(next_wakeup.min(deadline)) {
             return;
         }
-        let until = self.with_or(None, |core| {
-            let now = core.device.now();
-            let until = core.expire_due(now).min(deadline).min(now + most);
-            core.flush_out();
-            let quiet = core.progress == seen && core.is_up();
+        let until = self.with_or(None, |engine| {
+            let now = engine.now();
+            let until = engine.expire_due(now).min(deadline).min(now + most);
+            engine.flush_out();
+            let quiet = engine.is_quiet(seen);
             (quiet && now < until).then_some(until)
         });
         if let Some(until) = until {
@@ -142,53 +144,36 @@ impl Session {
 
     /// Waits in the transport, which is nobody else's meanwhile, and takes in what has come. Whether there was anything.
     fn wait_in_transport(&self, until: Instant) -> bool {
-        let taken = self.with_or(None, |core| {
-            core.stats.waits += 1;
-            core.device.take()
-        });
+        let taken = self.with_or(None, Engine::begin_wait);
         let Some(mut transport) = taken else {
             return true;
         };
         let result = transport.wait(until);
         self.shared.nested.set(false);
-        self.with_or(true, |core| {
-            let before = core.progress;
-            core.device.put_back(transport);
-            core.wake_heads();
-            match result {
-                Ok(()) => core.pump(),
-                Err(error) => {
-                    core.fail(error.into());
-                }
-            }
-            let came = core.progress != before || !core.is_up();
-            // There may be room now, even if no reply came.
-            core.wake_waiting();
-            came
-        })
+        self.with_or(true, |engine| engine.end_wait(transport, result))
     }
 
     /// Closes the transport, as nobody else's meanwhile.
     pub(super) fn close_transport(&self) {
-        if let Some(mut transport) = self.with_or(None, |core| core.device.take()) {
+        if let Some(mut transport) = self.with_or(None, |engine| engine.take_transport()) {
             transport.close();
             self.shared.nested.set(false);
-            self.with_or((), |core| core.device.put_back(transport));
+            self.with_or((), |engine| engine.put_back(transport));
         }
     }
 
     /// Ends the session and gives its transport away.
     pub(super) fn into_transport(self) -> Option<Box<dyn Transport>> {
-        self.with_or(None, |core| {
-            core.end(TransportError::Closed.into());
-            core.device.take()
+        self.with_or(None, |engine| {
+            engine.end(TransportError::Closed.into());
+            engine.take_transport()
         })
     }
 
     /// Whether the transport is waited in, or called, right now: this is a callback.
     pub(super) fn is_waiting(&self) -> bool {
-        let core = self.shared.core.try_borrow();
-        core.map_or(true, |core| core.device.is_away())
+        let engine = self.shared.engine.try_borrow();
+        engine.map_or(true, |engine| engine.is_away())
     }
 
     /// Whether who asks for something now can't wait for it.
@@ -197,7 +182,7 @@ impl Session {
     }
 
     fn progress(&self) -> u64 {
-        self.with_or(0, |core| core.progress)
+        self.with_or(0, |engine| engine.progress())
     }
 
     /// Calls the idle hook; `false` when there is none.
@@ -213,27 +198,27 @@ impl Session {
 
     /// Works on the state and, when nothing is borrowed any more, wakes tasks and logs errors: wakers and loggers may come
     /// back here. `busy` is the result within a call of the transport, where a logger may have called.
-    pub(super) fn with_or<T>(&self, busy: T, work: impl FnOnce(&mut Core) -> T) -> T {
-        let Ok(mut core) = self.shared.core.try_borrow_mut() else {
+    pub(super) fn with_or<T>(&self, busy: T, work: impl FnOnce(&mut Engine) -> T) -> T {
+        let Ok(mut engine) = self.shared.engine.try_borrow_mut() else {
             return busy;
         };
-        let result = work(&mut core);
-        if core.woken.is_empty() && core.untold.is_none() && !self.shared.is_later.get() {
+        let result = work(&mut engine);
+        if !engine.has_deferred() && !self.shared.is_later.get() {
             return result;
         }
-        drop(core);
+        drop(engine);
         self.run_deferred();
         result
     }
 
     /// Does this now, or as soon as the state is free.
     pub(super) fn with_or_later(&self, work: Deferred) {
-        if self.shared.core.try_borrow_mut().is_err() {
+        if self.shared.engine.try_borrow_mut().is_err() {
             self.shared.later.borrow_mut().push(work);
             self.shared.is_later.set(true);
             return;
         }
-        self.with_or((), |core| work.run(core));
+        self.with_or((), |engine| work.run(engine));
     }
 
     /// Does what was put off, wakes tasks and logs errors. Not part of [`with_or`](Self::with_or), of which there are many
@@ -242,54 +227,48 @@ impl Session {
     fn run_deferred(&self) {
         while self.shared.is_later.replace(false) {
             let later = mem::take(&mut *self.shared.later.borrow_mut());
-            let mut core = self.shared.core.borrow_mut();
+            let mut engine = self.shared.engine.borrow_mut();
             for work in later {
-                work.run(&mut core);
+                work.run(&mut engine);
             }
         }
-        let mut core = self.shared.core.borrow_mut();
-        let mut woken = mem::take(&mut core.woken);
-        let untold = core.untold.take();
-        drop(core);
-        if let Some(error) = untold.filter(|&error| error != TransportError::Closed.into()) {
+        let (mut woken, unlogged) = self.shared.engine.borrow_mut().take_deferred();
+        if let Some(error) = unlogged.filter(|&error| error != TransportError::Closed.into()) {
             log::error!("9P session over: {error}");
         }
         for waker in woken.drain(..) {
             waker.wake();
         }
         // Keeps the allocation.
-        let mut core = self.shared.core.borrow_mut();
-        if core.woken.is_empty() {
-            core.woken = woken;
-        }
+        self.shared.engine.borrow_mut().reuse(woken);
     }
 }
 
 impl Drop for Shared {
     /// What the transport says to the end of the session, in good order and bounded time.
     fn drop(&mut self) {
-        let core = self.core.get_mut();
-        if let Some(error) = core.lost {
-            core.end(error);
+        let engine = self.engine.get_mut();
+        if let Some(error) = engine.lost() {
+            engine.end(error);
         }
-        let deadline = core.device.now() + SHUTDOWN_TIMEOUT.min(core.timeout);
-        while core.dead.is_none() && core.is_busy() && core.device.now() < deadline {
-            core.spill_heads();
-            core.pump();
-            drop(mem::take(&mut core.woken));
+        let deadline = engine.now() + SHUTDOWN_TIMEOUT.min(engine.timeout());
+        while engine.error().is_none() && engine.is_busy() && engine.now() < deadline {
+            engine.spill_heads();
+            engine.pump();
+            drop(engine.take_deferred());
             // Last, as a reply may have been what a clunk had to wait for.
-            core.flush_out();
-            if core.dead.is_some() || !core.is_busy() {
+            engine.flush_out();
+            if engine.error().is_some() || !engine.is_busy() {
                 break;
             }
-            let Some(transport) = core.device.get() else {
+            let Some(transport) = engine.transport() else {
                 return;
             };
             if let Err(error) = transport.wait(deadline) {
-                core.fail(error.into());
+                engine.fail(error.into());
             }
         }
-        if let Some(transport) = core.device.get() {
+        if let Some(transport) = engine.transport() {
             transport.close();
         }
     }

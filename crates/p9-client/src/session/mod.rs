@@ -26,49 +26,38 @@
 //! Requests with tag T travel on lane T % lanes (see [`crate::transport`]). Each takes a tag on the
 //! lane with the fewest bytes in flight, so that small requests pass by bulk data on other lanes.
 
-mod answer;
-mod behind;
-mod burst;
-mod call;
-mod classic;
-mod clock;
-mod core;
-mod device;
+mod bulk;
 mod driver;
+mod engine;
 mod fid;
-mod fids;
-mod lent;
+mod fid_table;
+mod journal;
 mod negotiate;
-mod probe;
-mod pump;
 mod reattach;
-mod record;
-mod recover;
-mod slot;
-mod submit;
-mod transfer;
+mod recovery;
+mod request;
 mod violation;
 
-use ::core::cell::{Cell, RefCell};
-use ::core::fmt;
-use ::core::mem;
-use ::core::sync::atomic::{AtomicBool, Ordering};
-use ::core::time::Duration;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::mem;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 
-use self::core::Core;
 use super::{Dialect, Error};
 use crate::transport::{Transport, TransportError};
+use engine::Engine;
 use p9_wire as wire;
 use xen9p_time::Instant;
 
-pub(crate) use behind::Behind;
+pub use bulk::Span;
+pub(crate) use bulk::WriteBehindQueue;
 pub use fid::{Fid, Walk};
-pub use lent::Span;
-pub use recover::{Recovery, Redial};
+pub use recovery::{Recovery, Redial};
 pub use violation::{Scope, Violation};
 
 /// The most requests in flight.
@@ -123,11 +112,11 @@ pub struct Stats {
     pub spills: u64,
     /// Times that a blocking operation waited.
     pub waits: u64,
-    /// Times that the connection was lost and another one looked for.
+    /// Times that the connection was lost and another one last_clock_read for.
     pub losses: u64,
     /// Times that one was found.
     pub recoveries: u64,
-    /// Fids that could not be had again.
+    /// FidTable that could not be had again.
     pub stale: u64,
     /// Of the transport.
     pub transport: crate::transport::Stats,
@@ -185,10 +174,10 @@ pub struct Session {
 }
 
 struct Shared {
-    core: RefCell<Core>,
+    engine: RefCell<Engine>,
     hook: RefCell<Option<Box<dyn FnMut()>>>,
     recovery: RefCell<Option<Recovery>>,
-    /// What was done while the core was borrowed, by a logger that the transport called.
+    /// What was done while the engine was borrowed, by a logger that the transport called.
     later: RefCell<Vec<Deferred>>,
     is_later: Cell<bool>,
     /// Who asks for something now can't wait for it, see [`Error::WouldBlock`].
@@ -203,20 +192,20 @@ struct Shared {
     interrupt: Interrupt,
 }
 
-/// Something to be done as soon as the core is free.
+/// Something to be done as soon as the engine is free.
 #[derive(Clone, Copy, Debug)]
 enum Deferred {
     DropFid(wire::Fid),
     Abandon(u16),
-    LetGo(u16),
+    Detach(u16),
 }
 
 impl Deferred {
-    fn run(self, core: &mut Core) {
+    fn run(self, engine: &mut Engine) {
         match self {
-            Deferred::DropFid(fid) => core.fids.dropped(fid),
-            Deferred::Abandon(index) => core.abandon(index),
-            Deferred::LetGo(index) => core.let_go(index),
+            Deferred::DropFid(fid) => engine.fids().dropped(fid),
+            Deferred::Abandon(index) => engine.abandon(index),
+            Deferred::Detach(index) => engine.detach_or_abandon(index),
         }
     }
 }
@@ -224,10 +213,10 @@ impl Deferred {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Session");
-        if let Ok(core) = self.shared.core.try_borrow() {
-            out.field("dialect", &core.dialect)
-                .field("msize", &core.msize)
-                .field("dead", &core.dead);
+        if let Ok(engine) = self.shared.engine.try_borrow() {
+            out.field("dialect", &engine.dialect())
+                .field("msize", &engine.msize())
+                .field("dead", &engine.error());
         }
         out.finish_non_exhaustive()
     }
@@ -239,9 +228,9 @@ impl Session {
     /// # Errors
     /// [`Error::MessageSize`] when the transport can't carry 4,096 bytes, [`Error::OutOfMemory`].
     pub fn new(transport: Box<dyn Transport>, config: &Config) -> Result<Session, Error> {
-        let core = Core::new(transport, config)?;
-        if core.msize < MIN_MSIZE {
-            return Err(Error::MessageSize(core.msize));
+        let engine = Engine::new(transport, config)?;
+        if engine.msize() < MIN_MSIZE {
+            return Err(Error::MessageSize(engine.msize()));
         }
         Ok(Session {
             shared: Rc::new(Shared {
@@ -251,12 +240,12 @@ impl Session {
                 is_later: Cell::new(false),
                 nested: Cell::new(false),
                 reported: Cell::new(0),
-                dialect: Cell::new(core.dialect),
-                msize: Cell::new(core.msize),
-                timeout: Cell::new(core.timeout),
+                dialect: Cell::new(engine.dialect()),
+                msize: Cell::new(engine.msize()),
+                timeout: Cell::new(engine.timeout()),
                 clock: Cell::new(Instant::from_nanos(0)),
-                interrupt: Interrupt(core.interrupt.clone()),
-                core: RefCell::new(core),
+                interrupt: Interrupt(engine.interrupt()),
+                engine: RefCell::new(engine),
             }),
         })
     }
@@ -274,7 +263,7 @@ impl Session {
     /// The transport's monotonic clock. As it was read last, while the transport is waited in.
     pub fn now(&self) -> Instant {
         let last = self.shared.clock.get();
-        let now = self.with_or(last, |core| core.device.now());
+        let now = self.with_or(last, |engine| engine.now());
         self.shared.clock.set(now);
         now
     }
@@ -286,20 +275,17 @@ impl Session {
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        self.with_or(Stats::default(), |core| Stats {
-            transport: core.device.stats(),
-            ..core.stats
-        })
+        self.with_or(Stats::default(), |engine| engine.stats())
     }
 
     /// Why the session is over; `None` while it is not.
     pub fn error(&self) -> Option<Error> {
-        self.with_or(None, |core| core.dead)
+        self.with_or(None, |engine| engine.error())
     }
 
     /// How many fids are in use, those included whose clunk is not answered yet.
     pub fn fids_in_use(&self) -> usize {
-        self.with_or(0, |core| core.fids.in_use())
+        self.with_or(0, |engine| engine.fids().in_use())
     }
 
     /// The switch that ends waiting operations.
@@ -318,8 +304,8 @@ impl Session {
     /// Ends the session: everything that waits, and whatever comes, fails with
     /// [`TransportError::Closed`].
     pub fn abort(&self) {
-        self.with_or((), |core| {
-            core.end(TransportError::Closed.into());
+        self.with_or((), |engine| {
+            engine.end(TransportError::Closed.into());
         });
     }
 }

@@ -36,19 +36,14 @@ impl Session {
                 Err(error) => return Err(error),
             };
             if msize > wanted {
-                return Err(self.violated(Violation::MessageSizeGrows));
+                return Err(self.protocol_error(Violation::MessageSizeGrows));
             }
             if msize < MIN_MSIZE {
                 return Err(Error::MessageSize(msize));
             }
             self.shared.dialect.set(agreed);
             self.shared.msize.set(msize);
-            self.with_or((), |core| {
-                core.dialect = agreed;
-                core.msize = msize;
-                core.largest = msize;
-                core.device.set_max_message(msize);
-            });
+            self.with_or((), |engine| engine.agree(agreed, msize));
             log::info!("9P session: {agreed}, messages up to {msize} bytes");
             return Ok(());
         }
@@ -116,7 +111,7 @@ impl Session {
 
     /// Refuses to authenticate where that would have to be done again after a loss.
     fn can_prove(&self) -> Result<(), Error> {
-        match self.with_or(false, |core| core.recovers) {
+        match self.with_or(false, |engine| engine.recovers()) {
             false => Ok(()),
             true => Err(Error::InvalidInput(
                 "this server wants authentication, which can't be repeated after a loss of the connection; mount without recovery",
@@ -131,8 +126,8 @@ impl Session {
     }
 
     /// The server broke a rule: ends what that ends, and returns the error.
-    pub(crate) fn violated(&self, violation: Violation) -> Error {
+    pub(crate) fn protocol_error(&self, violation: Violation) -> Error {
         let error = violation.into();
-        self.with_or(error, |core| core.protocol_error(error))
+        self.with_or(error, |engine| engine.protocol_error(error))
     }
 }

@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::fids::Standing;
-use super::record::{Attach, Open, Record, identify};
+use super::fid_table::FidStatus;
+use super::journal::{Attach, FidSnapshot, Open, identify};
 use super::{Config, Session, Violation};
 use crate::transport::Transport;
 use crate::{Dialect, Error};
@@ -35,9 +35,8 @@ impl Reattach {
         };
         let session = Session::new(transport, &config)?;
         session.shared.dialect.set(dialect);
-        session.with_or((), |core| {
-            core.dialect = dialect;
-            core.quiet = true;
+        session.with_or((), |engine| {
+            engine.prepare_reattach(dialect);
         });
         Ok(Reattach {
             session,
@@ -47,7 +46,10 @@ impl Reattach {
     }
 
     /// Does all of it. What has become of each file, in the same order.
-    pub(super) fn run(&self, files: &[(Fid, Option<Box<Record>>)]) -> Result<Vec<Standing>, Error> {
+    pub(super) fn run(
+        &self,
+        files: &[(Fid, Option<Box<FidSnapshot>>)],
+    ) -> Result<Vec<FidStatus>, Error> {
         let answer = self.session.block_on(async {
             self.negotiate().await?;
             self.find_all(files).await
@@ -84,28 +86,31 @@ impl Reattach {
     }
 
     /// Gets all files again, the roots first. What has become of each, in the same order.
-    async fn find_all(&self, files: &[(Fid, Option<Box<Record>>)]) -> Result<Vec<Standing>, Error> {
+    async fn find_all(
+        &self,
+        files: &[(Fid, Option<Box<FidSnapshot>>)],
+    ) -> Result<Vec<FidStatus>, Error> {
         let mut found = Vec::new();
-        found.resize(files.len(), Standing::Stale);
+        found.resize(files.len(), FidStatus::Stale);
         let mut roots = Vec::new();
         for is_root in [true, false] {
-            for ((fid, record), standing) in files.iter().zip(&mut found) {
-                let Some(record) = record else { continue };
-                if record.attach.is_some() != is_root || record.singular {
+            for ((fid, snapshot), status) in files.iter().zip(&mut found) {
+                let Some(snapshot) = snapshot else { continue };
+                if snapshot.attach.is_some() != is_root || snapshot.singular {
                     continue;
                 }
-                let root = roots.iter().find(|(root, _)| *root == record.root);
-                let same = match (&record.attach, root) {
-                    (Some(attach), _) => self.attach(*fid, record, attach).await,
-                    (None, Some(&(_, root))) => self.find(*fid, record, root).await,
+                let root = roots.iter().find(|(root, _)| *root == snapshot.root);
+                let same = match (&snapshot.attach, root) {
+                    (Some(attach), _) => self.attach(*fid, snapshot, attach).await,
+                    (None, Some(&(_, root))) => self.find(*fid, snapshot, root).await,
                     // It was closed before the file was.
                     (None, None) => continue,
                 };
                 match same {
                     Ok(true) => {
-                        *standing = Standing::Revived;
+                        *status = FidStatus::Reopened;
                         if is_root {
-                            roots.push((record.root, *fid));
+                            roots.push((snapshot.root, *fid));
                         }
                     }
                     // Some servers keep the fid of a walk that ended early.
@@ -123,7 +128,12 @@ impl Reattach {
         Ok(found)
     }
 
-    async fn attach(&self, fid: Fid, record: &Record, attach: &Attach) -> Result<bool, Error> {
+    async fn attach(
+        &self,
+        fid: Fid,
+        snapshot: &FidSnapshot,
+        attach: &Attach,
+    ) -> Result<bool, Error> {
         let request = Request::Attach {
             fid,
             afid: Fid::NONE,
@@ -132,15 +142,15 @@ impl Reattach {
             n_uname: attach.uid,
         };
         self.call(request, |reply| match reply {
-            Reply::Attach { qid } => Some(record.is(*qid)),
+            Reply::Attach { qid } => Some(snapshot.is(*qid)),
             _ => None,
         })
         .await
     }
 
     /// Walks to the file from its root, opens it as it was, and says whether it is the same.
-    async fn find(&self, fid: Fid, record: &Record, root: Fid) -> Result<bool, Error> {
-        let names: Vec<&[u8]> = record.names().collect();
+    async fn find(&self, fid: Fid, snapshot: &FidSnapshot, root: Fid) -> Result<bool, Error> {
+        let names: Vec<&[u8]> = snapshot.names().collect();
         let mut from = root;
         let mut qid = None;
         let mut parts = names.chunks(MAX_ELEMENTS);
@@ -167,20 +177,20 @@ impl Reattach {
                 None => break,
             }
         }
-        if !qid.is_none_or(|qid| record.is(qid)) {
+        if !qid.is_none_or(|qid| snapshot.is(qid)) {
             return Ok(false);
         }
-        let opened = match record.open {
+        let opened = match snapshot.open {
             None => return Ok(true),
             Some(Open::Linux(flags)) => Request::Lopen { fid, flags },
             Some(Open::Classic(mode)) => Request::Open { fid, mode },
         };
         let same = self.call(opened, |reply| match reply {
-            Reply::Lopen { qid, .. } | Reply::Open { qid, .. } => Some(record.is(*qid)),
+            Reply::Lopen { qid, .. } | Reply::Open { qid, .. } => Some(snapshot.is(*qid)),
             _ => None,
         });
         let same = same.await?;
-        match record.generation {
+        match snapshot.generation {
             Some(generation) if same => {
                 let found = self.call(identify(fid), |reply| match reply {
                     Reply::Getattr { attr } => Some(attr.generation == generation),
@@ -200,7 +210,8 @@ impl Reattach {
     ) -> Result<T, Error> {
         let left = self.until - self.session.now();
         let timeout = self.timeout.min(left);
-        self.session.with_or((), |core| core.timeout = timeout);
+        self.session
+            .with_or((), |engine| engine.set_timeout(timeout));
         self.session.call(request, read).await
     }
 }

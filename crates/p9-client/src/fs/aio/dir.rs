@@ -129,7 +129,7 @@ impl ReadDir {
     pub(super) fn next_fetched(&mut self) -> Result<Option<DirEntry>> {
         self.take().map_err(|rule| {
             self.ended = true;
-            self.session().violated(rule)
+            self.session().protocol_error(rule)
         })
     }
 
@@ -208,12 +208,12 @@ impl ReadDir {
             self.offset += count as u64;
             return match self.unpack() {
                 Ok(()) => Ok(()),
-                Err(rule) => Err(self.session().violated(rule)),
+                Err(rule) => Err(self.session().protocol_error(rule)),
             };
         }
         // A landmark is set at each power of two: a circle of any length meets one.
         if self.answers > 0 && self.offset == self.landmark {
-            return Err(self.session().violated(Violation::CircularDirectory));
+            return Err(self.session().protocol_error(Violation::CircularDirectory));
         }
         self.answers += 1;
         if self.answers.is_power_of_two() {

@@ -14,7 +14,7 @@ use crate::Dialect;
 use crate::fs::{
     Error, FileTimes, LockRange, Metadata, OpenOptions, Permissions, Result, SeekFrom,
 };
-use crate::session::{Behind, Fid, Session, Span};
+use crate::session::{Fid, Session, Span, WriteBehindQueue};
 use p9_tree::CleanPath;
 use p9_wire::{Errno, LockKind, LockStatus, Qid, QidKind};
 
@@ -54,7 +54,7 @@ pub struct File {
     known_len: Cell<Option<u64>>,
     pub(super) ahead: RefCell<Ahead>,
     /// What is to be written behind, if the file was opened for that.
-    behind: Option<RefCell<Behind>>,
+    behind: Option<RefCell<WriteBehindQueue>>,
     /// Also keeps the root alive as long as the file.
     fs: Fs,
 }
@@ -96,7 +96,7 @@ impl File {
         };
         let limit = options.write_behind_limit();
         if limit >= 2 {
-            file.behind = Some(RefCell::new(Behind::new(limit, file.chunk())));
+            file.behind = Some(RefCell::new(WriteBehindQueue::new(limit, file.chunk())));
         }
         file
     }
@@ -411,7 +411,7 @@ impl File {
     fn poll_behind<T: Default>(
         &self,
         cx: &mut Context<'_>,
-        work: impl FnOnce(&mut Behind, &mut Context<'_>) -> Poll<Result<T>>,
+        work: impl FnOnce(&mut WriteBehindQueue, &mut Context<'_>) -> Poll<Result<T>>,
     ) -> Poll<Result<T>> {
         match self.behind.as_ref().map(RefCell::try_borrow_mut) {
             None => Poll::Ready(Ok(T::default())),

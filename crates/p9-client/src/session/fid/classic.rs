@@ -69,7 +69,7 @@ impl Fid {
     /// # Errors
     /// What the server refuses; in 9P2000 nothing has changed then.
     pub fn wstat<'a>(&'a self, stat: Stat<'a>) -> impl Future<Output = Result<(), Error>> {
-        self.session().order(Request::Wstat {
+        self.session().call_unit(Request::Wstat {
             fid: self.number(),
             stat,
         })

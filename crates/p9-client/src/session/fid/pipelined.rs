@@ -6,14 +6,13 @@
 //! sent behind it without having done anything.
 
 use super::Fid;
-use super::call::Ticket;
-use super::fid::Walk;
+use super::Walk;
 use crate::Error;
+use crate::session::request::PendingRequest;
 use p9_wire::{Attr, AttrMask, OpenFlags, Payload, Qid, Reply, Request};
 
-/// What came of a request that was sent behind another; `None` when the one before it did not do what it
-/// was sent for, and so this one did nothing.
-type Behind<T> = Option<Result<T, Error>>;
+/// Result of a pipelined request; `None` if the request before it failed, so that this one did nothing.
+type PipelinedResult<T> = Option<Result<T, Error>>;
 
 fn attributes(reply: &Reply<'_>) -> Option<Attr> {
     match *reply {
@@ -46,25 +45,25 @@ impl Fid {
         &self,
         names: &[&[u8]],
         mask: AttrMask,
-    ) -> Result<(Result<Walk, Error>, Behind<Attr>), Error> {
+    ) -> Result<(Result<Walk, Error>, PipelinedResult<Attr>), Error> {
         let session = self.session();
         let new = Fid::new(session)?;
         let request = self.walk_message(&new, names)?;
         let mut walk = session.send(&request).await?;
         let fid = new.number();
         let getattr = Request::Getattr { fid, mask };
-        let mut ahead = walk.behind(&getattr)?;
+        let mut ahead = walk.send_pipelined(&getattr)?;
         if ahead.is_some()
-            && let Some(clunk) = walk.behind(&Request::Clunk { fid })?
+            && let Some(clunk) = walk.send_pipelined(&Request::Clunk { fid })?
         {
-            clunk.let_go();
+            clunk.detach();
         }
         let walked = self.walked(&mut walk, &request, names.len()).await;
         if !walk_ended(&walked, names.len(), &mut ahead)? {
             return Ok((walked, None));
         }
         let attr = match ahead {
-            Some(mut ticket) => ticket.answer(attributes).await,
+            Some(mut pending) => pending.answer(attributes).await,
             None => new.getattr(mask).await,
         };
         Ok((walked, Some(attr)))
@@ -81,20 +80,20 @@ impl Fid {
         &self,
         names: &[&[u8]],
         flags: OpenFlags,
-    ) -> Result<(Fid, Result<Walk, Error>, Behind<(Qid, u32)>), Error> {
+    ) -> Result<(Fid, Result<Walk, Error>, PipelinedResult<(Qid, u32)>), Error> {
         debug_assert!(!flags.contains(OpenFlags::TRUNCATE));
         let session = self.session();
         let new = Fid::new(session)?;
         let request = self.walk_message(&new, names)?;
         let mut walk = session.send(&request).await?;
         let fid = new.number();
-        let mut ahead = walk.behind(&Request::Lopen { fid, flags })?;
+        let mut ahead = walk.send_pipelined(&Request::Lopen { fid, flags })?;
         let walked = self.walked(&mut walk, &request, names.len()).await;
         if !walk_ended(&walked, names.len(), &mut ahead)? {
             return Ok((new, walked, None));
         }
         let open = match ahead {
-            Some(mut ticket) => ticket.answer(opened).await,
+            Some(mut pending) => pending.answer(opened).await,
             None => new.lopen(flags).await,
         };
         Ok((new, walked, Some(open)))
@@ -115,7 +114,7 @@ impl Fid {
         let mut new = Fid::new(session)?;
         let request = self.walk_message(&new, &[])?;
         let mut walk = session.send(&request).await?;
-        let mut ahead = walk.behind(&Request::Lcreate {
+        let mut ahead = walk.send_pipelined(&Request::Lcreate {
             fid: new.number(),
             name,
             flags,
@@ -126,7 +125,7 @@ impl Fid {
         walk_ended(&walked, 0, &mut ahead)?;
         walked?;
         let (qid, iounit) = match ahead {
-            Some(mut ticket) => ticket.answer(created).await?,
+            Some(mut pending) => pending.answer(created).await?,
             None => new.lcreate(name, flags, mode, gid).await?,
         };
         Ok((new, qid, iounit))
@@ -146,13 +145,13 @@ impl Fid {
             data: Payload(data, &[]),
         };
         let mut write = session.send(&request).await?;
-        let clunk = write.behind(&Request::Clunk { fid })?;
-        let count = super::transfer::answer_written(&mut write, &request, data.len()).await;
+        let clunk = write.send_pipelined(&Request::Clunk { fid })?;
+        let count = crate::session::bulk::answer_written(&mut write, &request, data.len()).await;
         if let Ok(count) = count {
             session.wrote(count);
         }
         let closed = match clunk {
-            Some(mut ticket) => ticket.answer(|_| Some(())).await,
+            Some(mut pending) => pending.answer(|_| Some(())).await,
             None => self.close().await,
         };
         let count = count?;
@@ -165,15 +164,15 @@ impl Fid {
 fn walk_ended(
     walked: &Result<Walk, Error>,
     names: usize,
-    ahead: &mut Option<Ticket>,
+    ahead: &mut Option<PendingRequest>,
 ) -> Result<bool, Error> {
     match walked {
         Ok(walk) if walk.names == names => return Ok(true),
         Ok(_) | Err(Error::Errno(_)) => {}
         Err(error) => return Err(*error),
     }
-    if let Some(ticket) = ahead.take() {
-        ticket.let_go();
+    if let Some(pending) = ahead.take() {
+        pending.detach();
     }
     Ok(false)
 }

@@ -1,9 +1,9 @@
-//! Making sure that a server has forgotten the session's files before it is believed: the root is asked for.
+//! Makes sure that a server has forgotten the session's files before it gives the connection up, by asking for the root.
 
-use super::core::Core;
-use super::fids::Fids;
-use super::record::Fate;
-use super::slot::{Effects, Place, Slot, State};
+use super::Engine;
+use super::slot::{Place, RequestInfo, Slot, State};
+use crate::session::fid_table::FidTable;
+use crate::session::journal::ReplayPolicy;
 use crate::transport::TransportError;
 use crate::{Dialect, Error};
 use p9_wire::{Errno, Fid, Names, Request, kind};
@@ -25,7 +25,7 @@ pub(super) struct Probe {
     pub(super) slot: Option<u16>,
 }
 
-impl Core {
+impl Engine {
     /// The error in slot `index` may mean that the server has forgotten all files. One answer is no proof: the request
     /// waits for the answer to a probe. Without a root to probe, the answer is believed.
     pub(super) fn suspect(&mut self, index: u16) -> Result<(), Error> {
@@ -110,8 +110,8 @@ impl Core {
                     true => State::Waiting,
                     false => State::Detached,
                 };
-                if slot.effects.fate == Fate::Unknown {
-                    slot.effects.fate = Fate::Again;
+                if slot.info.replay == ReplayPolicy::Ambiguous {
+                    slot.info.replay = ReplayPolicy::Retry;
                 }
             }
         }
@@ -130,16 +130,19 @@ impl Core {
 ///
 /// There is no error number for that. Of the servers that are known, Rust's and Plan 9's say EBADF, xen-9pfsd and QEMU
 /// ENOENT or EINVAL, diod EIO: but for EBADF, and ENOENT to a Tclunk, that can as well be about the file.
-pub(super) fn is_forgotten(slot: &Slot, fids: &Fids, dialect: Dialect) -> bool {
-    let Effects {
-        kind, names, sure, ..
-    } = slot.effects;
-    let record = names[0].and_then(|fid| fids.record(fid));
+pub(super) fn is_forgotten(slot: &Slot, table: &FidTable, dialect: Dialect) -> bool {
+    let RequestInfo {
+        kind,
+        fids,
+        confirmed,
+        ..
+    } = slot.info;
+    let snapshot = fids[0].and_then(|fid| table.snapshot(fid));
     let suspect = match slot.error(dialect) {
         Some(Errno::EBADF) => match kind {
             // It may not be open for that.
             kind::TREAD | kind::TREADDIR | kind::TWRITE => {
-                record.is_some_and(|record| record.allows(kind))
+                snapshot.is_some_and(|snapshot| snapshot.allows(kind))
             }
             kind::TFSYNC | kind::TLOCK | kind::TGETLOCK | kind::TSETATTR | kind::TWSTAT => false,
             // It may be the new fid that xen-9pfsd has something against.
@@ -149,5 +152,5 @@ pub(super) fn is_forgotten(slot: &Slot, fids: &Fids, dialect: Dialect) -> bool {
         Some(Errno::ENOENT) => kind == kind::TCLUNK,
         _ => false,
     };
-    suspect && sure && slot.effects.is_sure(fids)
+    suspect && confirmed && slot.info.is_confirmed(table)
 }

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::task::Waker;
 
-use super::fids::Fids;
-use super::record::{Change, Fate};
-use super::violation::Violation;
+use crate::session::fid_table::FidTable;
+use crate::session::journal::{FidUpdate, ReplayPolicy};
+use crate::session::violation::Violation;
 use crate::{Dialect, Error};
 use p9_wire::Errno;
 use p9_wire::{
@@ -17,7 +17,7 @@ use p9_wire::{
 use xen9p_time::Instant;
 
 /// How many bytes of a write that nobody waits for the server took, once it has said so.
-pub(super) type Outcome = Cell<Option<Result<u32, Error>>>;
+pub(in crate::session) type Outcome = Cell<Option<Result<u32, Error>>>;
 
 /// Replies up to this size are copied into their slot on arrival.
 pub(super) const INLINE: usize = 256;
@@ -53,7 +53,7 @@ pub(super) enum State {
         /// Whether the reply itself has come meanwhile.
         replied: bool,
     },
-    /// Replied with an error that may mean that the server has forgotten the session, which is looked into.
+    /// Replied with an error that may mean that the server has forgotten the session, which is last_clock_read into.
     Suspect {
         /// Whether someone waits for the reply.
         wanted: bool,
@@ -77,7 +77,7 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) state: State,
-    pub(super) effects: Effects,
+    pub(super) info: RequestInfo,
     /// The largest legal reply; what it takes of the lane's reply budget.
     pub(super) limit: u32,
     /// What it adds to the load of its lane.
@@ -90,7 +90,7 @@ pub(super) struct Slot {
     /// Where to note what became of a write that nobody waits for.
     pub(super) outcome: Option<Rc<Outcome>>,
     /// What its success changes of what fids stand for.
-    pub(super) change: Option<Change>,
+    pub(super) change: Option<FidUpdate>,
     /// The session's progress when the reply came; 0 once its owner has been told.
     pub(super) arrived: u64,
     /// Size of the reply.
@@ -103,7 +103,7 @@ impl Slot {
     pub(super) fn new() -> Self {
         Slot {
             state: State::Free,
-            effects: Effects::default(),
+            info: RequestInfo::default(),
             limit: 0,
             load: 0,
             deadline: None,
@@ -129,7 +129,7 @@ impl Slot {
         bytes.ok_or(Error::Closed)
     }
 
-    /// Puts a reply of this type, which says nothing but that it is done, in the place of the server's.
+    /// Stores a made-up empty reply of type `kind`.
     pub(super) fn answer(&mut self, kind: u8) {
         let size = HEADER_LEN as u32;
         if let Some(place) = self.inline.first_chunk_mut::<HEADER_LEN>() {
@@ -144,7 +144,7 @@ impl Slot {
     /// How much data follows this header of an Rread or Rreaddir: no more than was asked for.
     pub(super) fn data_len(&self, head: &[u8; READ_HEADER_LEN]) -> Result<usize, Error> {
         match payload_len(head).map_err(Error::Malformed)? {
-            count if count > self.effects.asked => Err(Error::from(Violation::TooMuchData)),
+            count if count > self.info.max_data => Err(Error::from(Violation::TooMuchData)),
             count => Ok(count as usize),
         }
     }
@@ -152,7 +152,7 @@ impl Slot {
     /// The data of an Rread or Rreaddir, if the reply is here in one piece.
     pub(super) fn data(&self, dialect: Dialect) -> Result<&[u8], Error> {
         let bytes = self.reply()?;
-        if bytes.get(4) != Some(&(self.effects.kind + 1)) {
+        if bytes.get(4) != Some(&(self.info.kind + 1)) {
             let (_, reply) =
                 Reply::decode(Reader::new(bytes, dialect)).map_err(Error::Malformed)?;
             return Err(Error::Errno(reply.errno().unwrap_or(Errno::EPROTO)));
@@ -175,7 +175,7 @@ impl Slot {
     /// Whether the walk whose reply has just come has led to its end.
     pub(super) fn has_walked(&self) -> bool {
         let count = self.inline.get(HEADER_LEN..HEADER_LEN + 2);
-        count.is_some_and(|count| count == (self.effects.asked as u16).to_le_bytes())
+        count.is_some_and(|count| count == (self.info.max_data as u16).to_le_bytes())
     }
 
     /// Notes what the reply, which has just come, says of a write that nobody waits for.
@@ -201,40 +201,40 @@ impl Slot {
 
 /// What a request is and does to fids, remembered until it is over.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Effects {
+pub(super) struct RequestInfo {
     /// Type of the request.
     pub(super) kind: u8,
     /// Bytes of a read, names of a walk.
-    pub(super) asked: u32,
-    /// Fids that it names.
-    pub(super) names: [Option<Fid>; 2],
-    /// The fid that its success binds.
-    pub(super) binds: Option<Fid>,
-    /// The fid that any answer ends.
-    pub(super) ends: Option<Fid>,
+    pub(super) max_data: u32,
+    /// FidTable that it names.
+    pub(super) fids: [Option<Fid>; 2],
+    /// The fid that its success new_fid.
+    pub(super) new_fid: Option<Fid>,
+    /// The fid that any answer clunks.
+    pub(super) clunks: Option<Fid>,
     /// Whether it may change what a file contains.
     pub(super) changes: bool,
     /// Whether it releases a lock.
     pub(super) unlocks: bool,
     /// What becomes of it when the connection is lost.
-    pub(super) fate: Fate,
+    pub(super) replay: ReplayPolicy,
     /// Whether the server has said of all fids that it names that it knows them.
-    pub(super) sure: bool,
+    pub(super) confirmed: bool,
 }
 
-impl Effects {
+impl RequestInfo {
     pub(super) fn of(request: &Request<'_>) -> Self {
-        let mut asked = 0;
-        let mut binds = None;
-        let mut ends = None;
-        let names = match *request {
+        let mut max_data = 0;
+        let mut new_fid = None;
+        let mut clunks = None;
+        let fids = match *request {
             Request::Version { .. } | Request::Flush { .. } => [None, None],
             Request::Auth { afid, .. } => {
-                binds = Some(afid);
+                new_fid = Some(afid);
                 [Some(afid), None]
             }
             Request::Attach { fid, afid, .. } => {
-                binds = Some(fid);
+                new_fid = Some(fid);
                 [Some(fid), Some(afid)]
             }
             Request::Walk {
@@ -242,20 +242,20 @@ impl Effects {
                 newfid,
                 ref names,
             } => {
-                asked = names.len() as u32;
-                binds = (fid != newfid).then_some(newfid);
-                [Some(fid), binds]
+                max_data = names.len() as u32;
+                new_fid = (fid != newfid).then_some(newfid);
+                [Some(fid), new_fid]
             }
             Request::Xattrwalk { fid, newfid, .. } => {
-                binds = Some(newfid);
+                new_fid = Some(newfid);
                 [Some(fid), Some(newfid)]
             }
             Request::Clunk { fid } | Request::Remove { fid } => {
-                ends = Some(fid);
+                clunks = Some(fid);
                 [Some(fid), None]
             }
             Request::Read { fid, count, .. } | Request::Readdir { fid, count, .. } => {
-                asked = count;
+                max_data = count;
                 [Some(fid), None]
             }
             Request::Write { fid, .. }
@@ -286,12 +286,12 @@ impl Effects {
             } => [Some(olddirfid), Some(newdirfid)],
             Request::Unlinkat { dirfid, .. } => [Some(dirfid), None],
         };
-        Effects {
+        RequestInfo {
             kind: request.kind(),
-            asked,
-            names,
-            binds,
-            ends,
+            max_data,
+            fids,
+            new_fid,
+            clunks,
             changes: match request {
                 Request::Write { .. } | Request::Setattr { .. } | Request::Wstat { .. } => true,
                 Request::Lopen { flags, .. } => flags.contains(OpenFlags::TRUNCATE),
@@ -299,8 +299,8 @@ impl Effects {
                 _ => false,
             },
             unlocks: unlocks(request),
-            fate: Fate::default(),
-            sure: false,
+            replay: ReplayPolicy::default(),
+            confirmed: false,
         }
     }
 
@@ -315,21 +315,21 @@ impl Effects {
         matches!(self.kind, kind::TREADLINK | kind::TSTAT | kind::TGETLOCK)
     }
 
-    /// Whether the server knows all fids that it names, as far as `fids` can tell.
-    pub(super) fn is_sure(&self, fids: &Fids) -> bool {
-        let mut named = self.names.into_iter().flatten();
-        named.all(|fid| Some(fid) == self.binds || fids.is_sure(fid, self.kind))
+    /// Whether the server knows all fids that it names, as far as `table` can tell.
+    pub(super) fn is_confirmed(&self, table: &FidTable) -> bool {
+        let mut named = self.fids.into_iter().flatten();
+        named.all(|fid| Some(fid) == self.new_fid || table.is_confirmed(fid, self.kind))
             && self.kind != kind::TVERSION
     }
 
     /// Whether the request is carried through even when nobody waits for it: it ends a fid or a lock.
     pub(super) fn must_finish(&self) -> bool {
-        self.ends.is_some() || self.unlocks || self.kind == kind::TVERSION
+        self.clunks.is_some() || self.unlocks || self.kind == kind::TVERSION
     }
 }
 
 /// Whether the request releases a lock.
-pub(super) fn unlocks(request: &Request<'_>) -> bool {
+pub(in crate::session) fn unlocks(request: &Request<'_>) -> bool {
     matches!(
         request,
         Request::Lock {

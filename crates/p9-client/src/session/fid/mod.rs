@@ -1,12 +1,15 @@
 //! A handle to a file on the server, and the requests that every dialect has; those of 9P2000.L
 //! follow in a second block.
 
+mod classic;
+mod pipelined;
+
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::call::Ticket;
-use super::violation::Violation;
-use super::{Deferred, Session};
+use crate::session::request::PendingRequest;
+use crate::session::violation::Violation;
+use crate::session::{Deferred, Session};
 use crate::{Dialect, Error};
 use p9_wire::{
     self as wire, Attr, AttrMask, LockFlags, LockKind, LockStatus, MAX_ELEMENTS, Names, OpenFlags,
@@ -56,13 +59,13 @@ macro_rules! reply {
 impl Fid {
     /// A number that the server does not know yet.
     pub(super) fn new(session: &Session) -> Result<Fid, Error> {
-        let number = session.with_or(Err(Error::WouldBlock), |core| {
-            core.alive()?;
-            if core.dialect == Dialect::Unix {
+        let number = session.with_or(Err(Error::WouldBlock), |engine| {
+            engine.alive()?;
+            if engine.dialect() == Dialect::Unix {
                 // xen-9pfsd allows no more than five fids: those given up go first.
-                core.flush_out();
+                engine.flush_out();
             }
-            core.fids.alloc().ok_or(Error::OutOfMemory)
+            engine.fids().alloc().ok_or(Error::OutOfMemory)
         })?;
         Ok(Fid {
             session: session.clone(),
@@ -103,8 +106,8 @@ impl Fid {
 
     async fn walk_request(&self, newfid: wire::Fid, names: &[&[u8]]) -> Result<Walk, Error> {
         let request = self.walk_to(newfid, names)?;
-        let mut ticket = self.session.send(&request).await?;
-        self.walked(&mut ticket, &request, names.len()).await
+        let mut pending = self.session.send(&request).await?;
+        self.walked(&mut pending, &request, names.len()).await
     }
 
     fn walk_to<'a>(&self, newfid: wire::Fid, names: &[&'a [u8]]) -> Result<Request<'a>, Error> {
@@ -129,12 +132,12 @@ impl Fid {
     /// The answer to `request`, a walk of so many names.
     pub(super) async fn walked(
         &self,
-        ticket: &mut Ticket,
+        pending: &mut PendingRequest,
         request: &Request<'_>,
         names: usize,
     ) -> Result<Walk, Error> {
-        ticket.arrive(request).await?;
-        let walk = ticket.answer(|reply| match reply {
+        pending.arrive(request).await?;
+        let walk = pending.answer(|reply| match reply {
             Reply::Walk { qids } => Some(Walk {
                 names: qids.len(),
                 last: qids.last().copied(),
@@ -143,10 +146,10 @@ impl Fid {
         });
         let walk = walk.await?;
         if walk.names > names {
-            return Err(self.session.violated(Violation::TooManyNames));
+            return Err(self.session.protocol_error(Violation::TooManyNames));
         }
         if walk.names == 0 && names > 0 {
-            return Err(self.session.violated(Violation::NoNames));
+            return Err(self.session.protocol_error(Violation::NoNames));
         }
         Ok(walk)
     }
@@ -158,7 +161,7 @@ impl Fid {
     /// What the server says about closing the file, or about setting the extended attribute.
     pub async fn close(self) -> Result<(), Error> {
         self.session
-            .order(Request::Clunk { fid: self.number })
+            .call_unit(Request::Clunk { fid: self.number })
             .await
     }
 
@@ -168,7 +171,7 @@ impl Fid {
     /// What the server refuses.
     pub async fn remove(self) -> Result<(), Error> {
         self.session
-            .order(Request::Remove { fid: self.number })
+            .call_unit(Request::Remove { fid: self.number })
             .await
     }
 
@@ -268,7 +271,7 @@ impl Fid {
     /// # Errors
     /// What the server refuses; some of the attributes may have changed then.
     pub fn setattr(&self, attr: SetAttr) -> impl Future<Output = Result<(), Error>> {
-        self.session.order(Request::Setattr {
+        self.session.call_unit(Request::Setattr {
             fid: self.number,
             attr,
         })
@@ -288,7 +291,7 @@ impl Fid {
     /// # Errors
     /// What the server refuses.
     pub fn fsync(&self, data_only: bool) -> impl Future<Output = Result<(), Error>> {
-        self.session.order(Request::Fsync {
+        self.session.call_unit(Request::Fsync {
             fid: self.number,
             datasync: data_only.into(),
         })
@@ -316,7 +319,7 @@ impl Fid {
         target: &'a [u8],
         gid: u32,
     ) -> impl Future<Output = Result<(), Error>> {
-        self.session.order(Request::Symlink {
+        self.session.call_unit(Request::Symlink {
             dfid: self.number,
             name,
             target,
@@ -331,7 +334,7 @@ impl Fid {
     pub async fn link(&self, file: &Fid, name: &[u8]) -> Result<(), Error> {
         self.session.same(&file.session)?;
         self.session
-            .order(Request::Link {
+            .call_unit(Request::Link {
                 dfid: self.number,
                 fid: file.number,
                 name,
@@ -350,7 +353,7 @@ impl Fid {
         (major, minor): (u32, u32),
         gid: u32,
     ) -> impl Future<Output = Result<(), Error>> {
-        self.session.order(Request::Mknod {
+        self.session.call_unit(Request::Mknod {
             dfid: self.number,
             name,
             mode,
@@ -370,7 +373,7 @@ impl Fid {
         mode: u32,
         gid: u32,
     ) -> impl Future<Output = Result<(), Error>> {
-        self.session.order(Request::Mkdir {
+        self.session.call_unit(Request::Mkdir {
             dfid: self.number,
             name,
             mode,
@@ -385,7 +388,7 @@ impl Fid {
     pub async fn renameat(&self, old: &[u8], to: &Fid, new: &[u8]) -> Result<(), Error> {
         self.session.same(&to.session)?;
         self.session
-            .order(Request::Renameat {
+            .call_unit(Request::Renameat {
                 olddirfid: self.number,
                 oldname: old,
                 newdirfid: to.number,
@@ -401,7 +404,7 @@ impl Fid {
     pub async fn rename(&self, to: &Fid, name: &[u8]) -> Result<(), Error> {
         self.session.same(&to.session)?;
         self.session
-            .order(Request::Rename {
+            .call_unit(Request::Rename {
                 fid: self.number,
                 dfid: to.number,
                 name,
@@ -418,7 +421,7 @@ impl Fid {
         name: &'a [u8],
         flags: UnlinkFlags,
     ) -> impl Future<Output = Result<(), Error>> {
-        self.session.order(Request::Unlinkat {
+        self.session.call_unit(Request::Unlinkat {
             dirfid: self.number,
             name,
             flags,
@@ -455,7 +458,7 @@ impl Fid {
         size: u64,
         flags: XattrFlags,
     ) -> impl Future<Output = Result<(), Error>> {
-        self.session.order(Request::Xattrcreate {
+        self.session.call_unit(Request::Xattrcreate {
             fid: self.number,
             name,
             size,

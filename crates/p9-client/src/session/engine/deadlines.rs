@@ -3,13 +3,12 @@
 use core::task::Waker;
 use core::time::Duration;
 
-use super::core::Core;
+use super::Engine;
 use super::slot::State;
 use crate::transport::TransportError;
 use xen9p_time::Instant;
 
-/// How long the clock need not be looked at while answers come; and so how much longer than its time a request may
-/// wait.
+/// Minimum interval between reads of the clock while replies arrive. A request may overrun its timeout by this much.
 const CLOCK_READ_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a server that has stopped answering is left.
@@ -19,9 +18,9 @@ const SILENT: TransportError =
 /// Why a server that does not answer a request is left.
 const LATE: TransportError = TransportError::Lost("the server did not answer in time");
 
-impl Core {
+impl Engine {
     /// Remembers who waits for a free slot, for room, or just for time to pass.
-    pub(super) fn wait_for_room(&mut self, waker: &Waker, deadline: Instant) {
+    pub(in crate::session) fn wait_for_room(&mut self, waker: &Waker, deadline: Instant) {
         let mut known = self.waiting.iter_mut();
         match known.find(|(known, _)| known.will_wake(waker)) {
             Some((_, earliest)) => *earliest = deadline.min(*earliest),
@@ -35,7 +34,7 @@ impl Core {
     /// Reading the clock may be among the dearest things about a small request: where the time-stamp counter is emulated
     /// each read leaves the domain. So the driver reads it when nothing has come for a [`CLOCK_READ_INTERVAL`], and the time
     /// of requests sent since the last read begins with this one.
-    pub(super) fn expire_due(&mut self, now: Instant) -> Instant {
+    pub(in crate::session) fn expire_due(&mut self, now: Instant) -> Instant {
         let mut earliest = Instant::NEVER;
         let mut silent = false;
         for slot in &mut self.slots {
@@ -49,7 +48,7 @@ impl Core {
             };
             let deadline = *slot.deadline.get_or_insert(now + patience);
             if now < deadline {
-                // Whoever does not poll has no interest in it now, as in what was read ahead.
+                // A request that nobody polls (read-ahead) is not timed out.
                 if slot.state != State::Waiting || slot.waker.is_some() {
                     earliest = earliest.min(deadline);
                 }
@@ -72,23 +71,24 @@ impl Core {
             Some(deadline) => earliest = earliest.min(deadline),
             None => {}
         }
-        self.looked = now;
-        self.over = earliest;
+        self.last_clock_read = now;
+        self.next_deadline = earliest;
         earliest
     }
 
     /// A request was not answered in time. That is its own misfortune, or with recovery a loss of the connection.
-    pub(super) fn overdue(&mut self) {
+    pub(in crate::session) fn overdue(&mut self) {
         if self.recovers && self.is_up() {
             self.fail(LATE.into());
         }
     }
 
     /// Until when one can wait without knowing the time.
-    pub(super) fn soon(&self) -> Instant {
+    pub(in crate::session) fn next_wakeup(&self) -> Instant {
         let waiting = self.waiting.iter().map(|&(_, deadline)| deadline);
         waiting.fold(
-            self.over.min(self.looked + CLOCK_READ_INTERVAL),
+            self.next_deadline
+                .min(self.last_clock_read + CLOCK_READ_INTERVAL),
             Instant::min,
         )
     }

@@ -1,6 +1,16 @@
 //! The session's state. What is done to it stands beside this: `submit`, `pump` and `answer` for requests and replies,
 //! `clock` for time. Nothing there calls out, or holds a borrow that a callback could meet.
 
+mod deadlines;
+mod device;
+mod face;
+mod loss;
+mod probe;
+mod receive;
+mod reply;
+mod send;
+mod slot;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -8,95 +18,97 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use core::time::Duration;
 
-use super::device::Device;
-use super::fids::Fids;
-use super::probe::Probe;
-use super::slot::{Slot, State};
+pub(super) use slot::{Outcome, unlocks};
+
+use super::fid_table::FidTable;
 use super::{Config, Stats};
 use crate::transport::{Lane, Transport, TransportError};
 use crate::{Dialect, Error};
+use device::Device;
 use p9_wire::Tag;
+use probe::Probe;
+use slot::{Slot, State};
 use xen9p_time::Instant;
 
 /// How many pumps a bulk reply may stay at the head of its lane before it is moved out of the way.
-const HEAD_PATIENCE: u8 = 8;
+const MAX_HEAD_PUMPS: u8 = 8;
 
 /// Of a request in flight when the connection was lost, which may be made again.
-pub(super) const AGAIN: Error = Error::Transport(TransportError::Lost(
+pub(super) const RETRYABLE_LOSS: Error = Error::Transport(TransportError::Lost(
     "it was lost again and again before the server answered",
 ));
 
 /// What the session knows of one of the transport's lanes.
 #[derive(Debug, Default)]
-pub(super) struct LaneState {
+struct LaneState {
     /// Slots of this lane that are free.
-    pub(super) free: Vec<u16>,
+    free: Vec<u16>,
     /// The slot whose reply is at the head, left there for its owner.
-    pub(super) head: Option<u16>,
+    head: Option<u16>,
     /// Pumps that have seen this head.
-    pub(super) seen: u8,
+    seen: u8,
     /// Bytes of requests and replies in flight.
-    pub(super) load: u64,
+    load: u64,
 }
 
-pub(super) struct Core {
-    pub(super) device: Device,
-    pub(super) lanes: Vec<LaneState>,
+pub(super) struct Engine {
+    device: Device,
+    lanes: Vec<LaneState>,
     /// One for each tag from 0 on, and the last for [`Tag::NONE`]. A slot's request is flushed with
     /// the tag of its own plus [`window`](Self::window), which travels on the same lane.
-    pub(super) slots: Vec<Slot>,
-    pub(super) window: u16,
-    pub(super) fids: Fids,
-    pub(super) dialect: Dialect,
-    pub(super) msize: u32,
+    slots: Vec<Slot>,
+    window: u16,
+    fids: FidTable,
+    dialect: Dialect,
+    msize: u32,
     /// The largest reply that the transport takes now: msize, or more while a request is in flight that asks for more.
-    pub(super) largest: u32,
-    pub(super) timeout: Duration,
-    pub(super) interrupt: Arc<AtomicBool>,
-    pub(super) stats: Stats,
+    largest: u32,
+    timeout: Duration,
+    interrupt: Arc<AtomicBool>,
+    stats: Stats,
     /// Begins and ends of requests that may change what a file contains.
-    pub(super) changes: u64,
+    changes: u64,
     /// Why the session is over.
-    pub(super) dead: Option<Error>,
+    dead: Option<Error>,
     /// The same until it is logged.
-    pub(super) untold: Option<Error>,
+    unlogged_error: Option<Error>,
     /// Whether the loss of the connection is not the end of the session.
-    pub(super) recovers: bool,
+    recovers: bool,
     /// Why the connection is lost, until there is a new one.
-    pub(super) lost: Option<Error>,
-    /// A new one is being looked for: who asks for something from within that must not wait for its end.
-    pub(super) searching: bool,
+    lost: Option<Error>,
+    /// A new one is being last_clock_read for: who asks for something from within that must not wait for its end.
+    searching: bool,
     /// No request has to be answered before this.
-    pub(super) grace: Instant,
+    grace: Instant,
     /// Whether the server understands Tflush.
-    pub(super) can_flush: bool,
+    can_flush: bool,
     /// Slots in [`State::FlushDue`].
-    pub(super) flushes_due: u16,
-    /// When the clock was looked at last, and when the time of somebody who was waiting then is over.
-    pub(super) looked: Instant,
-    pub(super) over: Instant,
+    flushes_due: u16,
+    /// When the clock was last_clock_read at last, and when the time of somebody who was waiting then is over.
+    last_clock_read: Instant,
+    next_deadline: Instant,
     /// Who waits for a free slot or for room, and until when.
-    pub(super) waiting: Vec<(Waker, Instant)>,
+    waiting: Vec<(Waker, Instant)>,
     /// Wakers to be called as soon as nothing is borrowed.
-    pub(super) woken: Vec<Waker>,
+    woken: Vec<Waker>,
     /// Whether the operations in flight know that they are interrupted.
-    pub(super) interrupt_told: bool,
+    interrupt_told: bool,
     /// Grows whenever an operation may get further if it is polled.
-    pub(super) progress: u64,
+    progress: u64,
     /// What that was when it last grew for another reason than the reply to one request.
-    pub(super) progress_of_many: u64,
+    progress_of_many: u64,
     /// Whether the end of the session is not to be logged.
-    pub(super) quiet: bool,
+    quiet: bool,
     /// Where requests are encoded.
-    pub(super) scratch: Vec<u8>,
+    scratch: Vec<u8>,
     /// Under way where the server may have forgotten the session.
-    pub(super) probe: Option<Probe>,
+    probe: Option<Probe>,
     /// The lane to begin the next search with.
-    pub(super) turn: u16,
+    next_lane: u16,
 }
 
-impl Core {
-    pub(super) fn new(transport: Box<dyn Transport>, config: &Config) -> Result<Core, Error> {
+impl Engine {
+    pub(super) fn new(transport: Box<dyn Transport>, config: &Config) -> Result<Engine, Error> {
         let count = transport.lanes().max(1);
         let wanted = config.window.clamp(1, super::MAX_WINDOW);
         let window = wanted
@@ -128,12 +140,12 @@ impl Core {
                 config.msize
             );
         }
-        Ok(Core {
+        Ok(Engine {
             device: Device::new(transport),
             lanes,
             slots,
             window,
-            fids: Fids::default(),
+            fids: FidTable::default(),
             dialect: Dialect::Linux,
             msize,
             largest: most,
@@ -142,15 +154,15 @@ impl Core {
             stats: Stats::default(),
             changes: 0,
             dead: None,
-            untold: None,
+            unlogged_error: None,
             recovers: false,
             lost: None,
             searching: false,
             grace: Instant::from_nanos(0),
             can_flush: true,
             flushes_due: 0,
-            looked: Instant::from_nanos(0),
-            over: Instant::NEVER,
+            last_clock_read: Instant::from_nanos(0),
+            next_deadline: Instant::NEVER,
             waiting: Vec::new(),
             woken: Vec::new(),
             interrupt_told: false,
@@ -159,7 +171,7 @@ impl Core {
             quiet: false,
             scratch: Vec::new(),
             probe: None,
-            turn: 0,
+            next_lane: 0,
         })
     }
 
@@ -178,7 +190,7 @@ impl Core {
         Lane(tag % (self.lanes.len() as u16))
     }
 
-    pub(super) fn slot(&mut self, index: u16) -> Result<&mut Slot, Error> {
+    fn slot(&mut self, index: u16) -> Result<&mut Slot, Error> {
         self.slots.get_mut(usize::from(index)).ok_or(Error::Closed)
     }
 
@@ -195,9 +207,8 @@ impl Core {
         self.end(error)
     }
 
-    /// Gives the connection up. Without a session that is over there is nothing to be told of it: whatever
-    /// waits goes on waiting.
-    pub(super) fn broken<T>(&mut self, error: Error) -> Result<Option<T>, Error> {
+    /// Marks the connection as lost. With recovery, pending requests stay pending.
+    fn broken<T>(&mut self, error: Error) -> Result<Option<T>, Error> {
         self.fail(error);
         self.alive().map(|()| None)
     }
@@ -209,7 +220,7 @@ impl Core {
             return first;
         }
         self.dead = Some(error);
-        self.untold = Some(error).filter(|_| !self.quiet);
+        self.unlogged_error = Some(error).filter(|_| !self.quiet);
         self.wake_all();
         error
     }
@@ -219,7 +230,7 @@ impl Core {
     }
 
     /// Whether there is a connection.
-    pub(super) fn is_up(&self) -> bool {
+    fn is_up(&self) -> bool {
         self.dead.is_none() && self.lost.is_none()
     }
 
@@ -232,7 +243,7 @@ impl Core {
     }
 
     /// Lets those who wait for a slot or for room try again.
-    pub(super) fn wake_waiting(&mut self) {
+    fn wake_waiting(&mut self) {
         if !self.waiting.is_empty() {
             self.note_progress();
             self.woken
@@ -241,7 +252,7 @@ impl Core {
     }
 
     /// Operations may get further, which ones is unknown.
-    pub(super) fn note_progress(&mut self) {
+    fn note_progress(&mut self) {
         self.progress += 1;
         self.progress_of_many = self.progress;
     }
@@ -259,9 +270,9 @@ impl Core {
     }
 
     /// Whether a bulk reply has been at the head of its lane for too long.
-    pub(super) fn is_stuck(lane: &mut LaneState) -> bool {
+    fn is_stuck(lane: &mut LaneState) -> bool {
         lane.seen = lane.seen.saturating_add(1);
-        lane.seen > HEAD_PATIENCE
+        lane.seen > MAX_HEAD_PUMPS
     }
 
     /// Whether requests are in flight, or have to be sent yet.

@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::fids::Fids;
+use super::fid_table::FidTable;
 use p9_wire::{
     AttrMask, Fid, LockKind, LockStatus, OpenFlags, OpenMode, Qid, QidKind, Reply, Request, kind,
 };
@@ -62,7 +62,7 @@ pub(super) struct Root(pub(super) u64);
 
 /// What a fid stands for.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub(super) struct FidSnapshot {
     /// Where the way begins.
     pub(super) root: Root,
     /// Set for a root.
@@ -75,13 +75,13 @@ pub(super) struct Record {
     pub(super) generation: Option<u64>,
     /// How it is open, if it is.
     pub(super) open: Option<Open>,
-    /// It is, or had, something that a new server can't give: an extended attribute, a lock, its removal on close.
+    /// Cannot be reopened: it is an extended attribute, holds a lock, or is removed on close.
     pub(super) singular: bool,
 }
 
-impl Record {
+impl FidSnapshot {
     fn unknown(root: Root) -> Self {
-        Record {
+        FidSnapshot {
             root,
             attach: None,
             path: Vec::new(),
@@ -124,32 +124,36 @@ fn below(path: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// What becomes of a request that is in flight when the connection is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ReplayPolicy {
     /// It may be made again: that changes nothing, or the same once more.
     #[default]
-    Again,
+    Retry,
     /// Only the lost server knows whether it was done, and twice would be wrong.
-    Unknown,
+    Ambiguous,
     /// The loss has done it.
-    Done,
+    AssumeDone,
 }
 
-impl Fate {
-    pub(super) fn of(request: &Request<'_>, fids: &Fids) -> Fate {
-        let record = |fid| fids.record(fid);
+impl ReplayPolicy {
+    pub(super) fn of(request: &Request<'_>, fids: &FidTable) -> ReplayPolicy {
+        let snapshot = |fid| fids.snapshot(fid);
         match *request {
             // The end of an extended attribute's fid is what sets it, and of some files' what removes them.
-            Request::Clunk { fid } if record(fid).is_some_and(|record| record.singular) => {
-                Fate::Unknown
+            Request::Clunk { fid } if snapshot(fid).is_some_and(|snapshot| snapshot.singular) => {
+                ReplayPolicy::Ambiguous
             }
-            Request::Clunk { .. } => Fate::Done,
-            Request::Write { fid, .. } if record(fid).is_some_and(Record::appends) => Fate::Unknown,
+            Request::Clunk { .. } => ReplayPolicy::AssumeDone,
+            Request::Write { fid, .. } if snapshot(fid).is_some_and(FidSnapshot::appends) => {
+                ReplayPolicy::Ambiguous
+            }
             Request::Open { mode, .. }
                 if mode.intersects(OpenMode::TRUNCATE | OpenMode::REMOVE_ON_CLOSE) =>
             {
-                Fate::Unknown
+                ReplayPolicy::Ambiguous
             }
-            Request::Lopen { flags, .. } if flags.contains(OpenFlags::TRUNCATE) => Fate::Unknown,
+            Request::Lopen { flags, .. } if flags.contains(OpenFlags::TRUNCATE) => {
+                ReplayPolicy::Ambiguous
+            }
             Request::Create { .. }
             | Request::Lcreate { .. }
             | Request::Symlink { .. }
@@ -162,36 +166,36 @@ impl Fate {
             | Request::Remove { .. }
             | Request::Setattr { .. }
             | Request::Wstat { .. }
-            | Request::Lock { .. } => Fate::Unknown,
-            _ => Fate::Again,
+            | Request::Lock { .. } => ReplayPolicy::Ambiguous,
+            _ => ReplayPolicy::Retry,
         }
     }
 }
 
 /// What a request changes of what fids stand for, once the server has done it.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum FidUpdate {
     /// The fid stands for this, if all of so many names were walked.
-    Bound(Fid, Box<Record>, usize),
+    Bound(Fid, Box<FidSnapshot>, usize),
     Opened(Fid, Open),
     /// The directory's fid has become that of a file in it.
     Created(Fid, Vec<u8>, Open),
-    /// Below this root, what was called the first is called the second.
+    /// The first path was renamed to the second, relative to the root.
     Moved(Root, Vec<u8>, Vec<u8>),
     /// The fid can't be had again.
     Singular(Fid),
     Generation(Fid),
 }
 
-impl Change {
-    pub(super) fn of(request: &Request<'_>, fids: &Fids) -> Option<Change> {
+impl FidUpdate {
+    pub(super) fn of(request: &Request<'_>, fids: &FidTable) -> Option<FidUpdate> {
         let path_in = |dir: Fid, name: &[u8]| {
-            let record = fids.record(dir)?;
-            Some((record.root, below(&record.path, name)))
+            let snapshot = fids.snapshot(dir)?;
+            Some((snapshot.root, below(&snapshot.path, name)))
         };
         let moved = |from: Option<(Root, Vec<u8>)>, to: Option<(Root, Vec<u8>)>| {
             let ((root, from), (_, to)) = (from?, to?);
-            Some(Change::Moved(root, from, to))
+            Some(FidUpdate::Moved(root, from, to))
         };
         match *request {
             // Without an afid: sessions that recover don't authenticate.
@@ -202,52 +206,52 @@ impl Change {
                 n_uname,
                 ..
             } => {
-                let record = Record {
+                let snapshot = FidSnapshot {
                     attach: Some(Attach {
                         user: uname.to_vec(),
                         uid: n_uname,
                         tree: aname.to_vec(),
                     }),
                     singular: false,
-                    ..Record::unknown(Root::default())
+                    ..FidSnapshot::unknown(Root::default())
                 };
-                Some(Change::Bound(fid, Box::new(record), 0))
+                Some(FidUpdate::Bound(fid, Box::new(snapshot), 0))
             }
             Request::Walk {
                 fid,
                 newfid,
                 ref names,
             } => {
-                let from = fids.record(fid)?;
-                let mut record = Record {
+                let from = fids.snapshot(fid)?;
+                let mut snapshot = FidSnapshot {
                     path: from.path.clone(),
                     qid: from.qid,
                     generation: None,
                     singular: false,
-                    ..Record::unknown(from.root)
+                    ..FidSnapshot::unknown(from.root)
                 };
                 for name in names.iter() {
-                    record.path = below(&record.path, name);
+                    snapshot.path = below(&snapshot.path, name);
                 }
-                Some(Change::Bound(newfid, Box::new(record), names.len()))
+                Some(FidUpdate::Bound(newfid, Box::new(snapshot), names.len()))
             }
             Request::Open { fid, mode } | Request::Create { fid, mode, .. }
                 if mode.contains(OpenMode::REMOVE_ON_CLOSE) =>
             {
-                Some(Change::Singular(fid))
+                Some(FidUpdate::Singular(fid))
             }
-            Request::Open { fid, mode } => Some(Change::Opened(fid, Open::classic(mode))),
-            Request::Lopen { fid, flags } => Some(Change::Opened(fid, Open::linux(flags))),
+            Request::Open { fid, mode } => Some(FidUpdate::Opened(fid, Open::classic(mode))),
+            Request::Lopen { fid, flags } => Some(FidUpdate::Opened(fid, Open::linux(flags))),
             Request::Create {
                 fid, name, mode, ..
-            } => Some(Change::Created(fid, name.to_vec(), Open::classic(mode))),
+            } => Some(FidUpdate::Created(fid, name.to_vec(), Open::classic(mode))),
             Request::Lcreate {
                 fid, name, flags, ..
-            } => Some(Change::Created(fid, name.to_vec(), Open::linux(flags))),
+            } => Some(FidUpdate::Created(fid, name.to_vec(), Open::linux(flags))),
             Request::Rename { fid, dfid, name } => {
-                let record = fids.record(fid)?;
+                let snapshot = fids.snapshot(fid)?;
                 moved(
-                    Some((record.root, record.path.clone())),
+                    Some((snapshot.root, snapshot.path.clone())),
                     path_in(dfid, name),
                 )
             }
@@ -258,10 +262,10 @@ impl Change {
                 newname,
             } => moved(path_in(olddirfid, oldname), path_in(newdirfid, newname)),
             Request::Wstat { fid, stat } if !stat.name.is_empty() => {
-                let record = fids.record(fid)?;
-                let cut = record.path.iter().rposition(|&byte| byte == b'/')?;
-                let to = below(record.path.get(..cut)?, stat.name);
-                Some(Change::Moved(record.root, record.path.clone(), to))
+                let snapshot = fids.snapshot(fid)?;
+                let cut = snapshot.path.iter().rposition(|&byte| byte == b'/')?;
+                let to = below(snapshot.path.get(..cut)?, stat.name);
+                Some(FidUpdate::Moved(snapshot.root, snapshot.path.clone(), to))
             }
             Request::Xattrwalk { newfid: fid, .. }
             | Request::Xattrcreate { fid, .. }
@@ -269,62 +273,67 @@ impl Change {
                 fid,
                 kind: LockKind::READ | LockKind::WRITE,
                 ..
-            } => Some(Change::Singular(fid)),
+            } => Some(FidUpdate::Singular(fid)),
             Request::Getattr { fid, mask } if mask.contains(AttrMask::GENERATION) => {
-                Some(Change::Generation(fid))
+                Some(FidUpdate::Generation(fid))
             }
             _ => None,
         }
     }
 
     /// The server has answered with `reply`, which is no error. Returns the fid that was opened, if one was.
-    pub(super) fn apply(self, reply: &Reply<'_>, fids: &mut Fids) -> Option<Fid> {
+    pub(super) fn apply(self, reply: &Reply<'_>, fids: &mut FidTable) -> Option<Fid> {
         match (self, reply) {
-            (Change::Bound(fid, mut record, 0), Reply::Attach { qid }) => {
-                record.root = fids.next_root();
-                record.qid = *qid;
-                fids.set_record(fid, Some(record));
+            (FidUpdate::Bound(fid, mut snapshot, 0), Reply::Attach { qid }) => {
+                snapshot.root = fids.next_root();
+                snapshot.qid = *qid;
+                fids.set_snapshot(fid, Some(snapshot));
             }
-            (Change::Bound(fid, mut record, names), Reply::Walk { qids })
+            (FidUpdate::Bound(fid, mut snapshot, names), Reply::Walk { qids })
                 if qids.len() == names =>
             {
-                record.qid = qids.last().copied().unwrap_or(record.qid);
-                fids.set_record(fid, Some(record));
+                snapshot.qid = qids.last().copied().unwrap_or(snapshot.qid);
+                fids.set_snapshot(fid, Some(snapshot));
             }
-            (Change::Opened(fid, open), Reply::Open { qid, .. } | Reply::Lopen { qid, .. }) => {
-                let record = fids.record_mut(fid)?;
-                record.open = Some(open);
-                record.qid = *qid;
+            (FidUpdate::Opened(fid, open), Reply::Open { qid, .. } | Reply::Lopen { qid, .. }) => {
+                let snapshot = fids.snapshot_mut(fid)?;
+                snapshot.open = Some(open);
+                snapshot.qid = *qid;
                 return Some(fid);
             }
             (
-                Change::Created(fid, name, open),
+                FidUpdate::Created(fid, name, open),
                 Reply::Create { qid, .. } | Reply::Lcreate { qid, .. },
             ) => {
-                let record = fids.record_mut(fid)?;
-                record.path = below(&record.path, &name);
-                record.open = Some(open);
-                record.qid = *qid;
+                let snapshot = fids.snapshot_mut(fid)?;
+                snapshot.path = below(&snapshot.path, &name);
+                snapshot.open = Some(open);
+                snapshot.qid = *qid;
                 return Some(fid);
             }
-            (Change::Moved(root, from, to), _) => {
-                for record in fids.records_mut().filter(|record| record.root == root) {
-                    if let Some(rest) = record.path.strip_prefix(&from[..])
+            (FidUpdate::Moved(root, from, to), _) => {
+                for snapshot in fids
+                    .snapshots_mut()
+                    .filter(|snapshot| snapshot.root == root)
+                {
+                    if let Some(rest) = snapshot.path.strip_prefix(&from[..])
                         && matches!(rest.first(), None | Some(b'/'))
                     {
-                        record.path = [&to[..], rest].concat();
+                        snapshot.path = [&to[..], rest].concat();
                     }
                 }
             }
-            (Change::Singular(_), Reply::Lock { status }) if *status != LockStatus::SUCCESS => {}
-            (Change::Singular(fid), _) => match fids.record_mut(fid) {
-                Some(record) => record.singular = true,
-                None => fids.set_record(fid, Some(Box::new(Record::unknown(Root::default())))),
+            (FidUpdate::Singular(_), Reply::Lock { status }) if *status != LockStatus::SUCCESS => {}
+            (FidUpdate::Singular(fid), _) => match fids.snapshot_mut(fid) {
+                Some(snapshot) => snapshot.singular = true,
+                None => {
+                    fids.set_snapshot(fid, Some(Box::new(FidSnapshot::unknown(Root::default()))))
+                }
             },
-            (Change::Generation(fid), Reply::Getattr { attr })
+            (FidUpdate::Generation(fid), Reply::Getattr { attr })
                 if attr.valid.contains(AttrMask::GENERATION) =>
             {
-                fids.record_mut(fid)?.generation = Some(attr.generation);
+                fids.snapshot_mut(fid)?.generation = Some(attr.generation);
             }
             _ => {}
         }

@@ -1,24 +1,24 @@
 //! Taking replies in, and sending what waits to be sent.
 
-use super::core::Core;
+use super::Engine;
 use super::probe::{FORGOTTEN, is_forgotten};
-use super::record::identify;
 use super::slot::{INLINE, Place, State};
-use super::violation::Violation;
+use crate::session::journal::identify;
+use crate::session::violation::Violation;
 use crate::transport::{Header, Lane};
 use crate::{Dialect, Error};
 use p9_wire::{Reader, Reply, Request, Tag, kind};
 use xen9p_time::Instant;
 
-impl Core {
+impl Engine {
     /// Takes in all replies that have arrived.
-    pub(super) fn pump(&mut self) {
+    pub(in crate::session) fn pump(&mut self) {
         for lane in 0..self.lanes.len() as u16 {
             self.drop_unwanted_head(Lane(lane));
             let stuck = self
                 .lanes
                 .get_mut(usize::from(lane))
-                .is_some_and(|state| state.head.is_some() && Core::is_stuck(state));
+                .is_some_and(|state| state.head.is_some() && Engine::is_stuck(state));
             if stuck {
                 self.spill(Lane(lane));
             }
@@ -84,17 +84,17 @@ impl Core {
             State::Detached | State::FlushDue | State::Flushing { replied: false } => false,
             _ => return Err(Error::from(Violation::AnsweredTwice)),
         };
-        if header.kind != slot.effects.kind + 1 && !is_error {
+        if header.kind != slot.info.kind + 1 && !is_error {
             return Err(Error::from(Violation::WrongType));
         }
         let too_large = header.size > slot.limit;
-        let by_server = header.kind == kind::RERROR || slot.effects.is_sized_by_server();
+        let by_server = header.kind == kind::RERROR || slot.info.is_sized_by_server();
         if too_large && !by_server {
             return Err(Error::from(Violation::TooLarge));
         }
         slot.len = header.size;
         let size = header.size as usize;
-        if wanted && !is_error && slot.effects.is_bulk() && size > INLINE {
+        if wanted && !is_error && slot.info.is_bulk() && size > INLINE {
             slot.state = State::Ready(Place::Head);
             self.woken.extend(slot.waker.take());
             self.progress += 1;
@@ -150,28 +150,28 @@ impl Core {
             .slots
             .get_mut(usize::from(index))
             .ok_or(Error::Closed)?;
-        if let Some(fid) = slot.effects.ends {
-            if is_error && slot.effects.kind == kind::TREMOVE {
+        if let Some(fid) = slot.info.clunks {
+            if is_error && slot.info.kind == kind::TREMOVE {
                 // Gone by the book, but not where the server has no such request. A clunk settles it.
                 self.fids.still_bound(fid);
             } else {
                 self.fids.ended(fid);
             }
         }
-        // After a walk that stopped half way too: diod binds the new fid even then.
-        if let Some(fid) = slot.effects.binds
+        // After a walk that stopped half way too: diod new_fid the new fid even then.
+        if let Some(fid) = slot.info.new_fid
             && !is_error
         {
             self.fids.bound(fid);
-            let sure = match slot.effects.kind {
+            let confirmed = match slot.info.kind {
                 kind::TWALK => slot.has_walked(),
                 kind::TXATTRWALK => false,
                 _ => true,
             };
-            if sure {
+            if confirmed {
                 self.fids.known(fid);
             }
-            if slot.effects.kind == kind::TATTACH {
+            if slot.info.kind == kind::TATTACH {
                 self.fids.attached(fid);
             }
         }
@@ -241,7 +241,7 @@ impl Core {
         } else if !replied {
             self.device.release(lane, slot.limit);
             // Whether it happened is unknown: a clunk settles it either way.
-            if let Some(fid) = slot.effects.binds {
+            if let Some(fid) = slot.info.new_fid {
                 self.fids.bound(fid);
             }
         }
@@ -277,7 +277,7 @@ impl Core {
     }
 
     /// Sends everything that nobody waits for, and tells the server of all that was sent.
-    pub(super) fn flush_out(&mut self) {
+    pub(in crate::session) fn flush_out(&mut self) {
         if self.flushes_due > 0 {
             for index in 0..self.window {
                 if self
@@ -298,7 +298,7 @@ impl Core {
                 // Gone with the server.
                 Err(_) if !self.is_up() => {
                     self.fids.ended(fid);
-                    self.fids.let_go(fid);
+                    self.fids.unref(fid);
                 }
                 Ok(None) | Err(_) => {
                     self.fids.clunk_later(fid);
@@ -315,7 +315,7 @@ impl Core {
 
     /// Moves all bulk replies at the heads of lanes out of the way: their owners do not come, and
     /// whoever waits for what is behind must not wait for them.
-    pub(super) fn spill_heads(&mut self) {
+    pub(in crate::session) fn spill_heads(&mut self) {
         for lane in 0..self.lanes.len() as u16 {
             self.spill(Lane(lane));
             self.pump_lane(Lane(lane));
@@ -338,7 +338,7 @@ impl Core {
             return;
         }
         self.device.copy_out(lane, 0, &mut slot.spill);
-        keep_header(&mut slot.spill, slot.len, slot.effects.kind + 1);
+        keep_header(&mut slot.spill, slot.len, slot.info.kind + 1);
         self.device.consume(lane);
         self.device.release(lane, slot.limit);
         slot.state = State::Ready(Place::Spilled);

@@ -6,9 +6,9 @@ use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
-use super::core::{AGAIN, Core};
-use super::lent::Span;
-use super::slot::{Outcome, unlocks};
+use super::Span;
+use super::engine::{Engine, RETRYABLE_LOSS};
+use super::engine::{Outcome, unlocks};
 use super::violation::Violation;
 use super::{Deferred, Session};
 use crate::Error;
@@ -17,20 +17,20 @@ use xen9p_time::Instant;
 
 /// A request in flight. Dropping it takes the request back.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct PendingRequest {
     session: Session,
     /// The slot, until the reply is taken: from then on it may be another request's.
     index: Option<u16>,
 }
 
-impl Ticket {
+impl PendingRequest {
     /// Whether the reply is there to be taken. After an error it never will be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let nested = self.session.is_nested();
         self.session
-            .with_or(Poll::Ready(Err(Error::WouldBlock)), |core| {
+            .with_or(Poll::Ready(Err(Error::WouldBlock)), |engine| {
                 match self.index {
-                    Some(index) => core.poll_reply(index, cx.waker(), nested),
+                    Some(index) => engine.poll_reply(index, cx.waker(), nested),
                     None => Poll::Ready(Err(Error::Closed)),
                 }
             })
@@ -43,9 +43,9 @@ impl Ticket {
         read: &mut dyn FnMut(&Reply<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let index = self.index.ok_or(Error::Closed)?;
-        self.session.with_or(Err(Error::WouldBlock), |core| {
+        self.session.with_or(Err(Error::WouldBlock), |engine| {
             self.index = None;
-            core.take_reply(index, read)
+            engine.take_reply(index, read)
         })
     }
 
@@ -53,23 +53,23 @@ impl Ticket {
     /// `into`, which has room for as much as was asked for.
     pub(super) fn take_data(&mut self, into: &mut [u8]) -> Result<usize, Error> {
         let index = self.index.ok_or(Error::Closed)?;
-        self.session.with_or(Err(Error::WouldBlock), |core| {
+        self.session.with_or(Err(Error::WouldBlock), |engine| {
             self.index = None;
-            core.take_data(index, into)
+            engine.take_data(index, into)
         })
     }
 
     /// Lends the data of the Rread that [`poll`](Self::poll) announced.
-    pub(super) fn lend_data(&mut self, see: &mut dyn FnMut(&mut Span<'_>)) -> Result<usize, Error> {
+    pub(super) fn with_data(&mut self, see: &mut dyn FnMut(&mut Span<'_>)) -> Result<usize, Error> {
         let index = self.index.ok_or(Error::Closed)?;
-        self.session.with_or(Err(Error::WouldBlock), |core| {
+        self.session.with_or(Err(Error::WouldBlock), |engine| {
             self.index = None;
-            core.lend_data(index, see)
+            engine.with_data(index, see)
         })
     }
 }
 
-impl Drop for Ticket {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
         if let Some(index) = self.index {
             self.session.with_or_later(Deferred::Abandon(index));
@@ -80,40 +80,43 @@ impl Drop for Ticket {
 /// Requests that depend on one another travel back to back on one lane, whose server takes them in order:
 /// none waits for the answer to the one before it. If that fails, those behind it have to fail by
 /// themselves, without having done anything.
-impl Ticket {
+impl PendingRequest {
     /// Sends a request right behind this one. `None` if that can't be done now: the transport promises no
     /// order, the connection may be found again when it is lost, or there is no room. It is to be sent when this one is answered then.
-    pub(super) fn behind(&self, request: &Request<'_>) -> Result<Option<Ticket>, Error> {
+    pub(super) fn send_pipelined(
+        &self,
+        request: &Request<'_>,
+    ) -> Result<Option<PendingRequest>, Error> {
         let Some(first) = self.index else {
             return Ok(None);
         };
-        let index = self.session.with_or(Ok(None), |core| {
+        let index = self.session.with_or(Ok(None), |engine| {
             // After a loss it would be unknown what the first one had made of the second.
-            if core.recovers || !core.device.in_order() {
+            if engine.recovers() || !engine.is_in_order() {
                 return Ok(None);
             }
-            let lane = core.lane_of(core.tag(first));
-            core.submit(request, None, Some(lane))
+            let lane = engine.lane_of(engine.tag(first));
+            engine.submit(request, None, Some(lane))
         })?;
-        Ok(index.map(|index| Ticket {
+        Ok(index.map(|index| PendingRequest {
             session: self.session.clone(),
             index: Some(index),
         }))
     }
 
     /// Lets the request be carried through with nobody waiting for its answer.
-    pub(super) fn let_go(mut self) {
+    pub(super) fn detach(mut self) {
         if let Some(index) = self.index.take() {
-            self.session.with_or_later(Deferred::LetGo(index));
+            self.session.with_or_later(Deferred::Detach(index));
         }
     }
 
     /// Waits for the reply to `request`, and makes it again if it is lost with a connection.
     pub(super) async fn arrive(&mut self, request: &Request<'_>) -> Result<(), Error> {
-        let mut losses = Losses::default();
+        let mut retries = Retries::default();
         loop {
             match poll_fn(|cx| self.poll(cx)).await {
-                Err(error) if losses.again(error) => {
+                Err(error) if retries.again(error) => {
                     *self = self.session.clone().send(request).await?
                 }
                 result => return result,
@@ -133,12 +136,12 @@ impl Ticket {
 
 /// Reads the reply that has come.
 fn take<T>(
-    ticket: &mut Ticket,
+    pending: &mut PendingRequest,
     read: &mut Option<impl FnOnce(&Reply<'_>) -> Option<T>>,
 ) -> Result<T, Error> {
     let wrong = Error::from(Violation::WrongType);
     let mut found = None;
-    ticket.take(&mut |reply| {
+    pending.take(&mut |reply| {
         found = read.take().and_then(|read| read(reply));
         found.is_some().then_some(()).ok_or(wrong)
     })?;
@@ -147,103 +150,103 @@ fn take<T>(
 
 /// A request on its way out and back. All requests but those of large transfers share this one state
 /// machine, whatever they ask for: an image has dozens of places that make one.
-struct Exchange<'a> {
+struct RequestFuture<'a> {
     session: &'a Session,
     request: Request<'a>,
     /// When it has to be answered; set when there is no room for it at first.
     deadline: Option<Instant>,
-    ticket: Option<Ticket>,
+    pending: Option<PendingRequest>,
     /// How often it was lost with a connection.
-    losses: Losses,
+    retries: Retries,
 }
 
 /// How often the same request was lost with a connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Losses(u8);
+pub(super) struct Retries(u8);
 
-impl Losses {
+impl Retries {
     /// Whether `error` means that the request is to be made again: it was lost, and not too often yet.
     pub(super) fn again(&mut self, error: Error) -> bool {
-        const MOST: u8 = 3;
+        const MAX_RETRIES: u8 = 3;
 
         self.0 = self.0.saturating_add(1);
-        error == AGAIN && self.0 <= MOST
+        error == RETRYABLE_LOSS && self.0 <= MAX_RETRIES
     }
 }
 
-impl<'a> Exchange<'a> {
+impl<'a> RequestFuture<'a> {
     fn new(session: &'a Session, request: Request<'a>) -> Self {
-        Exchange {
+        RequestFuture {
             session,
             request,
             deadline: None,
-            ticket: None,
-            losses: Losses::default(),
+            pending: None,
+            retries: Retries::default(),
         }
     }
 
-    /// The ticket, once the reply is there to be taken.
+    /// The request in flight, once the reply is there to be taken.
     #[inline(never)]
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<&mut Ticket, Error>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<&mut PendingRequest, Error>> {
         let session = self.session;
         loop {
-            let ticket = match &mut self.ticket {
-                Some(ticket) => ticket,
+            let pending = match &mut self.pending {
+                Some(pending) => pending,
                 none => none.insert(ready!(session.poll_send(
                     cx,
                     &self.request,
                     &mut self.deadline
                 ))?),
             };
-            match ready!(ticket.poll(cx)) {
-                Err(error) if self.losses.again(error) => {
-                    self.ticket = None;
+            match ready!(pending.poll(cx)) {
+                Err(error) if self.retries.again(error) => {
+                    self.pending = None;
                     self.deadline = None;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(()) => break,
             }
         }
-        self.ticket
+        self.pending
             .as_mut()
-            .map_or(Poll::Pending, |ticket| Poll::Ready(Ok(ticket)))
+            .map_or(Poll::Pending, |pending| Poll::Ready(Ok(pending)))
     }
 }
 
 /// The future of a request whose reply is read by `F`.
 #[must_use = "futures do nothing unless they are polled"]
-pub(super) struct Call<'a, F> {
-    exchange: Exchange<'a>,
+pub(super) struct ReplyFuture<'a, F> {
+    request: RequestFuture<'a>,
     read: Option<F>,
 }
 
 // Nothing in it is ever pinned.
-impl<F> Unpin for Call<'_, F> {}
+impl<F> Unpin for ReplyFuture<'_, F> {}
 
-impl<T, F: FnOnce(&Reply<'_>) -> Option<T>> Future for Call<'_, F> {
+impl<T, F: FnOnce(&Reply<'_>) -> Option<T>> Future for ReplyFuture<'_, F> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
-        let Call { exchange, read } = &mut *self;
-        let ticket = ready!(exchange.poll(cx))?;
-        Poll::Ready(take(ticket, read))
+        let ReplyFuture { request, read } = &mut *self;
+        let pending = ready!(request.poll(cx))?;
+        Poll::Ready(take(pending, read))
     }
 }
 
 /// The future of a request whose reply is data.
 #[must_use = "futures do nothing unless they are polled"]
-pub(super) struct Fetch<'a> {
-    exchange: Exchange<'a>,
+pub(super) struct ReadFuture<'a> {
+    request: RequestFuture<'a>,
     into: &'a mut [u8],
 }
 
-impl Future for Fetch<'_> {
+impl Future for ReadFuture<'_> {
     type Output = Result<usize, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {
-        let Fetch { exchange, into } = &mut *self;
-        let ticket = ready!(exchange.poll(cx))?;
-        Poll::Ready(ticket.take_data(into))
+        let ReadFuture { request, into } = &mut *self;
+        let pending = ready!(request.poll(cx))?;
+        Poll::Ready(pending.take_data(into))
     }
 }
 
@@ -255,14 +258,14 @@ impl Session {
 
     /// Counts bytes that the server took.
     pub(super) fn wrote(&self, count: usize) {
-        self.with_or((), |core| core.stats.bytes_written += count as u64);
+        self.with_or((), |engine| engine.count_written(count));
     }
 
     /// A number that grows whenever a request of this session that may change a file's content begins
     /// or ends.
     pub(crate) fn changes(&self) -> u64 {
         // Unlike any that was seen before, where that can't be asked.
-        self.with_or(u64::MAX, |core| core.changes)
+        self.with_or(u64::MAX, |engine| engine.changes())
     }
 
     /// Sends a request as soon as there is a free tag and room for it.
@@ -271,21 +274,21 @@ impl Session {
         cx: &mut Context<'_>,
         request: &Request<'_>,
         deadline: &mut Option<Instant>,
-    ) -> Poll<Result<Ticket, Error>> {
+    ) -> Poll<Result<PendingRequest, Error>> {
         let index = ready!(self.poll_submit(cx, request, deadline))?;
-        Poll::Ready(Ok(Ticket {
+        Poll::Ready(Ok(PendingRequest {
             session: self.clone(),
             index: Some(index),
         }))
     }
 
     /// Sends a request as soon as there is a free tag and room for it, and does not wait for the answer.
-    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Ticket, Error> {
+    pub(super) async fn send(&self, request: &Request<'_>) -> Result<PendingRequest, Error> {
         let mut deadline = None;
         poll_fn(|cx| self.poll_send(cx, request, &mut deadline)).await
     }
 
-    /// Sends a write that nobody waits for; `outcome` tells one day.
+    /// Sends a detached write; its result is stored in `outcome` when it arrives.
     pub(super) fn poll_post(
         &self,
         cx: &mut Context<'_>,
@@ -294,7 +297,7 @@ impl Session {
         outcome: &Rc<Outcome>,
     ) -> Poll<Result<(), Error>> {
         let index = ready!(self.poll_submit(cx, request, deadline))?;
-        self.with_or((), |core| core.detach(index, Some(outcome.clone())));
+        self.with_or((), |engine| engine.detach(index, Some(outcome.clone())));
         Poll::Ready(Ok(()))
     }
 
@@ -309,7 +312,7 @@ impl Session {
             return Poll::Ready(result);
         }
         ready!(self.poll_until(cx, deadline))?;
-        self.with_or((), Core::overdue);
+        self.with_or((), Engine::overdue);
         Poll::Ready(outcome.take().unwrap_or(Err(Error::TimedOut)))
     }
 
@@ -322,30 +325,30 @@ impl Session {
         deadline: &mut Option<Instant>,
     ) -> Poll<Result<u16, Error>> {
         let nested = self.is_nested();
-        let sent = self.with_or(Err(Error::WouldBlock), |core| {
+        let sent = self.with_or(Err(Error::WouldBlock), |engine| {
             // What is given up is given up anyway where there is no server.
             let ends = matches!(request, Request::Clunk { .. }) || unlocks(request);
-            let must = ends && core.lost.is_none();
-            if core.is_interrupted() && !must {
+            let must = ends && engine.lost().is_none();
+            if engine.is_interrupted() && !must {
                 return Err(Error::Interrupted);
             }
-            let sent = core.submit(request, *deadline, None)?;
+            let sent = engine.submit(request, *deadline, None)?;
             if sent.is_none() {
-                if nested && core.device.is_away() {
+                if nested && engine.is_away() {
                     return Err(Error::WouldBlock);
                 }
-                let now = core.device.now();
-                core.expire_due(now);
-                core.alive()?;
-                if core.lost.is_some() {
+                let now = engine.now();
+                engine.expire_due(now);
+                engine.alive()?;
+                if engine.lost().is_some() {
                     // What had no room was not the new server's fault.
                     *deadline = None;
                 }
-                let deadline = *deadline.get_or_insert(now + core.timeout);
+                let deadline = *deadline.get_or_insert(now + engine.timeout());
                 if now >= deadline {
                     return Err(Error::TimedOut);
                 }
-                core.wait_for_room(cx.waker(), deadline);
+                engine.wait_for_room(cx.waker(), deadline);
             }
             Ok(sent)
         });
@@ -368,18 +371,18 @@ impl Session {
     /// Ready when the time has come; polled again whenever a request is over.
     fn poll_until(&self, cx: &mut Context<'_>, until: Instant) -> Poll<Result<(), Error>> {
         let nested = self.is_nested();
-        self.with_or(Poll::Ready(Err(Error::WouldBlock)), |core| {
-            core.alive()?;
-            if core.is_interrupted() {
+        self.with_or(Poll::Ready(Err(Error::WouldBlock)), |engine| {
+            engine.alive()?;
+            if engine.is_interrupted() {
                 return Poll::Ready(Err(Error::Interrupted));
             }
-            if core.device.now() >= until {
+            if engine.now() >= until {
                 return Poll::Ready(Ok(()));
             }
-            if nested && core.device.is_away() {
+            if nested && engine.is_away() {
                 return Poll::Ready(Err(Error::WouldBlock));
             }
-            core.wait_for_room(cx.waker(), until);
+            engine.wait_for_room(cx.waker(), until);
             Poll::Pending
         })
     }
@@ -390,26 +393,26 @@ impl Session {
         &'a self,
         request: Request<'a>,
         read: F,
-    ) -> Call<'a, F> {
-        Call {
-            exchange: Exchange::new(self, request),
+    ) -> ReplyFuture<'a, F> {
+        ReplyFuture {
+            request: RequestFuture::new(self, request),
             read: Some(read),
         }
     }
 
     /// Makes a request whose reply says nothing but that it is done.
-    pub(super) fn order<'a>(
+    pub(super) fn call_unit<'a>(
         &'a self,
         request: Request<'a>,
-    ) -> Call<'a, impl FnOnce(&Reply<'_>) -> Option<()>> {
+    ) -> ReplyFuture<'a, impl FnOnce(&Reply<'_>) -> Option<()>> {
         // The type was checked on arrival.
         self.call(request, |_| Some(()))
     }
 
     /// Makes a request whose reply is data, and copies that to the front of `into`.
-    pub(super) fn fetch<'a>(&'a self, request: Request<'a>, into: &'a mut [u8]) -> Fetch<'a> {
-        Fetch {
-            exchange: Exchange::new(self, request),
+    pub(super) fn fetch<'a>(&'a self, request: Request<'a>, into: &'a mut [u8]) -> ReadFuture<'a> {
+        ReadFuture {
+            request: RequestFuture::new(self, request),
             into,
         }
     }

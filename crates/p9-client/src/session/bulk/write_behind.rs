@@ -6,16 +6,16 @@ use alloc::vec::Vec;
 use core::mem;
 use core::task::{Context, Poll, ready};
 
-use super::Fid;
-use super::call::Losses;
-use super::slot::Outcome;
-use super::violation::Violation;
 use crate::Error;
+use crate::session::Fid;
+use crate::session::engine::Outcome;
+use crate::session::request::Retries;
+use crate::session::violation::Violation;
 use p9_wire::{Payload, Request};
 use xen9p_time::Instant;
 
 /// The most pieces kept, however small the server wants them: each takes memory of its own.
-const MOST_PIECES: usize = 256;
+const MAX_PIECES: usize = 256;
 
 /// Bytes for one request.
 #[derive(Default)]
@@ -28,7 +28,7 @@ struct Piece {
     sent: bool,
     /// When it has to be sent, or if it is, answered.
     deadline: Option<Instant>,
-    losses: Losses,
+    retries: Retries,
 }
 
 impl Piece {
@@ -48,7 +48,7 @@ impl Piece {
         self.sent = true;
         self.deadline = Some(session.deadline());
         // Nobody may come by for long, and the server is to begin.
-        session.turn();
+        session.run_once();
         Poll::Ready(Ok(()))
     }
 
@@ -66,7 +66,7 @@ impl Piece {
                     self.sent = false;
                     self.deadline = None;
                     match answer {
-                        Err(error) if self.losses.again(error) => continue,
+                        Err(error) if self.retries.again(error) => continue,
                         answer => answer? as usize,
                     }
                 }
@@ -75,11 +75,11 @@ impl Piece {
                 return Poll::Ready(Err(Error::WriteZero));
             }
             if count > self.bytes.len() {
-                return Poll::Ready(Err(session.violated(Violation::TooMuchWritten)));
+                return Poll::Ready(Err(session.protocol_error(Violation::TooMuchWritten)));
             }
             session.wrote(count);
             // What is sent next is another request, and often other bytes.
-            self.losses = Losses::default();
+            self.retries = Retries::default();
             self.bytes.drain(..count);
             self.offset += count as u64;
         }
@@ -91,7 +91,7 @@ impl Piece {
 ///
 /// The answers are noted as they come, whether or not anyone waits: an idle file keeps no tags. Pieces
 /// never overlap, so the order in which the server takes them does not matter.
-pub(crate) struct Behind {
+pub(crate) struct WriteBehindQueue {
     /// Size of a piece.
     size: usize,
     /// The most pieces kept.
@@ -105,14 +105,14 @@ pub(crate) struct Behind {
     error: Option<Error>,
 }
 
-impl Behind {
+impl WriteBehindQueue {
     /// Keeps at most `limit` bytes, 2 or more, and sends `chunk` at once if that is no more than half
     /// of it.
     pub(crate) fn new(limit: usize, chunk: usize) -> Self {
         let size = chunk.min(limit / 2).max(1);
-        Behind {
+        WriteBehindQueue {
             size,
-            most: (limit / size).min(MOST_PIECES),
+            most: (limit / size).min(MAX_PIECES),
             sent: VecDeque::new(),
             last: Piece::default(),
             spare: Vec::new(),
@@ -266,7 +266,7 @@ impl Behind {
     }
 }
 
-impl Drop for Behind {
+impl Drop for WriteBehindQueue {
     fn drop(&mut self) {
         if let Some(error) = self.error {
             log::warn!(

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::record::{Record, Root};
+use super::journal::{FidSnapshot, Root};
 use crate::Error;
 use p9_wire::{Fid, Request, kind};
 
@@ -23,14 +23,14 @@ enum State {
     Ending,
 }
 
-/// How a fid has come through the loss of a connection.
+/// State of a fid after a reconnect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum FidStatus {
     /// As the server gave it.
     #[default]
     Original,
     /// Another server has given it again.
-    Revived,
+    Reopened,
     /// The file could not be had again.
     Stale,
 }
@@ -43,17 +43,17 @@ struct Entry {
     /// Whether someone holds a handle.
     held: bool,
     /// Whether the server has said that it knows it; [`State::Bound`] may be mere caution.
-    sure: bool,
-    standing: Standing,
+    confirmed: bool,
+    status: FidStatus,
     /// Whether it was attached.
     root: bool,
     /// What it stands for; in sessions that recover.
-    record: Option<Box<Record>>,
+    snapshot: Option<Box<FidSnapshot>>,
 }
 
 /// All fids of a session. A fid's number is its index.
 #[derive(Debug, Default)]
-pub(super) struct Fids {
+pub(super) struct FidTable {
     entries: Vec<Entry>,
     free: Vec<u32>,
     /// Bound fids that nobody wants any more.
@@ -64,17 +64,17 @@ pub(super) struct Fids {
     attaches: u64,
 }
 
-impl Fids {
+impl FidTable {
     /// A number for a handle; `None` when memory is short.
     pub(super) fn alloc(&mut self) -> Option<Fid> {
         let fresh = Entry {
             state: State::Unbound,
             busy: 0,
             held: true,
-            sure: false,
-            standing: Standing::Original,
+            confirmed: false,
+            status: FidStatus::Original,
             root: false,
-            record: None,
+            snapshot: None,
         };
         if let Some(number) = self.free.pop() {
             *self.entries.get_mut(number as usize)? = fresh;
@@ -93,18 +93,18 @@ impl Fids {
     }
 
     /// A request that names `fid` is on its way.
-    pub(super) fn hold(&mut self, fid: Fid) {
+    pub(super) fn add_ref(&mut self, fid: Fid) {
         if let Some(entry) = self.entry(fid) {
             entry.busy += 1;
         }
     }
 
     /// A request that names `fid` is over.
-    pub(super) fn let_go(&mut self, fid: Fid) {
+    pub(super) fn unref(&mut self, fid: Fid) {
         if let Some(entry) = self.entry(fid) {
             entry.busy = entry.busy.saturating_sub(1);
         }
-        self.settle(fid);
+        self.reap(fid);
     }
 
     /// The server knows `fid` from now on, or may do so.
@@ -120,7 +120,7 @@ impl Fids {
     pub(super) fn known(&mut self, fid: Fid) {
         self.bound(fid);
         if let Some(entry) = self.entry(fid) {
-            entry.sure = entry.state == State::Bound;
+            entry.confirmed = entry.state == State::Bound;
         }
     }
 
@@ -134,24 +134,24 @@ impl Fids {
     /// A root that the server has said that it knows.
     pub(super) fn root(&self) -> Option<Fid> {
         let mut entries = self.entries.iter();
-        let number =
-            entries.position(|entry| entry.root && entry.sure && entry.state == State::Bound)?;
+        let number = entries
+            .position(|entry| entry.root && entry.confirmed && entry.state == State::Bound)?;
         Some(Fid(number as u32))
     }
 
     /// `fid` may become an extended attribute: closing that can fail for reasons of its own.
-    pub(super) fn doubt(&mut self, fid: Fid) {
+    pub(super) fn mark_unconfirmed(&mut self, fid: Fid) {
         if let Some(entry) = self.entry(fid) {
-            entry.sure = false;
+            entry.confirmed = false;
         }
     }
 
     /// Whether the server has said that it knows `fid`, and nothing that was asked for since then can have
     /// ended that, a request of this type being the last.
-    pub(super) fn is_sure(&self, fid: Fid, kind: u8) -> bool {
+    pub(super) fn is_confirmed(&self, fid: Fid, kind: u8) -> bool {
         let ends = matches!(kind, kind::TCLUNK | kind::TREMOVE);
         self.entries.get(fid.0 as usize).is_some_and(|entry| {
-            entry.sure && (entry.state == State::Bound || ends && entry.state == State::Ending)
+            entry.confirmed && (entry.state == State::Bound || ends && entry.state == State::Ending)
         })
     }
 
@@ -166,8 +166,8 @@ impl Fids {
     pub(super) fn ended(&mut self, fid: Fid) {
         if let Some(entry) = self.entry(fid) {
             entry.state = State::Unbound;
-            entry.sure = false;
-            entry.record = None;
+            entry.confirmed = false;
+            entry.snapshot = None;
         }
     }
 
@@ -175,7 +175,7 @@ impl Fids {
     pub(super) fn still_bound(&mut self, fid: Fid) {
         if let Some(entry) = self.entry(fid) {
             entry.state = State::Bound;
-            entry.sure = false;
+            entry.confirmed = false;
         }
     }
 
@@ -184,7 +184,7 @@ impl Fids {
         if let Some(entry) = self.entry(fid) {
             entry.held = false;
         }
-        self.settle(fid);
+        self.reap(fid);
     }
 
     /// The next fid that has to be clunked.
@@ -211,7 +211,7 @@ impl Fids {
         self.entries.get_mut(fid.0 as usize)
     }
 
-    fn settle(&mut self, fid: Fid) {
+    fn reap(&mut self, fid: Fid) {
         let Some(entry) = self.entries.get_mut(fid.0 as usize) else {
             return;
         };
@@ -226,7 +226,7 @@ impl Fids {
             }
             State::Bound if self.offline => {
                 entry.state = State::Free;
-                entry.record = None;
+                entry.snapshot = None;
                 self.free.push(fid.0);
             }
             State::Bound => {
@@ -241,18 +241,21 @@ impl Fids {
         let Some(entry) = self.entry(fid) else {
             return Ok(());
         };
-        let is_dir = entry.record.as_ref().is_some_and(|record| record.is_dir());
+        let is_dir = entry
+            .snapshot
+            .as_ref()
+            .is_some_and(|snapshot| snapshot.is_dir());
         let place = match *request {
             Request::Readdir { offset, .. } => Some(offset),
             Request::Read { offset, .. } if is_dir => Some(offset),
             _ => None,
         };
-        match (entry.standing, place) {
-            (Standing::Stale, _) => Err(Error::Stale),
+        match (entry.status, place) {
+            (FidStatus::Stale, _) => Err(Error::Stale),
             // Where another server was in a directory says nothing.
-            (Standing::Revived, Some(1..)) => Err(Error::Stale),
-            (Standing::Revived, Some(0)) => {
-                entry.standing = Standing::Original;
+            (FidStatus::Reopened, Some(1..)) => Err(Error::Stale),
+            (FidStatus::Reopened, Some(0)) => {
+                entry.status = FidStatus::Original;
                 Ok(())
             }
             _ => Ok(()),
@@ -260,23 +263,23 @@ impl Fids {
     }
 
     /// What `fid` stands for, if that is kept.
-    pub(super) fn record(&self, fid: Fid) -> Option<&Record> {
-        self.entries.get(fid.0 as usize)?.record.as_deref()
+    pub(super) fn snapshot(&self, fid: Fid) -> Option<&FidSnapshot> {
+        self.entries.get(fid.0 as usize)?.snapshot.as_deref()
     }
 
-    pub(super) fn record_mut(&mut self, fid: Fid) -> Option<&mut Record> {
-        self.entry(fid)?.record.as_deref_mut()
+    pub(super) fn snapshot_mut(&mut self, fid: Fid) -> Option<&mut FidSnapshot> {
+        self.entry(fid)?.snapshot.as_deref_mut()
     }
 
-    pub(super) fn records_mut(&mut self) -> impl Iterator<Item = &mut Record> {
+    pub(super) fn snapshots_mut(&mut self) -> impl Iterator<Item = &mut FidSnapshot> {
         self.entries
             .iter_mut()
-            .filter_map(|entry| entry.record.as_deref_mut())
+            .filter_map(|entry| entry.snapshot.as_deref_mut())
     }
 
-    pub(super) fn set_record(&mut self, fid: Fid, record: Option<Box<Record>>) {
+    pub(super) fn set_snapshot(&mut self, fid: Fid, snapshot: Option<Box<FidSnapshot>>) {
         if let Some(entry) = self.entry(fid) {
-            entry.record = record;
+            entry.snapshot = snapshot;
         }
     }
 
@@ -289,8 +292,8 @@ impl Fids {
     /// Whether a tree is attached that could be attached to again.
     pub(super) fn has_roots(&self) -> bool {
         self.entries.iter().any(|entry| {
-            let record = entry.record.as_deref();
-            record.is_some_and(|record| record.attach.is_some())
+            let snapshot = entry.snapshot.as_deref();
+            snapshot.is_some_and(|snapshot| snapshot.attach.is_some())
         })
     }
 
@@ -298,44 +301,44 @@ impl Fids {
     pub(super) fn go_offline(&mut self) {
         self.offline = true;
         for entry in &mut self.entries {
-            entry.sure = false;
+            entry.confirmed = false;
         }
         while let Some(fid) = self.to_clunk.pop_front() {
             self.ended(fid);
-            self.settle(fid);
+            self.reap(fid);
         }
     }
 
     /// The fids that the new server has to be asked for, and what they stand for. They stay in use until
     /// [`revived`](Self::revived) is called for each.
-    pub(super) fn hold_for_revival(&mut self) -> Vec<(Fid, Option<Box<Record>>)> {
+    pub(super) fn hold_for_revival(&mut self) -> Vec<(Fid, Option<Box<FidSnapshot>>)> {
         let mut list = Vec::new();
         for (number, entry) in self.entries.iter_mut().enumerate() {
             if entry.state == State::Bound {
                 entry.busy += 1;
-                list.push((Fid(number as u32), entry.record.clone()));
+                list.push((Fid(number as u32), entry.snapshot.clone()));
             }
         }
         list
     }
 
     /// What has become of a fid that [`hold_for_revival`](Self::hold_for_revival) gave.
-    pub(super) fn revived(&mut self, fid: Fid, standing: Standing) {
+    pub(super) fn revived(&mut self, fid: Fid, status: FidStatus) {
         if let Some(entry) = self.entry(fid) {
-            match standing {
-                Standing::Original => {}
-                Standing::Revived => {
-                    entry.standing = standing;
-                    entry.sure = true;
+            match status {
+                FidStatus::Original => {}
+                FidStatus::Reopened => {
+                    entry.status = status;
+                    entry.confirmed = true;
                 }
-                Standing::Stale => {
-                    entry.standing = standing;
+                FidStatus::Stale => {
+                    entry.status = status;
                     entry.state = State::Unbound;
-                    entry.record = None;
+                    entry.snapshot = None;
                 }
             }
         }
-        self.let_go(fid);
+        self.unref(fid);
     }
 
     /// There is a server again.
@@ -350,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_fid_never_bound_is_free_at_once() {
-        let mut fids = Fids::default();
+        let mut fids = FidTable::default();
         let fid = fids.alloc().unwrap();
         fids.dropped(fid);
         assert_eq!(fids.alloc(), Some(fid));
@@ -359,42 +362,42 @@ mod tests {
 
     #[test]
     fn a_bound_fid_is_clunked_and_free_only_after_the_reply() {
-        let mut fids = Fids::default();
+        let mut fids = FidTable::default();
         let fid = fids.alloc().unwrap();
         fids.bound(fid);
         fids.dropped(fid);
         assert_eq!(fids.next_to_clunk(), Some(fid));
-        fids.hold(fid);
+        fids.add_ref(fid);
         assert_ne!(fids.alloc(), Some(fid));
         fids.ended(fid);
-        fids.let_go(fid);
+        fids.unref(fid);
         assert_eq!(fids.alloc(), Some(fid));
         assert!(!fids.has_to_clunk());
     }
 
     #[test]
     fn a_fid_is_not_clunked_while_a_request_names_it() {
-        let mut fids = Fids::default();
+        let mut fids = FidTable::default();
         let fid = fids.alloc().unwrap();
-        fids.hold(fid);
+        fids.add_ref(fid);
         fids.dropped(fid);
         assert!(!fids.has_to_clunk());
         fids.bound(fid);
-        fids.let_go(fid);
+        fids.unref(fid);
         assert_eq!(fids.next_to_clunk(), Some(fid));
     }
 
     #[test]
     fn an_explicit_close_frees_when_handle_and_reply_are_gone() {
-        let mut fids = Fids::default();
+        let mut fids = FidTable::default();
         let fid = fids.alloc().unwrap();
         fids.bound(fid);
-        fids.hold(fid);
+        fids.add_ref(fid);
         fids.ending(fid);
         fids.dropped(fid);
         assert!(!fids.has_to_clunk());
         fids.ended(fid);
-        fids.let_go(fid);
+        fids.unref(fid);
         assert_eq!(fids.in_use(), 0);
     }
 }

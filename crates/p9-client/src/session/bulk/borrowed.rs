@@ -1,8 +1,5 @@
 //! Data lent to the program where it is, instead of copied to where the program wants it.
 
-use super::core::Core;
-use super::slot::{Place, State};
-use crate::Error;
 use crate::transport::{Lane, Transport};
 use p9_wire::READ_HEADER_LEN;
 
@@ -15,7 +12,7 @@ pub struct Span<'a> {
     len: usize,
 }
 
-enum Bytes<'a> {
+pub(in crate::session) enum Bytes<'a> {
     /// In the transport's memory, behind the header of the message at the head of this lane.
     Lane(&'a mut dyn Transport, Lane),
     /// Moved out of the way already.
@@ -28,7 +25,11 @@ impl core::fmt::Debug for Span<'_> {
     }
 }
 
-impl Span<'_> {
+impl<'a> Span<'a> {
+    pub(in crate::session) fn new(bytes: Bytes<'a>, len: usize) -> Self {
+        Span { bytes, len }
+    }
+
     /// Number of bytes.
     pub fn len(&self) -> usize {
         self.len
@@ -69,45 +70,5 @@ impl Span<'_> {
             see(piece.get(..count).unwrap_or(&[]));
             done += count.max(1);
         }
-    }
-}
-
-impl Core {
-    /// Lends the data of an Rread that [`poll_reply`](Self::poll_reply) announced to `see`, and ends the
-    /// request. Returns how many bytes there were.
-    pub(super) fn lend_data(
-        &mut self,
-        index: u16,
-        see: &mut dyn FnMut(&mut Span<'_>),
-    ) -> Result<usize, Error> {
-        let lane = self.lane_of(index);
-        if self.slot(index)?.state == State::Ready(Place::Head) {
-            if self.device.is_away() {
-                self.abandon(index);
-                return Err(Error::WouldBlock);
-            }
-            let count = self.bulk_len(index);
-            if let Ok(len) = count
-                && let Some(transport) = self.device.get()
-            {
-                see(&mut Span {
-                    bytes: Bytes::Lane(transport, lane),
-                    len,
-                });
-            }
-            self.drop_head(index);
-            return self.took(count);
-        }
-        let dialect = self.dialect;
-        let slot = self.slot(index)?;
-        let count = slot.data(dialect).map(|data| {
-            see(&mut Span {
-                bytes: Bytes::Own(data),
-                len: data.len(),
-            });
-            data.len()
-        });
-        self.retire(index);
-        self.took(count)
     }
 }

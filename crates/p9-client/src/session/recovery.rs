@@ -7,7 +7,7 @@
 //!    changes nothing or the same once more; [`Error::MaybeApplied`], if twice would be wrong; done, for a
 //!    Tclunk;
 //! 2. the old transport is closed, and [`Redial`] asked for a new one until it has it, gives up, or the
-//!    patience is over;
+//!    timeout is over;
 //! 3. the new server is asked for the same dialect and message size, the same trees, and each file that
 //!    is in use, by its path. Whether it is the same file is told by its qid and, where the server
 //!    has such a thing, its inode's generation. What can't be had again is [`Error::Stale`] from then on, and
@@ -21,12 +21,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Session;
-use super::core::{AGAIN, Core, LaneState};
-use super::device::Device;
-use super::fids::Standing;
+use super::engine::Engine;
 use super::reattach::Reattach;
-use super::record::Fate;
-use super::slot::{Place, State};
 use crate::Error;
 use crate::transport::{Transport, TransportError};
 use xen9p_time::Instant;
@@ -52,7 +48,7 @@ impl<F: FnMut() -> Result<Option<Box<dyn Transport>>, TransportError>> Redial fo
     }
 }
 
-/// That a session goes on after its connection is lost, and how.
+/// Configures reconnecting after the connection is lost.
 ///
 /// A request that was in flight is made again where that changes nothing or the same once more; where twice would be wrong
 /// it ends as [`Error::MaybeApplied`]. A file in use is had again by its path, without creating or truncating, if it is the
@@ -62,16 +58,16 @@ impl<F: FnMut() -> Result<Option<Box<dyn Transport>>, TransportError>> Redial fo
 /// connection can't speak for the old one. [`Stats::recoveries`](super::Stats::recoveries) says that there was a loss.
 pub struct Recovery {
     redial: Box<dyn Redial>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Recovery {
     /// Looks for a server with `redial`, for at most so long each time; a last try may take longer, by the
     /// session's time for one answer.
-    pub fn new(redial: impl Redial + 'static, patience: Duration) -> Recovery {
+    pub fn new(redial: impl Redial + 'static, timeout: Duration) -> Recovery {
         Recovery {
             redial: Box::new(redial),
-            patience,
+            timeout,
         }
     }
 }
@@ -79,7 +75,7 @@ impl Recovery {
 impl core::fmt::Debug for Recovery {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Recovery")
-            .field("patience", &self.patience)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
@@ -91,13 +87,13 @@ impl Session {
     /// answered in time is a loss of the connection too, and a server that wants
     /// [authentication](Self::auth) is refused.
     pub fn set_recovery(&self, recovery: Recovery) {
-        self.with_or((), |core| core.recovers = true);
+        self.with_or((), |engine| engine.set_recovers());
         *self.shared.recovery.borrow_mut() = Some(recovery);
     }
 
     /// Looks for a server, if the connection is lost.
     pub(super) fn recover(&self) {
-        let lost = self.with_or(None, |core| core.lost.filter(|_| core.dead.is_none()));
+        let lost = self.with_or(None, |engine| engine.lost());
         let Some(lost) = lost else { return };
         if self.is_waiting() {
             return;
@@ -108,12 +104,14 @@ impl Session {
         };
         log::warn!("9P session: {lost}; looking for a server");
         let begun = self.now();
-        let until = begun + recovery.patience;
-        self.with_or((), |core| core.searching = true);
+        let until = begun + recovery.timeout;
+        self.with_or((), |engine| engine.set_searching(true));
         self.close_transport();
         let outcome = loop {
             self.call_hook();
-            if self.with_or(false, |core| core.is_interrupted() || core.dead.is_some()) {
+            if self.with_or(false, |engine| {
+                engine.is_interrupted() || engine.error().is_some()
+            }) {
                 break None;
             }
             match self.try_again(&mut *recovery.redial, until) {
@@ -126,21 +124,21 @@ impl Session {
             }
         };
         *self.shared.recovery.borrow_mut() = Some(recovery);
-        self.with_or((), |core| core.searching = false);
+        self.with_or((), |engine| engine.set_searching(false));
         match outcome {
             Some(Ok(())) => {
                 let took = self.now() - begun;
                 log::warn!("9P session: goes on after {} ms", took.as_millis());
             }
-            Some(Err(error)) => self.with_or((), |core| {
-                core.end(error);
+            Some(Err(error)) => self.with_or((), |engine| {
+                engine.end(error);
             }),
             // Those who wait see it; later ones look again.
-            None => self.with_or((), Core::wake_all),
+            None => self.with_or((), Engine::wake_all),
         }
     }
 
-    /// One try. Whether there is a connection again. The patience is over at `until`.
+    /// One try. Whether there is a connection again. The timeout is over at `until`.
     fn try_again(&self, redial: &mut dyn Redial, until: Instant) -> Result<bool, Error> {
         let Some(mut transport) = redial.redial()? else {
             return Ok(false);
@@ -152,27 +150,15 @@ impl Session {
         let timeout = self.timeout();
         let until = until.max(transport.now()) + timeout;
         let reattach = Reattach::new(transport, self.dialect(), self.msize(), timeout, until)?;
-        let files = self.with_or(Vec::new(), |core| core.fids.hold_for_revival());
+        let files = self.with_or(Vec::new(), |engine| engine.fids().hold_for_revival());
         let answer = reattach.run(&files);
-        let found = match &answer {
-            Ok(found) => found.as_slice(),
-            Err(_) => &[],
-        };
-        self.with_or((), |core| {
-            if answer.is_ok() {
-                // The new server knows the fids from here on: those dropped meanwhile are clunked there.
-                core.fids.go_online();
-            }
-            for (index, (fid, _)) in files.iter().enumerate() {
-                let standing = found.get(index).copied().unwrap_or_default();
-                core.stats.stale += u64::from(standing == Standing::Stale);
-                core.fids.revived(*fid, standing);
-            }
-        });
+        let found = answer.as_deref().ok();
+        let fids = files.iter().map(|&(fid, _)| fid);
+        self.with_or((), |engine| engine.reopened(fids, found));
         match answer {
             Ok(_) => {
                 let transport = reattach.into_transport().ok_or(Error::Closed)?;
-                self.with_or((), |core| core.install(transport));
+                self.with_or((), |engine| engine.install(transport));
                 Ok(true)
             }
             // This one is lost as well, or makes no sense; perhaps the next one does.
@@ -192,7 +178,7 @@ impl Session {
     /// Refuses a transport that what was agreed on with the last one does not fit.
     fn fits(&self, transport: &dyn Transport) -> Result<(), Error> {
         let count = transport.lanes();
-        let window = self.with_or(0, |core| core.window);
+        let window: u16 = self.with_or(0, |engine| engine.window());
         if count == 0 || !window.is_multiple_of(count) {
             return Err(Error::InvalidInput(
                 "the new connection has another number of lanes, which this one's tags don't fit",
@@ -202,81 +188,5 @@ impl Session {
             most if most < self.msize() => Err(Error::MessageSize(most)),
             _ => Ok(()),
         }
-    }
-}
-
-impl Core {
-    /// The connection is lost: says of each request in flight what becomes of it.
-    pub(super) fn break_off(&mut self, error: Error) {
-        self.lost = Some(error);
-        self.stats.losses += 1;
-        self.flushes_due = 0;
-        self.end_probe();
-        for lane in &mut self.lanes {
-            lane.head = None;
-            lane.seen = 0;
-        }
-        for index in 0..self.slots.len() as u16 {
-            let Ok(slot) = self.slot(index) else { continue };
-            slot.change = None;
-            let (state, effects) = (slot.state, slot.effects);
-            let again = effects.fate == Fate::Again;
-            if let Some(fid) = effects.ends
-                && state != State::Free
-            {
-                self.fids.ended(fid);
-            }
-            let Ok(slot) = self.slot(index) else { continue };
-            match state {
-                State::Free
-                | State::Lost { .. }
-                | State::Ready(Place::Inline | Place::Spilled | Place::Failed(_)) => {}
-                State::Waiting if effects.fate == Fate::Done => {
-                    slot.answer(effects.kind + 1);
-                }
-                State::Waiting | State::Ready(Place::Head) => slot.state = State::Lost { again },
-                // It was refused, so it was not done.
-                State::Suspect { wanted: true } => slot.state = State::Lost { again: true },
-                State::Detached | State::Suspect { wanted: false } => {
-                    if let Some(outcome) = slot.outcome.take() {
-                        let error = if again { AGAIN } else { Error::MaybeApplied };
-                        outcome.set(Some(Err(error)));
-                    }
-                    self.retire(index);
-                }
-                State::FlushDue | State::Flushing { .. } | State::UnwantedHead => {
-                    self.retire(index)
-                }
-            }
-        }
-        self.fids.go_offline();
-        self.wake_all();
-    }
-
-    /// Goes on with this transport, whose server knows the fids.
-    fn install(&mut self, mut transport: Box<dyn Transport>) {
-        let count = transport.lanes().max(1);
-        transport.set_max_message(self.msize);
-        self.largest = self.msize;
-        let mut lanes: Vec<LaneState> = Vec::new();
-        lanes.resize_with(usize::from(count), LaneState::default);
-        for (index, slot) in (0..self.window).zip(&mut self.slots).rev() {
-            slot.load = 0;
-            if slot.state == State::Free
-                && let Some(lane) = lanes.get_mut(usize::from(index % count))
-            {
-                lane.free.push(index);
-            }
-        }
-        self.lanes = lanes;
-        self.turn = 0;
-        self.device = Device::new(transport);
-        self.can_flush = true;
-        self.lost = None;
-        self.grace = self.device.now() + self.timeout;
-        // Whatever was read ahead may have changed.
-        self.changes += 1;
-        self.stats.recoveries += 1;
-        self.wake_all();
     }
 }

@@ -3,11 +3,11 @@
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use super::Fid;
-use super::call::{Losses, Ticket};
-use super::lent::Span;
-use super::violation::Violation;
+use super::Span;
 use crate::Error;
+use crate::session::Fid;
+use crate::session::request::{PendingRequest, Retries};
+use crate::session::violation::Violation;
 use p9_wire::{IO_HEADER_LEN, Payload, Reply, Request};
 use xen9p_time::Instant;
 
@@ -35,10 +35,10 @@ impl Data<'_> {
 /// One request of a transfer, for the bytes from `start` to `end` of the buffer.
 struct Part {
     /// None while it has to be made again.
-    ticket: Option<Ticket>,
+    pending: Option<PendingRequest>,
     start: usize,
     end: usize,
-    losses: Losses,
+    retries: Retries,
 }
 
 struct Transfer<'a> {
@@ -164,16 +164,16 @@ impl<'a> Transfer<'a> {
         let mut sent = false;
         let fid = self.fid.number();
         for place in self.parts.iter_mut().take(self.depth) {
-            let (start, end, losses) = match *place {
+            let (start, end, retries) = match *place {
                 Some(Part {
-                    ticket: None,
+                    pending: None,
                     start,
                     end,
-                    losses,
-                }) => (start, end, losses),
+                    retries,
+                }) => (start, end, retries),
                 None if self.next < self.stop => {
                     let end = self.stop.min(self.next + self.chunk);
-                    (self.next, end, Losses::default())
+                    (self.next, end, Retries::default())
                 }
                 _ => continue,
             };
@@ -193,13 +193,13 @@ impl<'a> Transfer<'a> {
             };
             let session = self.fid.session();
             match session.poll_send(cx, &request, &mut self.deadline) {
-                Poll::Ready(Ok(ticket)) => {
+                Poll::Ready(Ok(pending)) => {
                     self.deadline = None;
                     *place = Some(Part {
-                        ticket: Some(ticket),
+                        pending: Some(pending),
                         start,
                         end,
-                        losses,
+                        retries,
                     });
                     self.next = self.next.max(end);
                     sent = true;
@@ -237,27 +237,27 @@ impl<'a> Transfer<'a> {
                 }
                 continue;
             }
-            let Some(ticket) = &mut part.ticket else {
+            let Some(pending) = &mut part.pending else {
                 continue;
             };
-            let Poll::Ready(arrived) = ticket.poll(cx) else {
+            let Poll::Ready(arrived) = pending.poll(cx) else {
                 continue;
             };
             let answer = arrived.and_then(|()| match &mut self.data {
                 Data::Read(into) => {
                     let into = into.get_mut(start..end).unwrap_or(&mut []);
-                    ticket.take_data(into)
+                    pending.take_data(into)
                 }
-                Data::Write(_) => written(ticket, end - start),
+                Data::Write(_) => written(pending, end - start),
                 Data::Lend(see, _, done) => {
-                    let count = ticket.lend_data(*see)?;
+                    let count = pending.with_data(*see)?;
                     *done += count;
                     Ok(count)
                 }
             });
             collected = true;
-            if answer.is_err_and(|error| part.losses.again(error)) {
-                part.ticket = None;
+            if answer.is_err_and(|error| part.retries.again(error)) {
+                part.pending = None;
                 continue;
             }
             if let Some(place) = self.parts.get_mut(index) {
@@ -304,19 +304,19 @@ impl<'a> Transfer<'a> {
 }
 
 /// How many of the `sent` bytes the server took, once it has said so.
-pub(super) async fn answer_written(
-    ticket: &mut Ticket,
+pub(in crate::session) async fn answer_written(
+    pending: &mut PendingRequest,
     request: &Request<'_>,
     sent: usize,
 ) -> Result<usize, Error> {
-    ticket.arrive(request).await?;
-    written(ticket, sent)
+    pending.arrive(request).await?;
+    written(pending, sent)
 }
 
 /// How many of the `sent` bytes the server took, says the reply that has come.
-fn written(ticket: &mut Ticket, sent: usize) -> Result<usize, Error> {
+fn written(pending: &mut PendingRequest, sent: usize) -> Result<usize, Error> {
     let mut taken = 0;
-    ticket.take(&mut |reply| match *reply {
+    pending.take(&mut |reply| match *reply {
         Reply::Write { count } if count as usize <= sent => {
             taken = count as usize;
             Ok(())

@@ -4,18 +4,19 @@ use alloc::rc::Rc;
 use core::sync::atomic::Ordering;
 use core::task::{Poll, Waker};
 
-use super::core::{AGAIN, Core};
 use super::slot::{Outcome, Place, State};
-use super::violation::{Scope, Violation};
+use super::{Engine, RETRYABLE_LOSS};
 use crate::Error;
+use crate::session::bulk::{Bytes, Span};
+use crate::session::violation::{Scope, Violation};
 use crate::transport::Lane;
 use p9_wire::{READ_HEADER_LEN, Reader, Reply};
 
-impl Core {
+impl Engine {
     /// Whether the reply to the request in this slot can be taken.
     ///
     /// `nested`: who asks can't wait, see [`Error::WouldBlock`].
-    pub(super) fn poll_reply(
+    pub(in crate::session) fn poll_reply(
         &mut self,
         index: u16,
         waker: &Waker,
@@ -43,9 +44,9 @@ impl Core {
                 Poll::Ready(Ok(()))
             }
             (State::Lost { again: false }, _) => Poll::Ready(Err(Error::MaybeApplied)),
-            (State::Lost { again: true }, None) => Poll::Ready(Err(AGAIN)),
+            (State::Lost { again: true }, None) => Poll::Ready(Err(RETRYABLE_LOSS)),
             (State::Ready(_) | State::Waiting | State::Suspect { wanted: true }, None) => {
-                if interrupted && !slot.effects.must_finish() {
+                if interrupted && !slot.info.must_finish() {
                     return Poll::Ready(Err(Error::Interrupted));
                 }
                 if slot.late {
@@ -65,14 +66,14 @@ impl Core {
     }
 
     /// Hands a reply that [`poll_reply`](Self::poll_reply) announced to `read` and ends the request.
-    pub(super) fn take_reply(
+    pub(in crate::session) fn take_reply(
         &mut self,
         index: u16,
         read: &mut dyn FnMut(&Reply<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let dialect = self.dialect;
         let slot = self.slot(index)?;
-        let kind = slot.effects.kind;
+        let kind = slot.info.kind;
         let result = slot.reply().and_then(|bytes| {
             let (_, reply) =
                 Reply::decode(Reader::new(bytes, dialect)).map_err(Error::Malformed)?;
@@ -87,7 +88,11 @@ impl Core {
 
     /// Copies the data of an Rread or Rreaddir that [`poll_reply`](Self::poll_reply) announced and
     /// ends the request. `into` has room for as much as was asked for.
-    pub(super) fn take_data(&mut self, index: u16, into: &mut [u8]) -> Result<usize, Error> {
+    pub(in crate::session) fn take_data(
+        &mut self,
+        index: u16,
+        into: &mut [u8],
+    ) -> Result<usize, Error> {
         let lane = self.lane_of(index);
         let fits = |into: &mut [u8], count: usize| match into.len() {
             room if room < count => Err(Error::from(Violation::TooMuchData)),
@@ -149,7 +154,7 @@ impl Core {
     }
 
     /// The server broke a rule, as this error says: ends what that ends, and returns what to say of it.
-    pub(super) fn protocol_error(&mut self, error: Error) -> Error {
+    pub(in crate::session) fn protocol_error(&mut self, error: Error) -> Error {
         match Violation::scope_of(error) {
             Some(Scope::Operation) => error,
             _ => self.fail(error),
@@ -157,7 +162,7 @@ impl Core {
     }
 
     /// Nobody wants the reply any more.
-    pub(super) fn abandon(&mut self, index: u16) {
+    pub(in crate::session) fn abandon(&mut self, index: u16) {
         let dead = self.dead.is_some();
         let can_flush = self.can_flush;
         let away = self.device.is_away();
@@ -169,7 +174,7 @@ impl Core {
             State::Waiting | State::Suspect { .. } if dead => self.retire(index),
             State::Suspect { .. } => slot.state = State::Suspect { wanted: false },
             State::Lost { .. } => self.retire(index),
-            State::Waiting if slot.effects.must_finish() || !can_flush => {
+            State::Waiting if slot.info.must_finish() || !can_flush => {
                 slot.state = State::Detached;
                 slot.deadline = None;
             }
@@ -188,7 +193,7 @@ impl Core {
     }
 
     /// Nobody wants the reply any more, and the request is carried through all the same.
-    pub(super) fn let_go(&mut self, index: u16) {
+    pub(in crate::session) fn detach_or_abandon(&mut self, index: u16) {
         match self.slot(index).map(|slot| slot.state) {
             Ok(State::Waiting) if self.dead.is_none() => self.detach(index, None),
             _ => self.abandon(index),
@@ -196,7 +201,7 @@ impl Core {
     }
 
     /// The request is carried through, and its reply ignored, or noted in `outcome`.
-    pub(super) fn detach(&mut self, index: u16, outcome: Option<Rc<Outcome>>) {
+    pub(in crate::session) fn detach(&mut self, index: u16, outcome: Option<Rc<Outcome>>) {
         let Ok(slot) = self.slot(index) else { return };
         if slot.state != State::Waiting {
             // A Tclunk that met the loss of the connection is done, and no reply will come.
@@ -252,5 +257,37 @@ impl Core {
         }
         self.retire(index);
         self.pump_lane(lane);
+    }
+
+    /// Lends the data of an Rread that [`poll_reply`](Self::poll_reply) announced to `see`, and ends the
+    /// request. Returns how many bytes there were.
+    pub(in crate::session) fn with_data(
+        &mut self,
+        index: u16,
+        see: &mut dyn FnMut(&mut Span<'_>),
+    ) -> Result<usize, Error> {
+        let lane = self.lane_of(index);
+        if self.slot(index)?.state == State::Ready(Place::Head) {
+            if self.device.is_away() {
+                self.abandon(index);
+                return Err(Error::WouldBlock);
+            }
+            let count = self.bulk_len(index);
+            if let Ok(len) = count
+                && let Some(transport) = self.device.get()
+            {
+                see(&mut Span::new(Bytes::Lane(transport, lane), len));
+            }
+            self.drop_head(index);
+            return self.took(count);
+        }
+        let dialect = self.dialect;
+        let slot = self.slot(index)?;
+        let count = slot.data(dialect).map(|data| {
+            see(&mut Span::new(Bytes::Own(data), data.len()));
+            data.len()
+        });
+        self.retire(index);
+        self.took(count)
     }
 }

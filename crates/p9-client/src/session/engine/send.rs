@@ -2,19 +2,19 @@
 
 use alloc::vec::Vec;
 
-use super::core::Core;
-use super::record::{Change, Fate};
-use super::slot::{Effects, State};
+use super::Engine;
+use super::slot::{RequestInfo, State};
 use crate::Error;
+use crate::session::journal::{FidUpdate, ReplayPolicy};
 use crate::transport::Lane;
 use p9_wire::{Request, Tag, WireError, kind};
 use xen9p_time::Instant;
 
-impl Core {
+impl Engine {
     /// Sends a request, on this lane if one is named. `None` when there is no free slot or no room now.
     ///
-    /// Without a deadline it has the session's timeout, from when the clock is [looked at](Self::look) next.
-    pub(super) fn submit(
+    /// Without a deadline it has the session's timeout, from when the clock is [last_clock_read at](Self::look) next.
+    pub(in crate::session) fn submit(
         &mut self,
         request: &Request<'_>,
         deadline: Option<Instant>,
@@ -22,9 +22,9 @@ impl Core {
     ) -> Result<Option<u16>, Error> {
         self.alive()?;
         if self.lost.is_some() {
-            return self.submit_to_nobody(request);
+            return self.submit_offline(request);
         }
-        let effects = self.effects(request)?;
+        let info = self.info(request)?;
         let head = self.encode(request)?;
         let payload = request.payload();
         let size = u32::try_from(head + payload.len()).unwrap_or(u32::MAX);
@@ -34,7 +34,7 @@ impl Core {
         let limit = request.max_reply(self.dialect, self.msize);
         let Some(index) = self.pick(request.kind(), size, limit, lane)? else {
             return match self.lost {
-                Some(_) => self.submit_to_nobody(request),
+                Some(_) => self.submit_offline(request),
                 None => Ok(None),
             };
         };
@@ -56,55 +56,59 @@ impl Core {
             Err(error) => {
                 self.give_back(index);
                 self.broken::<u16>(error.into())?;
-                return self.submit_to_nobody(request);
+                return self.submit_offline(request);
             }
         }
         self.stats.requests += 1;
         self.stats.bytes_sent += u64::from(size);
         let load = size.saturating_add(limit);
-        self.changes += u64::from(effects.changes);
-        for fid in effects.names.into_iter().flatten() {
-            self.fids.hold(fid);
+        self.changes += u64::from(info.changes);
+        for fid in info.fids.into_iter().flatten() {
+            self.fids.add_ref(fid);
         }
-        if let Some(fid) = effects.ends {
+        if let Some(fid) = info.clunks {
             self.fids.ending(fid);
         }
         if let &Request::Xattrcreate { fid, .. } = request {
-            self.fids.doubt(fid);
+            self.fids.mark_unconfirmed(fid);
         }
         if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
             lane.load += u64::from(load);
         }
         let grace = self.grace;
-        let change = self.recovers.then(|| Change::of(request, &self.fids));
+        let change = self.recovers.then(|| FidUpdate::of(request, &self.fids));
         let slot = self.slot(index)?;
         slot.state = State::Waiting;
-        slot.effects = effects;
+        slot.info = info;
         slot.change = change.flatten();
         slot.limit = limit;
         slot.load = load;
-        // Who waited for a new connection has waited for nothing the server did.
+        // Time spent reconnecting does not count towards a request's timeout.
         slot.deadline = deadline.map(|deadline| deadline.max(grace));
         slot.late = false;
         Ok(Some(index))
     }
 
     /// Makes a request while there is no server: only closing has no need of one.
-    fn submit_to_nobody(&mut self, request: &Request<'_>) -> Result<Option<u16>, Error> {
+    fn submit_offline(&mut self, request: &Request<'_>) -> Result<Option<u16>, Error> {
         let &Request::Clunk { fid } = request else {
             let lost = self.lost.filter(|_| self.searching);
             return lost.map_or(Ok(None), Err);
         };
-        if self.fids.record(fid).is_some_and(|record| record.singular) {
+        if self
+            .fids
+            .snapshot(fid)
+            .is_some_and(|snapshot| snapshot.singular)
+        {
             return Err(Error::Stale);
         }
         let Some(index) = self.lanes.iter_mut().find_map(|lane| lane.free.pop()) else {
             return Ok(None);
         };
-        self.fids.hold(fid);
+        self.fids.add_ref(fid);
         self.fids.ended(fid);
         let slot = self.slot(index)?;
-        slot.effects = Effects::of(request);
+        slot.info = RequestInfo::of(request);
         slot.load = 0;
         slot.limit = 0;
         slot.answer(kind::RCLUNK);
@@ -112,16 +116,16 @@ impl Core {
     }
 
     /// What a request does to fids, and what its loss would mean.
-    fn effects(&mut self, request: &Request<'_>) -> Result<Effects, Error> {
-        let mut effects = Effects::of(request);
-        effects.sure = effects.is_sure(&self.fids);
+    fn info(&mut self, request: &Request<'_>) -> Result<RequestInfo, Error> {
+        let mut info = RequestInfo::of(request);
+        info.confirmed = info.is_confirmed(&self.fids);
         if self.recovers {
-            for fid in effects.names.into_iter().flatten() {
+            for fid in info.fids.into_iter().flatten() {
                 self.fids.check(fid, request)?;
             }
-            effects.fate = Fate::of(request, &self.fids);
+            info.replay = ReplayPolicy::of(request, &self.fids);
         }
-        Ok(effects)
+        Ok(info)
     }
 
     /// Encodes all but the payload and the tag into the scratch space.
@@ -161,7 +165,7 @@ impl Core {
         }
         let count = self.lanes.len() as u16;
         let mut best: Option<(u64, u16)> = None;
-        let (start, choices) = named.map_or((self.turn, count), |lane| (lane.0, 1));
+        let (start, choices) = named.map_or((self.next_lane, count), |lane| (lane.0, 1));
         for step in 0..choices {
             let lane = (start + step) % count;
             let Some(state) = self.lanes.get(usize::from(lane)) else {
@@ -180,7 +184,7 @@ impl Core {
             return Ok(None);
         };
         if named.is_none() {
-            self.turn = (lane + 1) % count;
+            self.next_lane = (lane + 1) % count;
         }
         Ok(self
             .lanes
@@ -212,13 +216,13 @@ impl Core {
         slot.change = None;
         slot.spill = Vec::new();
         let (load, limit) = (slot.load, slot.limit);
-        let effects = slot.effects;
-        self.changes += u64::from(effects.changes);
+        let info = slot.info;
+        self.changes += u64::from(info.changes);
         if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
             lane.load = lane.load.saturating_sub(u64::from(load));
         }
-        for fid in effects.names.into_iter().flatten() {
-            self.fids.let_go(fid);
+        for fid in info.fids.into_iter().flatten() {
+            self.fids.unref(fid);
         }
         self.give_back(index);
         self.wake_waiting();
