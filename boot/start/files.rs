@@ -133,7 +133,15 @@ fn by_address(target: &str) -> Result<Fs, ShareError> {
         return share(target);
     }
     let numbered = devices.iter().find(|device| device.id() == target);
-    share(numbered.and_then(Device::tag).unwrap_or(target))
+    let tag = numbered.and_then(Device::tag).unwrap_or(target);
+    // Shares are known by their tags.
+    let taken = devices.iter().find(|device| device.tag() == Some(tag));
+    match taken {
+        Some(taken) if numbered.is_some() && taken.id() != target => {
+            Err(ShareError::Twin(tag.into(), taken.id().into()))
+        }
+        _ => share(tag),
+    }
 }
 
 /// Tells the times of files in memory.

@@ -24,6 +24,10 @@ use crate::transport::xen9pfs::{self, Config, ConnectError, EndpointEvent, Endpo
 pub enum ShareError {
     /// There is no such device, or no connection to its backend.
     Connect(ConnectError),
+    /// The backend did not connect, and the tag, which is the text, is one that QEMU does not take.
+    Tag(String, Box<ConnectError>),
+    /// Another device has the same tag, which is the first text, and is used by it; the second is its number.
+    Twin(String, String),
     /// The connection is there, but the 9P server behind it does not do what a mount needs. The
     /// text is the tag.
     Mount(String, fs::Error),
@@ -33,6 +37,15 @@ impl fmt::Display for ShareError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ShareError::Connect(error) => error.fmt(f),
+            ShareError::Tag(tag, error) => write!(
+                f,
+                "{error}; QEMU takes no tag like '{tag}': name the share by a letter and then letters, digits, '-', '.' \
+                 or '_' in the xl config"
+            ),
+            ShareError::Twin(tag, taken) => write!(
+                f,
+                "the tag '{tag}' means the 9pfs device with number {taken}; give this one a tag of its own in the xl config"
+            ),
             ShareError::Mount(tag, error) => write!(f, "cannot mount share '{tag}': {error}"),
         }
     }
@@ -66,6 +79,16 @@ struct Share {
 pub(super) struct Shares {
     mounted: RefCell<Vec<Share>>,
     endpoints: OnceCell<Endpoints<BarePlatform>>,
+}
+
+/// Whether QEMU takes this tag: it makes an identifier of it, by which it knows the export.
+fn is_identifier(tag: &str) -> bool {
+    let mut bytes = tag.bytes();
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
+        && bytes.all(named)
 }
 
 /// The shares that are mounted, the root first.
@@ -223,7 +246,12 @@ impl Shares {
         let endpoints = self.endpoints().map_err(ShareError::Connect)?;
         let transport = endpoints
             .connect(device, &config)
-            .map_err(ShareError::Connect)?;
+            .map_err(|error| match error {
+                ConnectError::Waited { .. } | ConnectError::Refused(_) if !is_identifier(&tag) => {
+                    ShareError::Tag(tag.clone(), Box::new(error))
+                }
+                error => ShareError::Connect(error),
+            })?;
         let (rings, order) = (transport.lanes(), transport.order().get());
         let recovery = options.recovery.map(|patience| {
             let again = Config {

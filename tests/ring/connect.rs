@@ -95,7 +95,8 @@ fn devices_are_listed_and_picked_by_tag() {
     assert_eq!(none, ConnectError::NoDevice);
     assert!(none.to_string().contains("p9="));
 
-    for (id, tag) in [(10, "ten"), (2, "two"), (0, "zero")] {
+    // Of the two with one tag the one with the lower number is meant.
+    for (id, tag) in [(12, "two"), (10, "ten"), (2, "two"), (0, "zero")] {
         fake.add_peer(Share::new(
             &fake.dom0(),
             GUEST,
@@ -110,13 +111,19 @@ fn devices_are_listed_and_picked_by_tag() {
         .iter()
         .map(|device| device.tag().unwrap().to_owned())
         .collect();
-    assert_eq!(tags, ["zero", "two", "ten"]);
+    assert_eq!(tags, ["zero", "two", "ten", "two"]);
     let find = |tag| xen9pfs::device(&xen, tag).map(|device| device.id().to_owned());
     assert_eq!(find(None).unwrap(), "0");
     assert_eq!(find(Some("two")).unwrap(), "2");
     let wrong = find(Some("tw")).unwrap_err();
-    assert!(matches!(wrong, ConnectError::NoSuchTag(tags) if tags.as_str() == "zero, two, ten"));
-    assert!(wrong.to_string().ends_with("there are: zero, two, ten"));
+    assert!(
+        matches!(wrong, ConnectError::NoSuchTag(tags) if tags.as_str() == "zero, two, ten, two")
+    );
+    assert!(
+        wrong
+            .to_string()
+            .ends_with("there are: zero, two, ten, two")
+    );
 
     // Both at once.
     let mut shares: Vec<_> = [Some("two"), Some("ten")]

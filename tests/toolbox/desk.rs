@@ -17,6 +17,9 @@ use crate::backends::Backend;
 use crate::cmdline;
 use crate::commands::{self, Host};
 
+/// Takes what is printed.
+pub type Sink = Box<dyn FnMut(&[u8])>;
+
 /// Runs command lines on two shares, the root and the one with the tag "other".
 pub struct Desk<B> {
     pub root: Namespace,
@@ -33,7 +36,7 @@ pub struct Desk<B> {
     started: Clock,
     console: Vec<u8>,
     /// Takes what is printed instead.
-    pub sink: Option<Box<dyn FnMut(&[u8])>>,
+    pub sink: Option<Sink>,
     counted: Cell<u64>,
     /// How often the clock was looked at, and what it gains each time.
     looks: Cell<u32>,

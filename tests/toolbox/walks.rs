@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::backends::{Backend, Diod, Qemu};
-use crate::desk::Desk;
+use crate::desk::{Desk, Sink};
 
 /// Runs a walk on both kinds of server.
 fn on_hosts(name: &str, walk: impl Fn(&mut dyn Walker, &Path)) {
@@ -25,7 +25,7 @@ fn on_host<B: Backend>(name: &str, walk: impl Fn(&mut dyn Walker, &Path)) {
 trait Walker {
     fn ok(&mut self, line: &str) -> String;
     fn run(&mut self, line: &str) -> (u8, String);
-    fn sink(&mut self, sink: Option<Box<dyn FnMut(&[u8])>>);
+    fn sink(&mut self, sink: Option<Sink>);
 }
 
 impl<B: Backend> Walker for Desk<B> {
@@ -37,7 +37,7 @@ impl<B: Backend> Walker for Desk<B> {
         Desk::run(self, line)
     }
 
-    fn sink(&mut self, sink: Option<Box<dyn FnMut(&[u8])>>) {
+    fn sink(&mut self, sink: Option<Sink>) {
         self.sink = sink;
     }
 }

@@ -31,7 +31,8 @@ pub fn devices<P: Platform>(xen: &Xen<P>) -> Result<Vec<Device<P>>, ConnectError
     Ok(xenbus::enumerate(&xen.store, "9pfs")?)
 }
 
-/// The 9pfs device with this tag, or the first one.
+/// The 9pfs device with this tag, or the first one. Of several with one tag it is the one with the lowest number; a warning in
+/// the log names the others.
 ///
 /// # Errors
 /// [`ConnectError::NoDevice`], [`ConnectError::NoSuchTag`], [`ConnectError::Store`].
@@ -41,10 +42,20 @@ pub fn device<P: Platform>(xen: &Xen<P>, tag: Option<&str>) -> Result<Device<P>,
         return Err(ConnectError::NoDevice);
     }
     let tags = Tags::new(devices.iter().filter_map(Device::tag));
-    devices
+    let mut those = devices
         .into_iter()
-        .find(|device| tag.is_none() || device.tag() == tag)
-        .ok_or(ConnectError::NoSuchTag(tags))
+        .filter(|device| tag.is_none() || device.tag() == tag);
+    let taken = those.next().ok_or(ConnectError::NoSuchTag(tags))?;
+    if let Some(tag) = tag {
+        for other in those {
+            log::warn!(
+                "two 9pfs devices have the tag '{tag}': number {} is taken; number {} needs a tag of its own in the xl config",
+                taken.id(),
+                other.id()
+            );
+        }
+    }
+    Ok(taken)
 }
 
 /// Connects: brings back a device that was left in some other state, agrees on rings, shares them
