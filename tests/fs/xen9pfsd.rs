@@ -394,6 +394,16 @@ fn files_on_a_server_like_xen_9pfsd() {
     fs.remove_file("/logs/log").unwrap();
     assert!(!fs.exists("/logs/log").unwrap());
 
+    // It follows links without a word: what looks like a directory in a directory may lead out of the tree.
+    fs.create_dir_all("/deep/dir").unwrap();
+    fs.write("/deep/dir/file", b"elsewhere").unwrap();
+    let refused = fs.remove_dir_all("/deep");
+    assert!(
+        matches!(refused, Err(Error::Unsupported { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(fs.read("/deep/dir/file").unwrap(), b"elsewhere");
+
     // What it lacks is said, not passed over.
     let file = fs.open("/logs/1").unwrap();
     assert!(matches!(file.sync_all(), Err(Error::Unsupported { .. })));

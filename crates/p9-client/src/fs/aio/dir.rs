@@ -56,6 +56,8 @@ pub struct ReadDir {
     /// Entries since the beginning.
     entries: u32,
     ended: bool,
+    /// Whether the server follows symbolic links itself, so that a link to a directory looks like one.
+    hides_links: bool,
 }
 
 impl fmt::Debug for ReadDir {
@@ -85,12 +87,18 @@ impl ReadDir {
             answers: 0,
             entries: 0,
             ended: false,
+            hides_links: false,
         })
     }
 
     /// The session under this listing.
     pub fn session(&self) -> &Session {
         self.fid.session()
+    }
+
+    /// Whether what is listed as a directory may be a symbolic link to one: xen-9pfsd follows links, and says nothing.
+    pub(super) fn hides_links(&self) -> bool {
+        self.hides_links
     }
 
     /// Goes on behind the entry that has this cookie; 0 starts anew.
@@ -226,6 +234,7 @@ impl ReadDir {
     fn unpack(&mut self) -> core::result::Result<(), Violation> {
         let dialect = self.session().dialect();
         let layout = StatLayout::of(&self.buffer, dialect);
+        self.hides_links |= layout == StatLayout::Xen9pfsd;
         for stat in StatEntries::new(&self.buffer, dialect, layout) {
             let stat = stat.map_err(|_| Violation::BadEntries)?;
             self.entries += 1;

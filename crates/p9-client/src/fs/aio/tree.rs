@@ -3,7 +3,7 @@
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
-use super::{Fs, Handle, ReadDir};
+use super::{Fs, Handle, ReadDir, node};
 use crate::fs::{Error, FileType, Result};
 use crate::session::Fid;
 use p9_tree::CleanPath;
@@ -103,6 +103,13 @@ impl Fs {
                         }
                     }
                     if is_dir {
+                        if level.listing.hides_links() {
+                            // What a link leads to, perhaps outside of the tree, would be removed.
+                            return Err(node::unsupported(
+                                level.dir.fid(),
+                                "removing directories in directories, which may be symbolic links here,",
+                            ));
+                        }
                         level.progress = true;
                         let below = self.descend(level.dir.fid(), name.to_vec()).await?;
                         levels.push(below);
