@@ -9,14 +9,14 @@ use super::BarePlatform;
 use super::machine::known;
 use crate::hypercall::sched::ShutdownReason;
 use crate::hypercall::{console_io, sched};
-use crate::platform::{BuilderRing, Platform};
+use crate::platform::Platform;
 use crate::time::Instant;
 use crate::xen::console::{emergency_drain, emergency_write};
 
 /// How long one text waits for someone to read the console before the rest of it is dropped.
-const PATIENCE: Duration = Duration::from_millis(500);
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the end waits for everything to be read.
-const LAST_PATIENCE: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Prints to the console, whatever state the machine is in: to the console's ring if there is one,
 /// to Xen's own console otherwise (for dom0 that is the serial line, for others it is heard if Xen
@@ -26,16 +26,18 @@ const LAST_PATIENCE: Duration = Duration::from_secs(1);
 /// [`Console`](crate::xen::console::Console): use it before there is one, or where it will not be
 /// used any more, or the two overwrite each other's text.
 pub fn emergency_print(text: fmt::Arguments<'_>) {
-    let ring = known().and_then(|machine| Some(machine.console.as_ref()?.ring()));
     // The writer never fails.
-    let _ = match ring {
-        Some(ring) => RingWriter {
-            ring,
-            deadline: BarePlatform.now() + PATIENCE,
+    let _ = match has_console() {
+        true => RingWriter {
+            deadline: BarePlatform.now() + WRITE_TIMEOUT,
         }
         .write_fmt(text),
-        None => HypervisorWriter.write_fmt(text),
+        false => HypervisorWriter.write_fmt(text),
     };
+}
+
+fn has_console() -> bool {
+    known().is_some_and(|machine| machine.console.is_some())
 }
 
 /// To Xen's own console.
@@ -53,25 +55,20 @@ impl fmt::Write for HypervisorWriter {
 
 /// To the console's ring.
 struct RingWriter {
-    ring: BuilderRing,
     deadline: Instant,
 }
 
 impl fmt::Write for RingWriter {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let patience = self.deadline - BarePlatform.now();
-        // SAFETY: it is the platform's console ring. A `Console` that is used afterwards would
-        // overwrite the text, no more.
-        unsafe { emergency_write(&BarePlatform, self.ring, text, patience) };
+        emergency_write(&BarePlatform, text, self.deadline - BarePlatform.now());
         Ok(())
     }
 }
 
 /// Waits until what was printed has been read, for a second at most.
 fn drain() {
-    if let Some(ring) = known().and_then(|machine| Some(machine.console.as_ref()?.ring())) {
-        // SAFETY: it is the platform's console ring.
-        unsafe { emergency_drain(&BarePlatform, ring, LAST_PATIENCE) };
+    if has_console() {
+        emergency_drain(&BarePlatform, DRAIN_TIMEOUT);
     }
 }
 
@@ -118,7 +115,7 @@ pub(super) fn fail(why: fmt::Arguments<'_>) -> ! {
 
 /// Crashes the domain when not even the clock can be used: the reason is heard if Xen was started with
 /// `guest_loglvl=all`.
-pub(super) fn crash_blindly(why: fmt::Arguments<'_>) -> ! {
+pub(super) fn crash_without_console(why: fmt::Arguments<'_>) -> ! {
     // The writer never fails.
     let _ = HypervisorWriter.write_fmt(format_args!("xen9p: {why}\n"));
     stop(ShutdownReason::Crash)

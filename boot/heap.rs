@@ -37,6 +37,11 @@ fn pages(layout: Layout) -> Option<usize> {
         .then(|| layout.size().div_ceil(PAGE_SIZE))
 }
 
+/// Pages as a block.
+fn block(first: Option<NonNull<Page>>) -> *mut u8 {
+    first.map_or(null_mut(), |first| first.as_ptr().cast())
+}
+
 /// Makes room for a block of `layout`; false when there is no memory left.
 fn grow(heap: &mut Heap, layout: Layout) -> bool {
     // Twice the alignment: the allocator may have to leave a hole in front.
@@ -62,9 +67,7 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.count();
         if let Some(count) = pages(layout) {
-            return memory()
-                .allocate(count)
-                .map_or(null_mut(), |first| first.as_ptr().cast());
+            return block(memory().take(count));
         }
         let mut heap = SMALL.lock();
         loop {
@@ -78,9 +81,13 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if let Some(count) = pages(layout) {
+            ALLOCATIONS.count();
+            return block(memory().allocate(count));
+        }
         // SAFETY: the caller's promise.
         let block = unsafe { self.alloc(layout) };
-        if !block.is_null() && pages(layout).is_none() {
+        if !block.is_null() {
             // SAFETY: the block is that large.
             unsafe { block.write_bytes(0, layout.size()) };
         }

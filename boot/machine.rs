@@ -1,6 +1,7 @@
 //! What the builder told us, in the same words for both kinds of domain.
 
 use core::arch::x86_64::{_mm_lfence, _rdtsc};
+use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -11,6 +12,7 @@ use crate::sys;
 use crate::time::Instant;
 use crate::xen::clock::{self, Scale};
 use crate::xen::event::Port;
+use crate::xen::shared::{SharedMemory, SharedWord};
 
 /// How the domain runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub enum Mode {
     /// In a hardware container without an emulated PC.
     Pvh,
 }
+
+/// Words of pending bits, and of mask bits, in shared_info.
+const EVENT_WORDS: usize = 64;
 
 /// One of the builder's rings. Its page stays; after a resume it has another port.
 pub(super) struct Built {
@@ -53,7 +58,7 @@ pub(super) struct Machine {
     pub(super) mode: Mode,
     /// Whether this is dom0, under Xen without anybody beside us.
     pub(super) first_domain: bool,
-    pub(super) shared_info: NonNull<sys::shared_info>,
+    pub(super) shared_info: SharedMemory<'static>,
     /// Where shared_info is for Xen; of no meaning in a PV domain.
     pub(super) shared_info_at: Frame,
     /// The builder's structure, in a PV domain.
@@ -64,6 +69,8 @@ pub(super) struct Machine {
     pub(super) started: Instant,
     /// What to add to Xen's system time, which begins anew on another machine, to get our own.
     pub(super) clock_offset: AtomicU64,
+    /// The latest time that the clock has shown.
+    pub(super) latest: AtomicU64,
 }
 
 // SAFETY: a machine is installed in an image alone, which one virtual CPU runs; the pointers are to pages that stay for
@@ -107,16 +114,11 @@ impl Machine {
     pub(super) unsafe fn install(mut self, first_tick: u64) {
         self.mask_events();
         let now = self.now();
-        let info = self.time_info();
-        // SAFETY: valid for reads (see above); these two change only when the domain moves to
-        // another machine.
-        let since_first_tick = unsafe {
-            Scale {
-                tsc_timestamp: first_tick,
-                system_time: 0,
-                multiplier: (&raw const (*info).tsc_to_system_mul).read_volatile(),
-                shift: (&raw const (*info).tsc_shift).read_volatile(),
-            }
+        // Multiplier and shift change only when the domain moves to another machine.
+        let since_first_tick = Scale {
+            tsc_timestamp: first_tick,
+            system_time: 0,
+            ..clock::scale_in(self.time_info())
         };
         let elapsed = since_first_tick.nanos_at(ticks());
         self.started = Instant::from_nanos(now.as_nanos().saturating_sub(elapsed));
@@ -126,31 +128,41 @@ impl Machine {
     /// Has no event ever interrupt us: all are polled for.
     pub(super) fn mask_events(&self) {
         // A pending upcall would make every wait return at once.
-        // SAFETY: inside shared_info, which is mapped; Xen only reads this byte.
-        unsafe {
-            (&raw mut (*self.shared_info.as_ptr()).vcpu_info[0].evtchn_upcall_mask)
-                .write_volatile(1);
-        }
-        for word in self.mask() {
+        let mask = self.vcpu_info(offset_of!(sys::vcpu_info, evtchn_upcall_mask), 1);
+        mask.word(0).store(1_u8, Ordering::SeqCst);
+        for index in 0..EVENT_WORDS {
+            let word = self
+                .shared_info
+                .word(offset_of!(sys::shared_info, evtchn_mask) + index * size_of::<u64>());
             word.store(u64::MAX, Ordering::SeqCst);
         }
     }
 
-    fn time_info(&self) -> *const sys::vcpu_time_info {
-        // SAFETY: a place inside shared_info, no access.
-        unsafe { &raw const (*self.shared_info.as_ptr()).vcpu_info[0].time }
+    /// A field of the vCPU's part of shared_info.
+    pub(super) fn vcpu_info(&self, offset: usize, len: usize) -> SharedMemory<'static> {
+        let start = offset_of!(sys::shared_info, vcpu_info);
+        self.shared_info.subslice(start + offset, len)
+    }
+
+    fn time_info(&self) -> SharedMemory<'static> {
+        let size = size_of::<sys::vcpu_time_info>();
+        self.vcpu_info(offset_of!(sys::vcpu_info, time), size)
     }
 
     /// Xen's system time, in nanoseconds.
     fn system_time(&self) -> u64 {
-        // SAFETY: shared_info is mapped, and its first vCPU is the one that runs.
-        unsafe { clock::system_time(self.time_info(), ticks) }
+        clock::system_time_in(self.time_info(), ticks)
     }
 
-    /// The monotonic clock. It stands still while the domain is saved.
+    /// The monotonic clock. It stands still while the domain is saved, and where Xen's goes back, as when the domain comes
+    /// to run on a processor whose counter is behind.
     pub(super) fn now(&self) -> Instant {
         let offset = self.clock_offset.load(Ordering::Relaxed);
-        Instant::from_nanos(self.system_time().wrapping_add(offset))
+        let now = self.system_time().wrapping_add(offset);
+        // One thread: a load and a store are as good as one step.
+        let now = now.max(self.latest.load(Ordering::Relaxed));
+        self.latest.store(now, Ordering::Relaxed);
+        Instant::from_nanos(now)
     }
 
     /// Has the clock go on from `now`.
@@ -160,7 +172,7 @@ impl Machine {
     }
 
     /// The time of the monotonic clock on Xen's scale.
-    pub(super) fn on_xens_scale(&self, at: Instant) -> Instant {
+    pub(super) fn to_system_time(&self, at: Instant) -> Instant {
         match at {
             Instant::NEVER => at,
             at => {
@@ -178,22 +190,16 @@ impl Machine {
 
     /// Nanoseconds since 1970.
     pub(super) fn wall_clock(&self) -> u64 {
-        // SAFETY: shared_info is mapped.
-        match unsafe { clock::wall_clock_base(self.shared_info.as_ptr()) } {
+        match clock::wall_clock_base_in(self.shared_info) {
             0 => 0,
             base => base.saturating_add(self.system_time()),
         }
     }
 
-    /// The words of pending bits.
-    pub(super) fn pending(&self) -> &[AtomicU64; 64] {
-        // SAFETY: mapped for good, aligned, and accessed by both sides with atomic operations only.
-        unsafe { &*(&raw const (*self.shared_info.as_ptr()).evtchn_pending).cast() }
-    }
-
-    /// The words of mask bits.
-    fn mask(&self) -> &[AtomicU64; 64] {
-        // SAFETY: as above.
-        unsafe { &*(&raw const (*self.shared_info.as_ptr()).evtchn_mask).cast() }
+    /// The word with the pending bit of `port`, if there can be such a port.
+    pub(super) fn pending(&self, port: Port) -> Option<SharedWord<'static, u64>> {
+        let index = port.0 as usize / 64;
+        let start = offset_of!(sys::shared_info, evtchn_pending);
+        (index < EVENT_WORDS).then(|| self.shared_info.word(start + index * size_of::<u64>()))
     }
 }

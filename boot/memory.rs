@@ -137,7 +137,7 @@ impl Memory {
     }
 
     /// `count` pages that follow each other, with anything in them.
-    fn take(&mut self, count: usize) -> Option<NonNull<Page>> {
+    pub(super) fn take(&mut self, count: usize) -> Option<NonNull<Page>> {
         loop {
             if self.unmapped.is_empty() {
                 return self.pages.take(count);

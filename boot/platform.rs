@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, Ordering};
-use core::time::Duration;
 
 use spin::Mutex;
 
@@ -188,23 +187,14 @@ unsafe impl Platform for BarePlatform {
     }
 
     fn take_pending(&self, port: Port) -> bool {
-        let (word, bit) = (port.0 as usize / 64, 1 << (port.0 % 64));
-        machine()
-            .pending()
-            .get(word)
-            .is_some_and(|word| word.fetch_and(!bit, Ordering::SeqCst) & bit != 0)
+        let bit = 1 << (port.0 % 64);
+        let word = machine().pending(port);
+        word.is_some_and(|word| word.fetch_and(!bit) & bit != 0)
     }
 
     fn wait(&self, ports: &[Port], deadline: Instant) {
-        // More than one poll takes: the caller looks after the others at least every 10 ms.
-        let (ports, deadline) = match ports.get(..sched::MAX_POLL_PORTS) {
-            Some(first) if ports.len() > first.len() => {
-                (first, deadline.min(self.now() + Duration::from_millis(10)))
-            }
-            _ => (ports, deadline),
-        };
         // Xen looks at the pending bits itself, after it has noted who waits: no event is missed.
         // It refuses only a port that is none, which then never fires: early return is allowed.
-        let _ = sched::poll(self, ports, machine().on_xens_scale(deadline));
+        let _ = sched::poll(self, ports, machine().to_system_time(deadline));
     }
 }

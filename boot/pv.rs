@@ -13,6 +13,7 @@ use crate::hypercall::raw::Gate;
 use crate::platform::{Frame, PAGE_SIZE, Page};
 use crate::sys;
 use crate::time::Instant;
+use crate::xen::shared::SharedMemory;
 
 unsafe extern "C" {
     static xen9p_image_start: u8;
@@ -57,7 +58,8 @@ unsafe extern "C" fn xen9p_pv_start(info: *const sys::start_info, tick: u64, sta
     let machine = Machine {
         mode: Mode::Pv,
         first_domain,
-        shared_info: shared_info.cast(),
+        // SAFETY: mapped just now, for good but for the moment of a suspend, when nothing uses it.
+        shared_info: unsafe { SharedMemory::new(shared_info.cast(), PAGE_SIZE) },
         shared_info_at: Frame(0),
         start_info,
         xenstore,
@@ -65,6 +67,7 @@ unsafe extern "C" fn xen9p_pv_start(info: *const sys::start_info, tick: u64, sta
         command_line: text.split(|&byte| byte == 0).next().unwrap_or_default(),
         started: Instant::from_nanos(0),
         clock_offset: AtomicU64::new(0),
+        latest: AtomicU64::new(0),
     };
     // SAFETY: all mapped just now; a PV domain's layout is that of its 64-bit kernel.
     unsafe { machine.install(tick) };

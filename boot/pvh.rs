@@ -17,6 +17,7 @@ use crate::hypercall::raw::Gate;
 use crate::platform::{Frame, PAGE_SIZE, Page};
 use crate::sys;
 use crate::time::Instant;
+use crate::xen::shared::SharedMemory;
 
 unsafe extern "C" {
     static xen9p_image_start: u8;
@@ -74,7 +75,8 @@ unsafe extern "C" fn xen9p_pvh_start(info: *const sys::hvm_start_info, tick: u64
     let machine = Machine {
         mode: Mode::Pvh,
         first_domain,
-        shared_info: shared_info.cast(),
+        // SAFETY: Xen put it there, and it was mapped just now, for good.
+        shared_info: unsafe { SharedMemory::new(shared_info.cast(), PAGE_SIZE) },
         shared_info_at: frame,
         start_info: None,
         xenstore,
@@ -82,6 +84,7 @@ unsafe extern "C" fn xen9p_pvh_start(info: *const sys::hvm_start_info, tick: u64
         command_line: command_line.to_bytes(),
         started: Instant::from_nanos(0),
         clock_offset: AtomicU64::new(0),
+        latest: AtomicU64::new(0),
     };
     // SAFETY: all mapped just now, shared_info in the layout just set.
     unsafe { machine.install(tick) };

@@ -4,12 +4,13 @@
 //! domain are rewritten by the toolstack, which finds the domain's frames by the list in shared_info, and takes no
 //! entry for a frame that is not the domain's own: these are taken out before and put back afterwards.
 
+use core::mem::offset_of;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::BarePlatform;
-use super::emergency::crash_blindly;
+use super::emergency::crash_without_console;
 use super::machine::{Machine, Mode, machine};
 use super::memory::memory;
 use super::paging::MachineFrames;
@@ -55,7 +56,7 @@ pub(super) fn suspend() -> Result<SuspendReturn, XenError> {
         Mode::Pv => map_grant_frames(resumed),
     };
     if let Err(error) = back {
-        crash_blindly(format_args!(
+        crash_without_console(format_args!(
             "resumed, but Xen does not share its pages with us: {error}"
         ));
     }
@@ -83,7 +84,7 @@ fn suspend_pv(
     machine: &Machine,
     info: NonNull<sys::start_info>,
 ) -> Result<SuspendReturn, XenError> {
-    let address = machine.shared_info.addr().get();
+    let address = machine.shared_info.as_ptr().addr().get();
     let info = info.as_ptr();
     let at = memory().tables.frame(info.addr());
     // SAFETY: the builder's structure, mapped for good; only the toolstack uses it besides, while the domain is
@@ -158,12 +159,16 @@ pub(super) fn list_frames() {
     for index in 0..pages {
         put(root + PAGE_SIZE, index, frame_at(list + index * PAGE_SIZE));
     }
-    let shared = machine.shared_info.as_ptr();
-    // SAFETY: inside shared_info, which is mapped; these fields are the domain's to write.
-    unsafe {
-        (&raw mut (*shared).arch.max_pfn).write_volatile(frames as u64);
-        (&raw mut (*shared).arch.pfn_to_mfn_frame_list_list).write_volatile(frame_at(root));
-        // No other form of the list.
-        (&raw mut (*shared).arch.p2m_cr3).write_volatile(0);
-    }
+    let arch = offset_of!(sys::shared_info, arch);
+    let put = |field, value: u64| {
+        let word = machine.shared_info.word(arch + field);
+        word.store(value, Ordering::Relaxed);
+    };
+    put(offset_of!(sys::arch_shared_info, max_pfn), frames as u64);
+    put(
+        offset_of!(sys::arch_shared_info, pfn_to_mfn_frame_list_list),
+        frame_at(root),
+    );
+    // No other form of the list.
+    put(offset_of!(sys::arch_shared_info, p2m_cr3), 0);
 }

@@ -4,6 +4,7 @@
 //! reported. In a PV domain Xen pushes onto the stack in use; when that is full, Xen crashes the
 //! domain itself.
 
+use core::mem::offset_of;
 use core::ptr::addr_of_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -97,13 +98,17 @@ struct TrapFrame {
     ss: usize,
 }
 
+const ARCH_SIZE: usize = size_of::<sys::arch_vcpu_info>();
+
 /// The address that the last page fault was about, if it can be known.
 fn fault_address() -> Option<usize> {
     match known() {
-        // SAFETY: shared_info is mapped; Xen leaves the address there.
-        Some(machine) if machine.mode == Mode::Pv => Some(unsafe {
-            (&raw const (*machine.shared_info.as_ptr()).vcpu_info[0].arch.cr2).read_volatile()
-        } as usize),
+        // Xen leaves the address there.
+        Some(machine) if machine.mode == Mode::Pv => {
+            let arch = machine.vcpu_info(offset_of!(sys::vcpu_info, arch), ARCH_SIZE);
+            let address = arch.word::<u64>(offset_of!(sys::arch_vcpu_info, cr2));
+            Some(address.load(Ordering::Relaxed) as usize)
+        }
         _ if PVH.load(Ordering::Relaxed) => Some(Cr2::read_raw() as usize),
         _ => None,
     }

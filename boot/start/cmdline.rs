@@ -170,8 +170,8 @@ impl Options {
                 self.rings = Some(rings.ok_or_else(|| bad("rings", "a number from 1 on"))?);
             }
             "order" => {
-                let order = value.parse().ok().filter(|n| (1..=9).contains(n));
-                self.order = Some(order.ok_or_else(|| bad("order", "a number from 1 to 9"))?);
+                let order = value.parse().ok().filter(|n| (2..=9).contains(n));
+                self.order = Some(order.ok_or_else(|| bad("order", "a number from 2 to 9"))?);
             }
             "recovery" => {
                 self.recovery = match value.split_once(':').unwrap_or((value, "60")) {

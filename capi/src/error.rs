@@ -55,7 +55,9 @@ impl From<ConnectError> for Fail {
             ConnectError::Waited { .. } => Errno::ETIMEDOUT,
             ConnectError::Refused(_) | ConnectError::Gone => Errno::ENXIO,
             ConnectError::Version => Errno::EPROTONOSUPPORT,
-            ConnectError::BadNode(_) | ConnectError::NoRing(_) => Errno::EPROTO,
+            ConnectError::BadNode(_) | ConnectError::NoRing(_) | ConnectError::SmallRings => {
+                Errno::EPROTO
+            }
             ConnectError::Memory(_) => Errno::ENOMEM,
             _ => Errno::EIO,
         };

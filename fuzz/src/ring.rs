@@ -37,7 +37,7 @@ pub fn run(input: &[u8]) {
     let (Some(shape), Some(begin)) = (byte(), byte()) else {
         return;
     };
-    let order = Order::new(1 + shape % 3).expect("1 to 3");
+    let order = Order::new(2 + shape % 3).expect("2 to 4");
     let start = match begin {
         // Near the wrap at 2^32, or just anywhere.
         0..128 => 0u32.wrapping_sub(u32::from(begin) * 8),

@@ -178,7 +178,7 @@ proptest! {
     #[test]
     fn qemu_serves_any_load(
         (rings, acts) in (1usize..=8).prop_flat_map(|rings| (Just(rings), acts(rings))),
-        order in prop_oneof![4 => 1u8..=4, 1 => 5u8..=9],
+        order in prop_oneof![4 => 2u8..=4, 1 => 5u8..=9],
         start in prop_oneof![any::<u32>(), (0u32..100_000).prop_map(|i| u32::MAX - i)],
     ) {
         let make = |memories: &[PlainRing]| -> Box<dyn Backend> {
@@ -190,7 +190,7 @@ proptest! {
     #[test]
     fn xen_9pfsd_serves_any_load(
         (rings, acts) in (1usize..=4).prop_flat_map(|rings| (Just(rings), acts(rings))),
-        order in prop_oneof![4 => 1u8..=4, 1 => 5u8..=9],
+        order in prop_oneof![4 => 2u8..=4, 1 => 5u8..=9],
         start in prop_oneof![any::<u32>(), (0u32..100_000).prop_map(|i| u32::MAX - i)],
     ) {
         let make = |memories: &[PlainRing]| -> Box<dyn Backend> {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use xen9p::transport::xen9pfs::ring::{Order, Ring, Violation};
+use xen9p::xen::grant::GrantRef;
 use xen9p_testing::backend::{
     Backend, Daemon, Lie, Lies, PlainRing, Qemu, RingView, Trouble, echo,
 };
@@ -47,7 +48,7 @@ fn backends(memory: &PlainRing) -> [Box<dyn Backend>; 2] {
 /// The end of the ring at every byte of a request and of a reply, at every order.
 #[test]
 fn messages_wrap_at_every_position() {
-    for n in 1..=9 {
+    for n in 2..=9 {
         let memory = PlainRing::new(order(n));
         for which in 0..2 {
             for before_end in 0..=100 {
@@ -73,7 +74,7 @@ proptest! {
     /// Any order, any start (with a bias to the wrap at 2^32), any sequence of lengths.
     #[test]
     fn any_lengths_from_any_start(
-        n in 1u8..=9,
+        n in 2u8..=9,
         start in prop_oneof![any::<u32>(), (0u32..4096).prop_map(|i| u32::MAX - i)],
         lengths in prop::collection::vec((0.0..=1.0f64, 0.0..=1.0f64, any::<u32>()), 1..12),
     ) {
@@ -98,10 +99,10 @@ proptest! {
 }
 
 #[test]
-fn orders_are_1_to_9() {
-    assert_eq!(Order::new(0), None);
+fn orders_are_2_to_9() {
+    assert_eq!(Order::new(1), None);
     assert_eq!(Order::new(10), None);
-    assert_eq!((order(1).pages().get(), order(1).bytes()), (2, 4096));
+    assert_eq!((order(2).pages().get(), order(2).bytes()), (4, 8192));
     assert_eq!((order(9).pages().get(), order(9).bytes()), (512, 1 << 20));
     assert_eq!(order(9).max_message(), 512 << 10);
 }
@@ -111,7 +112,7 @@ fn the_interface_page_is_laid_out_as_the_header_says() {
     let memory = PlainRing::new(order(3));
     let ring = memory.frontend(5);
     for (index, grant_ref) in (0..8).zip(100..) {
-        ring.set_grant_ref(index, grant_ref);
+        ring.set_grant_ref(index, GrantRef(grant_ref));
     }
     let page = memory.backend();
     assert_eq!(page.get(128), 3);
@@ -147,25 +148,25 @@ fn the_budget_keeps_one_byte_free() {
 
 #[test]
 fn requests_fill_their_half_to_the_last_byte() {
-    let memory = PlainRing::new(order(1));
+    let memory = PlainRing::new(order(2));
     let mut ring = memory.frontend(u32::MAX - 1000);
     let mut backend = Qemu::new(vec![memory.backend()], echo::handler());
-    assert_eq!(ring.has_room(4097, 7), Ok(false));
+    assert_eq!(ring.has_room(8193, 7), Ok(false));
     for seed in 0..2 {
-        let request = echo::request(2048, echo::IMPATIENT, 0, 7, seed);
+        let request = echo::request(4096, echo::IMPATIENT, 0, 7, seed);
         assert_eq!(ring.send(&[&request], 7), Ok(true));
     }
     assert_eq!(ring.has_room(1, 7), Ok(false));
     backend.event(0);
     backend.run(100);
-    assert_eq!(ring.has_room(4096, 7), Ok(true));
+    assert_eq!(ring.has_room(8192, 7), Ok(true));
     assert_eq!(backend.troubles(), []);
 }
 
 /// What the frontend makes of a reply, of 100 bytes where 1000 are the most, told with a lie.
 fn told(lie: Lie) -> Result<Option<Vec<u8>>, Violation> {
     let mut outcomes = [2, u32::MAX - 20].map(|start| {
-        let memory = PlainRing::new(order(1));
+        let memory = PlainRing::new(order(2));
         let mut ring = memory.frontend(start);
         ring.set_max_message(1000);
         let mut backend =
@@ -176,7 +177,7 @@ fn told(lie: Lie) -> Result<Option<Vec<u8>>, Violation> {
         assert_eq!(first, Ok(Some(honest)));
         let outcome = exchange(&mut ring, &mut backend, &request, 100).and_then(|got| {
             // Whatever the request index says now has to be noticed as well.
-            let big = 4096 - 10;
+            let big = 8192 - 10;
             ring.has_room(big, 0).map(|_| got)
         });
         if let Err(violation) = outcome {
@@ -200,14 +201,14 @@ fn told(lie: Lie) -> Result<Option<Vec<u8>>, Violation> {
 
 #[test]
 fn a_reply_index_that_jumps_or_goes_back_breaks_the_ring() {
-    for jump in [4096 - 100 + 1, 5000, i32::MAX, i32::MIN] {
+    for jump in [8192 - 100 + 1, 9000, i32::MAX, i32::MIN] {
         assert!(told(Lie::InProd(jump)).is_err(), "{jump}");
     }
     for back in [-101, -150, -200, -201] {
         assert!(told(Lie::InProd(back)).is_err(), "{back}");
     }
     // Within the ring a jump shows what lay there: the message still is what its header says.
-    assert!(told(Lie::InProd(4096 - 100)).is_ok());
+    assert!(told(Lie::InProd(8192 - 100)).is_ok());
     // The end is still missing.
     assert_eq!(told(Lie::InProd(-1)), Ok(None));
 }
@@ -225,17 +226,17 @@ fn a_reply_index_that_goes_back_after_it_was_believed_breaks_the_ring() {
 
 #[test]
 fn a_request_index_that_lies_breaks_the_ring() {
-    for by in [1, 4096, -101, -5000, i32::MAX, i32::MIN] {
+    for by in [1, 8192, -101, -9000, i32::MAX, i32::MIN] {
         assert!(told(Lie::OutCons(by)).is_err(), "{by}");
     }
 }
 
 #[test]
 fn a_request_index_that_goes_back_after_it_was_believed_breaks_the_ring() {
-    let memory = PlainRing::new(order(1));
+    let memory = PlainRing::new(order(2));
     let view = memory.backend();
     let mut ring = memory.frontend(0);
-    let request = [0; 4096];
+    let request = [0; 8192];
     assert_eq!(ring.send(&[&request], 7), Ok(true));
     view.set(RingView::OUT_CONS, 100);
     assert_eq!(ring.has_room(100, 7), Ok(true));
@@ -271,7 +272,7 @@ fn own_words_in_the_interface_page_are_never_read_back() {
 #[test]
 fn a_header_is_read_once() {
     for whole in [true, false] {
-        let memory = PlainRing::new(order(1));
+        let memory = PlainRing::new(order(2));
         let view = memory.backend();
         let mut ring = memory.frontend(0);
         let reply = echo::reply(60, echo::PATIENT, 3, 1);
@@ -292,7 +293,7 @@ fn a_header_is_read_once() {
 
 #[test]
 fn nothing_is_shown_or_dropped_before_it_is_complete() {
-    let memory = PlainRing::new(order(1));
+    let memory = PlainRing::new(order(2));
     let view = memory.backend();
     let mut ring = memory.frontend(0);
     let reply = echo::reply(60, echo::PATIENT, 3, 1);
@@ -310,7 +311,7 @@ fn nothing_is_shown_or_dropped_before_it_is_complete() {
 
 #[test]
 fn a_repeated_reply_is_shown_twice_for_the_session_to_judge() {
-    let memory = PlainRing::new(order(1));
+    let memory = PlainRing::new(order(2));
     let mut ring = memory.frontend(0);
     let mut backend =
         Qemu::new(vec![memory.backend()], echo::handler()).lying(Lies::from([(0, Lie::Twice)]));
@@ -323,7 +324,7 @@ fn a_repeated_reply_is_shown_twice_for_the_session_to_judge() {
 #[test]
 fn the_backends_punish_a_frontend_that_breaks_their_rules() {
     let attempt = |reply: u32, kind, times: u32, budget: u32| {
-        let memory = PlainRing::new(order(1));
+        let memory = PlainRing::new(order(2));
         let mut ring = memory.frontend(0);
         let mut backend = Qemu::new(vec![memory.backend()], echo::handler());
         for seed in 0..times {
@@ -335,17 +336,17 @@ fn the_backends_punish_a_frontend_that_breaks_their_rules() {
         (backend.troubles().to_vec(), backend.serving())
     };
     assert_eq!(
-        attempt(1500, echo::IMPATIENT, 3, 0),
+        attempt(3000, echo::IMPATIENT, 3, 0),
         (vec![Trouble::NoRoom], false)
     );
-    assert_eq!(attempt(1500, echo::PATIENT, 3, 0), (vec![], true));
+    assert_eq!(attempt(3000, echo::PATIENT, 3, 0), (vec![], true));
     assert_eq!(
-        attempt(2048, echo::PATIENT, 3, 0),
+        attempt(4096, echo::PATIENT, 3, 0),
         (vec![Trouble::Overwrite], true)
     );
 
     let raw = |bytes: &[u8], rings: usize| {
-        let memories: Vec<_> = (0..rings).map(|_| PlainRing::new(order(1))).collect();
+        let memories: Vec<_> = (0..rings).map(|_| PlainRing::new(order(2))).collect();
         let mut front: Vec<_> = memories.iter().map(|memory| memory.frontend(0)).collect();
         let mut backend = Qemu::new(
             memories.iter().map(PlainRing::backend).collect(),

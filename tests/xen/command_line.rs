@@ -66,6 +66,7 @@ fn bad_options_are_named() {
     assert!(message("msize=4096M").starts_with("msize="));
     assert!(message("order=0").starts_with("order=0: expected"));
     assert!(message("order=10").starts_with("order=10: expected"));
+    assert!(message("order=1").starts_with("order=1: expected"));
     assert!(message("rings=0").starts_with("rings=0: expected"));
     assert!(message("timeout=0").starts_with("timeout=0: expected"));
     for recovery in [

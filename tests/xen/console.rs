@@ -169,13 +169,9 @@ fn an_emergency_needs_nothing_but_the_ring() {
     let (xen, events, console) = guest();
     console.write(b"before, ");
     let platform = events.platform();
-    let ring = platform.console_ring().unwrap();
     let long = "panic\n".repeat(1000);
-    // SAFETY: the domain's own ring; the console is not written to any more.
-    unsafe {
-        console::emergency_write(platform, ring, &long, PATIENCE);
-        assert!(console::emergency_drain(platform, ring, PATIENCE));
-    }
+    console::emergency_write(platform, &long, PATIENCE);
+    assert!(console::emergency_drain(platform, PATIENCE));
     let expected = format!("before, {}", "panic\r\n".repeat(1000));
     assert_eq!(xen.console_output(GUEST), expected.as_bytes());
 }
@@ -184,15 +180,11 @@ fn an_emergency_needs_nothing_but_the_ring() {
 fn an_emergency_is_not_held_up_by_a_reader_that_is_not_there() {
     let (xen, events, _console) = guest();
     let platform = events.platform();
-    let ring = platform.console_ring().unwrap();
     xen.stall_console(GUEST, true);
     let long = "panic\n".repeat(1000);
     let before = xen.now();
-    // SAFETY: as above.
-    unsafe {
-        console::emergency_write(platform, ring, &long, PATIENCE);
-        assert!(!console::emergency_drain(platform, ring, PATIENCE));
-    }
+    console::emergency_write(platform, &long, PATIENCE);
+    assert!(!console::emergency_drain(platform, PATIENCE));
     let waited = xen.now() - before;
     assert!(waited >= PATIENCE && waited < 3 * PATIENCE);
 }

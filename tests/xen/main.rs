@@ -8,7 +8,6 @@ mod console;
 mod event;
 mod grant;
 mod platform_conformance;
-mod shared_memory;
 mod shutdown;
 mod store;
 mod suspend;

@@ -4,8 +4,11 @@
 //! the timers take; [`wall_clock_base`] is what to add to get nanoseconds since 1970.
 //! Layouts: public/xen.h, `vcpu_time_info` and `shared_info`.
 
+use core::mem::offset_of;
+use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
 
+use crate::shared::{SharedMemory, SharedWord};
 use xen_abi as sys;
 
 /// How time-stamp counter values become system time, as of one update by Xen.
@@ -41,77 +44,96 @@ impl Scale {
     }
 }
 
-/// The system time now, in nanoseconds; `tsc` reads the time-stamp counter (ordered, so that it is
-/// not read before the loads in front of it).
-///
-/// Xen updates the page between two odd/even steps of its version field; a read that met an update
-/// is repeated. That never takes long: Xen updates a page only while its virtual CPU is stopped.
-///
-/// # Safety
-/// `info` points to the mapped `vcpu_time_info` of the virtual CPU that runs this.
-pub unsafe fn system_time(info: *const sys::vcpu_time_info, mut tsc: impl FnMut() -> u64) -> u64 {
+/// Reads what Xen updates between two steps, odd and even, of `version`; a read that met an update is repeated. That
+/// never takes long: Xen updates a page only while its virtual CPU is stopped.
+fn read_consistently<T>(version: SharedWord<'_, u32>, mut read: impl FnMut() -> T) -> T {
     loop {
-        // SAFETY: `info` is valid for reads (caller); volatile because Xen writes behind our back.
-        let version = unsafe { (&raw const (*info).version).read_volatile() };
-        if version & 1 != 0 {
+        let before = version.load(Ordering::Acquire);
+        if before & 1 != 0 {
             core::hint::spin_loop();
             continue;
         }
+        let value = read();
+        // The loads of `read` come before the next.
         fence(Ordering::Acquire);
-        // SAFETY: as above.
-        let scale = unsafe {
-            Scale {
-                tsc_timestamp: (&raw const (*info).tsc_timestamp).read_volatile(),
-                system_time: (&raw const (*info).system_time).read_volatile(),
-                multiplier: (&raw const (*info).tsc_to_system_mul).read_volatile(),
-                shift: (&raw const (*info).tsc_shift).read_volatile(),
-            }
-        };
-        let now = scale.nanos_at(tsc());
-        fence(Ordering::Acquire);
-        // SAFETY: as above.
-        if version == unsafe { (&raw const (*info).version).read_volatile() } {
-            return now;
+        if version.load(Ordering::Relaxed) == before {
+            return value;
         }
     }
 }
 
-/// Nanoseconds between 1970-01-01 00:00 UTC and system time 0, or 0 where Xen does not know.
+/// The scale in a `vcpu_time_info` at the moment. Reads it while nothing is updated; see [`system_time_in`].
+pub fn scale_in(info: SharedMemory<'_>) -> Scale {
+    const RELAXED: Ordering = Ordering::Relaxed;
+    Scale {
+        tsc_timestamp: info
+            .word(offset_of!(sys::vcpu_time_info, tsc_timestamp))
+            .load(RELAXED),
+        system_time: info
+            .word(offset_of!(sys::vcpu_time_info, system_time))
+            .load(RELAXED),
+        multiplier: info
+            .word(offset_of!(sys::vcpu_time_info, tsc_to_system_mul))
+            .load(RELAXED),
+        shift: info
+            .word::<u8>(offset_of!(sys::vcpu_time_info, tsc_shift))
+            .load(RELAXED) as i8,
+    }
+}
+
+/// The system time now, in nanoseconds. `info` is the `vcpu_time_info` of the virtual CPU that runs this; `tsc` reads the
+/// time-stamp counter, ordered, so that it is not read before the loads in front of it.
+pub fn system_time_in(info: SharedMemory<'_>, mut tsc: impl FnMut() -> u64) -> u64 {
+    let version = info.word(offset_of!(sys::vcpu_time_info, version));
+    read_consistently(version, || scale_in(info).nanos_at(tsc()))
+}
+
+/// Nanoseconds between 1970-01-01 00:00 UTC and system time 0, or 0 where Xen does not know. `shared` is the shared_info
+/// page, in its 64-bit layout.
+pub fn wall_clock_base_in(shared: SharedMemory<'_>) -> u64 {
+    let version = shared.word(offset_of!(sys::shared_info, wc_version));
+    let field = |offset| shared.word::<u32>(offset).load(Ordering::Relaxed);
+    read_consistently(version, || {
+        let high = field(offset_of!(sys::shared_info, wc_sec_hi));
+        let low = field(offset_of!(sys::shared_info, wc_sec));
+        let nanos = field(offset_of!(sys::shared_info, wc_nsec));
+        let seconds = u64::from(high) << 32 | u64::from(low);
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(nanos.into())
+    })
+}
+
+/// As [`system_time_in`], of a structure by its address.
+///
+/// # Safety
+/// `info` points to the mapped `vcpu_time_info` of the virtual CPU that runs this.
+pub unsafe fn system_time(info: *const sys::vcpu_time_info, tsc: impl FnMut() -> u64) -> u64 {
+    // SAFETY: the caller's promise; this domain does not write to it.
+    system_time_in(unsafe { memory_at(info) }, tsc)
+}
+
+/// As [`wall_clock_base_in`], of a page by its address.
 ///
 /// # Safety
 /// `shared` points to the mapped shared_info page, in its 64-bit layout.
 pub unsafe fn wall_clock_base(shared: *const sys::shared_info) -> u64 {
-    loop {
-        // SAFETY: `shared` is valid for reads (caller); volatile because Xen writes to the page.
-        let version = unsafe { (&raw const (*shared).wc_version).read_volatile() };
-        if version & 1 != 0 {
-            core::hint::spin_loop();
-            continue;
-        }
-        fence(Ordering::Acquire);
-        // SAFETY: as above.
-        let (low, high, nanos) = unsafe {
-            (
-                (&raw const (*shared).wc_sec).read_volatile(),
-                (&raw const (*shared).wc_sec_hi).read_volatile(),
-                (&raw const (*shared).wc_nsec).read_volatile(),
-            )
-        };
-        fence(Ordering::Acquire);
-        // SAFETY: as above.
-        if version == unsafe { (&raw const (*shared).wc_version).read_volatile() } {
-            let seconds = u64::from(high) << 32 | u64::from(low);
-            return seconds
-                .saturating_mul(1_000_000_000)
-                .saturating_add(nanos.into());
-        }
-    }
+    // SAFETY: the caller's promise; this domain does not write to these fields.
+    wall_clock_base_in(unsafe { memory_at(shared) })
+}
+
+/// # Safety
+/// A `T` is mapped at `address` for `'a`, and this domain accesses it atomically.
+unsafe fn memory_at<'a, T>(address: *const T) -> SharedMemory<'a> {
+    let start = NonNull::new(address.cast_mut()).expect("the structure is mapped");
+    // SAFETY: the caller's promise.
+    unsafe { SharedMemory::new(start.cast(), size_of::<T>()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::cell::Cell;
+    use alloc::boxed::Box;
     use core::mem::MaybeUninit;
 
     /// A 2 GHz counter: 2 ticks per nanosecond, expressed with a shift of −1.
@@ -156,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_read_that_met_an_update_is_repeated() {
-        let info = Cell::new(sys::vcpu_time_info {
+        let info = Box::new(sys::vcpu_time_info {
             version: 2,
             pad0: 0,
             tsc_timestamp: 0,
@@ -166,20 +188,19 @@ mod tests {
             flags: 0,
             pad1: [0; 2],
         });
+        let start = NonNull::from(Box::leak(info));
+        // SAFETY: never freed, and nobody else uses it.
+        let info = unsafe { SharedMemory::new(start.cast(), 32) };
         let mut reads = 0;
-        // SAFETY: the structure is alive; the counter function changes it as Xen would.
-        let now = unsafe {
-            system_time(info.as_ptr(), || {
-                reads += 1;
-                if reads == 1 {
-                    let mut next = info.get();
-                    next.version = 4;
-                    next.system_time = 700;
-                    info.set(next);
-                }
-                5
-            })
-        };
+        // The counter function changes it as Xen would.
+        let now = system_time_in(info, || {
+            reads += 1;
+            if reads == 1 {
+                info.word(0).store(4_u32, Ordering::Relaxed);
+                info.word(16).store(700_u64, Ordering::Relaxed);
+            }
+            5
+        });
         assert_eq!((now, reads), (705, 2));
     }
 

@@ -6,13 +6,14 @@
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
 use core::fmt;
-use core::ptr::NonNull;
+use core::mem::offset_of;
 use core::time::Duration;
 
-use super::event::{EventChannel, Events};
-use super::ring::{Consumer, IndexLie, Producer};
+use super::event::{EventChannel, Events, Port};
+use super::ring::{Consumer, InvalidIndex, Producer};
+use super::shared::SharedMemory;
 use crate::hypercall::event_channel;
-use crate::platform::{BuilderRing, Claim, InUse, Page, Platform, Resource};
+use crate::platform::{Claim, InUse, MappedRing, Platform, Resource};
 use xen_abi::xencons_interface;
 use xen9p_time::Instant;
 
@@ -23,31 +24,20 @@ pub const PATIENCE: Duration = Duration::from_millis(500);
 const IN_SIZE: u32 = 1024;
 const OUT_SIZE: u32 = 2048;
 
-/// The two rings in a console page, taken over where they stand.
-///
-/// # Safety
-/// `page` is a console's ring page, mapped for as long as the rings are used.
-unsafe fn rings(page: NonNull<Page>) -> (Producer, Consumer) {
-    let at = page.cast::<xencons_interface>().as_ptr();
-    // SAFETY: the fields lie in the mapped page, which is aligned for them.
-    let (out, input, out_prod, out_cons, in_prod, in_cons) = unsafe {
-        (
-            NonNull::new_unchecked((&raw mut (*at).out).cast::<u8>()),
-            NonNull::new_unchecked((&raw mut (*at).in_).cast::<u8>()),
-            NonNull::new_unchecked(&raw mut (*at).out_prod),
-            NonNull::new_unchecked(&raw mut (*at).out_cons),
-            NonNull::new_unchecked(&raw mut (*at).in_prod),
-            NonNull::new_unchecked(&raw mut (*at).in_cons),
-        )
-    };
-    // SAFETY: ring bytes and indices as public/io/console.h lays them out; the caller vouches that
-    // they stay mapped.
-    unsafe {
-        (
-            Producer::new(out, OUT_SIZE, out_prod, out_cons),
-            Consumer::new(input, IN_SIZE, in_cons, in_prod),
-        )
+/// The two rings in a console page (public/io/console.h), taken over where they stand.
+fn rings(page: SharedMemory<'static>) -> (Producer<'static>, Consumer<'static>) {
+    /// The offset of a field.
+    macro_rules! at {
+        ($field:ident) => {
+            offset_of!(xencons_interface, $field)
+        };
     }
+    let output = page.subslice(at!(out), OUT_SIZE as usize);
+    let input = page.subslice(at!(in_), IN_SIZE as usize);
+    (
+        Producer::new(output, page.word(at!(out_prod)), page.word(at!(out_cons))),
+        Consumer::new(input, page.word(at!(in_cons)), page.word(at!(in_prod))),
+    )
 }
 
 /// Why there is no [`Console`].
@@ -79,8 +69,8 @@ pub struct Console<P: Platform> {
 struct Inner<P: Platform> {
     events: Events<P>,
     channel: RefCell<EventChannel<P>>,
-    output: RefCell<Producer>,
-    input: RefCell<Consumer>,
+    output: RefCell<Producer<'static>>,
+    input: RefCell<Consumer<'static>>,
     /// The last write waited in vain: don't wait again before there is room.
     stalled: Cell<bool>,
     dropped: Cell<u64>,
@@ -112,15 +102,15 @@ impl<P: Platform> Console<P> {
     /// See [`ConsoleError`].
     pub fn open(events: &Events<P>) -> Result<Self, ConsoleError> {
         let platform = events.platform();
-        let ring = platform.console_ring().ok_or(ConsoleError::Missing)?;
+        let ring = MappedRing::console(platform).ok_or(ConsoleError::Missing)?;
         let claim = Claim::new(platform, Resource::ConsoleRing).map_err(ConsoleError::InUse)?;
-        // SAFETY: the platform vouches for the ring's page, and by the `Claim` no other `Console` uses it.
-        let (output, input) = unsafe { rings(ring.page) };
+        let (output, input) = rings(ring.page);
+        let in_use = |_| ConsoleError::InUse(InUse(Resource::ConsoleRing));
         Ok(Console {
             inner: Rc::new(Inner {
                 _claim: claim,
                 events: events.clone(),
-                channel: RefCell::new(events.adopt(ring.port)),
+                channel: RefCell::new(events.adopt(ring.port).map_err(in_use)?),
                 output: RefCell::new(output),
                 input: RefCell::new(input),
                 stalled: Cell::new(false),
@@ -133,14 +123,14 @@ impl<P: Platform> Console<P> {
     fn inner(&self) -> &Inner<P> {
         let inner = &*self.inner;
         if inner.channel.borrow().is_stale()
-            && let Some(ring) = inner.events.platform().console_ring()
+            && let Some(ring) = MappedRing::console(inner.events.platform())
+            && let Ok(channel) = inner.events.adopt(ring.port)
         {
-            // SAFETY: as in `open`.
-            let (output, input) = unsafe { rings(ring.page) };
+            let (output, input) = rings(ring.page);
             inner.output.replace(output);
             inner.input.replace(input);
             inner.stalled.set(false);
-            drop(inner.channel.replace(inner.events.adopt(ring.port)));
+            drop(inner.channel.replace(channel));
         }
         inner
     }
@@ -160,7 +150,7 @@ impl<P: Platform> Console<P> {
             let pushed = match self.push(bytes) {
                 Ok(pushed) => pushed,
                 // There is nobody to complain to, and nothing to be repaired here.
-                Err(IndexLie) => break,
+                Err(InvalidIndex) => break,
             };
             if pushed > 0 {
                 bytes = &bytes[pushed..];
@@ -183,7 +173,7 @@ impl<P: Platform> Console<P> {
     }
 
     /// Pushes what fits, and tells the reader.
-    fn push(&self, bytes: &[u8]) -> Result<usize, IndexLie> {
+    fn push(&self, bytes: &[u8]) -> Result<usize, InvalidIndex> {
         let pushed = self.inner.output.borrow_mut().push(bytes)?;
         if pushed > 0 {
             self.notify();
@@ -252,22 +242,17 @@ fn write_lines(text: &str, mut write: impl FnMut(&[u8])) {
     }
 }
 
-/// Writes text to the console from a panic: uses nothing but the ring and the platform, allocates
-/// nothing, borrows nothing, and waits `patience` at most.
+/// Writes text to the domain's console from a panic: uses nothing but the ring and the platform, allocates nothing,
+/// borrows nothing, and waits `timeout` at most. Nothing happens in a domain without a console ring.
 ///
-/// # Safety
-/// `ring` is the platform's console ring. Nobody writes to the console by other means afterwards:
-/// a [`Console`] does not know of what is written here.
-pub unsafe fn emergency_write<P: Platform>(
-    platform: &P,
-    ring: BuilderRing,
-    text: &str,
-    patience: Duration,
-) {
-    // SAFETY: the caller vouches for the ring. Our own index is read from shared memory here; a
-    // reader that moved it garbles its own console.
-    let (mut output, _) = unsafe { rings(ring.page) };
-    let deadline = platform.now() + patience;
+/// A [`Console`] does not know of what is written here: the next that it writes overwrites the text.
+pub fn emergency_write<P: Platform>(platform: &P, text: &str, timeout: Duration) {
+    let Some(ring) = MappedRing::console(platform) else {
+        return;
+    };
+    // Our own index is read from shared memory here; a reader that moved it garbles its own console.
+    let (mut output, _) = rings(ring.page);
+    let deadline = platform.now() + timeout;
     write_lines(text, |mut bytes| {
         while !bytes.is_empty() {
             let Ok(pushed) = output.push(bytes) else {
@@ -277,46 +262,41 @@ pub unsafe fn emergency_write<P: Platform>(
                 let _ = event_channel::send(platform, ring.port);
             }
             bytes = &bytes[pushed..];
-            if !bytes.is_empty() && !emergency_wait(platform, ring, deadline) {
+            if !bytes.is_empty() && !emergency_wait(platform, ring.port, deadline) {
                 return;
             }
         }
     });
 }
 
-/// Waits until everything on the console was read, `patience` at most, by the means of
-/// [`emergency_write`]. Says whether it was.
-///
-/// # Safety
-/// `ring` is the platform's console ring.
-pub unsafe fn emergency_drain<P: Platform>(
-    platform: &P,
-    ring: BuilderRing,
-    patience: Duration,
-) -> bool {
-    // SAFETY: the caller vouches for the ring.
-    let (output, _) = unsafe { rings(ring.page) };
-    let deadline = platform.now() + patience;
+/// Waits until everything on the domain's console was read, `timeout` at most, by the means of [`emergency_write`]. Says
+/// whether it was.
+pub fn emergency_drain<P: Platform>(platform: &P, timeout: Duration) -> bool {
+    let Some(ring) = MappedRing::console(platform) else {
+        return true;
+    };
+    let (output, _) = rings(ring.page);
+    let deadline = platform.now() + timeout;
     loop {
         match output.room() {
             Ok(OUT_SIZE) => return true,
-            Err(IndexLie) => return false,
+            Err(InvalidIndex) => return false,
             Ok(_) => {}
         }
-        if !emergency_wait(platform, ring, deadline) {
+        if !emergency_wait(platform, ring.port, deadline) {
             return false;
         }
     }
 }
 
 /// Waits for the console's reader. `false` when the time is over.
-fn emergency_wait<P: Platform>(platform: &P, ring: BuilderRing, deadline: Instant) -> bool {
+fn emergency_wait<P: Platform>(platform: &P, port: Port, deadline: Instant) -> bool {
     if platform.now() >= deadline {
         return false;
     }
-    if !platform.take_pending(ring.port) {
-        platform.wait(&[ring.port], deadline);
-        platform.take_pending(ring.port);
+    if !platform.take_pending(port) {
+        platform.wait(&[port], deadline);
+        platform.take_pending(port);
     }
     true
 }

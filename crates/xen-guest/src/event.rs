@@ -35,16 +35,7 @@ use crate::hypercall::{DomId, XenError};
 use crate::platform::Platform;
 use xen9p_time::Instant;
 
-/// An event channel port of this domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(transparent)]
-pub struct Port(pub u32);
-
-impl fmt::Display for Port {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+pub use xen_abi::Port;
 
 /// A moment in the history of events, from [`Events::generation`]: later ones differ as soon as an
 /// event was taken in between.
@@ -67,7 +58,7 @@ pub struct EventStats {
 
 /// How long one wait takes at most when there are more ports than Xen can watch at once and they
 /// have to be watched in turns.
-const TURN: Duration = Duration::from_millis(1);
+const TURN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What runs when a port fires. Counted, so that it can be called with no borrow held.
 type Handler = Rc<dyn Fn()>;
@@ -188,10 +179,19 @@ impl<P: Platform> Events<P> {
         Ok(self.register(port, true))
     }
 
-    /// Takes part in a port that somebody else opened: the domain builder, for the rings it made.
+    /// Wraps a port that the domain builder opened, for one of its rings.
     /// It stays open when the handle is dropped.
-    pub fn adopt(&self, port: Port) -> EventChannel<P> {
-        self.register(port, false)
+    ///
+    /// # Errors
+    /// `EEXIST` when there is a handle for this port already.
+    pub fn adopt(&self, port: Port) -> Result<EventChannel<P>, XenError> {
+        let slots = self.table.slots.borrow();
+        let is_open = slots.iter().any(|slot| slot.port == port);
+        drop(slots);
+        match is_open {
+            true => Err(XenError::EEXIST),
+            false => Ok(self.register(port, false)),
+        }
     }
 
     /// Forgets all ports: the domain was resumed elsewhere, where none of them is open. The handles of before
@@ -318,7 +318,7 @@ impl<P: Platform> Events<P> {
                 let turn = slots.iter().cycle().skip(start).take(MAX_POLL_PORTS);
                 list.extend(turn.map(|slot| slot.port));
                 self.table.turn.set(start + MAX_POLL_PORTS);
-                deadline = deadline.min(self.now() + TURN);
+                deadline = deadline.min(self.now() + TURN_INTERVAL);
             }
         }
         self.table.platform.wait(&list, deadline);
@@ -437,9 +437,11 @@ impl<P: Platform> Drop for EventChannel<P> {
         // The handler may own other channels: drop it with no borrow held.
         drop(slot);
         if self.close {
-            // Closing fails only for a port that is not open, which this one is. Xen forgets a pending event
-            // with the port, so the next owner of its number sees none.
+            // Closing fails only for a port that is not open, which this one is.
             let _ = event_channel::close(self.events.platform(), self.port);
+            // The next owner of the number must not take an event of this one for its own: Xen forgets it with the port, but
+            // a platform that is driven by interrupts has noted it.
+            self.events.platform().take_pending(self.port);
         }
     }
 }

@@ -11,23 +11,17 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
+use core::mem::offset_of;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::sync::atomic::Ordering;
 
 use crate::hypercall::{DomId, XenError};
 use crate::platform::{Claim, Frame, InUse, PAGE_SIZE, Page, Platform, Resource};
+use crate::shared::{SharedMemory, SharedWord};
 use xen_abi as sys;
 
-/// A grant reference: what a peer is told so that it can map a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GrantRef(pub u32);
-
-impl fmt::Display for GrantRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+pub use xen_abi::GrantRef;
 
 /// Entries in one frame of the table.
 const PER_FRAME: u32 = (PAGE_SIZE / size_of::<sys::grant_entry_v1>()) as u32;
@@ -131,7 +125,7 @@ struct Table<P: Platform> {
     /// Pages that ever went to quarantine.
     total_quarantined_pages: Cell<u64>,
     /// The mapped frames of the table.
-    frames: RefCell<Vec<NonNull<Page>>>,
+    frames: RefCell<Vec<SharedMemory<'static>>>,
     /// References that are free to use; their entries are all zero.
     free: RefCell<Vec<GrantRef>>,
     /// References of the mapped frames that the table can use at all: those in `free` and those in use.
@@ -141,6 +135,13 @@ struct Table<P: Platform> {
     resumes: Cell<u64>,
     /// Makes this the only table of the domain: no other hands out these references.
     _claim: Claim<P>,
+}
+
+/// An entry of the table. Xen changes the flags at any time, by atomic operations.
+struct Entry {
+    flags: SharedWord<'static, u16>,
+    domid: SharedWord<'static, u16>,
+    frame: SharedWord<'static, u32>,
 }
 
 /// Pages that were allocated together, and the grants on them that are active.
@@ -311,13 +312,16 @@ impl<P: Platform> Grants<P> {
                 .platform
                 .grant_frame(index)
                 .map_err(GrantError::Table)?;
+            // SAFETY: a frame of this domain's table, which stays mapped (Platform::grant_frame); by the `Claim` this is the
+            // only driver that accesses it.
+            let frame = unsafe { SharedMemory::new(frame.cast(), PAGE_SIZE) };
             self.table.frames.borrow_mut().push(frame);
             let first = (index * PER_FRAME).max(sys::GNTTAB_NR_RESERVED_ENTRIES);
             let fresh = (first..(index + 1) * PER_FRAME)
                 .rev()
                 .map(GrantRef)
                 // Whoever ran in this domain before us may have left grants behind.
-                .filter(|&reference| self.flags(reference).load(Ordering::Relaxed) == 0);
+                .filter(|&reference| self.entry(reference).flags.load(Ordering::Relaxed) == 0);
             let fresh: Vec<GrantRef> = fresh.collect();
             let usable = &self.table.usable;
             usable.set(usable.get() + fresh.len());
@@ -327,44 +331,34 @@ impl<P: Platform> Grants<P> {
     }
 
     /// The entry of a reference that came from [`reserve`](Self::reserve).
-    fn entry(&self, reference: GrantRef) -> NonNull<sys::grant_entry_v1> {
+    fn entry(&self, reference: GrantRef) -> Entry {
         let frame = self.table.frames.borrow()[(reference.0 / PER_FRAME) as usize];
-        let index = (reference.0 % PER_FRAME) as usize;
-        // SAFETY: the frame is a page of 512 entries and the index is below 512.
-        unsafe { frame.cast::<sys::grant_entry_v1>().add(index) }
-    }
-
-    /// The flags of an entry, which Xen changes at any time by atomic operations.
-    fn flags(&self, reference: GrantRef) -> &AtomicU16 {
-        let entry = self.entry(reference).as_ptr();
-        // SAFETY: the entry lies in a mapped, aligned frame of the grant table, which stays mapped
-        // (Platform::grant_frame); its flags are only ever accessed atomically, here and by Xen.
-        unsafe { AtomicU16::from_ptr(&raw mut (*entry).flags) }
+        let start = (reference.0 % PER_FRAME) as usize * size_of::<sys::grant_entry_v1>();
+        Entry {
+            flags: frame.word(start + offset_of!(sys::grant_entry_v1, flags)),
+            domid: frame.word(start + offset_of!(sys::grant_entry_v1, domid)),
+            frame: frame.word(start + offset_of!(sys::grant_entry_v1, frame)),
+        }
     }
 
     /// Fills in a free entry and makes it valid.
     fn activate(&self, reference: GrantRef, remote: DomId, frame: u32) {
-        let entry = self.entry(reference).as_ptr();
-        // SAFETY: the entry lies in a mapped frame of the table; it is invalid, so that Xen does
-        // not look at these fields, and it is ours, since the reference came off the free list.
-        unsafe {
-            (&raw mut (*entry).domid).write_volatile(remote.0);
-            (&raw mut (*entry).frame).write_volatile(frame);
-        }
-        // Release: whoever sees the flags sees the fields.
-        self.flags(reference)
-            .store(sys::GTF_permit_access, Ordering::Release);
+        let entry = self.entry(reference);
+        // Xen does not look at these before the flags say that the entry is valid.
+        entry.domid.store(remote.0, Ordering::Relaxed);
+        entry.frame.store(frame, Ordering::Relaxed);
+        entry.flags.store(sys::GTF_permit_access, Ordering::Release);
     }
 
     /// Ends a grant. `false` when the peer has the page mapped.
     fn revoke(&self, reference: GrantRef) -> bool {
-        let flags = self.flags(reference);
+        let flags = self.entry(reference).flags;
         let mut current = flags.load(Ordering::Acquire);
         for _ in 0..REVOKE_TRIES {
             if current & (sys::GTF_reading | sys::GTF_writing) != 0 {
                 return false;
             }
-            match flags.compare_exchange(current, 0, Ordering::SeqCst, Ordering::Acquire) {
+            match flags.compare_exchange(current, 0) {
                 Ok(_) => return true,
                 Err(changed) => current = changed,
             }
@@ -400,8 +394,7 @@ impl<P: Platform> Grants<P> {
 
 /// Whole pages that one other domain may map, until this is dropped.
 ///
-/// The peer can write to them at any time: access them only through raw pointers, read each word
-/// once, and believe nothing.
+/// The peer can write to them at any time: see [`SharedMemory`].
 #[must_use = "dropping the handle ends the grants"]
 pub struct SharedPages<P: Platform> {
     grants: Grants<P>,
@@ -414,9 +407,17 @@ pub struct SharedPages<P: Platform> {
 }
 
 impl<P: Platform> SharedPages<P> {
-    /// The first byte. All pages follow it in the address space.
+    /// The first byte, for code that maps or hands on the pages; all of them follow it in the address space. To read and
+    /// write them is what [`memory`](Self::memory) is for: accesses by this address have to be atomic ones, too.
     pub fn as_ptr(&self) -> NonNull<u8> {
         self.first.cast()
+    }
+
+    /// All of them as one piece of memory.
+    pub fn memory(&self) -> SharedMemory<'_> {
+        // SAFETY: allocated for this handle, mapped until it is dropped, and what else in this domain has their address, by
+        // `as_ptr`, has to use it so that this holds.
+        unsafe { SharedMemory::new(self.as_ptr(), self.size()) }
     }
 
     /// How many pages there are.

@@ -74,16 +74,17 @@
 pub mod conformance;
 mod domain;
 
-use core::fmt;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 
-use crate::event::Port;
 use crate::hypercall::XenError;
+use crate::shared::SharedMemory;
+use xen_abi::Port;
 use xen9p_time::Instant;
 
 pub(crate) use domain::Claim;
 pub use domain::{DomainState, InUse, Resource};
+pub use xen_abi::Frame;
 
 /// Size of a page, of a grant frame and of every ring page, in bytes.
 pub const PAGE_SIZE: usize = 4096;
@@ -92,17 +93,6 @@ pub const PAGE_SIZE: usize = 4096;
 #[repr(C, align(4096))]
 pub struct Page([u8; PAGE_SIZE]);
 
-/// A frame number as Xen wants it in a grant entry: an MFN in a PV domain, a GFN in a PVH domain.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(transparent)]
-pub struct Frame(pub u64);
-
-impl fmt::Debug for Frame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame({:#x})", self.0)
-    }
-}
-
 /// A ring that Xen's domain builder prepared for us: xenstore's or the console's.
 #[derive(Clone, Copy, Debug)]
 pub struct BuilderRing {
@@ -110,6 +100,36 @@ pub struct BuilderRing {
     pub page: NonNull<Page>,
     /// The event channel bound to the other end.
     pub port: Port,
+}
+
+/// A builder's ring as the drivers use it.
+pub(crate) struct MappedRing {
+    pub(crate) page: SharedMemory<'static>,
+    pub(crate) port: Port,
+}
+
+impl MappedRing {
+    /// Xenstore's ring, if the domain has one.
+    pub(crate) fn xenstore<P: Platform>(platform: &P) -> Option<Self> {
+        // SAFETY: the platform vouches for it.
+        Some(unsafe { Self::new(platform.xenstore_ring()?) })
+    }
+
+    /// The console's ring, if the domain has one.
+    pub(crate) fn console<P: Platform>(platform: &P) -> Option<Self> {
+        // SAFETY: the platform vouches for it.
+        Some(unsafe { Self::new(platform.console_ring()?) })
+    }
+
+    /// # Safety
+    /// `ring` is as [`BuilderRing`] says.
+    unsafe fn new(ring: BuilderRing) -> Self {
+        MappedRing {
+            // SAFETY: mapped for as long as the domain lives (caller), and nobody in it gets at the page but by this.
+            page: unsafe { SharedMemory::new(ring.page.cast(), PAGE_SIZE) },
+            port: ring.port,
+        }
+    }
 }
 
 /// The host of the drivers.
@@ -197,6 +217,7 @@ pub unsafe trait Platform: Clone + 'static {
     fn take_pending(&self, port: Port) -> bool;
 
     /// Blocks until one of `ports` has fired and was not taken yet, or `deadline` has passed. May
-    /// return early for no reason. `ports` may be empty: a plain sleep.
+    /// return early for no reason. `ports` may be empty: a plain sleep. The drivers never pass more than
+    /// [`MAX_POLL_PORTS`](crate::hypercall::sched::MAX_POLL_PORTS): what they wait for beyond that they look after by turns.
     fn wait(&self, ports: &[Port], deadline: Instant);
 }

@@ -5,103 +5,85 @@
 //! that nothing the other side does to it has an effect. The other side's index is read once per
 //! operation and must make sense.
 
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::shared::{copy_from_shared, copy_to_shared};
+use super::shared::{SharedMemory, SharedWord};
 
 /// The other side moved its index to where it can't be: more bytes in the ring than it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IndexLie;
+pub struct InvalidIndex;
 
 /// One direction of a ring in shared memory.
 #[derive(Debug)]
-struct Ring {
-    bytes: NonNull<u8>,
+struct Ring<'a> {
+    bytes: SharedMemory<'a>,
     size: u32,
-    /// The index that we move, in the shared page.
-    shared: NonNull<AtomicU32>,
-    /// The index that the other side moves, in the shared page.
-    theirs: NonNull<AtomicU32>,
+    /// Where the other side sees the index that we move.
+    shared: SharedWord<'a, u32>,
+    /// The index that the other side moves.
+    theirs: SharedWord<'a, u32>,
     /// The index that we move.
     own: u32,
 }
 
-impl Ring {
-    /// # Safety
-    /// See [`Producer::new`].
-    unsafe fn new(
-        bytes: NonNull<u8>,
-        size: u32,
-        shared: NonNull<u32>,
-        theirs: NonNull<u32>,
+impl<'a> Ring<'a> {
+    fn new(
+        bytes: SharedMemory<'a>,
+        shared: SharedWord<'a, u32>,
+        theirs: SharedWord<'a, u32>,
     ) -> Self {
+        let size = u32::try_from(bytes.len()).unwrap_or(0);
         assert!(size.is_power_of_two(), "ring sizes are powers of two");
-        let shared = shared.cast::<AtomicU32>();
-        // SAFETY: valid and aligned for as long as the ring lives (caller); both sides access it
-        // atomically.
-        let own = unsafe { shared.as_ref() }.load(Ordering::Acquire);
         Ring {
             bytes,
             size,
+            own: shared.load(Ordering::Acquire),
             shared,
-            theirs: theirs.cast(),
-            own,
+            theirs,
         }
     }
 
     fn load_theirs(&self) -> u32 {
-        // SAFETY: valid and aligned for as long as the ring lives; both sides access it atomically.
-        unsafe { self.theirs.as_ref() }.load(Ordering::Acquire)
+        self.theirs.load(Ordering::Acquire)
     }
 
     /// Moves our index on by `by` and shows it.
     fn publish(&mut self, by: u32) {
         self.own = self.own.wrapping_add(by);
-        // SAFETY: as in `load_theirs`. SeqCst: the store is visible before whatever is read next,
-        // so that of two sides that go to sleep one sees what the other did.
-        unsafe { self.shared.as_ref() }.store(self.own, Ordering::SeqCst);
+        self.shared.publish(self.own);
     }
 
-    /// Where index `own` is in the ring, and how many bytes follow it before the end.
-    fn place(&self) -> (NonNull<u8>, u32) {
-        let at = self.own & (self.size - 1);
-        // SAFETY: `at` is below `size`, and the ring has `size` bytes.
-        (unsafe { self.bytes.add(at as usize) }, self.size - at)
+    /// Where the byte with our index is in the ring.
+    fn offset(&self) -> usize {
+        (self.own & (self.size - 1)) as usize
     }
 }
 
 /// The sending side of a ring.
 #[derive(Debug)]
-pub struct Producer(Ring);
+pub struct Producer<'a>(Ring<'a>);
 
-impl Producer {
-    /// Takes over the sending side where its index stands.
-    ///
-    /// # Safety
-    /// `bytes` is valid for reads and writes of `size` bytes, `shared` (the producer's index) and
-    /// `theirs` (the consumer's) for aligned atomic access, all for as long as the ring is used,
-    /// and only the other side of the ring uses them besides.
+impl<'a> Producer<'a> {
+    /// Takes over the sending side of the ring in `bytes` where its index stands: `shared` is the producer's index, `theirs` the
+    /// consumer's.
     ///
     /// # Panics
-    /// `size` is not a power of two.
-    pub unsafe fn new(
-        bytes: NonNull<u8>,
-        size: u32,
-        shared: NonNull<u32>,
-        theirs: NonNull<u32>,
+    /// The size of `bytes` is not a power of two.
+    pub fn new(
+        bytes: SharedMemory<'a>,
+        shared: SharedWord<'a, u32>,
+        theirs: SharedWord<'a, u32>,
     ) -> Self {
-        // SAFETY: the caller vouches for exactly this.
-        Producer(unsafe { Ring::new(bytes, size, shared, theirs) })
+        Producer(Ring::new(bytes, shared, theirs))
     }
 
     /// Bytes that could be pushed now.
     ///
     /// # Errors
     /// The other side claims to have consumed what was never sent.
-    pub fn room(&self) -> Result<u32, IndexLie> {
+    pub fn room(&self) -> Result<u32, InvalidIndex> {
         let queued = self.0.own.wrapping_sub(self.0.load_theirs());
-        self.0.size.checked_sub(queued).ok_or(IndexLie)
+        self.0.size.checked_sub(queued).ok_or(InvalidIndex)
     }
 
     /// Copies as much of `data` into the ring as there is room for, shows it to the other side,
@@ -109,16 +91,9 @@ impl Producer {
     ///
     /// # Errors
     /// As [`room`](Self::room).
-    pub fn push(&mut self, data: &[u8]) -> Result<usize, IndexLie> {
+    pub fn push(&mut self, data: &[u8]) -> Result<usize, InvalidIndex> {
         let count = data.len().min(self.room()? as usize);
-        let (place, before_end) = self.0.place();
-        let (first, rest) = data[..count].split_at(count.min(before_end as usize));
-        // SAFETY: `count` ≤ room ≤ size, so `first` fits before the end and `rest` at the start; in this domain
-        // nobody else touches the ring, by the contract of `new`.
-        unsafe {
-            copy_to_shared(first, place);
-            copy_to_shared(rest, self.0.bytes);
-        }
+        self.0.bytes.copy_in_around(self.0.offset(), &data[..count]);
         if count > 0 {
             self.0.publish(count as u32);
         }
@@ -128,34 +103,30 @@ impl Producer {
 
 /// The receiving side of a ring.
 #[derive(Debug)]
-pub struct Consumer(Ring);
+pub struct Consumer<'a>(Ring<'a>);
 
-impl Consumer {
-    /// Takes over the receiving side where its index stands.
-    ///
-    /// # Safety
-    /// As [`Producer::new`], with `shared` the consumer's index and `theirs` the producer's.
+impl<'a> Consumer<'a> {
+    /// Takes over the receiving side of the ring in `bytes` where its index stands: `shared` is the consumer's index, `theirs` the
+    /// producer's.
     ///
     /// # Panics
-    /// `size` is not a power of two.
-    pub unsafe fn new(
-        bytes: NonNull<u8>,
-        size: u32,
-        shared: NonNull<u32>,
-        theirs: NonNull<u32>,
+    /// The size of `bytes` is not a power of two.
+    pub fn new(
+        bytes: SharedMemory<'a>,
+        shared: SharedWord<'a, u32>,
+        theirs: SharedWord<'a, u32>,
     ) -> Self {
-        // SAFETY: the caller vouches for exactly this.
-        Consumer(unsafe { Ring::new(bytes, size, shared, theirs) })
+        Consumer(Ring::new(bytes, shared, theirs))
     }
 
     /// Bytes that could be pulled now.
     ///
     /// # Errors
     /// The other side claims to have sent more than the ring holds.
-    pub fn queued(&self) -> Result<u32, IndexLie> {
+    pub fn queued(&self) -> Result<u32, InvalidIndex> {
         let queued = self.0.load_theirs().wrapping_sub(self.0.own);
         if queued > self.0.size {
-            return Err(IndexLie);
+            return Err(InvalidIndex);
         }
         Ok(queued)
     }
@@ -164,7 +135,7 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`queued`](Self::queued).
-    pub fn skip(&mut self) -> Result<(), IndexLie> {
+    pub fn skip(&mut self) -> Result<(), InvalidIndex> {
         let count = self.queued()?;
         self.0.publish(count);
         Ok(())
@@ -175,16 +146,10 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`queued`](Self::queued).
-    pub fn pull(&mut self, into: &mut [u8]) -> Result<usize, IndexLie> {
+    pub fn pull(&mut self, into: &mut [u8]) -> Result<usize, InvalidIndex> {
         let count = into.len().min(self.queued()? as usize);
-        let (place, before_end) = self.0.place();
-        let (first, rest) = into[..count].split_at_mut(count.min(before_end as usize));
-        // SAFETY: `count` ≤ queued ≤ size, so `first` ends before the ring does and `rest` fits from its start; in
-        // this domain nobody else touches the ring, by the contract of `new`.
-        unsafe {
-            copy_from_shared(place, first);
-            copy_from_shared(self.0.bytes, rest);
-        }
+        let (bytes, offset) = (self.0.bytes, self.0.offset());
+        bytes.copy_out_around(offset, &mut into[..count]);
         if count > 0 {
             self.0.publish(count as u32);
         }
@@ -196,34 +161,41 @@ impl Consumer {
 mod tests {
     extern crate std;
     use super::*;
-    use std::cell::Cell;
+    use core::ptr::NonNull;
+    use std::boxed::Box;
     use std::vec::Vec;
 
+    /// Eight bytes of a ring, and its indices.
     struct Memory {
-        bytes: [Cell<u8>; 8],
-        producer: Cell<u32>,
-        consumer: Cell<u32>,
+        bytes: SharedMemory<'static>,
+        producer: SharedWord<'static, u32>,
+        consumer: SharedWord<'static, u32>,
     }
 
     fn memory(start: u32) -> Memory {
+        let place = NonNull::from(Box::leak(Box::new([0_u64; 2])));
+        // SAFETY: never freed, and nobody else uses it.
+        let memory = unsafe { SharedMemory::new(place.cast(), 16) };
+        let (producer, consumer) = (memory.word(8), memory.word(12));
+        producer.store(start, Ordering::Relaxed);
+        consumer.store(start, Ordering::Relaxed);
         Memory {
-            bytes: Default::default(),
-            producer: Cell::new(start),
-            consumer: Cell::new(start),
+            bytes: memory.subslice(0, 8),
+            producer,
+            consumer,
         }
     }
 
-    fn ends(memory: &Memory) -> (Producer, Consumer) {
-        let bytes = NonNull::from(&memory.bytes).cast();
-        let producer = NonNull::new(memory.producer.as_ptr()).unwrap();
-        let consumer = NonNull::new(memory.consumer.as_ptr()).unwrap();
-        // SAFETY: cells that outlive the ends, used by nobody else but through their cells.
-        unsafe {
-            (
-                Producer::new(bytes, 8, producer, consumer),
-                Consumer::new(bytes, 8, consumer, producer),
-            )
-        }
+    fn ends(memory: &Memory) -> (Producer<'static>, Consumer<'static>) {
+        let Memory {
+            bytes,
+            producer,
+            consumer,
+        } = *memory;
+        (
+            Producer::new(bytes, producer, consumer),
+            Consumer::new(bytes, consumer, producer),
+        )
     }
 
     #[test]
@@ -262,12 +234,12 @@ mod tests {
         let memory = memory(0);
         let (mut producer, mut consumer) = ends(&memory);
         producer.push(b"abc").unwrap();
-        memory.producer.set(9);
-        assert_eq!(consumer.pull(&mut [0; 4]), Err(IndexLie));
-        memory.producer.set(u32::MAX);
-        assert_eq!(consumer.pull(&mut [0; 4]), Err(IndexLie));
-        memory.consumer.set(4);
-        assert_eq!(producer.push(b"x"), Err(IndexLie));
+        memory.producer.store(9, Ordering::Relaxed);
+        assert_eq!(consumer.pull(&mut [0; 4]), Err(InvalidIndex));
+        memory.producer.store(u32::MAX, Ordering::Relaxed);
+        assert_eq!(consumer.pull(&mut [0; 4]), Err(InvalidIndex));
+        memory.consumer.store(4, Ordering::Relaxed);
+        assert_eq!(producer.push(b"x"), Err(InvalidIndex));
     }
 
     #[test]
@@ -275,11 +247,11 @@ mod tests {
         let memory = memory(0);
         let (mut producer, mut consumer) = ends(&memory);
         producer.push(b"abc").unwrap();
-        memory.consumer.set(0);
+        memory.consumer.store(0, Ordering::Relaxed);
         let mut into = [0; 2];
         consumer.pull(&mut into).unwrap();
-        memory.consumer.set(77);
-        memory.producer.set(3);
+        memory.consumer.store(77, Ordering::Relaxed);
+        memory.producer.store(3, Ordering::Relaxed);
         assert_eq!(consumer.queued(), Ok(1));
     }
 }

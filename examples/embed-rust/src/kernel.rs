@@ -108,14 +108,7 @@ unsafe impl Platform for Kernel {
             _ => Gate::Vmmcall,
         };
         // SAFETY: a PVH domain's gate; the rest is the caller's promise.
-        let answer = unsafe { gate.call(number, args) };
-        if number == sys::__HYPERVISOR_event_channel_op && args[0] == sys::EVTCHNOP_close as usize {
-            // What a closed port left behind is not for the next port of its number.
-            // SAFETY: the caller's promise: the structure of this operation.
-            let close = unsafe { &*(args[1] as *const sys::evtchn_close) };
-            interrupts::take(close.port);
-        }
-        answer
+        unsafe { gate.call(number, args) }
     }
 
     fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError> {

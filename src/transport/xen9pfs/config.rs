@@ -21,7 +21,7 @@ const ENOUGH_RINGS: u16 = 4;
 pub struct Config {
     /// Number of rings; by default as many as pay in [`memory`](Self::memory).
     pub rings: Option<u16>,
-    /// Size of each ring, that is its page order, from 1 to 9; by default the largest of which two
+    /// Size of each ring, that is its page order, from 2 to 9; by default the largest of which two
     /// fit in [`memory`](Self::memory). The largest message is 1 KiB << `order`, and with more than one ring
     /// 24 bytes more.
     pub order: Option<u8>,
@@ -54,7 +54,7 @@ impl Config {
             Some(order) => limit(order),
             None => {
                 let at_once = rings.unwrap_or(2);
-                (1..=max_order)
+                (Order::MIN.get()..=max_order)
                     .filter_map(Order::new)
                     .rev()
                     .find(|&order| fits(at_once, order))
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn defaults_follow_the_memory() {
         let of = |mib| geometry(Config::for_memory(mib * MIB), 8, 9);
-        assert_eq!(of(0), (1, 1));
+        assert_eq!(of(0), (1, 2));
         assert_eq!(of(4), (3, 5));
         assert_eq!(of(8), (3, 6));
         assert_eq!(of(64), (3, 9));
@@ -130,10 +130,11 @@ mod tests {
         assert_eq!(geometry(wish(None, None), 4, 6), (4, 6));
         assert_eq!(geometry(wish(None, None), u32::MAX, u32::MAX), (3, 9));
         assert_eq!(geometry(wish(Some(9), Some(12)), 8, 9), (8, 9));
-        assert_eq!(geometry(wish(Some(0), Some(0)), 8, 9), (1, 1));
+        assert_eq!(geometry(wish(Some(0), Some(0)), 8, 9), (1, 2));
         assert_eq!(geometry(wish(Some(1), None), 8, 9), (1, 9));
         assert_eq!(geometry(wish(Some(8), None), 8, 9), (8, 7));
         assert_eq!(geometry(wish(None, Some(2)), 8, 9), (4, 2));
-        assert_eq!(geometry(wish(None, None), 1, 1), (1, 1));
+        assert_eq!(geometry(wish(None, None), 1, 2), (1, 2));
+        assert_eq!(geometry(wish(None, Some(1)), 8, 9), (4, 2));
     }
 }

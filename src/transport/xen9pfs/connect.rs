@@ -17,6 +17,7 @@ use super::ring::{Order, Ring};
 use crate::platform::Platform;
 use crate::xen::Xen;
 use crate::xen::grant::GrantError;
+use crate::xen::shared::SharedMemory;
 use crate::xen::store::{self, StoreError};
 use crate::xen::xenbus::{self, BackendState, Device};
 
@@ -163,13 +164,15 @@ fn limits<P: Platform>(device: &Device<P>) -> Result<(u32, u32), ConnectError> {
             number => Ok(number),
         }
     };
-    Ok((
-        at_least_1(rings, "max-rings")?,
-        at_least_1(order, "max-ring-page-order")?,
-    ))
+    let rings = at_least_1(rings, "max-rings")?;
+    match at_least_1(order, "max-ring-page-order")? {
+        order if order < Order::MIN.get().into() => Err(ConnectError::SmallRings),
+        order => Ok((rings, order)),
+    }
 }
 
-/// Makes the rings, or smaller and then fewer ones where memory or grants are short.
+/// Makes the rings, or smaller and then fewer ones where memory or grants are short: one small ring is slow, but it
+/// works.
 fn share<P: Platform>(
     xen: &Xen<P>,
     device: &Device<P>,
@@ -219,12 +222,13 @@ fn share_exactly<P: Platform>(
             .events
             .alloc_unbound(device.backend_id())
             .map_err(ConnectError::Port)?;
-        let (page, pages) = (interface.as_ptr().cast(), data.as_ptr().cast());
-        // SAFETY: one page, and as many adjacent pages as the order says, that stay mapped as long
-        // as the handles live; those live in one place with the ring, and only the ring uses them.
-        let ring = unsafe { Ring::new(page, pages, order, 0) };
+        // SAFETY: shared pages stay mapped as long as their handles live, and those live in one place with the ring, which is
+        // dropped before them and alone uses them.
+        let [page, pages] = [&interface, &data]
+            .map(|shared| unsafe { SharedMemory::<'static>::new(shared.as_ptr(), shared.size()) });
+        let ring = Ring::new(page, pages, order, 0);
         for (index, grant_ref) in data.refs().iter().enumerate() {
-            ring.set_grant_ref(index, grant_ref.0);
+            ring.set_grant_ref(index, *grant_ref);
         }
         lines.push(Line {
             ring,

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use super::ring::Order;
 use crate::hypercall::XenError;
 use crate::xen::grant::GrantError;
 use crate::xen::store::StoreError;
@@ -35,6 +36,8 @@ pub enum ConnectError {
     Version,
     /// The backend's node says that it allows no ring.
     NoRing(&'static str),
+    /// The backend allows only rings that are too small for a 9P session.
+    SmallRings,
     /// The rings' memory could not be shared.
     Memory(GrantError),
     /// No event channel could be opened.
@@ -83,6 +86,13 @@ impl fmt::Display for ConnectError {
                 f,
                 "the 9pfs backend allows no ring: its node \"{node}\" is 0"
             ),
+            ConnectError::SmallRings => write!(
+                f,
+                "the 9pfs backend allows rings of page order 1 at most (its node \"max-ring-page-order\"); \
+                 a 9P session needs order {}, that is {} KiB in each direction",
+                Order::MIN.get(),
+                Order::MIN.bytes() >> 10
+            ),
             ConnectError::Memory(error) => write!(f, "no memory for the 9pfs rings: {error}"),
             ConnectError::Port(error) => {
                 write!(f, "no event channel for the 9pfs rings: {error}")
@@ -92,7 +102,16 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl core::error::Error for ConnectError {}
+impl core::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ConnectError::Memory(error) => Some(error),
+            ConnectError::Port(error) => Some(error),
+            ConnectError::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 impl From<XenbusError> for ConnectError {
     /// A timeout becomes a [`Waited`](ConnectError::Waited) whose patience is still to be filled in.

@@ -9,36 +9,31 @@
 //! are copied. Our own two live here, in private memory, and the shared page only ever gets copies
 //! of them; the backend's two are read once per use and believed only if they make sense.
 
+use core::mem::offset_of;
 use core::num::NonZeroUsize;
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering, fence};
+use core::sync::atomic::Ordering;
 
-use crate::platform::{PAGE_SIZE, Page};
+use crate::platform::PAGE_SIZE;
+use crate::sys::xen_9pfs_data_intf;
 use crate::transport::Header;
-use crate::xen::shared::{copy_from_shared, copy_to_shared};
-
-/// Offsets in the interface page, in bytes (`struct xen_9pfs_data_intf`).
-const IN_CONS: usize = 0;
-const IN_PROD: usize = 4;
-const OUT_CONS: usize = 64;
-const OUT_PROD: usize = 68;
-const RING_ORDER: usize = 128;
-const REF: usize = 132;
+use crate::xen::grant::GrantRef;
+use crate::xen::shared::{SharedMemory, SharedWord};
 
 /// Bytes of a 9P header: size\[4\] type\[1\] tag\[2\].
 const HEADER: u32 = 7;
 
-/// The size of a ring: 2^order data pages, half of them for each direction. From 1 to 9.
+/// The size of a ring: 2^order data pages, half of them for each direction. From 2 to 9.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Order(u8);
 
 impl Order {
-    /// The smallest ring: 4 KiB in each direction.
-    pub const MIN: Order = Order(1);
+    /// The smallest ring: 8 KiB in each direction. The protocol has a smaller one, in which no two messages of the size
+    /// that every 9P session needs would fit.
+    pub const MIN: Order = Order(2);
     /// The largest ring: 1 MiB in each direction. More references don't fit in the interface page.
     pub const MAX: Order = Order(9);
 
-    /// `order` if it is one of 1 to 9.
+    /// `order` if it is one of 2 to 9.
     pub const fn new(order: u8) -> Option<Order> {
         if order >= Self::MIN.0 && order <= Self::MAX.0 {
             Some(Order(order))
@@ -78,9 +73,10 @@ pub struct Violation(pub &'static str);
 /// replies, and for nothing else.
 #[derive(Debug)]
 pub struct Ring {
-    interface: NonNull<Page>,
-    replies: NonNull<u8>,
-    requests: NonNull<u8>,
+    interface: SharedMemory<'static>,
+    shared: Indices,
+    replies: SharedMemory<'static>,
+    requests: SharedMemory<'static>,
     size: u32,
     /// Largest legal reply.
     max_message: u32,
@@ -103,6 +99,15 @@ pub struct Ring {
     broken: Option<Violation>,
 }
 
+/// The indices in the interface page.
+#[derive(Debug)]
+struct Indices {
+    in_cons: SharedWord<'static, u32>,
+    in_prod: SharedWord<'static, u32>,
+    out_cons: SharedWord<'static, u32>,
+    out_prod: SharedWord<'static, u32>,
+}
+
 impl Ring {
     /// Lays out a ring in fresh memory: writes the order and the start indices into the interface
     /// page. The grant references follow by [`set_grant_ref`](Self::set_grant_ref).
@@ -110,22 +115,26 @@ impl Ring {
     /// `start` is where all indices start. A real backend needs 0 (xen-9pfsd counts from 0 whatever
     /// the page says); tests start close to the wrap.
     ///
-    /// # Safety
-    /// `interface` is one page and `data` is the first of [`Order::pages`] adjacent pages, all
-    /// mapped read-write for as long as the `Ring` lives and used by nobody else in this domain
-    /// except by atomic accesses.
-    pub unsafe fn new(
-        interface: NonNull<Page>,
-        data: NonNull<Page>,
+    /// # Panics
+    /// `interface` is less than a page, or `data` has not as many pages as [`Order::pages`] says.
+    pub fn new(
+        interface: SharedMemory<'static>,
+        data: SharedMemory<'static>,
         order: Order,
         start: u32,
     ) -> Ring {
-        let replies = data.cast::<u8>();
+        let half = order.bytes() as usize;
+        let interface = interface.subslice(0, PAGE_SIZE);
         let ring = Ring {
             interface,
-            replies,
-            // SAFETY: half of the data area is within the data area.
-            requests: unsafe { replies.add(order.bytes() as usize) },
+            shared: Indices {
+                in_cons: interface.word(offset_of!(xen_9pfs_data_intf, in_cons)),
+                in_prod: interface.word(offset_of!(xen_9pfs_data_intf, in_prod)),
+                out_cons: interface.word(offset_of!(xen_9pfs_data_intf, out_cons)),
+                out_prod: interface.word(offset_of!(xen_9pfs_data_intf, out_prod)),
+            },
+            replies: data.subslice(0, half),
+            requests: data.subslice(half, half),
             size: order.bytes(),
             max_message: order.max_message(),
             out_prod: start,
@@ -138,10 +147,17 @@ impl Ring {
             event_due: false,
             broken: None,
         };
-        for index in [IN_CONS, IN_PROD, OUT_CONS, OUT_PROD] {
-            ring.store(index, start);
+        let shared = &ring.shared;
+        for index in [
+            &shared.in_cons,
+            &shared.in_prod,
+            &shared.out_cons,
+            &shared.out_prod,
+        ] {
+            index.store(start, Ordering::Release);
         }
-        ring.store(RING_ORDER, order.get().into());
+        let ring_order = interface.word::<u32>(offset_of!(xen_9pfs_data_intf, ring_order));
+        ring_order.store(order.get().into(), Ordering::Release);
         ring
     }
 
@@ -149,9 +165,11 @@ impl Ring {
     ///
     /// # Panics
     /// When the ring has no such page.
-    pub fn set_grant_ref(&self, index: usize, grant_ref: u32) {
+    pub fn set_grant_ref(&self, index: usize, grant_ref: GrantRef) {
         assert!(index < 2 * self.size as usize / PAGE_SIZE);
-        self.store(REF + 4 * index, grant_ref);
+        let offset = offset_of!(xen_9pfs_data_intf, ref_) + 4 * index;
+        let word = self.interface.word::<u32>(offset);
+        word.store(grant_ref.0, Ordering::Release);
     }
 
     /// Sets the largest reply that is legal from now on, in bytes; at most a direction's size.
@@ -173,7 +191,7 @@ impl Ring {
             return Ok(false);
         }
         if request > self.free() {
-            let out_cons = self.load(OUT_CONS);
+            let out_cons = self.shared.out_cons.load(Ordering::Acquire);
             let unread = self.out_prod.wrapping_sub(out_cons);
             if unread > self.out_prod.wrapping_sub(self.out_cons) {
                 return self.break_with("its request index (out_cons) went backward or too far");
@@ -200,18 +218,14 @@ impl Ring {
             return Ok(false);
         }
         for part in parts {
-            let (first, second) = part.split_at(part.len().min(self.until_end(self.out_prod)));
-            // SAFETY: `first` ends at the end of the request area or before it, and `second` starts
-            // at its beginning; together with the other parts they are no longer than the free
-            // space, so they stay within the area and off what the backend has not read yet. This
-            // domain has no other user of it, by the contract of `new`.
-            unsafe {
-                copy_to_shared(first, self.requests.add(self.offset(self.out_prod)));
-                copy_to_shared(second, self.requests);
-            }
+            // Together with the other parts it is no longer than the free space, so it stays off what the backend has not
+            // read yet.
+            let offset = self.offset(self.out_prod);
+            self.requests.copy_in_around(offset, part);
             self.out_prod = self.out_prod.wrapping_add(part.len() as u32);
         }
-        self.store(OUT_PROD, self.out_prod);
+        // Who sees this sees the message.
+        self.shared.out_prod.store(self.out_prod, Ordering::Release);
         self.promised += reply;
         self.event_due = true;
         Ok(true)
@@ -253,14 +267,7 @@ impl Ring {
             return;
         }
         let from = self.in_cons.wrapping_add(offset);
-        let (first, second) = bytes.split_at_mut(len.min(self.until_end(from)));
-        // SAFETY: `first` ends at the end of the reply area or before it, and `second`, shorter than
-        // the area as part of a message that fits in it, starts at its beginning. In this domain
-        // nobody else touches the area, by the contract of `new`.
-        unsafe {
-            copy_from_shared(self.replies.add(self.offset(from)), first);
-            copy_from_shared(self.replies, second);
-        }
+        self.replies.copy_out_around(self.offset(from), bytes);
     }
 
     /// Drops the message that [`peek`](Self::peek) showed; its room is the backend's again.
@@ -278,11 +285,10 @@ impl Ring {
         };
         let before = self.in_cons;
         self.in_cons = before.wrapping_add(header.size);
-        self.store(IN_CONS, self.in_cons);
-        // A backend out of room writes what fits, looks at `in_cons`, and sleeps. Either it sees the
-        // store above, or, the two fences being ordered, we see here what it wrote.
-        fence(Ordering::SeqCst);
-        let filled = self.load(IN_PROD).wrapping_sub(before);
+        // A backend out of room writes what fits, looks at `in_cons`, and sleeps. Either it sees this, or we see next what it
+        // wrote.
+        self.shared.in_cons.publish(self.in_cons);
+        let filled = self.load_in_prod().wrapping_sub(before);
         if filled > self.size - self.max_message {
             self.event_due = true;
         }
@@ -296,7 +302,7 @@ impl Ring {
 
     /// Whether the backend has written replies since this was last asked or `peek` last looked.
     pub fn stirred(&mut self) -> bool {
-        let in_prod = self.load(IN_PROD);
+        let in_prod = self.load_in_prod();
         core::mem::replace(&mut self.noticed, in_prod) != in_prod
     }
 
@@ -312,7 +318,7 @@ impl Ring {
 
     /// Takes over the backend's reply index if it makes sense.
     fn refresh(&mut self) -> Result<(), Violation> {
-        let in_prod = self.load(IN_PROD);
+        let in_prod = self.load_in_prod();
         self.noticed = in_prod;
         let queued = in_prod.wrapping_sub(self.in_cons);
         if queued > self.size {
@@ -329,12 +335,8 @@ impl Ring {
     /// Reads the header at `in_cons`, which has arrived, for the only time.
     fn read_header(&mut self) -> Result<Header, Violation> {
         let mut bytes = [0; HEADER as usize];
-        let (first, second) = bytes.split_at_mut(self.until_end(self.in_cons).min(HEADER as usize));
-        // SAFETY: as in `copy_out`.
-        unsafe {
-            copy_from_shared(self.replies.add(self.offset(self.in_cons)), first);
-            copy_from_shared(self.replies, second);
-        }
+        let offset = self.offset(self.in_cons);
+        self.replies.copy_out_around(offset, &mut bytes);
         let [s0, s1, s2, s3, kind, t0, t1] = bytes;
         let header = Header {
             size: u32::from_le_bytes([s0, s1, s2, s3]),
@@ -366,11 +368,6 @@ impl Ring {
         (index & (self.size - 1)) as usize
     }
 
-    /// Bytes from this index to the end of its half of the data area.
-    fn until_end(&self, index: u32) -> usize {
-        self.size as usize - self.offset(index)
-    }
-
     fn sound(&self) -> Result<(), Violation> {
         self.broken.map_or(Ok(()), Err)
     }
@@ -380,21 +377,8 @@ impl Ring {
         Err(Violation(rule))
     }
 
-    /// Reads a word of the interface page; what the backend wrote before it is visible afterwards.
-    fn load(&self, offset: usize) -> u32 {
-        self.word(offset).load(Ordering::Acquire)
-    }
-
-    /// Writes a word of the interface page; what was copied before is visible to whoever sees it.
-    fn store(&self, offset: usize, value: u32) {
-        self.word(offset).store(value, Ordering::Release);
-    }
-
-    /// A word of the interface page, for one access.
-    fn word(&self, offset: usize) -> &AtomicU32 {
-        debug_assert!(offset.is_multiple_of(4) && offset < PAGE_SIZE);
-        // SAFETY: a word of a page that lives as long as `self` by the contract of `new`, aligned
-        // since the page is; `AtomicU32` is a type whose referent may change at any time.
-        unsafe { AtomicU32::from_ptr(self.interface.as_ptr().byte_add(offset).cast()) }
+    /// The backend's reply index; the replies that it wrote before are visible afterwards.
+    fn load_in_prod(&self) -> u32 {
+        self.shared.in_prod.load(Ordering::Acquire)
     }
 }

@@ -3,9 +3,8 @@
 use core::mem::MaybeUninit;
 
 use super::{DomId, XenError, operate};
-use crate::event::Port;
 use crate::platform::Platform;
-use xen_abi as sys;
+use xen_abi::{self as sys, Port};
 
 /// What a port is connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

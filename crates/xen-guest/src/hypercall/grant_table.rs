@@ -1,17 +1,8 @@
 //! Grant table operations (public/grant_table.h), as far as the owner of grants needs them.
 
 use super::{DomId, XenError};
-use crate::platform::{Frame, Platform};
-use xen_abi as sys;
-
-/// How large this domain's grant table is, in frames of 512 version-1 entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableSize {
-    /// Frames the table has now.
-    pub frames: u32,
-    /// Frames it can grow to.
-    pub max_frames: u32,
-}
+use crate::platform::Platform;
+use xen_abi::{self as sys, Frame, GrantRef};
 
 /// A grant operation's own status (`GNTST_*`), as the error number nearest in meaning.
 fn check_status(status: i16) -> Result<(), XenError> {
@@ -26,28 +17,6 @@ fn check_status(status: i16) -> Result<(), XenError> {
         sys::GNTST_no_device_space | sys::GNTST_no_space => Err(XenError::ENOSPC),
         _ => Err(XenError::EIO),
     }
-}
-
-/// Asks for the size of this domain's grant table.
-///
-/// # Errors
-/// Whatever Xen answered.
-pub fn query_size<P: Platform>(platform: &P) -> Result<TableSize, XenError> {
-    let mut argument = sys::gnttab_query_size {
-        dom: DomId::SELF.0,
-        nr_frames: 0,
-        max_nr_frames: 0,
-        status: 0,
-    };
-    // SAFETY: the operation takes this structure, which holds no pointer.
-    unsafe {
-        grant_op(platform, sys::GNTTABOP_query_size, &mut argument)?;
-    }
-    check_status(argument.status)?;
-    Ok(TableSize {
-        frames: argument.nr_frames,
-        max_frames: argument.max_nr_frames,
-    })
 }
 
 /// Grows this domain's grant table to `frames.len()` frames and fills in where they are (PV: the
@@ -107,7 +76,7 @@ pub enum Memory {
     /// The beginning of a frame of this domain.
     Frame(Frame),
     /// The beginning of a page that a domain grants to this one by this reference.
-    Grant(DomId, u32),
+    Grant(DomId, GrantRef),
 }
 
 /// Has Xen copy the first `len` bytes of one page to another.
@@ -131,7 +100,7 @@ pub unsafe fn copy<P: Platform>(
             offset: 0,
         },
         Memory::Grant(domain, reference) => sys::gnttab_copy_gnttab_copy_ptr {
-            u: sys::gnttab_copy_gnttab_copy_ptr__bindgen_ty_1 { ref_: reference },
+            u: sys::gnttab_copy_gnttab_copy_ptr__bindgen_ty_1 { ref_: reference.0 },
             domid: domain.0,
             offset: 0,
         },

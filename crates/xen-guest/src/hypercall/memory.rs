@@ -1,8 +1,8 @@
 //! Memory operations (public/memory.h).
 
 use super::{DomId, XenError, operate};
-use crate::platform::{Frame, Platform};
-use xen_abi as sys;
+use crate::platform::Platform;
+use xen_abi::{self as sys, Frame};
 
 /// What [`add_to_physmap`] can put into this domain's physical address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,22 +92,16 @@ pub fn memory_map<P: Platform>(platform: &P, entries: &mut [MapEntry]) -> Result
 /// # Errors
 /// Whatever Xen answered.
 pub fn current_reservation<P: Platform>(platform: &P) -> Result<usize, XenError> {
-    reservation(platform, sys::XENMEM_current_reservation)
-}
-
-/// Pages of memory that this domain may have at most.
-///
-/// # Errors
-/// Whatever Xen answered.
-pub fn maximum_reservation<P: Platform>(platform: &P) -> Result<usize, XenError> {
-    reservation(platform, sys::XENMEM_maximum_reservation)
-}
-
-/// Makes one of the operations that take a domain and return a number of pages.
-fn reservation<P: Platform>(platform: &P, op: u32) -> Result<usize, XenError> {
     let mut domain: sys::domid_t = DomId::SELF.0;
-    // SAFETY: these operations take a pointer to a domain number.
-    unsafe { operate(platform, sys::__HYPERVISOR_memory_op, op, &mut domain) }
+    // SAFETY: the operation takes a pointer to a domain number.
+    unsafe {
+        operate(
+            platform,
+            sys::__HYPERVISOR_memory_op,
+            sys::XENMEM_current_reservation,
+            &mut domain,
+        )
+    }
 }
 
 const _: () = assert!(size_of::<MapEntry>() == 20);

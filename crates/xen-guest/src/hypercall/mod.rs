@@ -1,7 +1,7 @@
 //! Typed hypercalls.
 //!
 //! One module for each of Xen's hypercalls, one function for each operation, over any
-//! [`Platform`]. Structures are built on the caller's stack in the layout of [`sys`],
+//! [`Platform`]. Structures are built on the caller's stack in the layout of [`xen_abi`],
 //! answers come back as values, refusals as [`XenError`]. What could break memory is `unsafe`;
 //! what can only fail is not.
 
@@ -17,30 +17,10 @@ pub mod sched;
 pub mod vcpu;
 pub mod version;
 
-use core::fmt;
-
 use crate::platform::Platform;
-use xen_abi as sys;
 
 pub use error::XenError;
-
-/// The number of a domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DomId(pub u16);
-
-impl DomId {
-    /// In a hypercall: the domain that makes it.
-    pub const SELF: DomId = DomId(sys::DOMID_SELF);
-
-    /// The first number that no domain can have.
-    pub const FIRST_RESERVED: DomId = DomId(sys::DOMID_FIRST_RESERVED);
-}
-
-impl fmt::Display for DomId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+pub use xen_abi::DomId;
 
 /// Makes hypercall `number` for operation `op` with a pointer to `argument`.
 ///

@@ -1,9 +1,8 @@
 //! Scheduling operations (public/sched.h).
 
 use super::{XenError, operate};
-use crate::event::Port;
-use crate::platform::{Frame, Platform};
-use xen_abi as sys;
+use crate::platform::Platform;
+use xen_abi::{self as sys, Frame, Port};
 use xen9p_time::Instant;
 
 /// The most ports that one [`poll`] can take.
@@ -180,16 +179,4 @@ pub fn poll<P: Platform>(platform: &P, ports: &[Port], deadline: Instant) -> Res
         )
     }
     .map(drop)
-}
-
-/// Gives the physical CPU to others for a moment.
-pub fn yield_now<P: Platform>(platform: &P) {
-    // SAFETY: the operation has no argument.
-    let result = unsafe {
-        platform.hypercall(
-            sys::__HYPERVISOR_sched_op,
-            [sys::SCHEDOP_yield as usize, 0, 0, 0, 0],
-        )
-    };
-    debug_assert!(result == 0, "Xen never refuses to yield");
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{XenError, operate};
+use super::XenError;
 use crate::platform::Platform;
 use xen_abi as sys;
 
@@ -39,25 +39,4 @@ pub fn version<P: Platform>(platform: &P) -> Result<XenVersion, XenError> {
         major: (number >> 16) as u16,
         minor: number as u16,
     })
-}
-
-/// Whether Xen offers this domain feature `feature` (`XENFEAT_*`).
-///
-/// # Errors
-/// Whatever Xen answered.
-pub fn has_feature<P: Platform>(platform: &P, feature: u32) -> Result<bool, XenError> {
-    let mut argument = sys::xen_feature_info {
-        submap_idx: feature / 32,
-        submap: 0,
-    };
-    // SAFETY: the operation takes this structure, which holds no pointer.
-    unsafe {
-        operate(
-            platform,
-            sys::__HYPERVISOR_xen_version,
-            sys::XENVER_get_features,
-            &mut argument,
-        )
-    }?;
-    Ok(argument.submap & (1 << (feature % 32)) != 0)
 }

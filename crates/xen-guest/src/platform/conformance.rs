@@ -23,14 +23,16 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use super::{PAGE_SIZE, Page, Platform};
 use crate::event::{Events, Port};
-use crate::grant::Grants;
+use crate::grant::{GrantRef, Grants};
 use crate::hypercall::event_channel::{self, Status};
 use crate::hypercall::grant_table::{self, Memory};
 use crate::hypercall::{DomId, XenError, version};
+use crate::shared::SharedMemory;
 use xen_abi as sys;
 
 /// What a platform does wrong.
@@ -118,18 +120,23 @@ impl<'a, P: Platform> Pages<'a, P> {
         unsafe { self.first.add(index) }
     }
 
+    /// The pages as memory that Xen may write to, after [`range`](Self::range) was found in order.
+    fn memory(&self) -> SharedMemory<'_> {
+        // SAFETY: allocated for this, and accessed by nothing else in this domain before they are freed.
+        unsafe { SharedMemory::new(self.first.cast(), self.count.get() * PAGE_SIZE) }
+    }
+
     /// Writes a number to the beginning of each page.
     fn mark(&self, seed: u64) {
         for index in 0..self.count.get() {
-            // SAFETY: the page is ours, aligned as `range` has found.
-            unsafe { self.page(index).cast().write_volatile(seed + index as u64) };
+            let word = self.memory().word(index * PAGE_SIZE);
+            word.store(seed + index as u64, Ordering::Relaxed);
         }
     }
 
     fn word(&self, index: usize, at: usize) -> u64 {
-        assert!(at < PAGE_SIZE / 8);
-        // SAFETY: within a page of ours, aligned as `range` has found.
-        unsafe { self.page(index).cast::<u64>().add(at).read_volatile() }
+        let word = self.memory().word(index * PAGE_SIZE + at * 8);
+        word.load(Ordering::Relaxed)
     }
 }
 
@@ -314,25 +321,24 @@ fn grants<P: Platform>(platform: &P) -> Outcome {
     };
     let target = Pages::new(platform, 1)?;
     target.range()?;
-    // SAFETY: the shared page is ours and page-aligned: misaligned ones are not shared.
-    unsafe { shared.as_ptr().cast::<u64>().write_volatile(0xface) };
-    let reference = shared.refs().first().map_or(0, |reference| reference.0);
+    shared.memory().word(0).store(0xface_u64, Ordering::Relaxed);
+    let reference = shared.refs().first().copied().unwrap_or(GrantRef(0));
     let to = Memory::Frame(platform.frame(target.page(0)));
     // SAFETY: the target is a page of ours.
     let copied = unsafe { grant_table::copy(platform, Memory::Grant(me, reference), to, 8) };
     copied.map_err(refused("Xen does not find a grant in this domain's table"))?;
     if target.word(0, 0) != 0xface {
-        return breach("a grant leads to another page", reference.into());
+        return breach("a grant leads to another page", reference.0.into());
     }
     if !shared.revoke() {
         return breach(
             "a grant that nobody uses can't be revoked",
-            reference.into(),
+            reference.0.into(),
         );
     }
     // SAFETY: as above.
     match unsafe { grant_table::copy(platform, Memory::Grant(me, reference), to, 8) } {
-        Ok(()) => breach("a revoked grant still works", reference.into()),
+        Ok(()) => breach("a revoked grant still works", reference.0.into()),
         Err(_) => Ok(()),
     }
 }

@@ -4,14 +4,14 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::mem::offset_of;
+use core::sync::atomic::Ordering;
 
 use super::error::StoreError;
 use super::watch::Queue;
 use super::wire::{self, Decoder, HEADER_SIZE, Header, Kind, Message, PAYLOAD_MAX};
-use crate::platform::Page;
-use crate::ring::{Consumer, IndexLie, Producer};
+use crate::ring::{Consumer, InvalidIndex, Producer};
+use crate::shared::{SharedMemory, SharedWord};
 use xen_abi::{XENSTORE_CONNECTED, XENSTORE_RING_SIZE, xenstore_domain_interface};
 
 /// Bytes of requests that may wait for room in the ring: some of the longest ones.
@@ -31,9 +31,7 @@ enum Pending {
 
 /// One domain's connection to xenstored.
 pub(super) struct Connection {
-    page: NonNull<xenstore_domain_interface>,
-    requests: Producer,
-    answers: Consumer,
+    ring: Ring,
     decoder: Decoder,
     /// Bytes of requests that are not in the ring yet.
     backlog: VecDeque<u8>,
@@ -51,17 +49,9 @@ pub(super) struct Connection {
 impl Connection {
     /// Takes over the ring where it stands. Requests are numbered after `last_request`, the last of an earlier driver of
     /// this ring, which may have left some unanswered.
-    ///
-    /// # Safety
-    /// `page` is xenstore's ring page, mapped for as long as the connection lives, and nobody else
-    /// in this domain uses it.
-    pub(super) unsafe fn new(page: NonNull<Page>, last_request: u32) -> Self {
-        // SAFETY: the caller's promise.
-        let (page, requests, answers) = unsafe { ends(page) };
+    pub(super) fn new(page: SharedMemory<'static>, last_request: u32) -> Self {
         Connection {
-            page,
-            requests,
-            answers,
+            ring: Ring::new(page),
             decoder: Decoder::default(),
             backlog: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -76,15 +66,11 @@ impl Connection {
 
     /// Begins anew in a domain that was resumed elsewhere, with the watches that there were, of which nobody
     /// there knows yet: returns their paths and tokens. Requests that wait for an answer wait in vain.
-    ///
-    /// # Safety
-    /// As [`new`](Self::new).
-    pub(super) unsafe fn restart(&mut self, page: NonNull<Page>) -> Vec<(String, u32)> {
-        // SAFETY: the caller's promise.
-        (self.page, self.requests, self.answers) = unsafe { ends(page) };
+    pub(super) fn restart(&mut self, page: SharedMemory<'static>) -> Vec<(String, u32)> {
+        self.ring = Ring::new(page);
         // What is left over of the old connection, if the toolstack left it in the ring. A lie about how
         // much that is comes up again at once.
-        let _ = self.answers.skip();
+        let _ = self.ring.answers.skip();
         self.decoder = Decoder::default();
         self.backlog.clear();
         self.pending.clear();
@@ -102,20 +88,12 @@ impl Connection {
         self.backlog.is_empty()
             && self.abandoned.is_empty()
             && !self.pending.values().any(|p| matches!(p, Pending::Waiting))
-            && self.requests.room() == Ok(XENSTORE_RING_SIZE)
-    }
-
-    /// A word of the page that xenstored writes.
-    fn word(&self, field: *mut u32) -> u32 {
-        // SAFETY: `field` is an aligned word inside the mapped page, accessed atomically.
-        unsafe { AtomicU32::from_ptr(field) }.load(Ordering::Acquire)
+            && self.ring.requests.room() == Ok(XENSTORE_RING_SIZE)
     }
 
     /// Whether xenstored serves the ring; not so while it starts or reconnects.
     pub(super) fn is_connected(&self) -> bool {
-        // SAFETY: takes the address of a field inside the page.
-        let field = unsafe { &raw mut (*self.page.as_ptr()).connection };
-        self.word(field) == XENSTORE_CONNECTED
+        self.ring.connection.load(Ordering::Acquire) == XENSTORE_CONNECTED
     }
 
     /// The error that ended the connection, if one did.
@@ -227,16 +205,16 @@ impl Connection {
         }
         match self.exchange() {
             Ok(moved) => moved,
-            Err(IndexLie) => {
+            Err(InvalidIndex) => {
                 self.fail("an index of the ring is where it can't be");
                 false
             }
         }
     }
 
-    fn exchange(&mut self) -> Result<bool, IndexLie> {
+    fn exchange(&mut self) -> Result<bool, InvalidIndex> {
         let mut piece = [0; XENSTORE_RING_SIZE as usize];
-        let count = self.answers.pull(&mut piece)?;
+        let count = self.ring.answers.pull(&mut piece)?;
         let mut input = &piece[..count];
         while !input.is_empty() && self.broken.is_none() {
             match self.decoder.feed(&mut input) {
@@ -245,9 +223,7 @@ impl Connection {
                 Err(_) => self.fail("a message claims to be longer than messages can be"),
             }
         }
-        // SAFETY: takes the address of a field inside the page.
-        let field = unsafe { &raw mut (*self.page.as_ptr()).error };
-        if self.word(field) != 0 {
+        if self.ring.error.load(Ordering::Acquire) != 0 {
             self.fail("xenstored reports an error in our use of the ring");
         }
         // Last, since an answer may have led to a request.
@@ -256,10 +232,10 @@ impl Connection {
     }
 
     /// Moves the backlog into the ring as far as there is room.
-    fn send(&mut self) -> Result<bool, IndexLie> {
+    fn send(&mut self) -> Result<bool, InvalidIndex> {
         let mut sent = false;
         while !self.backlog.is_empty() {
-            let count = self.requests.push(self.backlog.as_slices().0)?;
+            let count = self.ring.requests.push(self.backlog.as_slices().0)?;
             if count == 0 {
                 break;
             }
@@ -309,31 +285,37 @@ impl Connection {
     }
 }
 
-/// The page and the two directions of the ring in it, where they stand.
-///
-/// # Safety
-/// See [`Connection::new`].
-unsafe fn ends(page: NonNull<Page>) -> (NonNull<xenstore_domain_interface>, Producer, Consumer) {
-    let page = page.cast::<xenstore_domain_interface>();
-    let at = page.as_ptr();
-    // SAFETY: the fields lie in the mapped page, which is aligned for them.
-    let (req, rsp, req_prod, req_cons, rsp_prod, rsp_cons) = unsafe {
-        (
-            NonNull::new_unchecked((&raw mut (*at).req).cast::<u8>()),
-            NonNull::new_unchecked((&raw mut (*at).rsp).cast::<u8>()),
-            NonNull::new_unchecked(&raw mut (*at).req_prod),
-            NonNull::new_unchecked(&raw mut (*at).req_cons),
-            NonNull::new_unchecked(&raw mut (*at).rsp_prod),
-            NonNull::new_unchecked(&raw mut (*at).rsp_cons),
-        )
-    };
-    // SAFETY: ring bytes and indices as public/io/xs_wire.h lays them out; the caller vouches that
-    // they stay mapped and that only xenstored uses them besides.
-    unsafe {
-        (
-            page,
-            Producer::new(req, XENSTORE_RING_SIZE, req_prod, req_cons),
-            Consumer::new(rsp, XENSTORE_RING_SIZE, rsp_cons, rsp_prod),
-        )
+/// The page of public/io/xs_wire.h.
+struct Ring {
+    requests: Producer<'static>,
+    answers: Consumer<'static>,
+    connection: SharedWord<'static, u32>,
+    error: SharedWord<'static, u32>,
+}
+
+impl Ring {
+    /// Both directions where they stand.
+    fn new(page: SharedMemory<'static>) -> Self {
+        /// The offset of a field.
+        macro_rules! at {
+            ($field:ident) => {
+                offset_of!(xenstore_domain_interface, $field)
+            };
+        }
+        let bytes = |offset| page.subslice(offset, XENSTORE_RING_SIZE as usize);
+        Ring {
+            requests: Producer::new(
+                bytes(at!(req)),
+                page.word(at!(req_prod)),
+                page.word(at!(req_cons)),
+            ),
+            answers: Consumer::new(
+                bytes(at!(rsp)),
+                page.word(at!(rsp_cons)),
+                page.word(at!(rsp_prod)),
+            ),
+            connection: page.word(at!(connection)),
+            error: page.word(at!(error)),
+        }
     }
 }

@@ -23,8 +23,8 @@ use core::time::Duration;
 use self::connection::Connection;
 use self::watch::Queue;
 use self::wire::{Kind, Message};
-use crate::event::{EventChannel, Events};
-use crate::platform::{Claim, Platform, Resource};
+use crate::event::{EventChannel, Events, Port};
+use crate::platform::{Claim, InUse, MappedRing, Platform, Resource};
 use xen9p_time::Instant;
 
 pub use error::{Refusal, StoreError};
@@ -99,23 +99,24 @@ impl<P: Platform> XenStore<P> {
     /// [`StoreError::Missing`] in a domain without xenstore; [`StoreError::InUse`] while another `XenStore` of this
     /// domain exists; [`StoreError::Timeout`] and [`StoreError::Broken`] when it does not answer or not sensibly.
     pub fn connect(events: &Events<P>) -> Result<Self, StoreError> {
-        let ring = events
-            .platform()
-            .xenstore_ring()
-            .ok_or(StoreError::Missing)?;
+        let ring = MappedRing::xenstore(events.platform()).ok_or(StoreError::Missing)?;
         let last_request = events.platform().domain_state().last_store_request();
         let inner = Rc::new(Inner {
             _claim: Claim::new(events.platform(), Resource::XenstoreRing)?,
+            channel: RefCell::new(Self::adopt(events, ring.port)?),
             events: events.clone(),
-            channel: RefCell::new(events.adopt(ring.port)),
-            // SAFETY: the platform vouches for the ring's page, and by the `Claim` no other connection uses it.
-            connection: RefCell::new(unsafe { Connection::new(ring.page, last_request) }),
+            connection: RefCell::new(Connection::new(ring.page, last_request)),
             timeout: Cell::new(DEFAULT_TIMEOUT),
         });
         let store = XenStore { inner };
         store.wait_for_service()?;
         store.reset_watches()?;
         Ok(store)
+    }
+
+    fn adopt(events: &Events<P>, port: Port) -> Result<EventChannel<P>, StoreError> {
+        let channel = events.adopt(port);
+        channel.map_err(|_| StoreError::InUse(InUse(Resource::XenstoreRing)))
     }
 
     /// Listens, and waits until xenstored serves the ring.
@@ -152,11 +153,10 @@ impl<P: Platform> XenStore<P> {
     /// As [`connect`](Self::connect).
     pub(super) fn resumed(&self) -> Result<(), StoreError> {
         let inner = &*self.inner;
-        let ring = self.events().platform().xenstore_ring();
-        let ring = ring.ok_or(StoreError::Missing)?;
-        drop(inner.channel.replace(inner.events.adopt(ring.port)));
-        // SAFETY: the platform vouches for the ring's page, and by the `Claim` no other connection uses it.
-        let watches = unsafe { inner.connection.borrow_mut().restart(ring.page) };
+        let ring = MappedRing::xenstore(self.events().platform()).ok_or(StoreError::Missing)?;
+        let channel = Self::adopt(&inner.events, ring.port)?;
+        drop(inner.channel.replace(channel));
+        let watches = inner.connection.borrow_mut().restart(ring.page);
         self.wait_for_service()?;
         // All are asked for before an answer is waited for: then a xenstored that is late, as where many domains are
         // restored at once, or that refuses one of them, has the others watched nevertheless.

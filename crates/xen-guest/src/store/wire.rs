@@ -72,11 +72,8 @@ impl Header {
     /// The header in `bytes`.
     pub fn decode(bytes: &[u8; HEADER_SIZE]) -> Self {
         let mut words = [0; 4];
-        for (word, place) in words.iter_mut().zip(bytes.chunks_exact(4)) {
-            *word = place
-                .iter()
-                .rev()
-                .fold(0, |sum, &b| sum << 8 | u32::from(b));
+        for (word, place) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u32::from_le_bytes(*place);
         }
         let [kind, request, transaction, length] = words;
         Header {

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use xen9p::platform::{PAGE_SIZE, Page};
+use xen9p::platform::PAGE_SIZE;
 use xen9p::transport::xen9pfs::ring::{Order, Ring};
+use xen9p::xen::shared::SharedMemory;
 
 use super::canary::Canary;
 use super::machine::MappedPage;
@@ -191,15 +192,16 @@ impl PlainRing {
 
     /// The frontend's end, its indices starting at `start`. It must not outlive `self`.
     pub fn frontend(&self, start: u32) -> Ring {
-        // SAFETY: one interface page and the data pages behind it, zeroed and page-aligned.
-        unsafe {
-            Ring::new(
-                self.page(0).cast::<Page>(),
-                self.page(1).cast(),
-                self.order,
-                start,
+        let size = self.order.pages().get() * PAGE_SIZE;
+        // SAFETY: one interface page and the data pages behind it, which live as long as `self`; the backend's end is
+        // another domain.
+        let (interface, data) = unsafe {
+            (
+                SharedMemory::new(self.page(0), PAGE_SIZE),
+                SharedMemory::new(self.page(1), size),
             )
-        }
+        };
+        Ring::new(interface, data, self.order, start)
     }
 
     /// The backend's end. It must not outlive `self`.
