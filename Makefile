@@ -34,7 +34,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 #: IMAGE    file              run                        another image than target/xen9p.elf
 #: MEMORY   MiB               run                        of the guest; 64
 #: MINUTES  n                 soak                       how long it works
-#: ONLY     part of a name    test-* bench               only the tests with that in their name; bench takes pv or pvh
+#: ONLY     part of a name    test-* bench               only tests with that, or one of a,b,c, in their name; bench takes pv or pvh
 #: ROUNDS   n                 bench                      how often each thing is measured
 #: SCALE    n                 bench                      files are one part in n of the full amounts; 25
 #: SEED     n                 soak test-posix            the same random work again
