@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use xen_guest::xenbus::XenbusState;
 
 use super::machine::{Offer, View};
+use crate::host::Options;
 use crate::xen::store::{Result, Store};
 
 /// The rings that a frontend may have. QEMU offers as many, and might write its own number over this one.
@@ -169,6 +170,22 @@ impl Order {
         let auto = store.text(&format!("{back}/auto-delete"))?;
         order.auto_delete = auto.is_some_and(|text| text != "0");
         Ok(Some(Ok(order)))
+    }
+}
+
+impl Order {
+    /// These options, with the limits that the toolstack has set where they are stricter.
+    pub fn restrict(&self, mut options: Options) -> Options {
+        let stricter = |limit: Option<u64>, ordered: Option<u64>| match (limit, ordered) {
+            (Some(limit), Some(ordered)) => Some(limit.min(ordered)),
+            (limit, ordered) => limit.or(ordered),
+        };
+        let limits = &mut options.limits;
+        limits.max_files = stricter(limits.max_files, self.max_files);
+        limits.max_open_files = stricter(limits.max_open_files, self.max_open_files);
+        let bytes = self.max_space.map(|mib| mib.saturating_mul(1 << 20));
+        limits.max_space = stricter(limits.max_space, bytes);
+        options
     }
 }
 

@@ -21,10 +21,16 @@ use serde::{Deserialize, Serialize};
 use signal_hook::consts::SIGTERM;
 
 use crate::broker::nodes::Order;
-use crate::host::{HostTree, Limits as HostLimits, Options};
+use crate::config::Config;
+use crate::host::HostTree;
+use crate::sandbox::{self, Plan};
+use crate::xen::evtchn;
 use counters::{Counter, Counters};
 use serve::{Connection, Ends};
 use share::Share;
+
+/// Descriptors that a worker may have: fids, open files, and few others.
+const MAX_DESCRIPTORS: u64 = 16_384;
 
 /// What the broker wants of a worker. It comes on standard input, as TOML.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,16 +86,27 @@ fn work() -> Result<(), String> {
         let ring = connect::ring(task.domain, reference, port);
         rings.push(ring.map_err(|fault| format!("ring {index}: {fault}"))?);
     }
-    let options = Options {
-        limits: HostLimits {
-            max_files: task.order.max_files,
-            max_space: task.order.max_space.map(|mib| mib << 20),
-            max_open_files: task.order.max_open_files,
-        },
-        ..Options::default()
+    let config = match &task.config {
+        Some(file) => Config::load(file).map_err(|problems| {
+            let first = problems.first().map(ToString::to_string);
+            format!("{}: {}", file.display(), first.unwrap_or_default())
+        })?,
+        None => Config::default(),
     };
     let path = Path::new(&task.order.path);
-    let tree = HostTree::open(path, options)
+    let options = config
+        .options_for(path)
+        .ok_or_else(|| format!("the configuration does not share {}", path.display()))?;
+    let options = task.order.restrict(options);
+    let plan = Plan {
+        shares: &[(path, options)],
+        max_descriptors: MAX_DESCRIPTORS,
+        ioctls: &evtchn::REQUESTS,
+    };
+    let entered = sandbox::enter(&plan).map_err(|error| error.to_string())?;
+    let root = entered.roots.into_iter().next();
+    let root = root.ok_or("the sandbox has no share")?;
+    let tree = HostTree::new(root, entered.proc, options)
         .map_err(|error| format!("cannot share {}: {error}", path.display()))?;
     let share = Share::new(tree, Rights::ReadWrite);
     let (stop, end) = UnixStream::pair().map_err(|error| error.to_string())?;

@@ -16,6 +16,9 @@ const BIND_INTERDOMAIN: Control<[u32; 2]> = Control::new(b'E', 1);
 const NOTIFY: Control<u32> = Control::new(b'E', 4);
 const RESTRICT_DOMID: Control<u16> = Control::new(b'E', 6);
 
+/// The requests of ioctl(2) that a process makes once its channels are bound.
+pub const REQUESTS: [u32; 1] = [NOTIFY.opcode()];
+
 /// The own end of an event channel. Dropping it closes the port.
 #[derive(Debug)]
 pub struct EventChannel {

@@ -24,6 +24,11 @@ impl<T: Copy> Control<T> {
         }
     }
 
+    /// What the kernel calls it.
+    pub const fn opcode(&self) -> Opcode {
+        opcode::from_components(Direction::None, self.group, self.number, size_of::<T>())
+    }
+
     /// Makes the call.
     ///
     /// # Safety
@@ -44,12 +49,7 @@ impl<T: Copy> Control<T> {
         argument: NonNull<c_void>,
     ) -> rustix::io::Result<u32> {
         let call = Call {
-            opcode: opcode::from_components(
-                Direction::None,
-                self.group,
-                self.number,
-                size_of::<T>(),
-            ),
+            opcode: self.opcode(),
             argument,
         };
         // SAFETY: as the caller says.
