@@ -132,12 +132,14 @@ impl Device {
         }
     }
 
-    /// Does what is to be done; returns whether the device is no more.
+    /// Does what is to be done; returns whether the device is no more. `removes`: the directory of a device that the
+    /// toolstack wants away is for this domain to remove.
     pub fn work(
         &mut self,
         store: &mut Store,
         settings: &Settings<'_>,
         workers: &Path,
+        removes: bool,
     ) -> Result<bool> {
         let token = self.key.to_string();
         let state = format!("{}/state", self.order.frontend);
@@ -172,6 +174,11 @@ impl Device {
                         nodes::report(store, &self.key, &why)?;
                         self.reported = true;
                     }
+                }
+                Step::Wait(None)
+                    if removes && !view.online && view.backend == XenbusState::Closed =>
+                {
+                    store.remove(&self.key.path())?;
                 }
                 Step::Wait(until) => {
                     self.deadline = until;

@@ -103,6 +103,8 @@ pub struct Broker<'a> {
     /// Devices at which there is something to be done.
     restless: BTreeSet<Key>,
     listener: UnixListener,
+    /// This is a driver domain: the toolstack, in another one, waits until the directories of its devices are removed.
+    is_driver: bool,
     _lock: File,
 }
 
@@ -153,6 +155,7 @@ impl<'a> Broker<'a> {
             devices: BTreeMap::new(),
             restless: BTreeSet::new(),
             listener,
+            is_driver: false,
             _lock: file,
         };
         match place::take(&mut broker.store) {
@@ -164,6 +167,7 @@ impl<'a> Broker<'a> {
             }
             Err(error) => return Err(error.into()),
         }
+        broker.is_driver = broker.store.number("domid")?.is_some_and(|own| own != 0);
         broker.adopt()?;
         for kind in Kind::ALL {
             let path = format!("backend/{}", kind.name());
@@ -245,7 +249,8 @@ impl<'a> Broker<'a> {
         let Some(device) = self.devices.get_mut(&key) else {
             return Ok(());
         };
-        if device.work(&mut self.store, &self.settings, &self.workers)? {
+        let removes = self.is_driver;
+        if device.work(&mut self.store, &self.settings, &self.workers, removes)? {
             self.devices.remove(&key);
         }
         Ok(())

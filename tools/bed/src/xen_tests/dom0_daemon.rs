@@ -54,7 +54,9 @@ set -e
 rm -rf /run/linux && mkdir -p /run/linux/bin && cp /bin/busybox /run/linux/bin
 cp /host/linux-init /run/linux/init && chmod 755 /run/linux/init
 cd /run/linux && find . | cpio -o -H newc > /run/linux.cpio 2>/dev/null
-cat /host/linux-modules.cpio /run/linux.cpio > /host/linux.cpio
+cat /host/linux-modules.cpio >> /run/linux.cpio
+# xl maps the kernel, which would take a request for each page on a directory of another machine.
+[ -e /run/vmlinux ] || cp /host/vmlinux /run/vmlinux
 "#;
 
 fn linux_mounts(lab: &mut Lab<'_>) -> Result<()> {
@@ -86,8 +88,8 @@ fn linux(lab: &mut Lab<'_>) -> Result<Guest> {
     fs::write(&init, LINUX).during("write", &init)?;
     lab.dom0(INITRD)?;
     let mut guest = lab.guest("console=hvc0 quiet rdinit=/init");
-    guest.kernel = "/host/vmlinux".to_owned();
-    guest.ramdisk = Some("/host/linux.cpio".to_owned());
+    guest.kernel = "/run/vmlinux".to_owned();
+    guest.ramdisk = Some("/run/linux.cpio".to_owned());
     guest.memory = 256;
     Ok(guest)
 }
