@@ -32,15 +32,15 @@ pub(super) fn enter(shares: &[(&Path, Options)]) -> Result<Vec<OwnedFd>, Sandbox
                 .map_err(|error| SandboxError::Share(path.to_path_buf(), error.to_string()))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let root = empty_root(&trees).map_err(step("mount an empty root"))?;
-    move_mount(
-        &root,
-        c"",
-        CWD,
-        STAGE,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .map_err(step("mount an empty root"))?;
+    let root = empty_root(trees.len()).map_err(step("make an empty root"))?;
+    // Before Linux 6.15 a mount takes others only once it is somewhere itself.
+    attach(&root, CWD, STAGE).map_err(step("mount an empty root"))?;
+    for (number, tree) in trees.iter().enumerate() {
+        attach(tree, root.as_fd(), &number.to_string())
+            .map_err(step("mount a share in the empty root"))?;
+    }
+    set_attributes(root.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
+        .map_err(step("make the root read-only"))?;
     fchdir(&root).map_err(step("enter the new root"))?;
     change_root()?;
     (0..trees.len())
@@ -71,8 +71,8 @@ fn share(path: &Path, options: &Options) -> Result<OwnedFd, Errno> {
     Ok(tree)
 }
 
-/// A file system with a directory for each share and nothing else, the shares mounted, and then read-only.
-fn empty_root(trees: &[OwnedFd]) -> Result<OwnedFd, Errno> {
+/// A file system with a directory for each share and nothing else, not yet anywhere.
+fn empty_root(shares: usize) -> Result<OwnedFd, Errno> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&fs, "size", "4096")?;
     fsconfig_set_string(&fs, "mode", "0755")?;
@@ -81,19 +81,16 @@ fn empty_root(trees: &[OwnedFd]) -> Result<OwnedFd, Errno> {
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let root = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    for (number, tree) in trees.iter().enumerate() {
-        let name = number.to_string();
-        rustix::fs::mkdirat(&root, &name, Mode::from_raw_mode(0o700))?;
-        move_mount(
-            tree,
-            c"",
-            &root,
-            &name,
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-        )?;
+    for number in 0..shares {
+        rustix::fs::mkdirat(&root, number.to_string(), Mode::from_raw_mode(0o700))?;
     }
-    set_attributes(root.as_fd(), libc::MOUNT_ATTR_RDONLY, false)?;
     Ok(root)
+}
+
+/// Mounts what was nowhere.
+fn attach(tree: &OwnedFd, directory: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(tree, c"", directory, name, flags)
 }
 
 /// Makes the working directory, which is a mount, the root.
