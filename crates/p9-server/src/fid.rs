@@ -165,8 +165,8 @@ impl<N: Node, A> Fids<N, A> {
         self.handles.remove(slot)
     }
 
-    pub fn uses(&self) -> impl Iterator<Item = &Use<N, A>> {
-        self.handles.iter().map(|(_, handle)| &handle.usage)
+    pub fn handles(&self) -> impl Iterator<Item = &Handle<N, A>> {
+        self.handles.iter().map(|(_, handle)| handle)
     }
 
     /// Takes all fids away.

@@ -72,6 +72,7 @@ mod limits;
 mod place;
 mod plan;
 mod ranges;
+mod reply;
 mod request;
 mod run;
 mod serve;

@@ -131,7 +131,8 @@ pub trait Node: Clone {
         self.open(flags).await
     }
 
-    /// Makes a regular file in this directory and opens it.
+    /// Makes a regular file in this directory and opens it. Here and wherever something is made, the group
+    /// [`u32::MAX`] leaves the choice to the tree.
     ///
     /// # Errors
     /// EEXIST when the name is taken and the flags have EXCLUSIVE; without it, a regular file of that name is opened.
@@ -293,7 +294,7 @@ pub struct Created<N: Node> {
     pub file: N::File,
 }
 
-/// An open file or directory of a tree, without a position. Dropping it closes it.
+/// An open file or directory of a tree, without a position. Dropping it closes it and gives back its locks.
 #[allow(
     async_fn_in_trait,
     reason = "callers poll the futures on the thread where they make them"

@@ -89,13 +89,15 @@ impl<P: Policy> Server<P> {
         Ok((Work::Open { node, flags }, then))
     }
 
-    /// Whether another fid has this file open.
+    /// Whether another fid has this file open, or is about to.
     fn is_open_elsewhere(&self, node: &P::Node, at: At) -> bool {
         let path = node.qid().path;
-        self.fids.uses().any(|usage| match usage {
-            Use::Open(other, _) => {
+        self.fids.handles().any(|handle| match &handle.usage {
+            Use::Open(other, _) | Use::Path(other) => {
+                let open = handle.busy || matches!(handle.usage, Use::Open(..));
                 let other_node = self.places.node(other.place);
-                other.tree == at.tree && other_node.is_ok_and(|node| node.qid().path == path)
+                open && other.tree == at.tree
+                    && other_node.is_ok_and(|node| node.qid().path == path)
             }
             _ => false,
         })

@@ -2,19 +2,18 @@
 
 mod fids;
 mod files;
+mod lookup;
 
 pub(crate) use files::opening;
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use p9_tree::{Lock, MAX_NAME, Node};
-use p9_wire::{Errno, Fid, LockKind, OpenFlags, Qid, QidKind, Request, SetAttrMask, UnlinkFlags};
+use p9_wire::{Errno, LockKind, OpenFlags, QidKind, Request, SetAttrMask, UnlinkFlags};
 
-use crate::export::{Login, Policy, Rights};
-use crate::fid::{At, Handle, NewXattr, Open, Use};
-use crate::job::{Answer, Head, Removal, Work};
-use crate::place::PlaceId;
+use crate::export::{Login, Policy};
+use crate::fid::{NewXattr, Use};
+use crate::job::{Answer, Head, Work};
 use crate::request::{Then, Ticket};
 use crate::server::Server;
 
@@ -405,107 +404,6 @@ impl<P: Policy> Server<P> {
                 };
                 only(Work::Getlock { file, lock })
             }
-        }
-    }
-
-    /// A fid that is in use and not busy.
-    pub(crate) fn handle(&self, fid: Fid) -> Result<&Handle<P::Node, P::Authentication>> {
-        match self.fids.get(fid) {
-            None => Err(Errno::EBADF.into()),
-            Some(handle) if handle.busy => Err(Refusal::Busy),
-            Some(handle) => Ok(handle),
-        }
-    }
-
-    /// Where a fid of a file leads.
-    pub(crate) fn at(&self, fid: Fid) -> Result<At> {
-        match &self.handle(fid)?.usage {
-            Use::Path(at) | Use::Open(at, _) => Ok(*at),
-            _ => Err(Errno::EINVAL.into()),
-        }
-    }
-
-    pub(crate) fn node(&self, fid: Fid) -> Result<P::Node> {
-        Ok(self.places.node(self.at(fid)?.place)?.clone())
-    }
-
-    /// Where a fid leads whose file is to be changed.
-    pub(crate) fn changed(&self, fid: Fid) -> Result<At> {
-        let at = self.at(fid)?;
-        match at.rights {
-            Rights::ReadOnly => Err(Errno::EROFS.into()),
-            Rights::ReadWrite => Ok(at),
-        }
-    }
-
-    /// The directory of a fid in which a name is to be made or removed.
-    pub(crate) fn changed_dir(&self, fid: Fid) -> Result<P::Node> {
-        let node = self.places.node(self.changed(fid)?.place)?;
-        match node.qid().kind.contains(QidKind::DIR) {
-            true => Ok(node.clone()),
-            false => Err(Errno::ENOTDIR.into()),
-        }
-    }
-
-    /// The open file of a fid, if it is open.
-    fn file(&self, fid: Fid) -> Result<Option<Arc<<P::Node as Node>::File>>> {
-        match &self.handle(fid)?.usage {
-            Use::Open(_, open) => Ok(Some(open.file.clone())),
-            _ => Ok(None),
-        }
-    }
-
-    pub(crate) fn opened(&self, fid: Fid) -> Result<(At, &Open<<P::Node as Node>::File>)> {
-        match &self.handle(fid)?.usage {
-            Use::Open(at, open) => Ok((*at, open)),
-            _ => Err(Errno::EBADF.into()),
-        }
-    }
-
-    fn same_tree(&self, one: At, other: At) -> Result<()> {
-        match one.tree == other.tree {
-            true => Ok(()),
-            false => Err(Errno::EXDEV.into()),
-        }
-    }
-
-    /// What ".." of a directory is to the peer.
-    fn up(&self, place: PlaceId) -> Result<Qid> {
-        Ok(self.places.node(self.places.up(place)?)?.qid())
-    }
-
-    /// The parent and name of a file that is to be removed or renamed.
-    pub(crate) fn removal(&self, place: PlaceId) -> core::result::Result<Removal<P::Node>, Errno> {
-        let (parent, name) = self.places.entry(place)?;
-        Ok(Removal {
-            parent: self.places.node(parent)?.clone(),
-            name: copied(name)?,
-            file: self.places.node(place)?.clone(),
-        })
-    }
-
-    /// Checks that a fid can be given a meaning, before it is promised one.
-    fn check_new(&self, fid: Fid) -> Result<()> {
-        match self.fids.get(fid) {
-            _ if fid == Fid::NONE => Err(Errno::EINVAL.into()),
-            Some(handle) if handle.busy => Err(Refusal::Busy),
-            Some(_) => Err(Errno::EINVAL.into()),
-            None if self.fids.len() >= self.limits.fids => Err(Refusal::Limit(Errno::EMFILE)),
-            None => Ok(()),
-        }
-    }
-
-    fn promise(&mut self, fid: Fid) -> Result<()> {
-        let handle = Handle {
-            busy: true,
-            usage: Use::Promised,
-        };
-        Ok(self.fids.insert(fid, handle)?)
-    }
-
-    pub(crate) fn set_busy(&mut self, fid: Fid, busy: bool) {
-        if let Some(handle) = self.fids.get_mut(fid) {
-            handle.busy = busy;
         }
     }
 

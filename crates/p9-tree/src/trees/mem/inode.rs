@@ -147,7 +147,11 @@ impl Inode {
         };
         self.shared.take(NODE_COST + content)?;
         let mut permissions = permissions;
-        let mut gid = gid;
+        let mut gid = match gid {
+            // Left to the tree.
+            u32::MAX => 0,
+            gid => gid,
+        };
         if self.permissions.get() & SET_GID != 0 {
             gid = self.owner.get().1;
             if matches!(body, Body::Dir(_)) {
