@@ -51,7 +51,15 @@ impl fmt::Display for ShareError {
     }
 }
 
-impl core::error::Error for ShareError {}
+impl core::error::Error for ShareError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ShareError::Connect(error) => Some(error),
+            ShareError::Mount(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// What is known of a mounted share.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! A device in xenstore becomes a connection with messages over its rings and is closed again; a backend that breaks
 //! the rules is refused and leaves nothing behind.
 
+use std::error::Error;
 use std::time::Duration;
 
 use xen9p::hypercall::XenError;
@@ -372,4 +373,14 @@ fn closing_does_not_begin_another_connection() {
             ..
         }
     ));
+}
+
+#[test]
+fn errors_name_what_caused_them() {
+    let cause = XenError::ENOSPC;
+    let error = ConnectError::Memory(GrantError::Table(cause));
+    let table = error.source().unwrap();
+    assert_eq!(table.to_string(), GrantError::Table(cause).to_string());
+    assert_eq!(table.source().unwrap().to_string(), cause.to_string());
+    assert!(ConnectError::NoDevice.source().is_none());
 }

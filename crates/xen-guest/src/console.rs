@@ -59,7 +59,14 @@ impl fmt::Display for ConsoleError {
     }
 }
 
-impl core::error::Error for ConsoleError {}
+impl core::error::Error for ConsoleError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ConsoleError::Missing => None,
+            ConsoleError::InUse(error) => Some(error),
+        }
+    }
+}
 
 /// A console that is read and written. Clones are the same console.
 pub struct Console<P: Platform> {

@@ -74,7 +74,14 @@ impl fmt::Display for GrantError {
     }
 }
 
-impl core::error::Error for GrantError {}
+impl core::error::Error for GrantError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            GrantError::Table(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// How much may be shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,7 +36,14 @@ impl fmt::Display for SuspendError {
     }
 }
 
-impl core::error::Error for SuspendError {}
+impl core::error::Error for SuspendError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            SuspendError::Busy(error) | SuspendError::Lost(error) => Some(error),
+            SuspendError::Machine(error) => Some(error),
+        }
+    }
+}
 
 impl<P: Platform> Xen<P> {
     /// Suspends the domain by calling `machine`, and has the drivers go on when it returns.

@@ -57,7 +57,11 @@ impl fmt::Display for Breach {
     }
 }
 
-impl core::error::Error for Breach {}
+impl core::error::Error for Breach {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        self.xen.as_ref().map(|error| error as _)
+    }
+}
 
 /// The outcome of one rule.
 pub type Outcome = Result<(), Breach>;

@@ -150,4 +150,11 @@ impl fmt::Display for StoreError {
     }
 }
 
-impl core::error::Error for StoreError {}
+impl core::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            StoreError::InUse(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -67,7 +67,14 @@ impl fmt::Display for XenbusError {
     }
 }
 
-impl core::error::Error for XenbusError {}
+impl core::error::Error for XenbusError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            XenbusError::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// How [`Device::reset`] left the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
