@@ -32,22 +32,36 @@ fn is_unix(fid: &Fid) -> bool {
     fid.session().dialect() == Dialect::Unix
 }
 
-fn open_mode(fid: &Fid, options: &OpenOptions) -> Result<OpenMode> {
-    if options.further_flags() != OpenFlags::empty() {
+fn open_mode(flags: OpenFlags) -> OpenMode {
+    let mut mode = if flags.contains(OpenFlags::READ_WRITE) {
+        OpenMode::READ_WRITE
+    } else if flags.contains(OpenFlags::WRITE_ONLY) {
+        OpenMode::WRITE_ONLY
+    } else {
+        OpenMode::empty()
+    };
+    mode.set(OpenMode::TRUNCATE, flags.contains(OpenFlags::TRUNCATE));
+    mode
+}
+
+/// Linux's flags for what the options ask for; further flags can't be carried.
+fn flags_of(fid: &Fid, options: &OpenOptions) -> Result<OpenFlags> {
+    if !options.further_flags().is_empty() {
         return Err(unsupported(fid, "custom_flags"));
     }
-    let mut mode = match (options.is_read(), options.is_write()) {
-        (true, true) => OpenMode::READ_WRITE,
-        (false, true) => OpenMode::WRITE_ONLY,
-        (_, false) => OpenMode::empty(),
-    };
-    mode.set(OpenMode::TRUNCATE, options.is_truncate());
-    Ok(mode)
+    let mut flags = options.open_flags();
+    flags.set(OpenFlags::TRUNCATE, options.is_truncate());
+    Ok(flags)
 }
 
 /// Opens the file. Whether the server appends is never relied on: not all can.
 pub(super) async fn open(fid: &Fid, options: &OpenOptions) -> Result<(Qid, u32)> {
-    fid.open(open_mode(fid, options)?).await
+    open_file(fid, flags_of(fid, options)?).await
+}
+
+/// The same, with Linux's flags, of which all that the dialect lacks are hints.
+pub(super) async fn open_file(fid: &Fid, flags: OpenFlags) -> Result<(Qid, u32)> {
+    fid.open(open_mode(flags)).await
 }
 
 /// Makes a file, which must not be there (QEMU does not check that), and opens it.
@@ -57,7 +71,18 @@ pub(super) async fn create(
     options: &OpenOptions,
     mode: u32,
 ) -> Result<(Qid, u32)> {
-    let open = open_mode(fid, options)? - OpenMode::TRUNCATE;
+    let flags = flags_of(fid, options)?;
+    create_file(fid, name, flags, mode).await
+}
+
+/// The same, with Linux's flags, of which all that the dialect lacks are hints.
+pub(super) async fn create_file(
+    fid: &mut Fid,
+    name: &[u8],
+    flags: OpenFlags,
+    mode: u32,
+) -> Result<(Qid, u32)> {
+    let open = open_mode(flags) - OpenMode::TRUNCATE;
     let perm = permissions_of(fid, mode);
     fid.create(name, perm, open, b"").await
 }
@@ -176,7 +201,11 @@ fn time_of(seconds: u32) -> Time {
 /// What a stat says, in the words of this library. A dialect that has no numbers for users leaves
 /// them `u32::MAX`.
 pub(super) fn metadata_of(stat: &Stat<'_>) -> Metadata {
-    Metadata::from(&Attr {
+    Metadata::from(&attr_of(stat))
+}
+
+fn attr_of(stat: &Stat<'_>) -> Attr {
+    Attr {
         valid: AttrMask::BASIC - AttrMask::CTIME,
         qid: stat.qid,
         mode: mode_of(stat),
@@ -189,7 +218,11 @@ pub(super) fn metadata_of(stat: &Stat<'_>) -> Metadata {
         atime: time_of(stat.atime),
         mtime: time_of(stat.mtime),
         ..Attr::default()
-    })
+    }
+}
+
+pub(super) async fn attr(fid: &Fid) -> Result<Attr> {
+    fid.stat(attr_of).await
 }
 
 pub(super) async fn stat(fid: &Fid) -> Result<Metadata> {

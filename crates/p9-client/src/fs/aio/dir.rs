@@ -12,7 +12,9 @@ use super::{Fs, Handle, classic, node};
 use crate::fs::{Error, FileType, Metadata, OpenOptions, Result};
 use crate::session::{Fid, Session, Violation};
 use p9_wire::Errno;
-use p9_wire::{DirEntries, IO_HEADER_LEN, QidKind, StatEntries, StatLayout};
+use p9_wire::{
+    DirEntries, DirEntryKind, FileKind, IO_HEADER_LEN, Qid, QidKind, StatEntries, StatLayout,
+};
 
 /// Most bytes of entries to ask for at a time.
 const MOST: u32 = 64 << 10;
@@ -39,7 +41,7 @@ impl Fs {
 /// The asynchronous form of [`crate::fs::ReadDir`].
 pub struct ReadDir {
     fs: Fs,
-    fid: Fid,
+    fid: Rc<Fid>,
     path: Rc<[u8]>,
     /// Entries from the last answer, those before `start` used already.
     buffer: Vec<u8>,
@@ -74,7 +76,12 @@ impl ReadDir {
     pub(super) async fn open(fs: &Fs, fid: Fid, path: Rc<[u8]>) -> Result<ReadDir> {
         let mut options = OpenOptions::new();
         node::open(&fid, options.read(true).directory(true)).await?;
-        Ok(ReadDir {
+        Ok(ReadDir::of(fs, Rc::new(fid), path))
+    }
+
+    /// The entries of a directory that is open.
+    fn of(fs: &Fs, fid: Rc<Fid>, path: Rc<[u8]>) -> ReadDir {
+        ReadDir {
             fs: fs.clone(),
             fid,
             path,
@@ -88,7 +95,7 @@ impl ReadDir {
             entries: 0,
             ended: false,
             hides_links: false,
-        })
+        }
     }
 
     /// The session under this listing.
@@ -255,6 +262,40 @@ impl ReadDir {
         self.buffer.clear();
         Ok(())
     }
+}
+
+/// Hands out the entries of an open directory, as [`OpenFile::readdir`](p9_tree::OpenFile::readdir) does.
+pub(super) async fn hand_out(
+    fs: &Fs,
+    fid: &Rc<Fid>,
+    offset: u64,
+    each: &mut dyn FnMut(&p9_wire::DirEntry<'_>) -> bool,
+) -> Result<()> {
+    let mut listing = ReadDir::of(fs, fid.clone(), Rc::from(&b""[..]));
+    listing.seek(offset);
+    while let Some(entry) = listing.next().await {
+        let entry = entry?;
+        let kind = entry.kind.map_or(DirEntryKind::UNKNOWN, |kind| {
+            DirEntryKind::of(FileKind::of_mode(kind.mode()))
+        });
+        let mut qid = Qid {
+            path: entry.ino,
+            ..Qid::default()
+        };
+        let is = |what: fn(FileType) -> bool| entry.kind.is_some_and(what);
+        qid.kind.set(QidKind::DIR, is(FileType::is_dir));
+        qid.kind.set(QidKind::SYMLINK, is(FileType::is_symlink));
+        let wanted = each(&p9_wire::DirEntry {
+            qid,
+            offset: entry.cookie,
+            kind,
+            name: &entry.name,
+        });
+        if !wanted {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Whether an entry is to be shown: "." and ".." are not. An error if there can't be such an entry.

@@ -42,7 +42,7 @@ pub(super) enum Lookup {
 }
 
 /// How a walk along names without regard to links ended.
-enum Way {
+pub(super) enum Way {
     Through(Fid, Qid),
     /// The name with this index is a symbolic link on the way.
     Link(usize),
@@ -244,31 +244,36 @@ impl Fs {
 
     /// Walks `names`, of which there is at least one, from the root.
     async fn walk(&self, names: &[&[u8]]) -> Result<Way> {
-        let mut fid: Option<Fid> = None;
-        let mut last = self.mount.root_qid;
-        let mut done = 0;
-        for names in names.chunks(MAX_ELEMENTS) {
-            let walk = match &mut fid {
-                Some(fid) => fid.walk_on(names).await,
-                None => self.mount.root.walk(names).await.map(|(new, walk)| {
-                    fid = Some(new);
-                    walk
-                }),
-            };
-            if let Some(end) = judge(walk, names.len(), &mut done, &mut last)? {
-                return Ok(end);
-            }
+        walk_from(&self.mount.root, self.mount.root_qid, names).await
+    }
+}
+
+/// Walks `names`, of which there is at least one, from a file.
+pub(super) async fn walk_from(start: &Fid, qid: Qid, names: &[&[u8]]) -> Result<Way> {
+    let mut fid: Option<Fid> = None;
+    let mut last = qid;
+    let mut done = 0;
+    for names in names.chunks(MAX_ELEMENTS) {
+        let walk = match &mut fid {
+            Some(fid) => fid.walk_on(names).await,
+            None => start.walk(names).await.map(|(new, walk)| {
+                fid = Some(new);
+                walk
+            }),
+        };
+        if let Some(end) = judge(walk, names.len(), &mut done, &mut last)? {
+            return Ok(end);
         }
-        match fid {
-            Some(fid) => Ok(Way::Through(fid, last)),
-            None => Err(Error::InvalidPath("empty path")),
-        }
+    }
+    match fid {
+        Some(fid) => Ok(Way::Through(fid, last)),
+        None => Err(Error::InvalidPath("empty path")),
     }
 }
 
 /// What the answer to a walk of so many names means, after `done` names that led to `last`; `None` if the way
 /// goes on.
-fn judge(
+pub(super) fn judge(
     walk: Result<Walk>,
     names: usize,
     done: &mut usize,

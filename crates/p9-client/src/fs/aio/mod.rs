@@ -36,6 +36,7 @@ mod names;
 mod node;
 mod parents;
 mod read;
+mod remote;
 mod tree;
 mod xattr;
 
@@ -57,6 +58,7 @@ use xen9p_time::Instant;
 pub use dir::{DirEntry, ReadDir};
 pub use file::File;
 pub use listing::WithMetadata;
+pub use remote::{RemoteFile, RemoteNode};
 
 /// The asynchronous form of [`crate::fs::Fs`].
 #[derive(Clone)]

@@ -131,7 +131,7 @@ impl Fs {
     }
 
     /// Renames `old` in `old_dir` to `new`, in another directory if there is one.
-    async fn rename_in(
+    pub(super) async fn rename_in(
         &self,
         old_dir: &Fid,
         old: &[u8],

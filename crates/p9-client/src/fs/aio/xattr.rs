@@ -8,7 +8,7 @@ use crate::session::Fid;
 use p9_wire::XattrFlags;
 
 /// The largest value, in bytes (Linux's XATTR_SIZE_MAX and XATTR_LIST_MAX).
-const VALUE_MAX: u64 = 65_536;
+pub(super) const VALUE_MAX: u64 = 65_536;
 
 impl Fs {
     /// The asynchronous form of [`Fs::xattr`](crate::fs::Fs::xattr).
@@ -83,14 +83,7 @@ impl Fs {
         whole(async || {
             let (handle, ..) = self.find(path, true).await?;
             node::only_linux(handle.fid(), "set_xattr")?;
-            let mut fid = self.own(handle).await?;
-            fid.xattrcreate(name, value.len() as u64, flags).await?;
-            let mut done = 0;
-            while let Some(rest) = value.get(done..).filter(|rest| !rest.is_empty()) {
-                done += fid.write_at(done as u64, rest, 0, true).await?;
-            }
-            // Only now the server sets it, and says whether that went well.
-            fid.close().await
+            write_all(self.own(handle).await?, name, value, flags).await
         })
         .await
     }
@@ -98,7 +91,7 @@ impl Fs {
 
 /// Does all of `work` again when the fid of the attribute is lost with a connection, which no server gives again: nothing is
 /// changed by then.
-async fn whole<T>(work: impl AsyncFn() -> Result<T>) -> Result<T> {
+pub(super) async fn whole<T>(work: impl AsyncFn() -> Result<T>) -> Result<T> {
     /// As often as a request is made again.
     const MOST: usize = 3;
 
@@ -111,8 +104,24 @@ async fn whole<T>(work: impl AsyncFn() -> Result<T>) -> Result<T> {
     work().await
 }
 
+/// Sets or, without a value, removes an attribute of the file of a fid, which is used up.
+pub(super) async fn write_all(
+    mut fid: Fid,
+    name: &[u8],
+    value: &[u8],
+    flags: XattrFlags,
+) -> Result<()> {
+    fid.xattrcreate(name, value.len() as u64, flags).await?;
+    let mut done = 0;
+    while let Some(rest) = value.get(done..).filter(|rest| !rest.is_empty()) {
+        done += fid.write_at(done as u64, rest, 0, true).await?;
+    }
+    // Only now the server sets it, and says whether that went well.
+    fid.close().await
+}
+
 /// Refuses names that no server should see.
-fn check(name: &[u8]) -> Result<&[u8]> {
+pub(super) fn check(name: &[u8]) -> Result<&[u8]> {
     if name.is_empty() || name.contains(&0) {
         return Err(Error::InvalidInput(
             "the name of an extended attribute is empty or has a NUL in it",
@@ -124,7 +133,7 @@ fn check(name: &[u8]) -> Result<&[u8]> {
     Ok(name)
 }
 
-async fn read_all(file: &Fid, name: &[u8]) -> Result<Vec<u8>> {
+pub(super) async fn read_all(file: &Fid, name: &[u8]) -> Result<Vec<u8>> {
     node::only_linux(file, "xattr")?;
     let (fid, size) = file.xattrwalk(name).await?;
     let size = usize::try_from(size)
