@@ -86,6 +86,7 @@ pub mod transport;
 
 pub use p9_client::{fs, ns};
 pub use p9_server as server;
+pub use p9_tree as tree;
 pub use xen_abi as sys;
 pub use xen_guest::{hypercall, platform};
 pub use xen9p_time as time;

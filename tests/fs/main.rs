@@ -8,6 +8,7 @@ mod executor;
 mod inherited;
 mod kept;
 mod model;
+mod nodes;
 mod paths;
 mod posix;
 mod random;

@@ -3,7 +3,7 @@
 use crate::common::{errno, names, served, tree};
 use xen9p::errno::Errno;
 use xen9p::fs::{Error, MountOptions, OpenOptions, Permissions};
-use xen9p::ns::{Bind, MemTree, Namespace, Tree};
+use xen9p::ns::{Bind, MemTree, Namespace};
 
 #[test]
 fn servers_and_trees_are_one() {
@@ -81,8 +81,8 @@ fn a_mount_point_tells_of_what_is_mounted() {
     let root = served(&[("/dev/f", "")]);
     let ns = Namespace::new(root.fs.clone());
     let mounted = MemTree::new();
-    mounted
-        .set_permissions(b"/", Permissions::from_mode(0o700))
+    Namespace::new(mounted.clone())
+        .set_permissions("/", Permissions::from_mode(0o700))
         .unwrap();
     ns.mount(mounted, "/dev").unwrap();
     assert_eq!(ns.metadata("/dev").unwrap().permissions().mode(), 0o700);
@@ -143,16 +143,10 @@ fn links_are_resolved_in_the_name_space() {
 
 #[test]
 fn forty_links_are_followed_and_no_more() {
-    let trees = tree(&[("/0", "end")]);
+    let ns = Namespace::new(tree(&[("/0", "end")]));
     for at in 1..=41 {
-        trees
-            .symlink(
-                format!("{}", at - 1).as_bytes(),
-                format!("/{at}").as_bytes(),
-            )
-            .unwrap();
+        ns.symlink(format!("{}", at - 1), format!("/{at}")).unwrap();
     }
-    let ns = Namespace::new(trees);
     assert_eq!(ns.read("/40").unwrap(), b"end");
     assert_eq!(ns.read("/41"), Err(Error::TooManyLinks));
 }
@@ -240,13 +234,15 @@ fn an_element_that_is_gone_is_passed_over() {
     let ns = Namespace::new(root.clone());
     ns.bind("/a", "/u", Bind::BEFORE).unwrap();
     ns.bind("/a", "/one", Bind::REPLACE).unwrap();
-    root.remove_dir_all(b"/a").unwrap();
+    // Of the same tree, without what is bound.
+    let root = Namespace::new(root);
+    root.remove_dir_all("/a").unwrap();
     assert_eq!(ns.read("/u/y").unwrap(), b"u");
     assert_eq!(names(&ns, "/u"), ["y"]);
     assert_eq!(errno(ns.read("/one/x")), Errno::ENOENT);
     assert_eq!(errno(ns.read_dir("/one")), Errno::ENOENT);
     // A link in its place is not followed out of where it was.
-    root.symlink(b"/one", b"/a").unwrap();
+    root.symlink("/one", "/a").unwrap();
     assert_eq!(ns.read("/u/y").unwrap(), b"u");
     assert_eq!(errno(ns.read("/one/z")), Errno::ENOENT);
     ns.unmount("/one").unwrap();

@@ -248,7 +248,7 @@ fn a_server_that_goes_away_is_no_file_in_the_way() {
     let bed = served(&[("/dir/f", "")]);
     let ns = Namespace::new(bed.fs.clone());
     // It says that the name is there, and is gone when it is asked what that is.
-    bed.control.lose_at(&[kind::TWALK], 1, false);
+    bed.control.lose_at(&[kind::TWALK], 0, false);
     let made = ns.create_dir_all("/dir");
     assert!(matches!(made, Err(Error::Transport(_))), "{made:?}");
 }

@@ -7,10 +7,9 @@
 extern crate alloc;
 
 pub mod fs;
-pub mod ns;
 pub mod session;
 pub mod trace;
 pub mod transport;
 
-pub use p9_tree::Error;
+pub use p9_tree::{Error, ns};
 pub use p9_wire::Dialect;

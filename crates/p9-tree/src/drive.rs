@@ -1,6 +1,6 @@
 //! From futures to calls that wait.
 
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
 use p9_wire::Errno;
@@ -38,7 +38,14 @@ impl Driver for NeverWaits {
 /// # Errors
 /// Those of the operation, and of the driver.
 pub fn block_on<T>(driver: &dyn Driver, operation: impl Future<Output = Result<T>>) -> Result<T> {
-    let mut operation = pin!(operation);
+    block_on_pinned(driver, pin!(operation))
+}
+
+/// The same; one function for all operations that end in the same way, of which an image has dozens.
+pub(crate) fn block_on_pinned<T>(
+    driver: &dyn Driver,
+    mut operation: Pin<&mut dyn Future<Output = Result<T>>>,
+) -> Result<T> {
     let mut output = None;
     driver.drive(&mut |cx| {
         operation

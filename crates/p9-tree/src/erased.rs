@@ -7,14 +7,11 @@ use core::any::Any;
 use core::fmt;
 use core::pin::Pin;
 
-use p9_wire::{
-    Attr, AttrMask, DirEntry, Errno, LockFlags, LockStatus, OpenFlags, Qid, SetAttr, Statfs,
-    UnlinkFlags, XattrFlags,
-};
+use p9_wire::{Attr, AttrMask, Errno, OpenFlags, Qid, SetAttr, Statfs, UnlinkFlags, XattrFlags};
 
-use crate::{Created, HeldLock, Lock, Node, OpenFile, Result, Walked};
+use crate::{Created, DynFile, Make, Node, Result, Walked};
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
 /// A node of a tree of any type, for what is made of several trees, such as a name space.
 ///
@@ -37,30 +34,23 @@ impl DynNode {
         DynNode(Rc::new(node))
     }
 
+    /// Its operations as they are behind this type: each future in a box already.
+    pub(crate) fn any(&self) -> &dyn AnyNode {
+        &*self.0
+    }
+
+    pub(crate) fn into_any(self) -> Rc<dyn AnyNode> {
+        self.0
+    }
+
     /// The node itself, if it is of this type.
     pub fn downcast<N: Node + 'static>(&self) -> Option<&N> {
         self.0.as_any().downcast_ref()
     }
 }
 
-/// An open file of a tree of any type; see [`DynNode`] for what that costs.
-pub struct DynFile(Box<dyn AnyFile>);
-
-impl fmt::Debug for DynFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DynFile").finish_non_exhaustive()
-    }
-}
-
-impl DynFile {
-    /// The same file behind this type.
-    pub fn new(file: impl OpenFile + 'static) -> Self {
-        DynFile(Box::new(file))
-    }
-}
-
 /// What [`Node`] is without what keeps it from being a trait object.
-trait AnyNode {
+pub(crate) trait AnyNode {
     fn as_any(&self) -> &dyn Any;
     fn qid(&self) -> Qid;
     fn walk<'a>(&'a self, name: &'a [u8]) -> Boxed<'a, DynNode>;
@@ -70,6 +60,7 @@ trait AnyNode {
         nodes: &'a mut Vec<DynNode>,
     ) -> Boxed<'a, ()>;
     fn walk_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Walked<DynNode>>;
+    fn dir_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Option<DynNode>>;
     fn getattr_at<'a>(&'a self, names: &'a [&'a [u8]], mask: AttrMask) -> Boxed<'a, Walked<Attr>>;
     fn open_at<'a>(&'a self, names: &'a [&'a [u8]], flags: OpenFlags)
     -> Boxed<'a, Walked<DynFile>>;
@@ -100,9 +91,11 @@ trait AnyNode {
         device: (u32, u32),
         gid: u32,
     ) -> Boxed<'a, DynNode>;
+    fn make<'a>(&'a self, name: &'a [u8], what: Make<'a>, mode: u32, gid: u32) -> Boxed<'a, ()>;
     fn link<'a>(&'a self, original: &'a DynNode, name: &'a [u8]) -> Boxed<'a, ()>;
     fn rename<'a>(&'a self, name: &'a [u8], to: &'a DynNode, new_name: &'a [u8]) -> Boxed<'a, ()>;
     fn unlink<'a>(&'a self, name: &'a [u8], flags: UnlinkFlags) -> Boxed<'a, ()>;
+    fn remove_all<'a>(&'a self, name: &'a [u8]) -> Boxed<'a, ()>;
     fn readlink(&self) -> Boxed<'_, Vec<u8>>;
     fn statfs(&self) -> Boxed<'_, Statfs>;
     fn xattr<'a>(&'a self, name: &'a [u8], max: usize) -> Boxed<'a, Vec<u8>>;
@@ -145,6 +138,10 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
 
     fn walk_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Walked<DynNode>> {
         Box::pin(async move { Ok(Node::walk_at(self, names).await?.map(DynNode::new)) })
+    }
+
+    fn dir_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Option<DynNode>> {
+        Box::pin(async move { Ok(Node::dir_at(self, names).await?.map(DynNode::new)) })
     }
 
     fn getattr_at<'a>(&'a self, names: &'a [&'a [u8]], mask: AttrMask) -> Boxed<'a, Walked<Attr>> {
@@ -237,6 +234,10 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
         })
     }
 
+    fn make<'a>(&'a self, name: &'a [u8], what: Make<'a>, mode: u32, gid: u32) -> Boxed<'a, ()> {
+        Box::pin(Node::make(self, name, what, mode, gid))
+    }
+
     fn link<'a>(&'a self, original: &'a DynNode, name: &'a [u8]) -> Boxed<'a, ()> {
         Box::pin(async move { Node::link(self, same_type(original)?, name).await })
     }
@@ -247,6 +248,10 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
 
     fn unlink<'a>(&'a self, name: &'a [u8], flags: UnlinkFlags) -> Boxed<'a, ()> {
         Box::pin(Node::unlink(self, name, flags))
+    }
+
+    fn remove_all<'a>(&'a self, name: &'a [u8]) -> Boxed<'a, ()> {
+        Box::pin(Node::remove_all(self, name))
     }
 
     fn readlink(&self) -> Boxed<'_, Vec<u8>> {
@@ -296,6 +301,10 @@ impl Node for DynNode {
 
     async fn walk_at(&self, names: &[&[u8]]) -> Result<Walked<Self>> {
         self.0.walk_at(names).await
+    }
+
+    async fn dir_at(&self, names: &[&[u8]]) -> Result<Option<Self>> {
+        self.0.dir_at(names).await
     }
 
     async fn getattr_at(&self, names: &[&[u8]], mask: AttrMask) -> Result<Walked<Attr>> {
@@ -361,6 +370,10 @@ impl Node for DynNode {
         self.0.mknod(name, mode, (major, minor), gid).await
     }
 
+    async fn make(&self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
+        self.0.make(name, what, mode, gid).await
+    }
+
     async fn link(&self, original: &Self, name: &[u8]) -> Result<()> {
         self.0.link(original, name).await
     }
@@ -371,6 +384,10 @@ impl Node for DynNode {
 
     async fn unlink(&self, name: &[u8], flags: UnlinkFlags) -> Result<()> {
         self.0.unlink(name, flags).await
+    }
+
+    async fn remove_all(&self, name: &[u8]) -> Result<()> {
+        self.0.remove_all(name).await
     }
 
     async fn readlink(&self) -> Result<Vec<u8>> {
@@ -395,106 +412,5 @@ impl Node for DynNode {
 
     async fn remove_xattr(&self, name: &[u8]) -> Result<()> {
         self.0.remove_xattr(name).await
-    }
-}
-
-/// What [`OpenFile`] is without what keeps it from being a trait object.
-trait AnyFile {
-    fn read<'a>(&'a self, into: &'a mut [u8], offset: u64) -> Boxed<'a, usize>;
-    fn write<'a>(&'a self, from: &'a [u8], offset: u64) -> Boxed<'a, usize>;
-    fn readdir<'a>(
-        &'a self,
-        offset: u64,
-        each: &'a mut dyn FnMut(&DirEntry<'_>) -> bool,
-    ) -> Boxed<'a, ()>;
-    fn getattr(&self, mask: AttrMask) -> Boxed<'_, Attr>;
-    fn setattr<'a>(&'a self, attr: &'a SetAttr) -> Boxed<'a, ()>;
-    fn fsync(&self, data_only: bool) -> Boxed<'_, ()>;
-    fn lock<'a>(&'a self, lock: &'a Lock<'a>, flags: LockFlags) -> Boxed<'a, LockStatus>;
-    fn getlock<'a>(&'a self, lock: &'a Lock<'a>) -> Boxed<'a, Option<HeldLock>>;
-    fn close(self: Box<Self>) -> Boxed<'static, ()>;
-}
-
-impl<F: OpenFile + 'static> AnyFile for F {
-    fn read<'a>(&'a self, into: &'a mut [u8], offset: u64) -> Boxed<'a, usize> {
-        Box::pin(OpenFile::read(self, into, offset))
-    }
-
-    fn write<'a>(&'a self, from: &'a [u8], offset: u64) -> Boxed<'a, usize> {
-        Box::pin(OpenFile::write(self, from, offset))
-    }
-
-    fn readdir<'a>(
-        &'a self,
-        offset: u64,
-        each: &'a mut dyn FnMut(&DirEntry<'_>) -> bool,
-    ) -> Boxed<'a, ()> {
-        Box::pin(OpenFile::readdir(self, offset, each))
-    }
-
-    fn getattr(&self, mask: AttrMask) -> Boxed<'_, Attr> {
-        Box::pin(OpenFile::getattr(self, mask))
-    }
-
-    fn setattr<'a>(&'a self, attr: &'a SetAttr) -> Boxed<'a, ()> {
-        Box::pin(OpenFile::setattr(self, attr))
-    }
-
-    fn fsync(&self, data_only: bool) -> Boxed<'_, ()> {
-        Box::pin(OpenFile::fsync(self, data_only))
-    }
-
-    fn lock<'a>(&'a self, lock: &'a Lock<'a>, flags: LockFlags) -> Boxed<'a, LockStatus> {
-        Box::pin(OpenFile::lock(self, lock, flags))
-    }
-
-    fn getlock<'a>(&'a self, lock: &'a Lock<'a>) -> Boxed<'a, Option<HeldLock>> {
-        Box::pin(OpenFile::getlock(self, lock))
-    }
-
-    fn close(self: Box<Self>) -> Boxed<'static, ()> {
-        Box::pin(OpenFile::close(*self))
-    }
-}
-
-impl OpenFile for DynFile {
-    async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
-        self.0.read(into, offset).await
-    }
-
-    async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
-        self.0.write(from, offset).await
-    }
-
-    async fn readdir(
-        &self,
-        offset: u64,
-        each: &mut dyn FnMut(&DirEntry<'_>) -> bool,
-    ) -> Result<()> {
-        self.0.readdir(offset, each).await
-    }
-
-    async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
-        self.0.getattr(mask).await
-    }
-
-    async fn setattr(&self, attr: &SetAttr) -> Result<()> {
-        self.0.setattr(attr).await
-    }
-
-    async fn fsync(&self, data_only: bool) -> Result<()> {
-        self.0.fsync(data_only).await
-    }
-
-    async fn lock(&self, lock: &Lock<'_>, flags: LockFlags) -> Result<LockStatus> {
-        self.0.lock(lock, flags).await
-    }
-
-    async fn getlock(&self, lock: &Lock<'_>) -> Result<Option<HeldLock>> {
-        self.0.getlock(lock).await
-    }
-
-    async fn close(self) -> Result<()> {
-        self.0.close().await
     }
 }

@@ -10,20 +10,24 @@ extern crate alloc;
 
 mod drive;
 mod erased;
+mod erased_file;
 mod error;
 mod metadata;
 mod node;
+pub mod ns;
 mod options;
 mod path;
+mod remove;
 mod times;
 pub mod trees;
 mod types;
 
 pub use drive::{Driver, NeverWaits, block_on};
-pub use erased::{DynFile, DynNode};
+pub use erased::DynNode;
+pub use erased_file::DynFile;
 pub use error::{Error, TransportError};
 pub use metadata::{FileType, Metadata, Permissions, StatFs};
-pub use node::{Created, HeldLock, Lock, MAX_NAME, Node, OpenFile, Walked, is_name};
+pub use node::{Created, HeldLock, Lock, MAX_NAME, Make, Node, OpenFile, Walked, is_name};
 pub use options::{OpenOptions, OpenPath};
 pub use path::{CleanPath, End};
 pub use times::{FileTimes, SystemTime};

@@ -80,6 +80,18 @@ pub trait Node: Clone {
         Ok(Walked::Through(at, qid))
     }
 
+    /// The directory that [`walk_at`](Self::walk_at) leads to, in which a program is about to change a name; `None` where it
+    /// leads to anything else. Override it where directories are kept that names are changed in one after the other.
+    ///
+    /// # Errors
+    /// Those of `walk_at`.
+    async fn dir_at(&self, names: &[&[u8]]) -> Result<Option<Self>> {
+        match self.walk_at(names).await? {
+            Walked::Through(node, qid) if qid.kind.contains(QidKind::DIR) => Ok(Some(node)),
+            _ => Ok(None),
+        }
+    }
+
     /// The attributes of what [`walk_at`](Self::walk_at) leads to. Override it where that takes fewer requests, or none
     /// has to wait for another.
     ///
@@ -146,8 +158,8 @@ pub trait Node: Clone {
         Err(Errno::EROFS.into())
     }
 
-    /// [`create`](Self::create) for callers that need neither this node any more nor that of the file. Override it where
-    /// that takes fewer requests.
+    /// [`create`](Self::create) for programs, which need neither this node any more nor that of the file. Override it where
+    /// that takes fewer requests. What a directory whose setgid bit is set gives to new files comes before `gid`.
     ///
     /// # Errors
     /// Those of `create`.
@@ -192,6 +204,22 @@ pub trait Node: Clone {
         Err(Errno::EROFS.into())
     }
 
+    /// Makes what is no regular file in this directory, for programs, which do not need its node. Override it where that
+    /// takes fewer requests than [`mkdir`](Self::mkdir), [`symlink`](Self::symlink) and [`mknod`](Self::mknod). What a
+    /// directory whose setgid bit is set gives to new files and directories comes before `gid` and is added to `mode`.
+    ///
+    /// # Errors
+    /// Those of these three.
+    async fn make(&self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
+        match what {
+            Make::Dir => self.mkdir(name, mode, gid).await.map(drop),
+            Make::Symlink(target) => self.symlink(name, target, gid).await.map(drop),
+            Make::Node { major, minor } => {
+                self.mknod(name, mode, major, minor, gid).await.map(drop)
+            }
+        }
+    }
+
     /// Gives `original`, a file of the same tree, one more name, in this directory.
     ///
     /// # Errors
@@ -214,6 +242,15 @@ pub trait Node: Clone {
     /// ENOENT, EISDIR, ENOTDIR, ENOTEMPTY.
     async fn unlink(&self, _name: &[u8], _flags: UnlinkFlags) -> Result<()> {
         Err(Errno::EROFS.into())
+    }
+
+    /// Removes the directory `name` and all that is in it, without following symbolic links. Override it where a listing
+    /// does not tell links from what they lead to.
+    ///
+    /// # Errors
+    /// Those of [`unlink`](Self::unlink).
+    async fn remove_all(&self, name: &[u8]) -> Result<()> {
+        crate::remove::remove_all(self, name.to_vec()).await
     }
 
     /// What this symbolic link says.
@@ -260,6 +297,22 @@ pub trait Node: Clone {
     async fn remove_xattr(&self, _name: &[u8]) -> Result<()> {
         Err(Errno::EOPNOTSUPP.into())
     }
+}
+
+/// What [`Node::make`] makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Make<'a> {
+    /// A directory.
+    Dir,
+    /// A symbolic link that says this.
+    Symlink(&'a [u8]),
+    /// What the mode says, as [`Node::mknod`].
+    Node {
+        /// The major number of a device.
+        major: u32,
+        /// The minor number of a device.
+        minor: u32,
+    },
 }
 
 /// How a walk along several names ended.

@@ -16,6 +16,7 @@ mod synthetic;
 pub use mem::{MemFile, MemNode, MemTree};
 pub use overlay::{OverlayFile, OverlayNode};
 pub use read_only::{ReadOnlyFile, ReadOnlyNode};
+pub(crate) use snapshot::{Listed, Snapshot, hand_out};
 pub use synthetic::Synthetic;
 
 use p9_wire::OpenFlags;

@@ -91,6 +91,10 @@ impl<N: Node> Node for ReadOnlyNode<N> {
         self.0.into_open(flags).await.map(ReadOnlyFile)
     }
 
+    async fn remove_all(&self, _name: &[u8]) -> Result<()> {
+        Err(Errno::EROFS.into())
+    }
+
     async fn readlink(&self) -> Result<Vec<u8>> {
         self.0.readlink().await
     }

@@ -264,38 +264,68 @@ impl ReadDir {
     }
 }
 
-/// Hands out the entries of an open directory, as [`OpenFile::readdir`](p9_tree::OpenFile::readdir) does.
-pub(super) async fn hand_out(
-    fs: &Fs,
-    fid: &Rc<Fid>,
+/// A listing that goes on where the one before it was left, so that nothing is fetched twice.
+pub(super) struct Resumed {
+    listing: ReadDir,
+    /// The entry that was not taken.
+    next: Option<DirEntry>,
+    /// The cookie of the last one that was.
     offset: u64,
-    each: &mut dyn FnMut(&p9_wire::DirEntry<'_>) -> bool,
-) -> Result<()> {
-    let mut listing = ReadDir::of(fs, fid.clone(), Rc::from(&b""[..]));
-    listing.seek(offset);
-    while let Some(entry) = listing.next().await {
-        let entry = entry?;
-        let kind = entry.kind.map_or(DirEntryKind::UNKNOWN, |kind| {
-            DirEntryKind::of(FileKind::of_mode(kind.mode()))
-        });
-        let mut qid = Qid {
-            path: entry.ino,
-            ..Qid::default()
-        };
-        let is = |what: fn(FileType) -> bool| entry.kind.is_some_and(what);
-        qid.kind.set(QidKind::DIR, is(FileType::is_dir));
-        qid.kind.set(QidKind::SYMLINK, is(FileType::is_symlink));
-        let wanted = each(&p9_wire::DirEntry {
-            qid,
-            offset: entry.cookie,
-            kind,
-            name: &entry.name,
-        });
-        if !wanted {
-            break;
+}
+
+impl Resumed {
+    /// The listing of an open directory from `offset` on; `before` is what is left of the last.
+    pub(super) fn new(fs: &Fs, fid: &Rc<Fid>, offset: u64, before: Option<Resumed>) -> Resumed {
+        match before {
+            Some(before) if offset != 0 && before.offset == offset => before,
+            _ => {
+                let mut listing = ReadDir::of(fs, fid.clone(), Rc::from(&b""[..]));
+                listing.seek(offset);
+                Resumed {
+                    listing,
+                    next: None,
+                    offset,
+                }
+            }
         }
     }
-    Ok(())
+
+    /// Hands out entries, as [`OpenFile::readdir`](p9_tree::OpenFile::readdir) does.
+    pub(super) async fn hand_out(
+        &mut self,
+        each: &mut dyn FnMut(&p9_wire::DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        loop {
+            let entry = match self.next.take() {
+                Some(entry) => entry,
+                None => match self.listing.next().await {
+                    Some(entry) => entry?,
+                    None => return Ok(()),
+                },
+            };
+            let kind = entry.kind.map_or(DirEntryKind::UNKNOWN, |kind| {
+                DirEntryKind::of(FileKind::of_mode(kind.mode()))
+            });
+            let mut qid = Qid {
+                path: entry.ino,
+                ..Qid::default()
+            };
+            let is = |what: fn(FileType) -> bool| entry.kind.is_some_and(what);
+            qid.kind.set(QidKind::DIR, is(FileType::is_dir));
+            qid.kind.set(QidKind::SYMLINK, is(FileType::is_symlink));
+            let taken = each(&p9_wire::DirEntry {
+                qid,
+                offset: entry.cookie,
+                kind,
+                name: &entry.name,
+            });
+            if !taken {
+                self.next = Some(entry);
+                return Ok(());
+            }
+            self.offset = entry.cookie;
+        }
+    }
 }
 
 /// Whether an entry is to be shown: "." and ".." are not. An error if there can't be such an entry.

@@ -97,7 +97,7 @@ impl Fs {
 
     /// What is at the end of `path`, if one walk leads there: the attributes come in the same burst. `None`
     /// if symbolic links are to be followed.
-    pub(crate) async fn glance(&self, path: &CleanPath, follow: bool) -> Result<Option<Metadata>> {
+    pub(super) async fn glance(&self, path: &CleanPath, follow: bool) -> Result<Option<Metadata>> {
         let names: Vec<&[u8]> = path.names().collect();
         if names.is_empty() || names.len() > MAX_ELEMENTS || !node::is_linux(&self.mount.root) {
             return Ok(None);
@@ -123,7 +123,7 @@ impl Fs {
 
     /// Opens the file at the end of `path`, if one walk leads there, by a request in the same burst. `None`
     /// if symbolic links are to be followed, or the file has to be, or may have to be, made.
-    pub(crate) async fn open_at_once(
+    pub(super) async fn open_at_once(
         &self,
         path: &CleanPath,
         options: &OpenOptions,

@@ -10,12 +10,13 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::time::Duration;
 
+use super::lookup::{Way, walk_from};
 use super::{Fs, Handle, Lookup, node};
 use crate::fs::{Error, Result};
 use crate::session::Fid;
 use p9_tree::CleanPath;
 use p9_wire::Errno;
-use p9_wire::{AttrMask, QidKind};
+use p9_wire::{AttrMask, Qid, QidKind};
 use xen9p_time::Instant;
 
 /// How many are kept.
@@ -37,6 +38,7 @@ struct Kept {
 /// A directory that is kept.
 pub(super) struct KeptDir {
     fid: Fid,
+    qid: Qid,
     /// What new files in it inherit, once the server was asked.
     inherits: Cell<Option<Inherited>>,
 }
@@ -124,23 +126,50 @@ impl Fs {
                 self.forget_all();
                 Ok((handle, name))
             }
-            Lookup::Found(Handle::Own(fid), ..) => match keep {
-                Some(time) if self.mount.parents.borrow_mut().is_next(&parent) => {
-                    let dir = Rc::new(KeptDir {
-                        fid,
-                        inherits: Cell::new(None),
-                    });
-                    let until = self.session().now() + time;
-                    let mut parents = self.mount.parents.borrow_mut();
-                    let gone = parents.keep(&parent, dir.clone(), until);
-                    drop(parents);
-                    drop(gone);
-                    Ok((Handle::Kept(dir), name))
-                }
-                _ => Ok((Handle::Own(fid), name)),
-            },
+            Lookup::Found(Handle::Own(fid), qid, _) => {
+                Ok((self.keep_or_own(&parent, fid, qid, keep), name))
+            }
             Lookup::Found(handle, ..) => Ok((handle, name)),
             Lookup::Missing(_) => Err(Errno::ENOENT.into()),
+        }
+    }
+
+    /// A directory that was just looked up: kept if it was looked up before it, too.
+    fn keep_or_own(&self, path: &CleanPath, fid: Fid, qid: Qid, keep: Option<Duration>) -> Handle {
+        match keep {
+            Some(time) if self.mount.parents.borrow_mut().is_next(path) => {
+                let dir = Rc::new(KeptDir {
+                    fid,
+                    qid,
+                    inherits: Cell::new(None),
+                });
+                let until = self.session().now() + time;
+                let mut parents = self.mount.parents.borrow_mut();
+                let gone = parents.keep(path, dir.clone(), until);
+                drop(parents);
+                drop(gone);
+                Handle::Kept(dir)
+            }
+            _ => Handle::Own(fid),
+        }
+    }
+
+    /// The directory at a path that is not the root, in which a name is about to be changed, if no symbolic link is on
+    /// the way; `None` also where it is none.
+    pub(super) async fn dir_at(&self, path: &CleanPath) -> Result<Option<(Handle, Qid)>> {
+        let keep = self.keep_time(path);
+        if keep.is_some()
+            && let Some(dir) = self.mount.parents.borrow().find(path, self.session().now())
+        {
+            let qid = dir.qid;
+            return Ok(Some((Handle::Kept(dir), qid)));
+        }
+        let names: Vec<&[u8]> = path.names().collect();
+        match walk_from(&self.mount.root, self.mount.root_qid, &names).await? {
+            Way::Through(fid, qid) if qid.kind.contains(QidKind::DIR) => {
+                Ok(Some((self.keep_or_own(path, fid, qid, keep), qid)))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -219,7 +248,7 @@ impl Fs {
 }
 
 /// Whether an error could mean that a directory is not where it was.
-fn may_be_stale(error: Error) -> bool {
+pub(super) fn may_be_stale(error: Error) -> bool {
     matches!(
         error,
         Error::Stale

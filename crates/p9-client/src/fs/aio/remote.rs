@@ -2,18 +2,23 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use p9_tree::{CleanPath, Created, Driver, Lock, Metadata, Node, OpenFile, Walked};
+use p9_tree::ns::NewFiles;
+use p9_tree::{CleanPath, Created, Driver, Lock, Make, Metadata, Node, OpenFile, Walked};
 use p9_wire::{
-    Attr, AttrMask, DirEntry, DirMode, Errno, LockFlags, LockStatus, MAX_ELEMENTS, OpenFlags, Qid,
-    QidKind, SetAttr, SetAttrMask, Statfs, UnlinkFlags, XattrFlags,
+    Attr, AttrMask, DirEntry, Errno, LockFlags, LockStatus, MAX_ELEMENTS, OpenFlags, Qid, QidKind,
+    SetAttr, SetAttrMask, Statfs, UnlinkFlags, XattrFlags,
 };
 
+use super::dir::Resumed;
+use super::file::check_identity;
 use super::lookup::Way;
-use super::{Fs, Handle, classic, dir, node, xattr};
+use super::parents::may_be_stale;
+use super::{Fs, Handle, classic, node, xattr};
 use crate::Dialect;
 use crate::fs::{Error, FileType, Permissions, Result};
 use crate::session::{Fid, Session};
@@ -28,6 +33,8 @@ pub struct RemoteNode {
     fs: Fs,
     handle: Rc<Handle>,
     qid: Qid,
+    /// The way it was walked to.
+    path: Rc<CleanPath>,
 }
 
 impl fmt::Debug for RemoteNode {
@@ -46,6 +53,17 @@ impl Fs {
             fs: self.clone(),
             handle: Rc::new(Handle::Root(self.mount.clone())),
             qid: self.mount.root_qid,
+            path: Rc::new(CleanPath::root()),
+        }
+    }
+}
+
+impl Fs {
+    /// What becomes of the mode and the group of new files.
+    pub(crate) fn new_files(&self) -> NewFiles {
+        NewFiles {
+            umask: self.mount.umask,
+            gid: self.mount.gid,
         }
     }
 }
@@ -87,23 +105,55 @@ impl RemoteNode {
         node::is_linux(self.fid())
     }
 
-    fn with(&self, fid: Fid, qid: Qid) -> RemoteNode {
-        RemoteNode {
+    /// The path of what is walked to from here.
+    fn path_to(&self, names: &[&[u8]]) -> Result<Rc<CleanPath>> {
+        let mut path = (*self.path).clone();
+        for name in names {
+            path.push(name)?;
+        }
+        Ok(Rc::new(path))
+    }
+
+    /// What was walked to from here.
+    fn at(&self, names: &[&[u8]], handle: Handle, qid: Qid) -> Result<RemoteNode> {
+        Ok(RemoteNode {
             fs: self.fs.clone(),
-            handle: Rc::new(Handle::Own(fid)),
+            handle: Rc::new(handle),
             qid,
+            path: self.path_to(names)?,
+        })
+    }
+
+    /// The open file that came of this node, or of what was walked to from it.
+    fn file(
+        &self,
+        path: Rc<CleanPath>,
+        fid: Fid,
+        opened: (Qid, u32),
+        flags: OpenFlags,
+    ) -> RemoteFile {
+        let empty = flags.intersects(OpenFlags::TRUNCATE | OpenFlags::EXCLUSIVE);
+        RemoteFile {
+            fs: self.fs.clone(),
+            fid: Rc::new(fid),
+            qid: opened.0,
+            iounit: opened.1,
+            flags,
+            path,
+            changes_seen: Cell::new(self.fs.mount.changes_of_names.get()),
+            known_len: Cell::new(empty.then_some(0)),
+            listing: Cell::new(None),
         }
     }
 
-    fn file(&self, fid: Fid, qid: Qid, iounit: u32, flags: OpenFlags) -> RemoteFile {
-        RemoteFile {
-            is_root: matches!(*self.handle, Handle::Root(_)),
-            fs: self.fs.clone(),
-            fid: Rc::new(fid),
-            qid,
-            iounit,
-            flags,
+    /// A directory that the mount keeps and that is not where it was is forgotten.
+    fn kept<T>(&self, result: Result<T>) -> Result<T> {
+        if let (Handle::Kept(_), Err(error)) = (&*self.handle, &result)
+            && may_be_stale(*error)
+        {
+            self.fs.forget(&CleanPath::root());
         }
+        result
     }
 
     /// A fid of this file that may be opened or changed.
@@ -115,36 +165,45 @@ impl RemoteNode {
     }
 
     async fn open_own(&self, fid: Fid, flags: OpenFlags) -> Result<RemoteFile> {
-        let (qid, iounit) = if self.is_linux() {
-            let flags = flags - OpenFlags::CREATE - OpenFlags::EXCLUSIVE;
+        let flags = flags - OpenFlags::CREATE - OpenFlags::EXCLUSIVE;
+        let opened = if self.is_linux() {
             fid.lopen(flags).await?
         } else {
             classic::open_file(&fid, flags).await?
         };
-        Ok(self.file(fid, qid, iounit, flags))
+        Ok(self.file(self.path.clone(), fid, opened, flags))
     }
 
-    /// Makes a file that is not there, by a fid of the directory that becomes that of the file.
-    async fn create_own(
-        &self,
-        mut fid: Fid,
+    /// Makes a file that is not there. The fid of a directory that no one else has becomes that of the file.
+    async fn create_new(
+        self,
         name: &[u8],
         flags: OpenFlags,
         mode: u32,
         gid: u32,
     ) -> Result<RemoteFile> {
-        let mode = mode & 0o7777;
-        let (qid, iounit) = if self.is_linux() {
-            let flags = flags | OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
-            fid.lcreate(name, flags, mode, gid).await?
-        } else {
-            classic::create_file(&mut fid, name, flags, mode).await?
-        };
-        let file = self.file(fid, qid, iounit, flags);
-        Ok(RemoteFile {
-            is_root: false,
-            ..file
-        })
+        let (mode, path) = (mode & 0o7777, self.path_to(&[name])?);
+        let flags = flags | OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
+        if !self.is_linux() {
+            let mut fid = self.clone().own().await?;
+            let opened = classic::create_file(&mut fid, name, flags, mode).await?;
+            return Ok(self.file(path, fid, opened, flags));
+        }
+        let node = self.fs.node();
+        match Rc::try_unwrap(self.handle) {
+            Ok(Handle::Own(mut fid)) => {
+                let opened = fid.lcreate(name, flags, mode, gid).await?;
+                Ok(node.file(path, fid, opened, flags))
+            }
+            Ok(handle) => {
+                let made = handle.fid().create_in(name, flags, mode, gid).await?;
+                Ok(node.file(path, made.0, (made.1, made.2), flags))
+            }
+            Err(shared) => {
+                let made = shared.fid().create_in(name, flags, mode, gid).await?;
+                Ok(node.file(path, made.0, (made.1, made.2), flags))
+            }
+        }
     }
 
     /// Refuses a node of another tree.
@@ -182,7 +241,7 @@ impl Node for RemoteNode {
         }
         let way = super::lookup::walk_from(self.fid(), self.qid, names).await?;
         Ok(match way {
-            Way::Through(fid, qid) => Walked::Through(self.with(fid, qid), qid),
+            Way::Through(fid, qid) => Walked::Through(self.at(names, Handle::Own(fid), qid)?, qid),
             Way::Link(at) => Walked::Link(at),
             Way::Blocked(at, error) => Walked::Blocked(at, error),
         })
@@ -229,15 +288,8 @@ impl Node for RemoteNode {
                 None if last.kind.contains(QidKind::SYMLINK) => Walked::Link(names.len() - 1),
                 None => {
                     check_kind(last, flags)?;
-                    let (qid, iounit) = opened.unwrap_or(Err(Errno::EIO.into()))?;
-                    let file = self.file(fid, qid, iounit, flags);
-                    Walked::Through(
-                        RemoteFile {
-                            is_root: false,
-                            ..file
-                        },
-                        last,
-                    )
+                    let opened = opened.unwrap_or(Err(Errno::EIO.into()))?;
+                    Walked::Through(self.file(self.path_to(names)?, fid, opened, flags), last)
                 }
                 Some(Way::Link(at)) => Walked::Link(at),
                 Some(Way::Blocked(at, error)) => Walked::Blocked(at, error),
@@ -269,12 +321,10 @@ impl Node for RemoteNode {
     async fn into_open(self, flags: OpenFlags) -> Result<RemoteFile> {
         check_kind(self.qid, flags)?;
         let node = RemoteNode {
-            handle: Rc::new(Handle::Root(self.fs.mount.clone())),
+            handle: self.fs.node().handle,
             ..self.clone()
         };
-        let is_root = matches!(*self.handle, Handle::Root(_));
-        let file = node.open_own(self.own().await?, flags).await?;
-        Ok(RemoteFile { is_root, ..file })
+        node.open_own(self.own().await?, flags).await
     }
 
     async fn create(
@@ -298,19 +348,7 @@ impl Node for RemoteNode {
                 Err(error) => return Err(error),
             }
         }
-        let file = if self.is_linux() {
-            let flags = flags | OpenFlags::CREATE | OpenFlags::EXCLUSIVE;
-            let mode = mode & 0o7777;
-            let made = self.fid().create_in(name, flags, mode, gid).await?;
-            let (fid, qid, iounit) = made;
-            RemoteFile {
-                is_root: false,
-                ..self.file(fid, qid, iounit, flags)
-            }
-        } else {
-            let (fid, _) = self.fid().walk(&[]).await?;
-            self.create_own(fid, name, flags, mode, gid).await?
-        };
+        let file = self.clone().create_new(name, flags, mode, gid).await?;
         let node = self.walk(name).await?;
         Ok(Created { node, file })
     }
@@ -322,33 +360,39 @@ impl Node for RemoteNode {
         mode: u32,
         gid: u32,
     ) -> Result<RemoteFile> {
-        let exclusive = flags.contains(OpenFlags::EXCLUSIVE);
-        if !exclusive || !self.is_linux() || Rc::strong_count(&self.handle) > 1 {
+        if !flags.contains(OpenFlags::EXCLUSIVE) || !self.is_linux() {
             return Ok(self.create(name, flags, mode, gid).await?.file);
         }
-        let fs = self.fs.clone();
-        let fid = self.own().await?;
-        fs.node().create_own(fid, name, flags, mode, gid).await
+        let gid = self.group_in(gid).await?.0;
+        if let Handle::Kept(_) = *self.handle {
+            let made = self.clone().create_new(name, flags, mode, gid).await;
+            return self.kept(made);
+        }
+        self.create_new(name, flags, mode, gid).await
+    }
+
+    async fn dir_at(&self, names: &[&[u8]]) -> Result<Option<Self>> {
+        let path = self.path_to(names)?;
+        if !matches!(*self.handle, Handle::Root(_)) || path.is_root() {
+            return match self.walk_at(names).await? {
+                Walked::Through(node, qid) if qid.kind.contains(QidKind::DIR) => Ok(Some(node)),
+                _ => Ok(None),
+            };
+        }
+        match self.fs.dir_at(&path).await? {
+            Some((handle, qid)) => self.at(names, handle, qid).map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn mkdir(&self, name: &[u8], mode: u32, gid: u32) -> Result<Self> {
-        let mode = mode & 0o7777;
-        if self.is_linux() {
-            self.fid().mkdir(name, mode, gid).await?;
-        } else {
-            let (dir, _) = self.fid().walk(&[]).await?;
-            classic::make(dir, name, DirMode::DIR, mode, b"").await?;
-        }
+        self.make_as(name, Make::Dir, mode, gid).await?;
         self.walk(name).await
     }
 
     async fn symlink(&self, name: &[u8], target: &[u8], gid: u32) -> Result<Self> {
-        if self.is_linux() {
-            self.fid().symlink(name, target, gid).await?;
-        } else {
-            let (dir, _) = self.fid().walk(&[]).await?;
-            classic::symlink(dir, name, target).await?;
-        }
+        self.make_as(name, Make::Symlink(target), 0o777, gid)
+            .await?;
         self.walk(name).await
     }
 
@@ -360,14 +404,18 @@ impl Node for RemoteNode {
         minor: u32,
         gid: u32,
     ) -> Result<Self> {
-        let device = (major, minor);
-        if self.is_linux() {
-            self.fid().mknod(name, mode, device, gid).await?;
-        } else {
-            let (dir, _) = self.fid().walk(&[]).await?;
-            classic::mknod(dir, name, mode, device).await?;
-        }
+        let what = Make::Node { major, minor };
+        self.make_as(name, what, mode, gid).await?;
         self.walk(name).await
+    }
+
+    async fn make(&self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
+        if self.is_linux() {
+            let (gid, bits) = self.group_in(gid).await?;
+            let bits = if let Make::Dir = what { bits } else { 0 };
+            return self.kept(self.make_as(name, what, mode | bits, gid).await);
+        }
+        self.make_classic(name, what, mode).await
     }
 
     async fn link(&self, original: &Self, name: &[u8]) -> Result<()> {
@@ -381,8 +429,7 @@ impl Node for RemoteNode {
 
     async fn rename(&self, name: &[u8], to: &Self, new_name: &[u8]) -> Result<()> {
         self.same_tree(to)?;
-        // The mount keeps directories by path; this may be one of them, or above one.
-        let _moved = Forgets(&self.fs);
+        let _moved = Forgets(&self.fs, [self.path_to(&[name])?, to.path_to(&[new_name])?]);
         let same = Rc::ptr_eq(&self.handle, &to.handle);
         let new_dir = (!same).then(|| to.fid());
         self.fs.rename_in(self.fid(), name, new_dir, new_name).await
@@ -390,8 +437,18 @@ impl Node for RemoteNode {
 
     async fn unlink(&self, name: &[u8], flags: UnlinkFlags) -> Result<()> {
         let is_dir = flags.contains(UnlinkFlags::REMOVE_DIR);
-        let _removed = is_dir.then(|| Forgets(&self.fs));
-        self.fs.unlink(&self.handle, name, is_dir).await
+        let path = self.path_to(&[name])?;
+        let _removed = is_dir.then(|| Forgets(&self.fs, [path.clone(), path]));
+        self.kept(self.fs.unlink(&self.handle, name, is_dir).await)
+    }
+
+    async fn remove_all(&self, name: &[u8]) -> Result<()> {
+        // What others did to directories that are kept is not to be noticed half-way.
+        self.fs.forget(&CleanPath::root());
+        let (parent, _) = self.fid().walk(&[]).await?;
+        let path = self.path_to(&[name])?;
+        let _removed = Forgets(&self.fs, [path.clone(), path]);
+        self.fs.empty(Handle::Own(parent), name.to_vec()).await
     }
 
     async fn readlink(&self) -> Result<Vec<u8>> {
@@ -434,6 +491,39 @@ impl Node for RemoteNode {
 }
 
 impl RemoteNode {
+    /// The group that a program's new file in this directory gets, and the bits that its new directory has besides: those
+    /// of a directory whose setgid bit is set are inherited. In 9P2000.L a client says them.
+    async fn group_in(&self, gid: u32) -> Result<(u32, u32)> {
+        let made = self.fs.made_in(&self.handle).await?;
+        match made.dir_bits {
+            0 => Ok((gid, 0)),
+            bits => Ok((made.gid, bits)),
+        }
+    }
+
+    /// Makes something as it is said.
+    async fn make_as(&self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
+        if !self.is_linux() {
+            return self.make_classic(name, what, mode).await;
+        }
+        match what {
+            Make::Dir => self.fid().mkdir(name, mode & 0o7777, gid).await,
+            Make::Symlink(target) => self.fid().symlink(name, target, gid).await,
+            Make::Node { major, minor } => self.fid().mknod(name, mode, (major, minor), gid).await,
+        }
+    }
+
+    async fn make_classic(&self, name: &[u8], what: Make<'_>, mode: u32) -> Result<()> {
+        // xen-9pfsd must not be asked for the attributes of its root.
+        let may_ask = !matches!(*self.handle, Handle::Root(_));
+        let (dir, _) = self.fid().walk(&[]).await?;
+        match what {
+            Make::Dir => classic::make_dir(dir, name, mode & 0o7777, may_ask).await,
+            Make::Symlink(target) => classic::symlink(dir, name, target).await,
+            Make::Node { major, minor } => classic::mknod(dir, name, mode, (major, minor)).await,
+        }
+    }
+
     async fn put_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
         let name = xattr::check(name)?;
         if value.len() as u64 > xattr::VALUE_MAX {
@@ -448,12 +538,15 @@ impl RemoteNode {
     }
 }
 
-/// Forgets the directories that the mount keeps when it is dropped, even with a future half-way.
-struct Forgets<'a>(&'a Fs);
+/// Forgets the directories that the mount keeps at these paths and below when it is dropped, even with a future half-way:
+/// the server may do it all the same.
+struct Forgets<'a>(&'a Fs, [Rc<CleanPath>; 2]);
 
 impl Drop for Forgets<'_> {
     fn drop(&mut self) {
-        self.0.forget(&CleanPath::root());
+        for path in &self.1 {
+            self.0.forget(path);
+        }
     }
 }
 
@@ -521,7 +614,13 @@ pub struct RemoteFile {
     qid: Qid,
     iounit: u32,
     flags: OpenFlags,
-    is_root: bool,
+    path: Rc<CleanPath>,
+    /// How often the mount had changed names when this file was known to be itself.
+    changes_seen: Cell<u64>,
+    /// How long the file is as far as this handle knows, if it is open to append.
+    known_len: Cell<Option<u64>>,
+    /// Where the last listing was left.
+    listing: Cell<Option<Resumed>>,
 }
 
 impl fmt::Debug for RemoteFile {
@@ -543,15 +642,18 @@ impl OpenFile for RemoteFile {
     }
 
     async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
-        let append = self.flags.contains(OpenFlags::APPEND);
-        let offset = match append {
-            false => offset,
-            // The server decides where it writes.
-            true if node::is_linux(&self.fid) => 0,
+        if !self.flags.contains(OpenFlags::APPEND) {
+            return self.fid.write_at(offset, from, self.iounit, false).await;
+        }
+        let len = match self.known_len.get() {
+            // The server appends, wherever that is; one that does not is told where the end was last.
+            Some(len) if node::is_linux(&self.fid) => len,
             // As near as one gets: someone else may append in between.
-            true => self.getattr(AttrMask::SIZE).await?.size,
+            _ => self.getattr(AttrMask::SIZE).await?.size,
         };
-        self.fid.write_at(offset, from, self.iounit, append).await
+        let count = self.fid.write_at(len, from, self.iounit, true).await?;
+        self.known_len.set(Some(len + count as u64));
+        Ok(count)
     }
 
     async fn readdir(
@@ -562,17 +664,25 @@ impl OpenFile for RemoteFile {
         if !self.qid.kind.contains(QidKind::DIR) {
             return Err(Errno::ENOTDIR.into());
         }
-        dir::hand_out(&self.fs, &self.fid, offset, each).await
+        let before = self.listing.take();
+        let mut listing = Resumed::new(&self.fs, &self.fid, offset, before);
+        let handed_out = listing.hand_out(each).await;
+        self.listing.set(Some(listing));
+        handed_out
     }
 
     async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
-        if node::is_linux(&self.fid) {
-            return self.fid.getattr(mask).await;
+        let attr = if node::is_linux(&self.fid) {
+            self.fid.getattr(mask).await?
+        } else if self.path.is_root() {
+            root_attr(&self.fid, self.qid).await?
+        } else {
+            classic::attr(&self.fid).await?
+        };
+        if self.flags.contains(OpenFlags::APPEND) && attr.valid.contains(AttrMask::SIZE) {
+            self.known_len.set(Some(attr.size));
         }
-        if self.is_root {
-            return root_attr(&self.fid, self.qid).await;
-        }
-        classic::attr(&self.fid).await
+        Ok(attr)
     }
 
     async fn setattr(&self, attr: &SetAttr) -> Result<()> {
@@ -580,6 +690,9 @@ impl OpenFile for RemoteFile {
         if attr.valid.contains(SetAttrMask::SIZE) && !writes(self.flags) {
             return Err(Error::InvalidInput("the file is not open for writing"));
         }
+        self.known_len.set(None);
+        let (path, seen) = (&self.path, &self.changes_seen);
+        check_identity(&self.fs, &self.fid, self.qid, path, seen).await?;
         setattr(&self.fid, attr).await
     }
 
@@ -596,6 +709,7 @@ impl OpenFile for RemoteFile {
     }
 
     async fn close(self) -> Result<()> {
+        drop(self.listing);
         match Rc::try_unwrap(self.fid) {
             Ok(fid) => fid.close().await,
             // A listing that was given up half-way, which is dropped with its future.

@@ -81,7 +81,7 @@ impl Fs {
     }
 
     /// Removes the directory `name` of `parent` and all that is in it.
-    async fn empty(&self, parent: Handle, name: Vec<u8>) -> Result<()> {
+    pub(super) async fn empty(&self, parent: Handle, name: Vec<u8>) -> Result<()> {
         let mut levels = Vec::new();
         levels.push(self.descend(parent.fid(), name).await?);
         while let Some(level) = levels.last_mut() {

@@ -6,6 +6,7 @@ mod embedded;
 mod file;
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,7 +17,8 @@ use super::{
 use crate::Dialect;
 use crate::session::{Interrupt, Recovery, Session, Stats};
 use crate::transport::Transport;
-use p9_tree::CleanPath;
+use p9_tree::ns::{NewFiles, Tree};
+use p9_tree::{Driver, DynNode};
 
 pub use dir::{DirEntry, ReadDir, WithMetadata};
 pub use file::{File, FileLock};
@@ -206,19 +208,6 @@ impl Fs {
         self.run(self.inner.probe(path.as_ref()))
     }
 
-    /// For a [name space](crate::ns): [`Tree::glance`](crate::ns::Tree::glance).
-    pub(crate) fn glance(&self, path: &[u8], follow: bool) -> Result<Option<Metadata>> {
-        let path = CleanPath::new(path)?;
-        self.run(self.inner.glance(&path, follow))
-    }
-
-    /// For a [name space](crate::ns): [`Tree::open_at_once`](crate::ns::Tree::open_at_once).
-    pub(crate) fn open_at_once(&self, path: &[u8], options: &OpenOptions) -> Result<Option<File>> {
-        let path = CleanPath::new(path)?;
-        let file = self.run(self.inner.open_at_once(&path, options))?;
-        Ok(file.map(File::new))
-    }
-
     /// Whether the path leads to something. Errors other than "no such file" are errors.
     pub fn exists(&self, path: impl AsRef<[u8]>) -> Result<bool> {
         self.run(self.inner.exists(path.as_ref()))
@@ -369,6 +358,20 @@ impl Fs {
 
     fn run<T>(&self, operation: impl Future<Output = T>) -> T {
         self.inner.session().block_on(operation)
+    }
+}
+
+impl Tree for Fs {
+    fn root(&self) -> DynNode {
+        DynNode::new(self.inner.node())
+    }
+
+    fn driver(&self) -> Rc<dyn Driver> {
+        Rc::new(self.inner.session().clone())
+    }
+
+    fn new_files(&self) -> NewFiles {
+        self.inner.new_files()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::fs::Error;
+use crate::Error;
 use p9_wire::Errno;
 
 /// The most directories that a union has.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Bind, MemTree, Namespace, NsError, ReadOnly, Tree};
-use p9_tree::CleanPath;
+use crate::CleanPath;
 
 /// What is wrong with an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! A private name space: several trees of files seen as one, put together as the program likes.
 //!
 //! A [`Namespace`] begins with a tree at its root. Others are [mounted](Namespace::mount) into it: 9P
-//! mounts ([`Fs`](crate::fs::Fs)), trees in memory with files made up by the program
+//! mounts (`Fs`), trees in memory with files made up by the program
 //! ([`MemTree`]), read-only views ([`ReadOnly`]), or anything else that implements [`Tree`]. What is in
 //! it can be [bound](Namespace::bind) to further places, instead of what is there or united with it.
-//! The operations on files are those of [`Fs`](crate::fs::Fs), with the same names.
+//! The operations on files are those of `Fs`, with the same names.
 //!
 //! ```
 //! use xen9p::fs::Error;
@@ -58,11 +58,12 @@
 //!   it is EROFS. **Removing, renaming and changing** act on the element where the name was found;
 //!   what had been hidden by it appears.
 //! * **Between trees** nothing can be renamed or hard-linked: EXDEV. Clones of one
-//!   [`Fs`](crate::fs::Fs) that were mounted separately are different trees, binds of one mount are not.
+//!   `Fs` that were mounted separately are different trees, binds of one mount are not.
 //! * **Names in use** as mount points, or on the way to one, can't be removed or renamed: EBUSY.
-//! * **Cost**: finding a path takes one walk more than the same operation on [`Fs`](crate::fs::Fs), one more
-//!   for each symbolic link on the way and each element of a union that lacks the name. Reading and
-//!   writing open files cost the same.
+//! * **Cost**: where one tree alone has a path, and no symbolic link is on the way, an operation takes as many requests as
+//!   on `Fs` (which keeps a directory for a moment in which names are changed one after the other; a name space does
+//!   not). Else the path is looked up first: one walk, one more for each symbolic link on the way and each element of
+//!   a union that lacks the name. Reading and writing open files take as many requests, and an allocation each.
 //! * **Open files** stay usable when what they came from is unmounted.
 //!
 //! # Differences to Plan 9
@@ -81,18 +82,17 @@
 //!   followed to where the file is to be made, as Unix does.
 //! * Name spaces can be [sealed](Namespace::seal) (as RFNOMNT does); what is forked from a sealed one is
 //!   sealed too.
-#![forbid(unsafe_code)]
 
 mod dial;
 mod dir;
+mod element;
 mod error;
 mod file;
 mod layout;
-mod mem;
 mod names;
+mod node;
 mod ops;
 mod resolve;
-mod synthetic;
 mod table;
 mod tree;
 
@@ -103,25 +103,28 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 
-use self::table::{Element, Table};
-use crate::fs::{Error, Probe};
-use p9_tree::CleanPath;
-use p9_wire::Errno;
+use p9_wire::{Errno, QidKind};
+
+use self::element::{Element, Mounted, Wait};
+use self::resolve::View;
+use self::table::Table;
+use crate::{CleanPath, Node};
 
 pub use self::dial::{DialError, Dialers};
 pub use self::dir::{DirEntry, ReadDir};
 pub use self::error::NsError;
 pub use self::file::File;
 pub use self::layout::{BindOption, Layout, LayoutError, MountOption, OptionError};
-pub use self::mem::MemTree;
-pub use self::synthetic::Synthetic;
+pub use self::node::{NsFile, NsNode};
 pub use self::table::Bind;
-pub use self::tree::{Entries, Entry, OpenFile, ReadOnly, Tree};
+pub use crate::trees::{MemTree, Synthetic};
+
+pub use self::tree::{NewFiles, NodeTree, ReadOnly, Tree};
 
 /// A name space. Clones are cheap and mean the same one; [`fork`](Self::fork) makes a private copy.
 ///
 /// See the [module](self) for the rules. Changes of the name space fail with [`NsError`], operations on
-/// files with [`fs::Error`](crate::fs::Error); both block as the trees do.
+/// files with [`Error`](crate::Error); both block as the trees do.
 #[derive(Clone)]
 pub struct Namespace {
     table: Rc<RefCell<Table>>,
@@ -160,6 +163,24 @@ impl Namespace {
         Namespace {
             table: Rc::new(RefCell::new(Table::new(root))),
         }
+    }
+
+    /// The root of the name space as a node, for a server that gives it to others: what waits is for the one who polls
+    /// to wait for, and what was mounted by [`Tree::driver`] is not asked.
+    pub fn node(&self) -> NsNode {
+        NsNode::root(self.view(Wait::Polled))
+    }
+
+    fn view(&self, wait: Wait) -> View {
+        View {
+            table: self.table.clone(),
+            wait,
+        }
+    }
+
+    /// Does what blocks.
+    fn run<T>(&self, operation: impl FnOnce(View) -> crate::Result<T>) -> crate::Result<T> {
+        operation(self.view(Wait::Here))
     }
 
     /// A copy that changes apart from this one; the trees and their files are the same.
@@ -212,16 +233,14 @@ impl Namespace {
     ) -> core::result::Result<(), NsError> {
         self.check_open()?;
         let (path, is_dir) = self.mount_path(at.as_ref())?;
-        let Probe::Found {
-            is_dir: tree_is_dir,
-        } = tree.probe(b"/").map_err(NsError::NoSource)?
-        else {
-            return Err(NsError::NoSource(Errno::ENOENT.into()));
-        };
+        let number = self.table.borrow_mut().next_number();
+        let mounted = Mounted::new(tree, number);
+        let root = mounted.root.qid().kind;
+        let tree_is_dir = root.contains(QidKind::DIR);
         if is_dir.is_some_and(|is_dir| is_dir != tree_is_dir) {
             return Err(NsError::KindDiffers);
         }
-        let element = Element::new(tree, CleanPath::root());
+        let element = Element::new(mounted, CleanPath::root());
         let gone = {
             let mut table = self.table.borrow_mut();
             table.replace(path, tree_is_dir, vec![element])
@@ -245,8 +264,8 @@ impl Namespace {
         how: Bind,
     ) -> core::result::Result<(), NsError> {
         self.check_open()?;
-        let new = self.find(new.as_ref(), true).map_err(NsError::NoSource)?;
-        let old = self.find(old.as_ref(), true).map_err(NsError::NoPlace)?;
+        let new = self.find(new.as_ref()).map_err(NsError::NoSource)?;
+        let old = self.find(old.as_ref()).map_err(NsError::NoPlace)?;
         if new.elements.is_empty() {
             // A directory made of mount points alone; those would not come along.
             return Err(NsError::NoSource(Errno::ENOENT.into()));
@@ -290,7 +309,7 @@ impl Namespace {
     ) -> core::result::Result<(), NsError> {
         self.check_open()?;
         let path = self.point_path(old.as_ref())?;
-        let new = self.find(new.as_ref(), true).map_err(NsError::NoSource)?;
+        let new = self.find(new.as_ref()).map_err(NsError::NoSource)?;
         let gone = {
             let mut table = self.table.borrow_mut();
             table.unmount(&path, Some(&new.elements))?
@@ -299,14 +318,23 @@ impl Namespace {
         Ok(())
     }
 
+    fn find(&self, path: &[u8]) -> crate::Result<resolve::Found> {
+        self.run(|view| view.find(path, true))
+    }
+
+    fn mount_path(&self, path: &[u8]) -> core::result::Result<(CleanPath, Option<bool>), NsError> {
+        let found = self.run(|view| Ok(view.mount_path(path)));
+        found.map_err(NsError::NoPlace)?
+    }
+
     /// The path of a mount point. The last name is not looked up: it may lead to something that is gone.
     fn point_path(&self, path: &[u8]) -> core::result::Result<CleanPath, NsError> {
-        let find = || -> Result<CleanPath, Error> {
+        let find = || -> crate::Result<CleanPath> {
             let path = CleanPath::new(path)?;
             let Some(name) = path.file_name() else {
                 return Ok(path);
             };
-            let mut parent = self.find(path.parent().as_bytes(), true)?.path;
+            let mut parent = self.find(path.parent().as_bytes())?.path;
             parent.push(name)?;
             Ok(parent)
         };

@@ -1,24 +1,31 @@
 //! An open file.
 
-use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 
-use super::OpenFile;
-use crate::fs::{Error, FileTimes, Metadata, Permissions, Result, SeekFrom};
+use p9_wire::SetAttr;
+
+use super::element::Mounted;
+use super::ops::{ATTRIBUTES, mode, size};
+use crate::drive::block_on_pinned;
+use crate::erased::Boxed;
+use crate::{DynFile, Error, FileTimes, Metadata, Permissions, Result, SeekFrom};
 
 /// Room to begin with and the most to make at a time when a file is read to its end, in bytes.
 const FIRST_ROOM: usize = 16 << 10;
 const MOST_ROOM: usize = 4 << 20;
 
 /// An open file of a [`Namespace`](super::Namespace), with a position; the counterpart of
-/// [`fs::File`](crate::fs::File), with the same methods less the locks and the lent reads.
+/// `fs::File`, with the same methods less the locks and the lent reads.
 ///
 /// Dropping a file closes it; [`close`](Self::close) also reports errors.
 pub struct File {
-    inner: Box<dyn OpenFile>,
+    inner: DynFile,
+    /// How to wait for it, and what keeps its tree mounted.
+    tree: Rc<Mounted>,
     append: bool,
     /// `None` after something was appended: at the end, wherever that is.
     position: Cell<Option<u64>>,
@@ -34,12 +41,21 @@ impl fmt::Debug for File {
 }
 
 impl File {
-    pub(super) fn new(inner: Box<dyn OpenFile>, append: bool) -> Self {
+    pub(super) fn new(inner: DynFile, tree: Rc<Mounted>, append: bool) -> Self {
         File {
             inner,
+            tree,
             append,
             position: Cell::new(Some(0)),
         }
+    }
+
+    fn run<T>(&self, mut operation: Boxed<'_, T>) -> Result<T> {
+        block_on_pinned(&*self.tree.driver, operation.as_mut())
+    }
+
+    fn setattr(&self, attr: SetAttr) -> Result<()> {
+        self.run(self.inner.any().setattr(&attr))
     }
 
     /// Reads at the position and moves it. Returns how many bytes; 0 means end of file (or an empty
@@ -49,7 +65,7 @@ impl File {
     /// EBADF for a file that is not open for reading.
     pub fn read(&self, into: &mut [u8]) -> Result<usize> {
         let position = self.stream_position()?;
-        let count = self.inner.read_at(into, position)?;
+        let count = self.read_at(into, position)?;
         self.position.set(Some(position + count as u64));
         Ok(count)
     }
@@ -112,12 +128,12 @@ impl File {
     /// EBADF for a file that is not open for writing.
     pub fn write(&self, from: &[u8]) -> Result<usize> {
         if self.append {
-            let count = self.inner.write_at(from, 0)?;
+            let count = self.write_at(from, 0)?;
             self.position.set(None);
             return Ok(count);
         }
         let position = self.stream_position()?;
-        let count = self.inner.write_at(from, position)?;
+        let count = self.write_at(from, position)?;
         self.position.set(Some(position + count as u64));
         Ok(count)
     }
@@ -142,7 +158,7 @@ impl File {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
-        self.inner.read_at(into, offset)
+        self.run(self.inner.any().read(into, offset))
     }
 
     /// Writes at `offset`, whatever the position; a file opened to append is written at its end all the
@@ -151,7 +167,7 @@ impl File {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
-        self.inner.write_at(from, offset)
+        self.run(self.inner.any().write(from, offset))
     }
 
     /// Fills the buffer from `offset` on, whatever the position.
@@ -192,7 +208,7 @@ impl File {
         let position = match to {
             SeekFrom::Start(position) => Some(position),
             SeekFrom::Current(by) => self.stream_position()?.checked_add_signed(by),
-            SeekFrom::End(by) => self.inner.metadata()?.len().checked_add_signed(by),
+            SeekFrom::End(by) => self.metadata()?.len().checked_add_signed(by),
         };
         let position = position
             .filter(|&position| position <= i64::MAX as u64)
@@ -227,15 +243,16 @@ impl File {
     /// # Errors
     /// What the tree says.
     pub fn metadata(&self) -> Result<Metadata> {
-        self.inner.metadata()
+        let attr = self.run(self.inner.any().getattr(ATTRIBUTES))?;
+        Ok(Metadata::from(&attr))
     }
 
-    /// Cuts or extends (with zeros) the file to `size` bytes. The position stays.
+    /// Cuts or extends (with zeros) the file to `len` bytes. The position stays.
     ///
     /// # Errors
     /// EINVAL for a file that is not open for writing.
-    pub fn set_len(&self, size: u64) -> Result<()> {
-        self.inner.set_len(size)
+    pub fn set_len(&self, len: u64) -> Result<()> {
+        self.setattr(size(len))
     }
 
     /// Changes the permission bits.
@@ -243,7 +260,7 @@ impl File {
     /// # Errors
     /// What the tree says.
     pub fn set_permissions(&self, permissions: Permissions) -> Result<()> {
-        self.inner.set_permissions(permissions)
+        self.setattr(mode(permissions))
     }
 
     /// Changes access and modification time.
@@ -251,24 +268,27 @@ impl File {
     /// # Errors
     /// What the tree says.
     pub fn set_times(&self, times: FileTimes) -> Result<()> {
-        self.inner.set_times(times)
+        let attr = times.to_setattr();
+        match attr.valid.is_empty() {
+            true => Ok(()),
+            false => self.setattr(attr),
+        }
     }
 
-    /// Returns when the tree has all that was [written behind](crate::fs::OpenOptions::write_behind); at once if the file
-    /// was not opened for that.
+    /// Returns when the tree has all that was written: at once, as nothing is written behind in a name space.
     ///
     /// # Errors
-    /// Those of the writes.
+    /// None.
     pub fn flush(&self) -> Result<()> {
-        self.inner.flush()
+        Ok(())
     }
 
     /// Returns when content and attributes are as safe as the tree can make them.
     ///
     /// # Errors
-    /// As [`fs::File::sync_all`](crate::fs::File::sync_all).
+    /// As `fs::File::sync_all`.
     pub fn sync_all(&self) -> Result<()> {
-        self.inner.sync(false)
+        self.run(self.inner.any().fsync(false))
     }
 
     /// Returns when the content is as safe as the tree can make it.
@@ -276,7 +296,7 @@ impl File {
     /// # Errors
     /// As [`sync_all`](Self::sync_all).
     pub fn sync_data(&self) -> Result<()> {
-        self.inner.sync(true)
+        self.run(self.inner.any().fsync(true))
     }
 
     /// Closes the file and reports what the tree says. The file is closed even then.
@@ -284,6 +304,8 @@ impl File {
     /// # Errors
     /// What the tree says.
     pub fn close(self) -> Result<()> {
-        self.inner.close()
+        let File { inner, tree, .. } = self;
+        let mut closed = inner.into_any().close();
+        block_on_pinned(&*tree.driver, closed.as_mut())
     }
 }

@@ -5,10 +5,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::mem;
 
+use super::element::{Element, Mounted};
 use super::error::MAX_ELEMENTS;
 use super::{NsError, Tree};
-use crate::fs::Result;
-use p9_tree::CleanPath;
+use crate::CleanPath;
 
 /// Where a bound directory goes in the union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,43 +62,6 @@ impl Bind {
     }
 }
 
-/// A file or directory of a tree.
-#[derive(Clone)]
-pub(super) struct Element {
-    pub(super) tree: Rc<dyn Tree>,
-    pub(super) at: CleanPath,
-    /// Whether it takes what is made in a union that it is part of.
-    create: bool,
-    /// Whether it was there before anything was bound, which goes without saying.
-    original: bool,
-}
-
-impl Element {
-    pub(super) fn new(tree: Rc<dyn Tree>, at: CleanPath) -> Self {
-        Element {
-            tree,
-            at,
-            create: false,
-            original: false,
-        }
-    }
-
-    /// What lies below it by this path.
-    pub(super) fn join(&self, rest: &[u8]) -> Result<Element> {
-        let mut at = self.at.clone();
-        at.extend(rest)?;
-        Ok(Element::new(self.tree.clone(), at))
-    }
-
-    pub(super) fn same_tree(&self, other: &Element) -> bool {
-        Rc::ptr_eq(&self.tree, &other.tree)
-    }
-
-    pub(super) fn is(&self, other: &Element) -> bool {
-        self.same_tree(other) && self.at == other.at
-    }
-}
-
 /// The element of a directory that takes what is made in it.
 pub(super) fn creator(elements: &[Element]) -> Option<&Element> {
     match elements {
@@ -133,6 +96,8 @@ pub(super) struct Nearest {
 pub(super) struct Table {
     /// What is seen at the root when nothing is bound over it.
     root: Element,
+    /// How many trees were mounted so far.
+    mounted: u64,
     points: Vec<Point>,
     pub(super) sealed: bool,
 }
@@ -140,10 +105,17 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(root: Rc<dyn Tree>) -> Self {
         Table {
-            root: Element::new(root, CleanPath::root()),
+            root: Element::new(Mounted::new(root, 0), CleanPath::root()),
+            mounted: 0,
             points: Vec::new(),
             sealed: false,
         }
+    }
+
+    /// A number for a tree that is to be mounted.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.mounted += 1;
+        self.mounted
     }
 
     fn position(&self, path: &CleanPath) -> Option<usize> {

@@ -1,0 +1,129 @@
+//! The trees of a name space, and what is in them.
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+use super::{NewFiles, Tree};
+use crate::drive::block_on_pinned;
+use crate::erased::Boxed;
+use crate::{CleanPath, Driver, DynNode, Result, Walked};
+
+/// How a tree is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// In the call, by the tree's driver: futures are then ready when they are polled first.
+    Here,
+    /// By whoever polls.
+    Polled,
+}
+
+/// A tree that was mounted.
+pub(super) struct Mounted {
+    tree: Rc<dyn Tree>,
+    pub(super) root: DynNode,
+    pub(super) driver: Rc<dyn Driver>,
+    pub(super) new_files: NewFiles,
+    /// Tells the numbers of its files from those of other trees; the first tree has 0.
+    pub(super) number: u64,
+}
+
+impl Mounted {
+    pub(super) fn new(tree: Rc<dyn Tree>, number: u64) -> Rc<Self> {
+        Rc::new(Mounted {
+            root: tree.root(),
+            driver: tree.driver(),
+            new_files: tree.new_files(),
+            tree,
+            number,
+        })
+    }
+
+    /// Does something with the tree, and waits for it.
+    pub(super) fn run<T>(&self, mut operation: Boxed<'_, T>) -> Result<T> {
+        block_on_pinned(&*self.driver, operation.as_mut())
+    }
+
+    /// Does something with the tree, waiting as asked for. In a box, as all comes that a tree of any type does, so that
+    /// there is one function for each kind of result.
+    pub(super) async fn wait<T>(&self, wait: Wait, operation: Boxed<'_, T>) -> Result<T> {
+        match wait {
+            Wait::Here => self.run(operation),
+            Wait::Polled => operation.await,
+        }
+    }
+}
+
+/// A file or directory of a tree.
+#[derive(Clone)]
+pub(super) struct Element {
+    pub(super) tree: Rc<Mounted>,
+    pub(super) at: CleanPath,
+    /// Whether it takes what is made in a union that it is part of.
+    pub(super) create: bool,
+    /// Whether it was there before anything was bound, which goes without saying.
+    pub(super) original: bool,
+}
+
+impl Element {
+    pub(super) fn new(tree: Rc<Mounted>, at: CleanPath) -> Self {
+        Element {
+            tree,
+            at,
+            create: false,
+            original: false,
+        }
+    }
+
+    /// What lies below it by this path.
+    pub(super) fn join(&self, rest: &[u8]) -> Result<Element> {
+        let mut at = self.at.clone();
+        at.extend(rest)?;
+        Ok(Element::new(self.tree.clone(), at))
+    }
+
+    pub(super) fn same_tree(&self, other: &Element) -> bool {
+        Rc::ptr_eq(&self.tree.tree, &other.tree.tree)
+    }
+
+    pub(super) fn is(&self, other: &Element) -> bool {
+        self.same_tree(other) && self.at == other.at
+    }
+
+    /// The names on its way from the root of its tree.
+    pub(super) fn names(&self) -> Vec<&[u8]> {
+        self.at.names().collect()
+    }
+
+    /// Its node, waiting for it.
+    ///
+    /// # Errors
+    /// As [`node`](Self::node).
+    pub(super) fn node_here(&self) -> Result<DynNode> {
+        if self.at.is_root() {
+            return Ok(self.tree.root.clone());
+        }
+        through(self.tree.run(self.tree.root.any().walk_at(&self.names()))?)
+    }
+
+    /// Its node.
+    ///
+    /// # Errors
+    /// What is in the way, be it a symbolic link: it was none when the element was found.
+    pub(super) async fn node(&self, wait: Wait) -> Result<DynNode> {
+        if self.at.is_root() {
+            return Ok(self.tree.root.clone());
+        }
+        let names = self.names();
+        let walked = self.tree.wait(wait, self.tree.root.any().walk_at(&names));
+        through(walked.await?)
+    }
+}
+
+/// What a walk leads to that no symbolic link should be on the way of.
+pub(super) fn through<T>(walked: Walked<T>) -> Result<T> {
+    match walked {
+        Walked::Through(found, _) => Ok(found),
+        Walked::Link(_) => Err(p9_wire::Errno::ENOENT.into()),
+        Walked::Blocked(_, error) => Err(error),
+    }
+}
