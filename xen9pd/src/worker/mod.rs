@@ -24,7 +24,7 @@ use crate::broker::nodes::Order;
 use crate::config::Config;
 use crate::host::HostTree;
 use crate::sandbox::{self, Plan};
-use crate::xen::evtchn;
+use crate::xen::{evtchn, gntdev};
 use counters::{Counter, Counters};
 use serve::{Connection, Ends};
 use share::Share;
@@ -98,10 +98,14 @@ fn work() -> Result<(), String> {
         .options_for(path)
         .ok_or_else(|| format!("the configuration does not share {}", path.display()))?;
     let options = task.order.restrict(options);
+    // In the sandbox no sockets are made.
+    let (stop, end) = UnixStream::pair().map_err(|error| error.to_string())?;
+    signal_hook::low_level::pipe::register(SIGTERM, end.try_clone().map_err(|e| e.to_string())?)
+        .map_err(|error| error.to_string())?;
     let plan = Plan {
         shares: &[(path, options)],
         max_descriptors: MAX_DESCRIPTORS,
-        ioctls: &evtchn::REQUESTS,
+        ioctls: &[evtchn::NOTIFY_REQUEST, gntdev::UNMAP_REQUEST],
     };
     let entered = sandbox::enter(&plan).map_err(|error| error.to_string())?;
     let root = entered.roots.into_iter().next();
@@ -109,9 +113,6 @@ fn work() -> Result<(), String> {
     let tree = HostTree::new(root, entered.proc, options)
         .map_err(|error| format!("cannot share {}: {error}", path.display()))?;
     let share = Share::new(tree, Rights::ReadWrite);
-    let (stop, end) = UnixStream::pair().map_err(|error| error.to_string())?;
-    signal_hook::low_level::pipe::register(SIGTERM, end.try_clone().map_err(|e| e.to_string())?)
-        .map_err(|error| error.to_string())?;
     let (connection, ends) = Connection::new(share, Limits::default(), rings, &counters);
     counters.set(Counter::Serving, 1);
     // The broker may be gone, which is no reason not to serve.

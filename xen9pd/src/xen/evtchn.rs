@@ -16,8 +16,8 @@ const BIND_INTERDOMAIN: Control<[u32; 2]> = Control::new(b'E', 1);
 const NOTIFY: Control<u32> = Control::new(b'E', 4);
 const RESTRICT_DOMID: Control<u16> = Control::new(b'E', 6);
 
-/// The requests of ioctl(2) that a process makes once its channels are bound.
-pub const REQUESTS: [u32; 1] = [NOTIFY.opcode()];
+/// The request of ioctl(2) that a process makes once its channels are bound.
+pub const NOTIFY_REQUEST: u32 = NOTIFY.opcode();
 
 /// The own end of an event channel. Dropping it closes the port.
 #[derive(Debug)]

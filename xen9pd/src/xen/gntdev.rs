@@ -54,6 +54,9 @@ const MAP_GRANT_REF: Control<MapGrantRef> = Control::new(b'G', 0);
 const UNMAP_GRANT_REF: Control<UnmapGrantRef> = Control::new(b'G', 1);
 const SET_UNMAP_NOTIFY: Control<UnmapNotify> = Control::new(b'G', 7);
 
+/// The request of ioctl(2) that a process makes when it drops a mapping.
+pub const UNMAP_REQUEST: u32 = UNMAP_GRANT_REF.opcode();
+
 /// UNMAP_NOTIFY_SEND_EVENT.
 const SEND_EVENT: u32 = 2;
 
