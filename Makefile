@@ -179,9 +179,9 @@ test-trixie: packages-for-run kernel xen9pd-static ## A few of these, and `make 
 	+@BED=trixie $(RUN_BED) run
 
 # Suites are installed in the versions that the list of expected failures is for.
-test-posix: packages-for-posix ## POSIX suites on a FUSE mount of the client, over QEMU and diod
+test-posix: packages-for-posix ## POSIX suites on a FUSE mount of the client, over xen9pd, QEMU and diod
 	+@$(CARGO) install --quiet --root target/posix-suites --target-dir target/posix-suites-build pjdfstest@0.2.2 fsx@0.3.2
-	+@$(CARGO) build --release --quiet -p xen9p-posix
+	+@$(CARGO) build --release --quiet -p xen9p-posix -p xen9pd
 	@SUITES=target/posix-suites/bin LOGS=target/posix-logs target/release/posix
 
 packages-for-run:

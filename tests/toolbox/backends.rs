@@ -7,7 +7,7 @@ use xen9p_testing::server::TempDir;
 use xen9p_testing::server::lanes::{Control, LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
-use xen9p_testing::server::real::diod;
+use xen9p_testing::server::real::{diod, xen9pd};
 
 /// A kind of server.
 pub trait Backend {
@@ -105,6 +105,18 @@ impl Backend for Diod {
         let transport = diod(export.path()).unwrap()?;
         let tree = export.path().to_str().unwrap();
         let fs = Fs::mount(transport, &MountOptions::new().tree(tree)).unwrap();
+        Some((Namespace::new(fs), Some(export)))
+    }
+}
+
+/// Our own daemon on a directory of this machine.
+pub struct Xen9pd;
+
+impl Backend for Xen9pd {
+    fn share() -> Option<(Namespace, Option<TempDir>)> {
+        let export = TempDir::new().unwrap();
+        let transport = xen9pd(export.path()).unwrap()?;
+        let fs = Fs::mount(transport, &MountOptions::new()).unwrap();
         Some((Namespace::new(fs), Some(export)))
     }
 }

@@ -39,4 +39,4 @@ macro_rules! on {
     )*};
 }
 
-on!(memory: Memory, unkind: Unkind, qemu: Qemu, qemu_small: QemuSmall, diod: Diod);
+on!(memory: Memory, unkind: Unkind, qemu: Qemu, qemu_small: QemuSmall, diod: Diod, xen9pd: Xen9pd);

@@ -1,16 +1,17 @@
-//! What hosts do to a share while it is used: on QEMU's server and on diod.
+//! What hosts do to a share while it is used: on the servers of QEMU, diod and xen9pd.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::backends::{Backend, Diod, Qemu};
+use crate::backends::{Backend, Diod, Qemu, Xen9pd};
 use crate::desk::{Desk, Sink};
 
-/// Runs a walk on both kinds of server.
+/// Runs a walk on each kind of server.
 fn on_hosts(name: &str, walk: impl Fn(&mut dyn Walker, &Path)) {
     on_host::<Qemu>(name, &walk);
     on_host::<Diod>(name, &walk);
+    on_host::<Xen9pd>(name, &walk);
 }
 
 fn on_host<B: Backend>(name: &str, walk: impl Fn(&mut dyn Walker, &Path)) {

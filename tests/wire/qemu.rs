@@ -1,5 +1,5 @@
 //! What QEMU's own test of its 9P server (`tests/qtest/virtio-9p-test.c`) looks at, asked of the server of the installed
-//! QEMU with our codec. Not asked: the two cases of a flushed write, whose file exists only where QEMU runs with the
+//! QEMU, and of our own `xen9pd`, with our codec. Not asked: the two cases of a flushed write, whose file exists only where QEMU runs with the
 //! accelerator "qtest", which Debian's can't.
 
 use std::fs;
@@ -12,11 +12,12 @@ use xen9p::transport::Transport;
 use xen9p_testing::server::TempDir;
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
 use xen9p_testing::server::raw::Raw;
+use xen9p_testing::server::real::xen9pd;
 
 const ROOT: Fid = Fid(0);
 const FID: Fid = Fid(1);
 
-/// Runs `cases` on a server for each security model, attached to a fresh directory.
+/// Runs `cases` on a server of QEMU's for each security model, attached to a fresh directory.
 fn on_qemu(cases: impl Fn(&mut dyn Server, &Path)) {
     for security_model in ["none", "mapped-xattr"] {
         let options = QemuOptions {
@@ -27,21 +28,39 @@ fn on_qemu(cases: impl Fn(&mut dyn Server, &Path)) {
         let Some(transport) = qemu(dir.path(), options).unwrap() else {
             return;
         };
-        // Negotiates the version.
-        let mut raw = Raw::new(transport, Dialect::Linux);
-        let attach = Request::Attach {
-            fid: ROOT,
-            afid: Fid::NONE,
-            uname: b"root",
-            aname: b"",
-            n_uname: 0,
-        };
-        let Ok(Reply::Attach { qid }) = raw.call(&attach) else {
-            panic!("{:?}", raw.reply());
-        };
-        assert_eq!(qid.kind, QidKind::DIR);
-        cases(&mut raw, dir.path());
+        on(transport, dir.path(), &cases);
     }
+}
+
+/// Runs `cases` on QEMU and on `xen9pd`.
+fn on_both(cases: impl Fn(&mut dyn Server, &Path)) {
+    on_qemu(&cases);
+    on_xen9pd(&cases);
+}
+
+/// Runs `cases` on `xen9pd`.
+fn on_xen9pd(cases: impl Fn(&mut dyn Server, &Path)) {
+    let dir = TempDir::new().unwrap();
+    if let Some(transport) = xen9pd(dir.path()).unwrap() {
+        on(transport, dir.path(), &cases);
+    }
+}
+
+fn on(transport: impl Transport, dir: &Path, cases: &impl Fn(&mut dyn Server, &Path)) {
+    // Negotiates the version.
+    let mut raw = Raw::new(transport, Dialect::Linux);
+    let attach = Request::Attach {
+        fid: ROOT,
+        afid: Fid::NONE,
+        uname: b"root",
+        aname: b"",
+        n_uname: 0,
+    };
+    let Ok(Reply::Attach { qid }) = raw.call(&attach) else {
+        panic!("{:?}", raw.reply());
+    };
+    assert_eq!(qid.kind, QidKind::DIR);
+    cases(&mut raw, dir);
 }
 
 /// A conversation with a server over whatever transport.
@@ -104,7 +123,7 @@ impl<T: Transport> Server for Raw<T> {
 
 #[test]
 fn walks() {
-    on_qemu(|server, dir| {
+    on_both(|server, dir| {
         fs::create_dir_all(dir.join("one/two/three")).unwrap();
         let qids = server.walk(&[b"one", b"two", b"three"]).unwrap();
         assert_eq!(qids.len(), 3);
@@ -138,7 +157,7 @@ fn walks() {
 
 #[test]
 fn listings_in_parts_of_any_size() {
-    on_qemu(|server, dir| {
+    on_both(|server, dir| {
         let mut expected = vec![b".".to_vec(), b"..".to_vec()];
         for number in 0..100 {
             let name = format!("file-{number}");
@@ -183,7 +202,7 @@ fn listings_in_parts_of_any_size() {
 
 #[test]
 fn opening_and_writing() {
-    on_qemu(|server, dir| {
+    on_both(|server, dir| {
         fs::write(dir.join("file"), "").unwrap();
         server.walk(&[b"file"]).unwrap();
         let flags = OpenFlags::READ_WRITE;
@@ -205,7 +224,7 @@ fn opening_and_writing() {
 
 #[test]
 fn making_and_removing() {
-    on_qemu(|server, dir| {
+    on_both(|server, dir| {
         let mkdir = Request::Mkdir {
             dfid: ROOT,
             name: b"made",
@@ -258,7 +277,7 @@ fn making_and_removing() {
 
 #[test]
 fn an_open_file_outlives_its_name() {
-    on_qemu(|server, dir| {
+    on_both(|server, dir| {
         server.create(b"file");
         let write = Request::Write {
             fid: FID,

@@ -16,7 +16,7 @@ use xen9p_testing::server::lanes::{LaneOptions, lanes};
 use xen9p_testing::server::mem::{Engine, MemOptions, MemServer};
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
 use xen9p_testing::server::raw::Raw;
-use xen9p_testing::server::real::{diod, ninep, p9};
+use xen9p_testing::server::real::{diod, ninep, p9, xen9pd};
 
 const ROOT: Fid = Fid(0);
 const CONTENT: &[u8] = b"all the world's a stage";
@@ -300,6 +300,21 @@ fn diod_of_debian() {
     };
     tour_of_linux(transport, export.0.path().as_os_str().as_encoded_bytes());
     export.check();
+}
+
+#[test]
+fn our_own_daemon() {
+    for dialect in Dialect::ALL {
+        let export = Export::new();
+        let Some(transport) = xen9pd(export.0.path()).unwrap() else {
+            return;
+        };
+        match dialect {
+            Dialect::Linux => tour_of_linux(transport, b""),
+            _ => tour_of_the_classics(transport, dialect),
+        }
+        export.check();
+    }
 }
 
 #[test]

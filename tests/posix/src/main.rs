@@ -1,4 +1,4 @@
-//! Mounts the 9P client through FUSE, once for each of several servers that others wrote, and runs
+//! Mounts the 9P client through FUSE, once for each of several servers, and runs
 //! the suites pjdfstest and fsx on it. Called by `make test-posix`, which see.
 //!
 //! Everything happens in a mount and process name space of its own, so that neither a mount nor a

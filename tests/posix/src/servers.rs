@@ -9,17 +9,24 @@ use xen9p_testing::server::real;
 
 use crate::fuse::Mount;
 
-/// A server that others wrote.
+/// A server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Server {
     Qemu,
     QemuMapped,
     Diod,
     P9,
+    Xen9pd,
 }
 
 impl Server {
-    pub const ALL: [Server; 4] = [Server::Qemu, Server::QemuMapped, Server::Diod, Server::P9];
+    pub const ALL: [Server; 5] = [
+        Server::Xen9pd,
+        Server::Qemu,
+        Server::QemuMapped,
+        Server::Diod,
+        Server::P9,
+    ];
 
     /// Its name in reports and in the list of expected failures.
     pub const fn name(self) -> &'static str {
@@ -28,6 +35,7 @@ impl Server {
             Server::QemuMapped => "qemu-mapped",
             Server::Diod => "diod",
             Server::P9 => "p9",
+            Server::Xen9pd => "xen9pd",
         }
     }
 
@@ -35,7 +43,7 @@ impl Server {
     /// POSIX file system for any.
     pub const fn pjdfstest(self) -> Option<&'static [&'static str]> {
         match self {
-            Server::Qemu | Server::Diod => Some(&[]),
+            Server::Qemu | Server::Diod | Server::Xen9pd => Some(&[]),
             // What QEMU refuses when it serves files as they are: devices, pipes and sockets.
             Server::QemuMapped => Some(&[
                 "::block", "::char", "::fifo", "::socket", "mkfifo", "mknod", "open",
@@ -49,7 +57,7 @@ impl Server {
         match self {
             Server::Qemu | Server::QemuMapped => Some(("qemu-system-x86_64", "qemu-system-x86")),
             Server::Diod => Some(("diod", "diod")),
-            Server::P9 => None,
+            Server::P9 | Server::Xen9pd => None,
         }
     }
 
@@ -75,6 +83,7 @@ impl Server {
                 Mount::new(at, options, direct, move || there(real::diod(&dir)?))
             }
             Server::P9 => Mount::new(at, options, direct, move || real::p9(&dir)),
+            Server::Xen9pd => Mount::new(at, options, direct, move || there(real::xen9pd(&dir)?)),
         }
     }
 }

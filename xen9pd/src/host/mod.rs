@@ -15,6 +15,7 @@
 //! A walk can't leave the share even without the mount name space that [`sandbox`](crate::sandbox) makes; that is the
 //! second wall.
 
+mod attributes;
 mod dir;
 mod file;
 mod limits;

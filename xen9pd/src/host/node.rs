@@ -3,22 +3,20 @@
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use p9_tree::{Created, Error, Node, Result};
 use p9_wire::{
-    Attr, AttrMask, Errno, FileKind, ModeBits, OpenFlags, Qid, SetAttr, SetAttrMask, Statfs, Time,
-    UnlinkFlags, XattrFlags,
+    Attr, AttrMask, Errno, FileKind, ModeBits, OpenFlags, Qid, SetAttr, Statfs, UnlinkFlags,
+    XattrFlags,
 };
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Statx, StatxFlags, Timespec, Timestamps,
-    UTIME_NOW, UTIME_OMIT, Uid,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 
 use super::file::HostFile;
 use super::limits::Usage;
 use super::options::Owners;
 use super::rights::{self, Assumed, Identity};
-use super::{Attach, FileId, Tree, errno, sys};
+use super::{Attach, FileId, Tree, attributes, errno, sys};
 
 /// How often a create without EXCLUSIVE looks again when the name comes and goes under it.
 const MAX_CREATE_TRIES: u32 = 100;
@@ -27,7 +25,7 @@ const MAX_CREATE_TRIES: u32 = 100;
 const NO_GROUP: u32 = u32::MAX;
 
 /// The bits of a mode that are not the kind.
-const MODE_BITS: u32 = 0o7777;
+pub(super) const MODE_BITS: u32 = 0o7777;
 
 /// A file of a [`HostTree`](super::HostTree). Holds one descriptor (`O_PATH`) until the last clone is dropped.
 #[derive(Clone)]
@@ -36,6 +34,8 @@ pub struct HostNode(Arc<Inner>);
 struct Inner {
     fd: OwnedFd,
     qid: Qid,
+    /// Whether `qid` has been looked up for the next who asks.
+    is_fresh: AtomicBool,
     kind: FileKind,
     id: FileId,
     attach: Arc<Attach>,
@@ -69,6 +69,7 @@ impl HostNode {
         Ok(HostNode(Arc::new(Inner {
             fd,
             qid,
+            is_fresh: AtomicBool::new(true),
             kind: sys::file_kind(&stat),
             id: FileId::of(&stat),
             attach,
@@ -245,51 +246,6 @@ impl HostNode {
         self.step(name, OFlags::empty()).ok()
     }
 
-    fn chmod(&self, mode: u32) -> Result<()> {
-        if self.0.kind == FileKind::SYMLINK {
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-        let name = sys::Decimal::of(self.fd());
-        let mode = Mode::from_raw_mode(mode & MODE_BITS);
-        let proc = &*self.tree().proc.0;
-        let chmod = || rustix::fs::chmodat(proc, name.as_c_str(), mode, AtFlags::empty());
-        rights::with_fsetid(chmod).map_err(errno)
-    }
-
-    fn chown(&self, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-        let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-        rustix::fs::chownat(self.fd(), c"", uid, gid, AtFlags::EMPTY_PATH).map_err(errno)
-    }
-
-    fn set_times(&self, times: &Timestamps) -> Result<()> {
-        let name = sys::Decimal::of(self.fd());
-        rustix::fs::utimensat(
-            &*self.tree().proc.0,
-            name.as_c_str(),
-            times,
-            AtFlags::empty(),
-        )
-        .map_err(errno)
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        match self.0.kind {
-            FileKind::REGULAR => {}
-            FileKind::DIR => return Err(Errno::EISDIR.into()),
-            _ => return Err(Errno::EINVAL.into()),
-        }
-        self.lower_fsetid()?;
-        let fd = self.reopen(OFlags::WRONLY)?;
-        if let Some(usage) = self.usage() {
-            usage.grow(self.0.id, len)?;
-        }
-        rustix::fs::ftruncate(&fd, len).map_err(errno)?;
-        if let Some(usage) = self.usage() {
-            usage.settle(self.0.id, len);
-        }
-        Ok(())
-    }
-
     /// See [`rights::lower_fsetid`]; a user who is not root has no CAP_FSETID.
     pub(super) fn lower_fsetid(&self) -> Result<()> {
         match self.tree().options.owners {
@@ -340,8 +296,15 @@ fn changes(flags: OpenFlags) -> bool {
 impl Node for HostNode {
     type File = HostFile;
 
+    /// With the version that the file has now: a client that opens a file again compares it with what it has kept.
     fn qid(&self) -> Qid {
-        self.0.qid
+        // The first who asks is the one who has just walked here.
+        if self.0.is_fresh.swap(false, Ordering::Relaxed) {
+            return self.0.qid;
+        }
+        let stat = sys::stat(self.fd()).ok();
+        let now = stat.and_then(|stat| self.tree().qids.qid(&stat).ok());
+        now.unwrap_or(self.0.qid)
     }
 
     async fn walk(&self, name: &[u8]) -> Result<Self> {
@@ -351,45 +314,11 @@ impl Node for HostNode {
 
     async fn getattr(&self, _: AttrMask) -> Result<Attr> {
         let stat = sys::stat(self.fd()).map_err(errno)?;
-        attr_of(self.tree(), &stat)
+        attributes::of(self.tree(), &stat)
     }
 
     async fn setattr(&self, attr: &SetAttr) -> Result<()> {
-        self.tree().writable()?;
-        let _user = self.assume()?;
-        let has = |mask| attr.valid.intersects(mask);
-        if has(SetAttrMask::SIZE) {
-            self.set_len(attr.size)?;
-        }
-        // The kernel takes the set-user-ID bits off at a change of owner: permissions come after.
-        if has(SetAttrMask::UID | SetAttrMask::GID) {
-            self.chown(
-                has(SetAttrMask::UID).then_some(attr.uid),
-                has(SetAttrMask::GID).then_some(attr.gid),
-            )?;
-        }
-        if has(SetAttrMask::MODE) {
-            self.chmod(attr.mode)?;
-        }
-        if has(SetAttrMask::ATIME | SetAttrMask::MTIME) {
-            self.set_times(&Timestamps {
-                last_access: timespec(
-                    has(SetAttrMask::ATIME),
-                    has(SetAttrMask::ATIME_SET),
-                    attr.atime,
-                )?,
-                last_modification: timespec(
-                    has(SetAttrMask::MTIME),
-                    has(SetAttrMask::MTIME_SET),
-                    attr.mtime,
-                )?,
-            })?;
-        }
-        // All others set the time of change by themselves.
-        if attr.valid == SetAttrMask::CTIME {
-            self.chown(None, None)?;
-        }
-        Ok(())
+        self.change(attr)
     }
 
     async fn open(&self, flags: OpenFlags) -> Result<HostFile> {
@@ -573,48 +502,4 @@ impl Node for HostNode {
         let _user = self.assume()?;
         self.take_xattr(name)
     }
-}
-
-fn timespec(wanted: bool, given: bool, time: Time) -> Result<Timespec> {
-    let tv_nsec = match (wanted, given) {
-        (false, _) => UTIME_OMIT,
-        (true, false) => UTIME_NOW,
-        (true, true) if time.nanos < 1_000_000_000 => time.nanos as _,
-        (true, true) => return Err(Errno::EINVAL.into()),
-    };
-    Ok(Timespec {
-        tv_sec: time.secs as i64,
-        tv_nsec,
-    })
-}
-
-fn attr_of(tree: &Tree, stat: &Statx) -> Result<Attr> {
-    let time = |time: rustix::fs::StatxTimestamp| Time {
-        secs: time.tv_sec as u64,
-        nanos: u64::from(time.tv_nsec),
-    };
-    let mut valid = AttrMask::BASIC;
-    let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
-    valid.set(AttrMask::BTIME, has_birth);
-    Ok(Attr {
-        valid,
-        qid: tree.qids.qid(stat)?,
-        mode: u32::from(stat.stx_mode),
-        uid: stat.stx_uid,
-        gid: stat.stx_gid,
-        nlink: u64::from(stat.stx_nlink),
-        rdev: rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
-        size: stat.stx_size,
-        blksize: u64::from(stat.stx_blksize),
-        blocks: stat.stx_blocks,
-        atime: time(stat.stx_atime),
-        mtime: time(stat.stx_mtime),
-        ctime: time(stat.stx_ctime),
-        btime: if has_birth {
-            time(stat.stx_btime)
-        } else {
-            Time::default()
-        },
-        ..Attr::default()
-    })
 }

@@ -141,6 +141,8 @@ fn a_change_of_the_time_of_change_is_one() {
     assert!(after.ctime > before.ctime);
     assert_eq!((after.mtime, after.mode), (before.mtime, before.mode));
     assert_ne!(after.qid.version, before.qid.version);
+    assert_eq!(node.qid().path, after.qid.path);
+    assert_eq!(node.qid(), after.qid, "the version that it has now");
     assert_eq!(after.qid.path, before.qid.path);
     let touched = now_only(SetAttrMask::MTIME);
     assert!(touched.mtime > before.mtime);
