@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use p9_tree::{HeldLock, Lock, OpenFile, Result};
 use p9_wire::{DirEntry, Errno, FileKind, LockFlags, LockStatus, OpenFlags};
 
+use rustix::fs::OFlags;
+
 use super::dir::Cursor;
 use super::locks::OwnerLocks;
 use super::{HostNode, Tree, errno};
@@ -192,4 +194,31 @@ impl OpenFile for HostFile {
     async fn getlock(&self, lock: &Lock<'_>) -> Result<Option<HeldLock>> {
         self.node.find_lock(lock)
     }
+}
+
+/// What of a peer's flags reaches the kernel.
+pub(super) fn open_flags(flags: OpenFlags) -> OFlags {
+    let mut open = if flags.contains(OpenFlags::READ_WRITE) {
+        OFlags::RDWR
+    } else if flags.contains(OpenFlags::WRITE_ONLY) {
+        OFlags::WRONLY
+    } else {
+        OFlags::RDONLY
+    };
+    let passed = [
+        (OpenFlags::APPEND, OFlags::APPEND),
+        (OpenFlags::TRUNCATE, OFlags::TRUNC),
+        (OpenFlags::DIRECTORY, OFlags::DIRECTORY),
+        (OpenFlags::DATA_SYNC, OFlags::DSYNC),
+        (OpenFlags::SYNC | OpenFlags::DATA_SYNC, OFlags::SYNC),
+    ];
+    for (theirs, ours) in passed {
+        open.set(ours, open.contains(ours) || flags.contains(theirs));
+    }
+    open
+}
+
+/// Whether a file opened so can change.
+pub(super) fn changes(flags: OpenFlags) -> bool {
+    flags.intersects(OpenFlags::WRITE_ONLY | OpenFlags::READ_WRITE | OpenFlags::TRUNCATE)
 }

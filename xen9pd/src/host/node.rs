@@ -12,7 +12,7 @@ use p9_wire::{
 };
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 
-use super::file::HostFile;
+use super::file::{HostFile, changes, open_flags};
 use super::limits::Usage;
 use super::options::Owners;
 use super::rights::{self, Assumed, Identity};
@@ -264,33 +264,6 @@ fn check_name(name: &[u8]) -> Result<()> {
     } else {
         Err(Errno::EINVAL.into())
     }
-}
-
-/// What of a peer's flags reaches the kernel.
-fn open_flags(flags: OpenFlags) -> OFlags {
-    let mut open = if flags.contains(OpenFlags::READ_WRITE) {
-        OFlags::RDWR
-    } else if flags.contains(OpenFlags::WRITE_ONLY) {
-        OFlags::WRONLY
-    } else {
-        OFlags::RDONLY
-    };
-    let passed = [
-        (OpenFlags::APPEND, OFlags::APPEND),
-        (OpenFlags::TRUNCATE, OFlags::TRUNC),
-        (OpenFlags::DIRECTORY, OFlags::DIRECTORY),
-        (OpenFlags::DATA_SYNC, OFlags::DSYNC),
-        (OpenFlags::SYNC | OpenFlags::DATA_SYNC, OFlags::SYNC),
-    ];
-    for (theirs, ours) in passed {
-        open.set(ours, open.contains(ours) || flags.contains(theirs));
-    }
-    open
-}
-
-/// Whether a file opened so can change.
-fn changes(flags: OpenFlags) -> bool {
-    flags.intersects(OpenFlags::WRITE_ONLY | OpenFlags::READ_WRITE | OpenFlags::TRUNCATE)
 }
 
 impl Node for HostNode {
