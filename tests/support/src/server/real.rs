@@ -139,6 +139,7 @@ impl Xen9pd {
     /// One more connection.
     pub fn connect(self: &Arc<Self>) -> io::Result<Socket> {
         let stream = UnixStream::connect(self.dir.path().join("socket"))?;
+        stream.set_nonblocking(true)?;
         Ok(Socket::new(stream, 1 << 20, self.clone()))
     }
 
