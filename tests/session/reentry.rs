@@ -26,9 +26,12 @@ enum Call {
     Close,
 }
 
+/// What a test does in a call.
+type Work = Box<dyn FnMut(Call)>;
+
 /// What is called back from which calls. Taken out while it runs: it is not called from within itself.
 #[derive(Clone, Default)]
-struct Callback(Rc<RefCell<Option<Box<dyn FnMut(Call)>>>>);
+struct Callback(Rc<RefCell<Option<Work>>>);
 
 impl Callback {
     fn set(&self, callback: impl FnMut(Call) + 'static) {
