@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/xen-backends.md");
-    const BEGIN: &str = "<!-- table: written by tests/bed/src/xen_tests/mod.rs -->\n";
+    const BEGIN: &str = "<!-- table: written by tools/bed/src/xen_tests/mod.rs -->\n";
     const END: &str = "<!-- end of table -->";
 
     #[test]
