@@ -11,7 +11,6 @@ use core::time::Duration;
 use super::cmdline::TraceFile;
 use super::{keys, now, options, print, system, wait_until};
 use crate::fs::{self, Fs, MountOptions};
-use crate::ns::Namespace;
 use crate::p9::session::{Recovery, Redial};
 use crate::p9::trace::Capture;
 use crate::rt::{BarePlatform, memory_info};
@@ -320,8 +319,10 @@ impl Shares {
         }
         let done = self.capture_share(file).and_then(|fs| {
             let write = || {
-                // As the programs write: an image needs no other way.
-                let to = Namespace::new(fs).create(&file.path)?;
+                // The toolbox has files by name spaces alone, and most apps by mounts alone: an image has room for one.
+                #[cfg(feature = "toolbox")]
+                let fs = crate::ns::Namespace::new(fs);
+                let to = fs.create(&file.path)?;
                 for piece in &pieces {
                     to.write_all(piece)?;
                 }
