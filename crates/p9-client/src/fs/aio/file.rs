@@ -9,13 +9,14 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use super::ahead::Ahead;
+use super::identity::check_identity;
 use super::{Fs, node};
 use crate::Dialect;
 use crate::fs::{
     Error, FileTimes, LockRange, Metadata, OpenOptions, Permissions, Result, SeekFrom,
 };
 use crate::session::{Fid, Session, Span, WriteBehindQueue};
-use p9_tree::{CleanPath, Node, Walked};
+use p9_tree::CleanPath;
 use p9_wire::{Errno, LockKind, LockStatus, Qid, QidKind};
 
 /// Position of a file that was appended to: at its end, wherever that is.
@@ -468,52 +469,4 @@ impl File {
         let closed = self.fid.close().await;
         flushed.and(closed)
     }
-}
-
-/// Before attributes are changed: whether the server would change this file. QEMU and diod find an open file by the
-/// name it had, and would change another that has this name now. Asks only after this mount has renamed or removed
-/// something.
-pub(super) async fn check_identity(
-    fs: &Fs,
-    fid: &Fid,
-    qid: Qid,
-    path: &CleanPath,
-    changes_seen: &Cell<u64>,
-) -> Result<()> {
-    let changes = fs.mount.changes_of_names.get();
-    if changes_seen.get() == changes {
-        return Ok(());
-    }
-    let mine = node::stat(fid).await?;
-    if mine.ino() != qid.path {
-        return Err(Errno::ESTALE.into());
-    }
-    let names: Vec<&[u8]> = path.names().collect();
-    let other = fs.node().getattr_at(&names, node::ATTRIBUTES).await;
-    match other.map(|walked| walked.map(|attr| Metadata::from(&attr))) {
-        Ok(Walked::Through(other, _))
-            if other.ino() != mine.ino() && !is_changed_itself(fid, &mine, &other).await? =>
-        {
-            return Err(Errno::ESTALE.into());
-        }
-        Err(error) if !error.is_of_the_path() => return Err(error),
-        _ => {}
-    }
-    changes_seen.set(changes);
-    Ok(())
-}
-
-/// Whether a change by this fid is one of its file, and not of the `other` that has its name. Tried out by giving
-/// the file, for a moment, the access time that the other has: if that goes to the other, nothing is changed.
-async fn is_changed_itself(fid: &Fid, mine: &Metadata, other: &Metadata) -> Result<bool> {
-    if !node::is_linux(fid) || mine.accessed() == other.accessed() {
-        return Ok(false);
-    }
-    let access = |of: &Metadata| FileTimes::new().set_accessed(of.accessed());
-    node::set_times(fid, access(other)).await?;
-    let itself = node::stat(fid).await?.accessed() == other.accessed();
-    if itself {
-        node::set_times(fid, access(mine)).await?;
-    }
-    Ok(itself)
 }

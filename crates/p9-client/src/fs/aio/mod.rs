@@ -30,6 +30,7 @@ mod ahead;
 mod classic;
 mod dir;
 mod file;
+mod identity;
 mod listing;
 mod lookup;
 mod names;

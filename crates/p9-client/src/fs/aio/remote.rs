@@ -15,7 +15,7 @@ use p9_wire::{
 };
 
 use super::dir::Resumed;
-use super::file::check_identity;
+use super::identity::check_identity;
 use super::lookup::Way;
 use super::parents::may_be_stale;
 use super::{Fs, Handle, classic, node, xattr};
