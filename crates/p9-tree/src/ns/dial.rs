@@ -62,7 +62,7 @@ type Dial<C> = Box<dyn Fn(&str) -> Result<C, DialError>>;
 /// Who connects to which kind of address.
 ///
 /// A scheme is one or several parts of an address, such as `xen!9pfs` in `xen!9pfs!TAG`. What `C` is, a
-/// [transport](crate::transport::Transport) to be mounted or a mounted [`Fs`](crate::fs::Fs) that
+/// transport to be mounted or a mounted `Fs` that
 /// may be attached to again, is up to whoever registers.
 ///
 /// ```
