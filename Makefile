@@ -65,7 +65,7 @@ kernel: ## Build the image, target/xen9p.elf
 # The daemon as it runs in any dom0, whatever libraries there are.
 xen9pd-static:
 	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet -p xen9pd --target x86_64-unknown-linux-gnu --target-dir target/static
-	@strip -o target/xen9pd.static target/static/x86_64-unknown-linux-gnu/release/xen9pd
+	+@strip -o target/xen9pd.static target/static/x86_64-unknown-linux-gnu/release/xen9pd
 
 bootcheck:
 	+@$(CARGO) build --profile image --features rt --bin bootcheck
