@@ -58,16 +58,19 @@ pub fn run(input: &[u8]) {
         match operation % 12 {
             0 => {
                 let (len, reply) = (number() as usize, number());
-                let before = ring.promised();
+                let before = ring.reserved_reply_bytes();
                 let request = vec![operation; len];
                 let (first, second) = request.split_at(len / 3);
                 let sent = check(&mut seen, ring.send(&[first, second], reply));
                 if sent == Some(true) {
                     seen.taken.push(reply);
-                    assert_eq!(ring.promised(), before + reply);
-                    assert!(ring.promised() < order.bytes(), "a byte stays free");
+                    assert_eq!(ring.reserved_reply_bytes(), before + reply);
+                    assert!(
+                        ring.reserved_reply_bytes() < order.bytes(),
+                        "a byte stays free"
+                    );
                 } else {
-                    assert_eq!(ring.promised(), before, "nothing was sent");
+                    assert_eq!(ring.reserved_reply_bytes(), before, "nothing was sent");
                 }
             }
             1 => {
@@ -81,7 +84,7 @@ pub fn run(input: &[u8]) {
                 }
             }
             4 => {
-                let _ = (ring.stirred(), ring.take_event_due());
+                let _ = (ring.has_new_replies(), ring.take_event_due());
             }
             // The backend: an index a little or a lot further, any word, any bytes.
             5 => shift(&view, RingView::IN_PROD, number() % 64),

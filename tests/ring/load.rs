@@ -163,7 +163,11 @@ fn run(
         }
     }
     load.drain();
-    assert!(load.rings.iter().all(|ring| ring.promised() == 0));
+    assert!(
+        load.rings
+            .iter()
+            .all(|ring| ring.reserved_reply_bytes() == 0)
+    );
     assert_eq!(backend.troubles(), []);
     assert!(backend.serving());
 }

@@ -93,7 +93,7 @@ proptest! {
                 prop_assert_eq!(got, Ok(Some(expected)));
             }
             prop_assert_eq!(backend.troubles(), []);
-            prop_assert_eq!(ring.promised(), 0);
+            prop_assert_eq!(ring.reserved_reply_bytes(), 0);
         }
     }
 }

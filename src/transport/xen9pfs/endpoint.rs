@@ -212,12 +212,12 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     fn wait(&mut self, deadline: Instant) -> Result<(), TransportError> {
         self.flush()?;
         // All of them: each is only told once of what has moved.
-        let stirred = self
+        let any_new = self
             .lines
             .iter_mut()
-            .fold(false, |stirred, line| line.ring.stirred() | stirred);
-        if stirred {
-            self.stats.spared += 1;
+            .fold(false, |any_new, line| line.ring.has_new_replies() | any_new);
+        if any_new {
+            self.stats.sleeps_avoided += 1;
             self.events.dispatch();
         } else {
             self.events
@@ -227,7 +227,7 @@ impl<P: Platform> Transport for Xen9pfs<P> {
         let generation = self.events.generation();
         let quiet = generation == self.seen;
         self.seen = generation;
-        let now = match quiet && !stirred {
+        let now = match quiet && !any_new {
             true => self.now(),
             false => self.clock.get(),
         };

@@ -88,12 +88,12 @@ pub struct Ring {
     in_cons: u32,
     /// The backend's index as last believed: replies written up to here.
     in_prod: u32,
-    /// The backend's reply index when [`stirred`](Self::stirred) or `peek` last looked.
-    noticed: u32,
+    /// The backend's reply index when [`has_new_replies`](Self::has_new_replies) or `peek` last looked.
+    last_in_prod: u32,
     /// The header at `in_cons`, once read; never read again.
     arriving: Option<Header>,
     /// Sum of the worst-case replies of all outstanding requests.
-    promised: u32,
+    reserved_reply_bytes: u32,
     /// The backend has to be told of something.
     event_due: bool,
     broken: Option<Violation>,
@@ -141,9 +141,9 @@ impl Ring {
             out_cons: start,
             in_cons: start,
             in_prod: start,
-            noticed: start,
+            last_in_prod: start,
             arriving: None,
-            promised: 0,
+            reserved_reply_bytes: 0,
             event_due: false,
             broken: None,
         };
@@ -180,14 +180,14 @@ impl Ring {
     /// Whether a request of `request` bytes can be sent now, and a reply of at most `reply` bytes
     /// is sure to find room.
     ///
-    /// The promised replies never add up to more than the size less one byte: QEMU takes a
+    /// The reserved replies never add up to more than the size less one byte: QEMU takes a
     /// completely full ring for an empty one, and disconnects when a reply finds no room.
     ///
     /// # Errors
     /// The backend's index makes no sense.
     pub fn has_room(&mut self, request: u32, reply: u32) -> Result<bool, Violation> {
         self.sound()?;
-        if u64::from(self.promised) + u64::from(reply) >= u64::from(self.size) {
+        if u64::from(self.reserved_reply_bytes) + u64::from(reply) >= u64::from(self.size) {
             return Ok(false);
         }
         if request > self.free() {
@@ -226,7 +226,7 @@ impl Ring {
         }
         // Who sees this sees the message.
         self.shared.out_prod.store(self.out_prod, Ordering::Release);
-        self.promised += reply;
+        self.reserved_reply_bytes += reply;
         self.event_due = true;
         Ok(true)
     }
@@ -296,14 +296,17 @@ impl Ring {
 
     /// Gives back `reply` bytes of the reply budget. To be called after [`consume`](Self::consume).
     pub fn release(&mut self, reply: u32) {
-        debug_assert!(reply <= self.promised, "released more than was sent");
-        self.promised = self.promised.saturating_sub(reply);
+        debug_assert!(
+            reply <= self.reserved_reply_bytes,
+            "released more than was sent"
+        );
+        self.reserved_reply_bytes = self.reserved_reply_bytes.saturating_sub(reply);
     }
 
     /// Whether the backend has written replies since this was last asked or `peek` last looked.
-    pub fn stirred(&mut self) -> bool {
+    pub fn has_new_replies(&mut self) -> bool {
         let in_prod = self.load_in_prod();
-        core::mem::replace(&mut self.noticed, in_prod) != in_prod
+        core::mem::replace(&mut self.last_in_prod, in_prod) != in_prod
     }
 
     /// Whether the backend has to be told of something; forgets that.
@@ -312,14 +315,14 @@ impl Ring {
     }
 
     /// Bytes of the reply budget that are taken.
-    pub fn promised(&self) -> u32 {
-        self.promised
+    pub fn reserved_reply_bytes(&self) -> u32 {
+        self.reserved_reply_bytes
     }
 
     /// Takes over the backend's reply index if it makes sense.
     fn refresh(&mut self) -> Result<(), Violation> {
         let in_prod = self.load_in_prod();
-        self.noticed = in_prod;
+        self.last_in_prod = in_prod;
         let queued = in_prod.wrapping_sub(self.in_cons);
         if queued > self.size {
             return self

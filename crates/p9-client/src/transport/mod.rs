@@ -32,7 +32,7 @@ pub struct Stats {
     /// Times that requests were announced to the server.
     pub announced: u64,
     /// Times that [`Transport::wait`] found something before it had to sleep.
-    pub spared: u64,
+    pub sleeps_avoided: u64,
 }
 
 /// Carries 9P messages.
