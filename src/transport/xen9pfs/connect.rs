@@ -10,9 +10,9 @@ use core::num::NonZeroUsize;
 use core::time::Duration;
 
 use super::config::Config;
-use super::endpoint::{Line, Xen9pfs};
+use super::endpoint::{RingChannel, Xen9pfs};
 use super::error::{ConnectError, Tags};
-use super::monitor::{Link, Monitor};
+use super::monitor::{ConnectionState, Monitor};
 use super::ring::{Order, Ring};
 use crate::platform::Platform;
 use crate::xen::Xen;
@@ -76,12 +76,12 @@ pub fn connect<P: Platform>(
     connect_as(xen, device, config, Rc::default())
 }
 
-/// [`connect()`], as the connection that is noted in `link`.
+/// [`connect()`], which notes in `connection` how the connection ends.
 pub(super) fn connect_as<P: Platform>(
     xen: &Xen<P>,
     device: Device<P>,
     config: &Config,
-    link: Rc<Link>,
+    connection: Rc<ConnectionState>,
 ) -> Result<Xen9pfs<P>, ConnectError> {
     let patient = |error| match error {
         ConnectError::Waited { what, found, .. } => ConnectError::Waited {
@@ -101,40 +101,44 @@ pub(super) fn connect_as<P: Platform>(
         name(&device)
     );
     let (rings, order) = config.geometry(max_rings, max_order);
-    let (lines, order) = share(xen, &device, rings, order)?;
+    let (rings, order) = share(xen, &device, rings, order)?;
     log::debug!(
         "9pfs {}: {} rings of order {} are shared",
         name(&device),
-        lines.len(),
+        rings.len(),
         order.get()
     );
-    if let Err(error) = announce(&device, &state, &lines) {
+    if let Err(error) = announce(&device, &state, &rings) {
         // A backend that did not connect need not disconnect either: one error is enough.
         if let Err(error) = device.leave(&state, LEAVE) {
             log::debug!("9pfs {}: not closed in good order: {error}", name(&device));
         }
-        drop(lines);
+        drop(rings);
         return Err(patient(error));
     }
     log::info!(
         "9pfs {}: {} rings of {} KiB each way, served by domain {}",
         name(&device),
-        lines.len(),
+        rings.len(),
         order.bytes() >> 10,
         device.backend_id().0
     );
-    let channels = lines.iter().map(|line| &line.channel);
-    let monitor = Monitor::new(device, state, link, channels);
-    Ok(Xen9pfs::new(xen, monitor, order, lines))
+    let channels = rings.iter().map(|ring| &ring.channel);
+    let monitor = Monitor::new(device, state, connection, channels);
+    Ok(Xen9pfs::new(xen, monitor, order, rings))
 }
 
 /// Disconnects in good order, without waiting for ever for the backend, and lets go of the rings.
 /// What the backend does not let go of stays in quarantine.
-pub(super) fn leave<P: Platform>(device: &Device<P>, state: &BackendState<P>, lines: Vec<Line<P>>) {
+pub(super) fn leave<P: Platform>(
+    device: &Device<P>,
+    state: &BackendState<P>,
+    rings: Vec<RingChannel<P>>,
+) {
     if let Err(error) = device.leave(state, LEAVE) {
         log::warn!("9pfs {}: not closed in good order: {error}", name(device));
     }
-    drop(lines);
+    drop(rings);
 }
 
 /// How a device is called in messages.
@@ -178,10 +182,10 @@ fn share<P: Platform>(
     device: &Device<P>,
     mut rings: u16,
     mut order: Order,
-) -> Result<(Vec<Line<P>>, Order), ConnectError> {
+) -> Result<(Vec<RingChannel<P>>, Order), ConnectError> {
     loop {
         let error = match share_exactly(xen, device, rings, order) {
-            Ok(lines) => return Ok((lines, order)),
+            Ok(rings) => return Ok((rings, order)),
             Err(error) => error,
         };
         let short = matches!(
@@ -208,13 +212,13 @@ fn share_exactly<P: Platform>(
     device: &Device<P>,
     rings: u16,
     order: Order,
-) -> Result<Vec<Line<P>>, ConnectError> {
+) -> Result<Vec<RingChannel<P>>, ConnectError> {
     let share = |pages| {
         xen.grants
             .share(pages, device.backend_id())
             .map_err(ConnectError::Memory)
     };
-    let mut lines = Vec::new();
+    let mut made = Vec::new();
     for _ in 0..rings {
         let interface = share(NonZeroUsize::MIN)?;
         let data = share(order.pages())?;
@@ -230,30 +234,30 @@ fn share_exactly<P: Platform>(
         for (index, grant_ref) in data.refs().iter().enumerate() {
             ring.set_grant_ref(index, *grant_ref);
         }
-        lines.push(Line {
+        made.push(RingChannel {
             ring,
             channel: Rc::new(channel),
             interface,
             _data: data,
         });
     }
-    Ok(lines)
+    Ok(made)
 }
 
 /// Tells the backend of the rings and waits until it serves them.
 fn announce<P: Platform>(
     device: &Device<P>,
     state: &BackendState<P>,
-    lines: &[Line<P>],
+    rings: &[RingChannel<P>],
 ) -> Result<(), ConnectError> {
     let mut nodes: Vec<(String, String)> = Vec::new();
     let mut add = |node: String, value: u32| nodes.push((node, format!("{value}")));
     add("version".into(), 1);
-    add("num-rings".into(), lines.len() as u32);
-    for (index, line) in lines.iter().enumerate() {
+    add("num-rings".into(), rings.len() as u32);
+    for (index, ring) in rings.iter().enumerate() {
         // One without a dash and one with: so it is.
-        add(format!("ring-ref{index}"), line.interface.refs()[0].0);
-        add(format!("event-channel-{index}"), line.channel.port().0);
+        add(format!("ring-ref{index}"), ring.interface.refs()[0].0);
+        add(format!("event-channel-{index}"), ring.channel.port().0);
     }
     let nodes: Vec<_> = nodes
         .iter()

@@ -20,7 +20,7 @@ use crate::xen::xenbus::Device;
 const IO_HEADER: u32 = 24;
 
 /// A ring with all that belongs to it.
-pub(super) struct Line<P: Platform> {
+pub(super) struct RingChannel<P: Platform> {
     pub(super) ring: Ring,
     /// Nobody else owns it: it is closed with this.
     pub(super) channel: Rc<EventChannel<P>>,
@@ -30,9 +30,9 @@ pub(super) struct Line<P: Platform> {
     pub(super) _data: SharedPages<P>,
 }
 
-impl<P: Platform> fmt::Debug for Line<P> {
+impl<P: Platform> fmt::Debug for RingChannel<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Line").field(&self.ring).finish()
+        f.debug_tuple("RingChannel").field(&self.ring).finish()
     }
 }
 
@@ -46,7 +46,7 @@ pub struct Xen9pfs<P: Platform> {
     order: Order,
     lanes: u16,
     /// Empty once closed.
-    lines: Vec<Line<P>>,
+    rings: Vec<RingChannel<P>>,
     /// The moment since which nobody has looked at the rings.
     seen: Generation,
     /// What the clock showed when it was last asked. Asking may be dear, and who waits has done so a moment ago.
@@ -59,7 +59,7 @@ impl<P: Platform> Xen9pfs<P> {
         xen: &Xen<P>,
         monitor: Monitor<P>,
         order: Order,
-        lines: Vec<Line<P>>,
+        rings: Vec<RingChannel<P>>,
     ) -> Self {
         let events = xen.events.clone();
         let now = events.now();
@@ -69,8 +69,8 @@ impl<P: Platform> Xen9pfs<P> {
             events,
             monitor: Rc::new(monitor),
             order,
-            lanes: lines.len() as u16,
-            lines,
+            lanes: rings.len() as u16,
+            rings,
             stats: Stats::default(),
         }
     }
@@ -100,8 +100,8 @@ impl<P: Platform> Xen9pfs<P> {
 
     /// The ring of a lane, until the connection is closed.
     fn ring(&mut self, lane: Lane) -> Option<&mut Ring> {
-        let line = self.lines.get_mut(usize::from(lane.0))?;
-        Some(&mut line.ring)
+        let ring_channel = self.rings.get_mut(usize::from(lane.0))?;
+        Some(&mut ring_channel.ring)
     }
 
     /// Uses a ring; what the backend did wrong there breaks the whole connection.
@@ -138,8 +138,8 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     }
 
     fn set_max_message(&mut self, bytes: u32) {
-        for line in &mut self.lines {
-            line.ring.set_max_message(bytes);
+        for lane in &mut self.rings {
+            lane.ring.set_max_message(bytes);
         }
     }
 
@@ -159,10 +159,10 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     fn flush(&mut self) -> Result<(), TransportError> {
         self.sound()?;
         let mut told = Ok(());
-        for line in &mut self.lines {
-            if line.ring.take_event_due() {
+        for lane in &mut self.rings {
+            if lane.ring.take_event_due() {
                 self.stats.announced += 1;
-                told = told.and(line.channel.notify());
+                told = told.and(lane.channel.notify());
             }
         }
         told.map_err(|_| {
@@ -213,9 +213,9 @@ impl<P: Platform> Transport for Xen9pfs<P> {
         self.flush()?;
         // All of them: each is only told once of what has moved.
         let any_new = self
-            .lines
+            .rings
             .iter_mut()
-            .fold(false, |any_new, line| line.ring.has_new_replies() | any_new);
+            .fold(false, |any_new, lane| lane.ring.has_new_replies() | any_new);
         if any_new {
             self.stats.sleeps_avoided += 1;
             self.events.dispatch();
@@ -235,8 +235,8 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     }
 
     fn close(&mut self) {
-        let lines = core::mem::take(&mut self.lines);
-        if lines.is_empty() {
+        let rings = core::mem::take(&mut self.rings);
+        if rings.is_empty() {
             return;
         }
         if self.monitor.is_stale() {
@@ -245,8 +245,8 @@ impl<P: Platform> Transport for Xen9pfs<P> {
             return;
         }
         self.fail(TransportError::Closed);
-        if !self.monitor.link.superseded.get() {
-            leave(&self.monitor.device, &self.monitor.state, lines);
+        if !self.monitor.connection.superseded.get() {
+            leave(&self.monitor.device, &self.monitor.state, rings);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::connect::{connect_as, name};
 use super::endpoint::Xen9pfs;
 use super::error::ConnectError;
 use super::life::{Change, Life, Stage};
-use super::monitor::{Link, Monitor, PULSE};
+use super::monitor::{ConnectionState, Monitor, PULSE};
 use crate::platform::Platform;
 use crate::time::Instant;
 use crate::transport::TransportError;
@@ -101,8 +101,8 @@ struct Known<P: Platform> {
     /// What was told of it.
     life: Life,
     /// The latest connection, and the one that was told of.
-    link: Rc<Link>,
-    told: Rc<Link>,
+    connection: Rc<ConnectionState>,
+    told: Rc<ConnectionState>,
     monitor: Weak<Monitor<P>>,
 }
 
@@ -186,20 +186,21 @@ impl<P: Platform> Endpoints<P> {
             let known = known.iter().find(|known| known.id == id)?;
             if let Some(former) = known.monitor.upgrade() {
                 former.fail(TransportError::Lost("the device was connected anew"));
-                former.link.superseded.set(true);
+                former.connection.superseded.set(true);
             }
-            Some(Rc::clone(&known.link))
+            Some(Rc::clone(&known.connection))
         });
-        let link = Rc::new(Link {
+        let connection = Rc::new(ConnectionState {
             number: former.as_ref().map_or(0, |former| former.number) + 1,
-            ..Link::default()
+            ..ConnectionState::default()
         });
-        let transport = connect_as(xen, device, config, Rc::clone(&link)).inspect_err(|_| {
-            // There is no other that the device would be the business of.
-            if let Some(former) = &former {
-                former.superseded.set(false);
-            }
-        })?;
+        let transport =
+            connect_as(xen, device, config, Rc::clone(&connection)).inspect_err(|_| {
+                // There is no other that the device would be the business of.
+                if let Some(former) = &former {
+                    former.superseded.set(false);
+                }
+            })?;
         if let Ok(mut known) = known.try_borrow_mut() {
             let index = known.iter().position(|known| known.id == id);
             let index = index.unwrap_or_else(|| {
@@ -207,7 +208,7 @@ impl<P: Platform> Endpoints<P> {
                 known.len() - 1
             });
             if let Some(known) = known.get_mut(index) {
-                known.link = link;
+                known.connection = connection;
                 known.monitor = Rc::downgrade(transport.monitor());
             }
         }
@@ -282,7 +283,7 @@ fn device_of(path: &str) -> Option<(&str, &str)> {
 
 impl<P: Platform> Known<P> {
     fn new(id: String) -> Self {
-        let none = Rc::new(Link::default());
+        let none = Rc::new(ConnectionState::default());
         Known {
             id,
             tag: None,
@@ -291,7 +292,7 @@ impl<P: Platform> Known<P> {
             present: false,
             unsure: false,
             life: Life::default(),
-            link: Rc::clone(&none),
+            connection: Rc::clone(&none),
             told: none,
             monitor: Weak::new(),
         }
@@ -351,7 +352,11 @@ impl<P: Platform> Known<P> {
 
     /// The next step that was not told yet.
     fn tell(&mut self) -> Option<EndpointEvent> {
-        let goal = match (self.present, self.link.number, self.link.fault.get()) {
+        let goal = match (
+            self.present,
+            self.connection.number,
+            self.connection.fault.get(),
+        ) {
             (false, ..) => Stage::Absent,
             (true, number @ 1.., None) => Stage::Connected(number),
             _ => Stage::Present,
@@ -372,7 +377,7 @@ impl<P: Platform> Known<P> {
             _ => None,
         };
         if let Change::Connected(_) = change {
-            self.told = Rc::clone(&self.link);
+            self.told = Rc::clone(&self.connection);
         }
         Some(EndpointEvent {
             id: self.id.clone(),

@@ -19,7 +19,7 @@ pub(super) const PULSE: Duration = Duration::from_secs(1);
 
 /// What is left of a connection when all else is gone: which it was, and why it ended.
 #[derive(Debug, Default)]
-pub(super) struct Link {
+pub(super) struct ConnectionState {
     /// Its number among those of the device, from 1 on.
     pub(super) number: u64,
     pub(super) fault: Cell<Option<TransportError>>,
@@ -32,7 +32,7 @@ pub(super) struct Link {
 pub(super) struct Monitor<P: Platform> {
     pub(super) device: Device<P>,
     pub(super) state: BackendState<P>,
-    pub(super) link: Rc<Link>,
+    pub(super) connection: Rc<ConnectionState>,
     /// Each with the port that the backend had bound to it when it said that it was connected.
     channels: Vec<(Weak<EventChannel<P>>, Option<Port>)>,
     /// When they are looked at next.
@@ -45,7 +45,7 @@ impl<P: Platform> Monitor<P> {
     pub(super) fn new<'a>(
         device: Device<P>,
         state: BackendState<P>,
-        link: Rc<Link>,
+        connection: Rc<ConnectionState>,
         channels: impl Iterator<Item = &'a Rc<EventChannel<P>>>,
     ) -> Self {
         let events = device.store().events();
@@ -56,7 +56,7 @@ impl<P: Platform> Monitor<P> {
                 .collect(),
             device,
             state,
-            link,
+            connection,
             pulse: Cell::new(now + PULSE),
             resumes,
         }
@@ -70,7 +70,7 @@ impl<P: Platform> Monitor<P> {
 
     /// Why the connection is over, if it is.
     pub(super) fn fault(&self) -> Option<TransportError> {
-        let fault = self.link.fault.get();
+        let fault = self.connection.fault.get();
         if fault.is_none() && self.is_stale() {
             let how = "the domain was saved and restored, and has another backend";
             return Some(self.fail(TransportError::Lost(how)));
@@ -80,10 +80,10 @@ impl<P: Platform> Monitor<P> {
 
     /// Ends the connection for good, for this reason unless there is an earlier one.
     pub(super) fn fail(&self, fault: TransportError) -> TransportError {
-        if let Some(first) = self.link.fault.get() {
+        if let Some(first) = self.connection.fault.get() {
             return first;
         }
-        self.link.fault.set(Some(fault));
+        self.connection.fault.set(Some(fault));
         if fault != TransportError::Closed {
             log::warn!("9pfs {}: {fault}", name(&self.device));
         }
