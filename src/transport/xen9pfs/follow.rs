@@ -10,7 +10,7 @@ use super::config::Config;
 use super::connect::{connect_as, name};
 use super::endpoint::Xen9pfs;
 use super::error::ConnectError;
-use super::life::{Change, Life, Stage};
+use super::lifecycle::{Change, DeviceLifecycle, Stage};
 use super::monitor::{ConnectionState, Monitor, PULSE};
 use crate::platform::Platform;
 use crate::time::Instant;
@@ -22,7 +22,7 @@ use crate::xen::xenbus::{BackendState, Device, XenbusError, XenbusState};
 /// Where 9pfs devices are.
 const DIRECTORY: &str = "device/9pfs";
 
-/// A step in the life of one device.
+/// A step in the lifecycle of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointEvent {
     /// Number of the device: the last part of its directory.
@@ -81,13 +81,13 @@ pub struct Endpoints<P: Platform> {
 struct Inner<P: Platform> {
     xen: Xen<P>,
     watch: Watch<P>,
-    known: RefCell<Vec<Known<P>>>,
+    known: RefCell<Vec<TrackedDevice<P>>>,
     /// Something that was told to have changed could not be looked into: xenstore did not answer.
     unsure: Cell<bool>,
 }
 
 /// One device that was seen.
-struct Known<P: Platform> {
+struct TrackedDevice<P: Platform> {
     id: String,
     tag: Option<String>,
     /// The tag under which it was told of.
@@ -99,7 +99,7 @@ struct Known<P: Platform> {
     /// Its backend's state has changed, and what that means is not known yet.
     unsure: bool,
     /// What was told of it.
-    life: Life,
+    lifecycle: DeviceLifecycle,
     /// The latest connection, and the one that was told of.
     connection: Rc<ConnectionState>,
     told: Rc<ConnectionState>,
@@ -118,7 +118,11 @@ impl<P: Platform> fmt::Debug for Endpoints<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_map();
         if let Ok(known) = self.inner.known.try_borrow() {
-            out.entries(known.iter().map(|known| (&known.id, known.life.stage())));
+            out.entries(
+                known
+                    .iter()
+                    .map(|known| (&known.id, known.lifecycle.stage())),
+            );
         }
         out.finish()
     }
@@ -150,8 +154,8 @@ impl<P: Platform> Endpoints<P> {
             return Ok(None);
         };
         self.inner.look(&mut known)?;
-        let event = known.iter_mut().find_map(Known::tell);
-        known.retain(|known| known.device.is_some() || known.life.stage() != Stage::Absent);
+        let event = known.iter_mut().find_map(TrackedDevice::tell);
+        known.retain(|known| known.device.is_some() || known.lifecycle.stage() != Stage::Absent);
         Ok(event)
     }
 
@@ -204,7 +208,7 @@ impl<P: Platform> Endpoints<P> {
         if let Ok(mut known) = known.try_borrow_mut() {
             let index = known.iter().position(|known| known.id == id);
             let index = index.unwrap_or_else(|| {
-                known.push(Known::new(id));
+                known.push(TrackedDevice::new(id));
                 known.len() - 1
             });
             if let Some(known) = known.get_mut(index) {
@@ -218,7 +222,7 @@ impl<P: Platform> Endpoints<P> {
 
 impl<P: Platform> Inner<P> {
     /// Takes in what has changed.
-    fn look(&self, known: &mut Vec<Known<P>>) -> Result<(), ConnectError> {
+    fn look(&self, known: &mut Vec<TrackedDevice<P>>) -> Result<(), ConnectError> {
         let mut ids: Vec<String> = Vec::new();
         // Until all of it is done.
         let mut everything = self.unsure.replace(true);
@@ -262,14 +266,14 @@ impl<P: Platform> Inner<P> {
             match (index.and_then(|index| known.get_mut(index)), device) {
                 (Some(known), device) => known.update(device)?,
                 (None, Some(device)) => {
-                    let mut fresh = Known::new(id);
+                    let mut fresh = TrackedDevice::new(id);
                     fresh.update(Some(device))?;
                     known.push(fresh);
                 }
                 (None, None) => {}
             }
         }
-        known.iter_mut().try_for_each(Known::check)?;
+        known.iter_mut().try_for_each(TrackedDevice::check)?;
         self.unsure.set(false);
         Ok(())
     }
@@ -281,17 +285,17 @@ fn device_of(path: &str) -> Option<(&str, &str)> {
     Some(rest.split_once('/').unwrap_or((rest, "")))
 }
 
-impl<P: Platform> Known<P> {
+impl<P: Platform> TrackedDevice<P> {
     fn new(id: String) -> Self {
         let none = Rc::new(ConnectionState::default());
-        Known {
+        TrackedDevice {
             id,
             tag: None,
             shown: None,
             device: None,
             present: false,
             unsure: false,
-            life: Life::default(),
+            lifecycle: DeviceLifecycle::default(),
             connection: Rc::clone(&none),
             told: none,
             monitor: Weak::new(),
@@ -362,16 +366,16 @@ impl<P: Platform> Known<P> {
             _ => Stage::Present,
         };
         // One with another tag is another device, which has come in the place of the one that was told of.
-        let goal = match self.life.stage() {
+        let goal = match self.lifecycle.stage() {
             Stage::Absent => {
                 self.shown.clone_from(&self.tag);
                 goal
             }
-            Stage::Connected(_) if self.life.stage() == goal => goal,
+            Stage::Connected(_) if self.lifecycle.stage() == goal => goal,
             _ if self.shown != self.tag => Stage::Absent,
             _ => goal,
         };
-        let change = self.life.toward(goal)?;
+        let change = self.lifecycle.toward(goal)?;
         let why = match change {
             Change::Disconnected(_) => self.told.fault.get(),
             _ => None,

@@ -24,7 +24,7 @@ mod connect;
 mod endpoint;
 mod error;
 mod follow;
-mod life;
+mod lifecycle;
 mod monitor;
 pub mod ring;
 
@@ -33,4 +33,4 @@ pub use connect::{connect, device, devices};
 pub use endpoint::Xen9pfs;
 pub use error::{ConnectError, Tags};
 pub use follow::{EndpointEvent, Endpoints};
-pub use life::{Change, Life, Stage};
+pub use lifecycle::{Change, DeviceLifecycle, Stage};

@@ -1,10 +1,10 @@
-//! The life of an endpoint, as the Xen developers sketched it in 2005: a device appears; then it is connected and
+//! The lifecycle of a device, as the Xen developers sketched it in 2005: a device appears; then it is connected and
 //! disconnected, as often as one likes; then it disappears.
 //!
-//! Its three stages stand in a row, and [`Life`] only ever goes from one to the next: there is no way to take a step
+//! Its three stages stand in a row, and [`DeviceLifecycle`] only ever goes from one to the next: there is no way to take a step
 //! that is not the turn of.
 
-/// Where a device is in its life.
+/// Where a device is in its lifecycle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
     /// There is no such device, or no backend for it.
@@ -16,13 +16,13 @@ pub enum Stage {
     Connected(u64),
 }
 
-/// One step in the life of a device.
+/// One step in the lifecycle of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The device is there, with a backend.
     Appeared,
-    /// It was connected, for the time with this number: numbers grow, and those of connections that nobody looked for
-    /// in time are left out.
+    /// It was connected, for the time with this number: numbers grow, and those of connections that ended before the program looked
+    /// are left out.
     Connected(u64),
     /// The connection with this number is over. Every request that was in flight has ended, or ends when its owner
     /// looks: nothing of this connection reaches a later one.
@@ -31,13 +31,13 @@ pub enum Change {
     Disappeared,
 }
 
-/// What of a device's life was told so far.
+/// How much of a device's lifecycle was told so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Life {
+pub struct DeviceLifecycle {
     stage: Stage,
 }
 
-impl Life {
+impl DeviceLifecycle {
     /// Where it is now.
     pub fn stage(&self) -> Stage {
         self.stage
@@ -72,22 +72,22 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is found out, and however rarely somebody looks: what is told is a life.
+        /// Whatever is found out, and however rarely the program looks: what is told is a lifecycle.
         #[test]
-        fn what_is_told_is_a_life(goals in prop::collection::vec((any_stage(), 0_usize..5), 0..40)) {
-            let mut life = Life::default();
+        fn what_is_told_is_a_lifecycle(goals in prop::collection::vec((any_stage(), 0_usize..5), 0..40)) {
+            let mut lifecycle = DeviceLifecycle::default();
             let mut told = Vec::new();
             for (goal, looks) in goals {
                 for look in 0..looks {
-                    match life.toward(goal) {
+                    match lifecycle.toward(goal) {
                         Some(change) => told.push(change),
-                        None => prop_assert_eq!(life.stage(), goal),
+                        None => prop_assert_eq!(lifecycle.stage(), goal),
                     }
                     // Down to Absent and up again are the longest ways.
-                    prop_assert!(look < 3 || life.stage() == goal);
+                    prop_assert!(look < 3 || lifecycle.stage() == goal);
                 }
             }
-            while let Some(change) = life.toward(Stage::Absent) {
+            while let Some(change) = lifecycle.toward(Stage::Absent) {
                 told.push(change);
             }
             let mut there = false;
