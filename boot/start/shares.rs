@@ -242,7 +242,7 @@ impl Shares {
         config.order = options.order;
         let mut mount = MountOptions::new();
         if let Some(timeout) = options.timeout {
-            config.patience = timeout;
+            config.timeout = timeout;
             mount = mount.timeout(timeout);
         }
         if let Some(msize) = options.msize {
@@ -261,14 +261,14 @@ impl Shares {
                 error => ShareError::Connect(error),
             })?;
         let (rings, order) = (transport.lanes(), transport.order().get());
-        let recovery = options.recovery.map(|patience| {
+        let recovery = options.recovery.map(|timeout| {
             let again = Config {
                 rings: Some(rings),
                 order: Some(order),
-                patience: config.patience.min(TRY),
+                timeout: config.timeout.min(TRY),
                 ..config
             };
-            Recovery::new(redial(tag.clone(), again), patience)
+            Recovery::new(redial(tag.clone(), again), timeout)
         });
         let fs = Fs::mount_over(boxed(transport), &mount, recovery);
         let fs = fs.map_err(|error| ShareError::Mount(tag.clone(), error))?;

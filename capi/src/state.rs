@@ -229,7 +229,7 @@ fn mount(tag: Option<&str>, options: &xen9p_mount_options) -> Result<aio::Fs> {
     }
     if options.timeout != 0 {
         let timeout = Duration::from_secs(options.timeout.into());
-        config.patience = timeout;
+        config.timeout = timeout;
         mount = mount.timeout(timeout);
     }
     let device = xen9pfs::device(&xen, tag)?;

@@ -100,7 +100,7 @@ pub fn run(input: &[u8]) {
     let mut config = Config::default();
     config.rings = Some(2);
     config.order = Some(1);
-    config.patience = Duration::from_secs(2);
+    config.timeout = Duration::from_secs(2);
     xen9pfs::devices(&xen).expect("xenstored is honest");
     match xen9pfs::device(&xen, None).and_then(|device| xen9pfs::connect(&xen, device, &config)) {
         Ok(mut transport) => {

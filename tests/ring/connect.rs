@@ -185,10 +185,8 @@ fn a_backend_that_falls_silent_is_not_waited_for_for_ever() {
                 })
             });
             match bed.refused() {
-                ConnectError::Waited {
-                    found, patience, ..
-                } => {
-                    assert_eq!((found, patience), (state, config().patience));
+                ConnectError::Waited { found, timeout, .. } => {
+                    assert_eq!((found, timeout), (state, config().timeout));
                 }
                 error => panic!("{error}"),
             }

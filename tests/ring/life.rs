@@ -632,10 +632,10 @@ proptest! {
                 0 => {
                     drop(transport.take());
                     let device = xen9pfs::device(&bed.xen, None);
-                    let mut patient = config();
-                    patient.patience = SECOND;
+                    let mut brief = config();
+                    brief.timeout = SECOND;
                     transport = device
-                        .and_then(|device| endpoints.connect(device, &patient))
+                        .and_then(|device| endpoints.connect(device, &brief))
                         .ok();
                 }
                 1 => transport = None,

@@ -364,7 +364,7 @@ fn use_files(platform: Flawed) -> Result<(), String> {
     let xen = Xen::new(Events::new(platform)).map_err(text)?;
     let device = xen9pfs::device(&xen, None).map_err(text)?;
     let mut config = Config::for_memory(1 << 20);
-    config.patience = PATIENCE;
+    config.timeout = PATIENCE;
     let transport = xen9pfs::connect(&xen, device, &config).map_err(text)?;
     let options = MountOptions::new().timeout(PATIENCE);
     let fs = Fs::mount(transport, &options).map_err(text)?;

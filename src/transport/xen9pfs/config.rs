@@ -28,7 +28,7 @@ pub struct Config {
     /// Bytes of memory that all rings together may take where this configuration leaves a choice.
     pub memory: usize,
     /// How long each step of the backend is waited for when connecting.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 impl Config {
@@ -39,7 +39,7 @@ impl Config {
             rings: None,
             order: None,
             memory: bytes / 8,
-            patience: Duration::from_secs(20),
+            timeout: Duration::from_secs(20),
         }
     }
 

@@ -61,7 +61,7 @@ pub fn device<P: Platform>(xen: &Xen<P>, tag: Option<&str>) -> Result<Device<P>,
 
 /// Connects: brings back a device that was left in some other state, agrees on rings, shares them
 /// with the backend, and waits until it serves them. Blocks, but for no longer than
-/// [`Config::patience`] at each of these steps.
+/// [`Config::timeout`] at each of these steps.
 ///
 /// One connection per device at a time. QEMU before version 10 dies when a device is connected for
 /// a second time.
@@ -83,18 +83,18 @@ pub(super) fn connect_as<P: Platform>(
     config: &Config,
     connection: Rc<ConnectionState>,
 ) -> Result<Xen9pfs<P>, ConnectError> {
-    let patient = |error| match error {
+    let with_timeout = |error| match error {
         ConnectError::Waited { what, found, .. } => ConnectError::Waited {
             what,
             found,
-            patience: config.patience,
+            timeout: config.timeout,
         },
         error => error,
     };
     let state = device.watch_backend()?;
     device
-        .reset(&state, config.patience)
-        .map_err(|error| patient(error.into()))?;
+        .reset(&state, config.timeout)
+        .map_err(|error| with_timeout(error.into()))?;
     let (max_rings, max_order) = limits(&device)?;
     log::debug!(
         "9pfs {}: the backend offers {max_rings} rings of order {max_order}",
@@ -114,7 +114,7 @@ pub(super) fn connect_as<P: Platform>(
             log::debug!("9pfs {}: not closed in good order: {error}", name(&device));
         }
         drop(rings);
-        return Err(patient(error));
+        return Err(with_timeout(error));
     }
     log::info!(
         "9pfs {}: {} rings of {} KiB each way, served by domain {}",

@@ -17,14 +17,14 @@ pub enum ConnectError {
     NoDevice,
     /// No device has the tag; these are there.
     NoSuchTag(Tags),
-    /// The backend did not do in time what was waited for.
+    /// The backend did not do in time what this side waited for.
     Waited {
         /// What that was.
         what: &'static str,
         /// Where the backend is instead.
         found: XenbusState,
-        /// How long it was waited for.
-        patience: Duration,
+        /// How long this side waited.
+        timeout: Duration,
     },
     /// The backend went to this state instead of connecting.
     Refused(XenbusState),
@@ -58,12 +58,12 @@ impl fmt::Display for ConnectError {
             ConnectError::Waited {
                 what,
                 found,
-                patience,
+                timeout,
             } => {
                 write!(
                     f,
                     "waited {} s in vain for {what}: the 9pfs backend is in state {found}; ",
-                    patience.as_secs()
+                    timeout.as_secs()
                 )?;
                 f.write_str(match found {
                     XenbusState::Unknown | XenbusState::Initialising => {
@@ -114,14 +114,14 @@ impl core::error::Error for ConnectError {
 }
 
 impl From<XenbusError> for ConnectError {
-    /// A timeout becomes a [`Waited`](ConnectError::Waited) whose patience is still to be filled in.
+    /// A timeout becomes a [`Waited`](ConnectError::Waited); the caller fills in how long it was.
     fn from(error: XenbusError) -> Self {
         match error {
             XenbusError::Store(error) => ConnectError::Store(error),
             XenbusError::Timeout(what, found) => ConnectError::Waited {
                 what,
                 found,
-                patience: Duration::ZERO,
+                timeout: Duration::ZERO,
             },
             XenbusError::BadNode(node) => ConnectError::BadNode(node),
             XenbusError::Refused(state) => ConnectError::Refused(state),

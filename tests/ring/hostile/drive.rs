@@ -98,16 +98,16 @@ impl<P: Platform> Guest<P> {
         Ok(guest)
     }
 
-    fn mount(xen: &Xen<P>, tag: &str, patience: Duration) -> Result<Fs, String> {
-        Self::mount_with(xen, tag, 2, patience)
+    fn mount(xen: &Xen<P>, tag: &str, timeout: Duration) -> Result<Fs, String> {
+        Self::mount_with(xen, tag, 2, timeout)
     }
 
-    fn mount_with(xen: &Xen<P>, tag: &str, order: u8, patience: Duration) -> Result<Fs, String> {
+    fn mount_with(xen: &Xen<P>, tag: &str, order: u8, timeout: Duration) -> Result<Fs, String> {
         let mut config = Config::default();
         config.rings = Some(2);
         config.order = Some(order);
-        config.patience = patience;
-        let options = MountOptions::new().timeout(patience);
+        config.timeout = timeout;
+        let options = MountOptions::new().timeout(timeout);
         let device = xen9pfs::device(xen, Some(tag)).map_err(|error| error.to_string())?;
         let transport =
             xen9pfs::connect(xen, device, &config).map_err(|error| error.to_string())?;
@@ -259,8 +259,8 @@ impl<P: Platform> Guest<P> {
     }
 
     /// Mounts and works, until something goes wrong or all is done.
-    fn meet(&mut self, patience: Duration) -> Result<(Ends, String), String> {
-        let fs = match Self::mount(&self.xen, HOSTILE, patience) {
+    fn meet(&mut self, timeout: Duration) -> Result<(Ends, String), String> {
+        let fs = match Self::mount(&self.xen, HOSTILE, timeout) {
             Ok(fs) => fs,
             Err(error) => return Ok((Ends::Refused, error)),
         };

@@ -84,7 +84,7 @@ enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake {
     stage: Stage,
-    patience: Duration,
+    timeout: Duration,
     /// Whether this side was Closed, so that a backend may be told of that at any time.
     was_closed: bool,
 }
@@ -92,19 +92,19 @@ pub struct Handshake {
 impl Handshake {
     /// To a connection, from the state that this side is in, whoever left it there. Each step of the backend is
     /// waited for so long.
-    pub fn connect(own: XenbusState, patience: Duration) -> Handshake {
+    pub fn connect(own: XenbusState, timeout: Duration) -> Handshake {
         Handshake {
             stage: Stage::Found(own, Aim::Connected),
-            patience,
+            timeout,
             was_closed: false,
         }
     }
 
     /// To the end of a connection, in good order.
-    pub fn leave(own: XenbusState, patience: Duration) -> Handshake {
+    pub fn leave(own: XenbusState, timeout: Duration) -> Handshake {
         Handshake {
             stage: Stage::Found(own, Aim::Left),
-            patience,
+            timeout,
             was_closed: false,
         }
     }
@@ -112,9 +112,9 @@ impl Handshake {
     /// What [`Step::Offer`] asks for is done, and this side Initialised. At any other time this does nothing.
     pub fn offered(&mut self, now: Instant) {
         if let Stage::Offering(ready) = self.stage {
-            let until = now + self.patience;
+            let until = now + self.timeout;
             let stirs = match self.was_closed {
-                true => now + self.patience.min(STIRS),
+                true => now + self.timeout.min(STIRS),
                 false => now,
             };
             self.stage = Stage::Initialised {
@@ -138,12 +138,12 @@ impl Handshake {
     ) -> Result<Step, E> {
         use XenbusState::*;
 
-        let until = now + self.patience;
+        let until = now + self.timeout;
         let closing = |aim| (Stage::Closing { until, aim }, Step::Set(Closing));
         let closed = |aim, late| (Stage::Closed { until, aim, late }, Step::Set(Closed));
         let initialising = Stage::Initialising {
             until,
-            stirs: now + self.patience.min(STIRS),
+            stirs: now + self.timeout.min(STIRS),
         };
         let over = |step| (Stage::Over(step), step);
         let stage = self.stage;

@@ -274,16 +274,16 @@ impl<P: Platform> Device<P> {
 
     /// Brings the device to the point where a frontend may connect, whatever somebody before us
     /// left behind. A backend that waits for us already is left alone; another is led through
-    /// Closing and Closed back to InitWait, with `patience` for each step.
+    /// Closing and Closed back to InitWait, with `timeout` for each step.
     ///
     /// # Errors
     /// [`XenbusError::Timeout`] when the backend does not follow; as [`state`](Self::state).
     pub fn reset(
         &self,
         backend: &BackendState<P>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Ready, XenbusError> {
-        let handshake = Handshake::connect(self.state()?, patience);
+        let handshake = Handshake::connect(self.state()?, timeout);
         backend.handshake.set(handshake);
         match self.advance(backend)? {
             Step::Offer(ready) => Ok(ready),
@@ -310,15 +310,15 @@ impl<P: Platform> Device<P> {
         }
     }
 
-    /// Disconnects in good order: Closing, and Closed once the backend has followed; `patience`
+    /// Disconnects in good order: Closing, and Closed once the backend has followed; `timeout`
     /// for each step. After the first step a backend that keeps to the protocol has unmapped
     /// everything.
     ///
     /// # Errors
     /// [`XenbusError::Timeout`] when the backend does not follow; this side is Closed all the same
     /// then. As [`state`](Self::state) otherwise.
-    pub fn leave(&self, backend: &BackendState<P>, patience: Duration) -> Result<(), XenbusError> {
-        let handshake = Handshake::leave(self.state()?, patience);
+    pub fn leave(&self, backend: &BackendState<P>, timeout: Duration) -> Result<(), XenbusError> {
+        let handshake = Handshake::leave(self.state()?, timeout);
         backend.handshake.set(handshake);
         match self.advance(backend)? {
             Step::Left => Ok(()),

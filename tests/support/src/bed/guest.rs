@@ -73,7 +73,7 @@ fn share(fake: &FakeXen, program: Program, handler: Handler) -> Share {
 
 pub fn config() -> Config {
     let mut config = Config::for_memory(8 << 20);
-    config.patience = Duration::from_secs(7);
+    config.timeout = Duration::from_secs(7);
     config
 }
 

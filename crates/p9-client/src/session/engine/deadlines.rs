@@ -38,7 +38,7 @@ impl Engine {
         let mut earliest = Instant::NEVER;
         let mut silent = false;
         for slot in &mut self.slots {
-            let patience = match slot.state {
+            let timeout = match slot.state {
                 State::Waiting | State::Suspect { .. } if slot.late => continue,
                 // Who waits for its outcome gives the request up first, and then the server is.
                 State::Detached if !self.recovers => 2 * self.timeout,
@@ -46,7 +46,7 @@ impl Engine {
                 state if state == State::Waiting || state.is_unattended() => self.timeout,
                 _ => continue,
             };
-            let deadline = *slot.deadline.get_or_insert(now + patience);
+            let deadline = *slot.deadline.get_or_insert(now + timeout);
             if now < deadline {
                 // A request that nobody polls (read-ahead) is not timed out.
                 if slot.state != State::Waiting || slot.waker.is_some() {
