@@ -18,7 +18,7 @@ use core::time::Duration;
 pub type Result<T> = core::result::Result<T, String>;
 
 /// How long dom0's answer to a mark is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What it takes to measure.
 pub trait Signals {
@@ -96,7 +96,7 @@ impl Marks {
         let number = self.next;
         self.next += 1;
         host.touch(&format!("{}/mark-{number}", self.control))?;
-        let deadline = host.now() + PATIENCE;
+        let deadline = host.now() + STEP_TIMEOUT;
         loop {
             let names = host.names(&self.control)?;
             let answer = names

@@ -20,7 +20,7 @@ use xen9p::transport::{Lane, Transport, TransportError};
 use crate::marks::{Result, Signals};
 
 /// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The most requests of one operation; the tags of an operation are this far apart at least.
 const BURST: usize = 4;
@@ -183,7 +183,7 @@ impl Raw {
         let lane = Lane(tag.0 % wire.transport.lanes());
         let budget = wire.send(lane, tag, request)?;
         wire.transport.flush().map_err(broken)?;
-        let deadline = wire.transport.now() + PATIENCE;
+        let deadline = wire.transport.now() + REPLY_TIMEOUT;
         let header = loop {
             if let Some(header) = wire.transport.peek(lane).map_err(broken)? {
                 break header;
@@ -218,7 +218,7 @@ impl Raw {
         let mut left = vec![0_usize; slots.into()];
         let mut free: Vec<u16> = (0..slots).rev().collect();
         let (mut begun, mut ended) = (0, 0);
-        let mut deadline = wire.transport.now() + PATIENCE;
+        let mut deadline = wire.transport.now() + REPLY_TIMEOUT;
         while ended < count {
             // Those for which there is no room wait until there is.
             let mut full = Vec::new();
@@ -273,7 +273,7 @@ impl Raw {
             }
             let now = wire.transport.now();
             if news {
-                deadline = now + PATIENCE;
+                deadline = now + REPLY_TIMEOUT;
             } else if now >= deadline {
                 return Err("the server does not answer".into());
             } else {

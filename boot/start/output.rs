@@ -16,7 +16,7 @@ use crate::xen::event::Events;
 use crate::xen::log::{BadFilter, Filter, Logger, Sink};
 
 /// How long the end of the run waits until the console has been read.
-const PATIENCE: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 static CONSOLE: OneThread<OnceCell<Console<BarePlatform>>> = OneThread::new(OnceCell::new());
 
@@ -55,7 +55,7 @@ fn console() -> Option<&'static Console<BarePlatform>> {
 /// afterwards.
 pub(super) fn close() {
     if let Some(console) = console() {
-        console.drain(BarePlatform.now() + PATIENCE);
+        console.drain(BarePlatform.now() + DRAIN_TIMEOUT);
         if console.dropped() > 0 {
             emergency_print(format_args!(
                 "[xen9p] {} bytes of output were dropped: nobody read the console\n",
@@ -68,7 +68,7 @@ pub(super) fn close() {
 /// Waits a little until the console has been read.
 pub(super) fn settle() {
     if let Some(console) = console() {
-        console.drain(BarePlatform.now() + crate::xen::console::PATIENCE);
+        console.drain(BarePlatform.now() + crate::xen::console::WRITE_TIMEOUT);
     }
 }
 

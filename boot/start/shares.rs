@@ -132,7 +132,7 @@ pub fn next_device_event(deadline: Instant) -> Result<Option<EndpointEvent>, Sha
 /// How long one step of a try to connect again may take: in between the rest of the program is looked after.
 ///
 /// Not less: QEMU 7.2 does not survive that a frontend gives up while it connects, and on a busy machine it takes its time.
-const TRY: Duration = Duration::from_secs(10);
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The shortest and the longest time from one try to the next: twice as long each time, whether nobody connects or somebody
 /// does and then makes no sense.
@@ -265,7 +265,7 @@ impl Shares {
             let again = Config {
                 rings: Some(rings),
                 order: Some(order),
-                timeout: config.timeout.min(TRY),
+                timeout: config.timeout.min(RECONNECT_TIMEOUT),
                 ..config
             };
             Recovery::new(redial(tag.clone(), again), timeout)

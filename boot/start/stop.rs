@@ -12,7 +12,7 @@ use crate::xen::shutdown::ShutdownWatch;
 use crate::xen::suspend::Suspended;
 
 /// How long an app that was asked to stop may go on using files until the domain ends without it.
-const GRACE: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The status of an app that had to be stopped by force; a shell's for SIGTERM.
 const TERMINATED: u8 = 143;
@@ -68,7 +68,7 @@ impl Stop {
                 None => suspend(),
                 Some(reason) => {
                     log::info!("asked to stop: {request:?}");
-                    self.asked.set(Some((reason, now() + GRACE)));
+                    self.asked.set(Some((reason, now() + SHUTDOWN_TIMEOUT)));
                     system().shares.interrupt(true);
                 }
             },

@@ -27,7 +27,7 @@ const MOST_OPERATIONS: usize = 40;
 const MOST_REQUESTS: usize = 500_000;
 
 /// The most simulated time that one operation may take: some requests, each up to its time limit.
-const PATIENCE: Duration = Duration::from_secs(100_000);
+const RUN_TIMEOUT: Duration = Duration::from_secs(100_000);
 
 /// Where the input says what the server does.
 struct Verdicts {
@@ -197,7 +197,7 @@ pub fn run(input: &[u8]) {
     for operation in operations {
         let begin = session.now();
         operate(&fs, &mut file, *operation);
-        assert!(session.now() - begin < PATIENCE, "operation {operation}");
+        assert!(session.now() - begin < RUN_TIMEOUT, "operation {operation}");
         if let Some(error) = session.error() {
             assert_eq!(fs.metadata("/dir").map(drop), Err(error));
         }

@@ -16,7 +16,7 @@ use xen9p_testing::fake::{FakeDomain, FakeXen, Peer};
 const GUEST: DomId = DomId(3);
 
 /// The most simulated time that connecting and disconnecting may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RUN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The nodes that are written to, those of the frontend's directory first.
 const FRONT: [&str; 4] = ["backend", "backend-id", "tag", "state"];
@@ -117,7 +117,7 @@ pub fn run(input: &[u8]) {
             assert!(text.len() > 20 && !text.contains('\n'), "{text}");
         }
     }
-    assert!(fake.now() - begin < PATIENCE, "{:?}", fake.now() - begin);
+    assert!(fake.now() - begin < RUN_TIMEOUT, "{:?}", fake.now() - begin);
     // The nuisance may have left nobody who would unmap.
     fake.remove_peers();
     xen.grants.drain();

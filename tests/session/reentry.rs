@@ -416,7 +416,7 @@ const STEPS: [Step; 4] = [Step::Poll, Step::Pump, Step::Wait, Step::Other];
 /// Runs the steps with an operation whose reply comes before the step `arrival`. The first wait after that must not sleep
 /// to its deadline, unless the operation has been polled in between: then it is over.
 fn explore(steps: &[Step], arrival: usize) {
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
     let (server, callback) = (server(), Callback::default());
     let serving = server.clone();
     let options = LaneOptions {
@@ -453,9 +453,9 @@ fn explore(steps: &[Step], arrival: usize) {
             Step::Wait if at < arrival => session.wait(session.now() + LATENCY),
             Step::Wait => {
                 let begun = session.now();
-                session.wait(begun + PATIENCE);
+                session.wait(begun + WAIT_TIMEOUT);
                 assert!(
-                    session.now() < begun + PATIENCE,
+                    session.now() < begun + WAIT_TIMEOUT,
                     "{steps:?}, reply at {arrival}"
                 );
                 let polled = future.as_mut().poll(&mut noop());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use xen9p::hypercall::DomId;
 use xen9p::platform::{InUse, Platform, Resource};
 use xen9p::time::Instant;
-use xen9p::xen::console::{self, Console, ConsoleError, PATIENCE};
+use xen9p::xen::console::{self, Console, ConsoleError, WRITE_TIMEOUT};
 use xen9p::xen::event::Events;
 use xen9p_testing::fake::{FakePlatform, FakeXen};
 use xen9p_testing::random::content;
@@ -63,11 +63,11 @@ fn nobody_is_waited_for_twice() {
     assert_eq!(console.dropped(), 0);
     console.write(&content(100));
     let waited = xen.now() - before;
-    assert!(waited >= PATIENCE && waited < 2 * PATIENCE);
+    assert!(waited >= WRITE_TIMEOUT && waited < 2 * WRITE_TIMEOUT);
     for _ in 0..1000 {
         console.write(b"more");
     }
-    assert!(xen.now() - before < 2 * PATIENCE);
+    assert!(xen.now() - before < 2 * WRITE_TIMEOUT);
     assert_eq!(console.dropped(), 4100);
     // The reader comes back: all is as before.
     xen.stall_console(GUEST, false);
@@ -83,11 +83,11 @@ fn nobody_is_waited_for_twice() {
 fn draining_is_bounded() {
     let (xen, events, console) = guest();
     console.write(b"last words");
-    assert!(console.drain(events.now() + PATIENCE));
+    assert!(console.drain(events.now() + WRITE_TIMEOUT));
     assert_eq!(xen.console_output(GUEST), b"last words");
     xen.stall_console(GUEST, true);
     console.write(b"unheard");
-    let deadline = events.now() + PATIENCE;
+    let deadline = events.now() + WRITE_TIMEOUT;
     assert!(!console.drain(deadline));
     assert!(xen.now() - deadline < Duration::from_millis(1));
 }
@@ -160,8 +160,8 @@ fn lying_indices_cost_output_and_nothing_else() {
     console.write(b"nobody will know");
     assert_eq!(console.dropped(), 16);
     assert_eq!(console.read(&mut [0; 4]), 0);
-    assert!(!console.drain(events.now() + PATIENCE));
-    assert!(xen.now() - before < PATIENCE);
+    assert!(!console.drain(events.now() + WRITE_TIMEOUT));
+    assert!(xen.now() - before < WRITE_TIMEOUT);
 }
 
 #[test]
@@ -170,8 +170,8 @@ fn an_emergency_needs_nothing_but_the_ring() {
     console.write(b"before, ");
     let platform = events.platform();
     let long = "panic\n".repeat(1000);
-    console::emergency_write(platform, &long, PATIENCE);
-    assert!(console::emergency_drain(platform, PATIENCE));
+    console::emergency_write(platform, &long, WRITE_TIMEOUT);
+    assert!(console::emergency_drain(platform, WRITE_TIMEOUT));
     let expected = format!("before, {}", "panic\r\n".repeat(1000));
     assert_eq!(xen.console_output(GUEST), expected.as_bytes());
 }
@@ -183,8 +183,8 @@ fn an_emergency_is_not_held_up_by_a_reader_that_is_not_there() {
     xen.stall_console(GUEST, true);
     let long = "panic\n".repeat(1000);
     let before = xen.now();
-    console::emergency_write(platform, &long, PATIENCE);
-    assert!(!console::emergency_drain(platform, PATIENCE));
+    console::emergency_write(platform, &long, WRITE_TIMEOUT);
+    assert!(!console::emergency_drain(platform, WRITE_TIMEOUT));
     let waited = xen.now() - before;
-    assert!(waited >= PATIENCE && waited < 3 * PATIENCE);
+    assert!(waited >= WRITE_TIMEOUT && waited < 3 * WRITE_TIMEOUT);
 }

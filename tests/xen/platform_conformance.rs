@@ -23,7 +23,7 @@ use xen9p_testing::server::mem::{MemOptions, MemServer};
 const GUEST: DomId = DomId(1);
 
 /// How long each step may take, of the simulated time.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a platform does wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -364,9 +364,9 @@ fn use_files(platform: Flawed) -> Result<(), String> {
     let xen = Xen::new(Events::new(platform)).map_err(text)?;
     let device = xen9pfs::device(&xen, None).map_err(text)?;
     let mut config = Config::for_memory(1 << 20);
-    config.timeout = PATIENCE;
+    config.timeout = STEP_TIMEOUT;
     let transport = xen9pfs::connect(&xen, device, &config).map_err(text)?;
-    let options = MountOptions::new().timeout(PATIENCE);
+    let options = MountOptions::new().timeout(STEP_TIMEOUT);
     let fs = Fs::mount(transport, &options).map_err(text)?;
     fs.write("/f", [7; 10_000]).map_err(text)?;
     let bytes = fs.read("/f").map_err(text)?;

@@ -18,7 +18,7 @@ use xen9p::xen::xenbus::{self, Device, Ready, XenbusError, XenbusState};
 use xen9p_testing::fake::{DeviceSpec, FakePlatform, FakeXen, Peer};
 
 const GUEST: DomId = DomId(1);
-const PATIENCE: Duration = Duration::from_secs(2);
+const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 const FRONT: &str = "/local/domain/1/device/9pfs/0";
 const BACK: &str = "/local/domain/0/backend/9pfs/1/0";
 
@@ -208,7 +208,7 @@ fn the_backends_state_is_followed_without_asking_each_time() {
     assert_eq!(backend.get(), Ok(XenbusState::Initialising));
     xen.store_faults(|faults| faults.mute = false);
     xen.dom0().write(&format!("{BACK}/state"), "4");
-    let deadline = xen.now() + PATIENCE;
+    let deadline = xen.now() + STEP_TIMEOUT;
     let state = backend.wait(|state| state == XenbusState::Connected, deadline);
     assert_eq!(state, Ok(XenbusState::Connected));
     for nonsense in [&b""[..], b"99", b"4x", b"\0", &[b'4'; 2000]] {
@@ -226,7 +226,7 @@ fn a_fresh_device_is_ready_without_a_detour() {
     let (xen, device) = device();
     let trace = serve(&xen, qemu);
     let backend = device.watch_backend().unwrap();
-    assert_eq!(device.reset(&backend, PATIENCE), Ok(Ready::InitWait));
+    assert_eq!(device.reset(&backend, STEP_TIMEOUT), Ok(Ready::InitWait));
     assert_eq!(*trace.borrow(), ["2"]);
 }
 
@@ -239,7 +239,7 @@ fn a_device_left_in_any_state_is_brought_back() {
         xen.dom0().write(&format!("{BACK}/state"), their);
         let trace = serve(&xen, qemu);
         let backend = device.watch_backend().unwrap();
-        assert_eq!(device.reset(&backend, PATIENCE), Ok(Ready::InitWait));
+        assert_eq!(device.reset(&backend, STEP_TIMEOUT), Ok(Ready::InitWait));
         let trace = trace.borrow();
         assert_eq!(trace.last(), Some(&"2"), "left in {left}: {trace:?}");
         assert!(trace.contains(&"6") || left == "6", "left in {left}");
@@ -254,16 +254,16 @@ fn a_backend_that_stays_closed_is_told_from_a_dead_one() {
     xen.dom0().write(&format!("{BACK}/state"), "4");
     serve(&xen, xen_9pfsd);
     let backend = device.watch_backend().unwrap();
-    assert_eq!(device.reset(&backend, PATIENCE), Ok(Ready::StaysClosed));
+    assert_eq!(device.reset(&backend, STEP_TIMEOUT), Ok(Ready::StaysClosed));
     device.set_state(XenbusState::Initialised).unwrap();
-    let deadline = xen.now() + PATIENCE;
+    let deadline = xen.now() + STEP_TIMEOUT;
     let state = backend.wait(|state| state == XenbusState::Connected, deadline);
     assert_eq!(state, Ok(XenbusState::Connected));
 
     // The same, but the toolstack has given the device up.
-    device.leave(&backend, PATIENCE).unwrap();
+    device.leave(&backend, STEP_TIMEOUT).unwrap();
     xen.dom0().write(&format!("{BACK}/online"), "0");
-    let given_up = device.reset(&backend, PATIENCE).unwrap_err();
+    let given_up = device.reset(&backend, STEP_TIMEOUT).unwrap_err();
     assert!(matches!(
         given_up,
         XenbusError::Timeout(_, XenbusState::Closed)
@@ -279,14 +279,14 @@ fn a_dead_backend_is_waited_for_in_bounded_time_at_each_step() {
         serve(&xen, dead);
         let backend = device.watch_backend().unwrap();
         let before = xen.now();
-        let error = device.reset(&backend, PATIENCE).unwrap_err();
+        let error = device.reset(&backend, STEP_TIMEOUT).unwrap_err();
         let state = XenbusState::from_value(back.as_bytes());
         assert!(
             matches!(error, XenbusError::Timeout(_, found) if found == state),
             "{front} and {back}: {error}"
         );
         assert!(error.to_string().contains(back));
-        assert!(xen.now() - before < 3 * PATIENCE);
+        assert!(xen.now() - before < 3 * STEP_TIMEOUT);
     }
 }
 
@@ -297,13 +297,13 @@ fn leaving_ends_closed_whatever_the_backend_does() {
     xen.dom0().write(&format!("{FRONT}/state"), "4");
     xen.dom0().write(&format!("{BACK}/state"), "4");
     assert!(matches!(
-        device.leave(&backend, PATIENCE),
+        device.leave(&backend, STEP_TIMEOUT),
         Err(XenbusError::Timeout(_, XenbusState::Connected))
     ));
     assert_eq!(device.state(), Ok(XenbusState::Closed));
     xen.dom0().rm(BACK);
     xen.dom0().write(&format!("{FRONT}/state"), "4");
-    device.leave(&backend, PATIENCE).unwrap();
+    device.leave(&backend, STEP_TIMEOUT).unwrap();
     assert_eq!(device.state(), Ok(XenbusState::Closed));
 }
 
@@ -342,9 +342,9 @@ proptest! {
         xen.add_peer(Erratic(states));
         let before = xen.now();
         let backend = device.watch_backend().unwrap();
-        let _ = device.reset(&backend, PATIENCE);
-        let _ = device.leave(&backend, PATIENCE);
-        prop_assert!(xen.now() - before < 8 * PATIENCE);
+        let _ = device.reset(&backend, STEP_TIMEOUT);
+        let _ = device.leave(&backend, STEP_TIMEOUT);
+        prop_assert!(xen.now() - before < 8 * STEP_TIMEOUT);
     }
 }
 

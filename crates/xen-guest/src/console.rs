@@ -19,7 +19,7 @@ use xen9p_time::Instant;
 
 /// How long a write waits for room until it drops the rest. Whoever reads needs far less; after
 /// the first time in vain nobody is waited for until the reader moves again.
-pub const PATIENCE: Duration = Duration::from_millis(500);
+pub const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 const IN_SIZE: u32 = 1024;
 const OUT_SIZE: u32 = 2048;
@@ -147,12 +147,12 @@ impl<P: Platform> Console<P> {
         self.inner.dropped.get()
     }
 
-    /// Writes bytes as they are. Waits for room as long as [`PATIENCE`] says, then drops and counts
+    /// Writes bytes as they are. Waits for room as long as [`WRITE_TIMEOUT`] says, then drops and counts
     /// the rest.
     pub fn write(&self, mut bytes: &[u8]) {
         let inner = self.inner();
         let events = &inner.events;
-        let mut deadline = events.now() + PATIENCE;
+        let mut deadline = events.now() + WRITE_TIMEOUT;
         while !bytes.is_empty() {
             let pushed = match self.push(bytes) {
                 Ok(pushed) => pushed,
@@ -162,7 +162,7 @@ impl<P: Platform> Console<P> {
             if pushed > 0 {
                 bytes = &bytes[pushed..];
                 inner.stalled.set(false);
-                deadline = events.now() + PATIENCE;
+                deadline = events.now() + WRITE_TIMEOUT;
             } else if inner.stalled.get() || events.now() >= deadline {
                 inner.stalled.set(true);
                 break;

@@ -22,7 +22,7 @@ use crate::xen::store::{self, StoreError};
 use crate::xen::xenbus::{self, BackendState, Device};
 
 /// How long each step of a disconnect may take.
-pub(super) const LEAVE: Duration = Duration::from_secs(5);
+pub(super) const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All 9pfs devices of this domain, in the order of their numbers; [`Device::tag`] tells them apart.
 ///
@@ -110,7 +110,7 @@ pub(super) fn connect_as<P: Platform>(
     );
     if let Err(error) = announce(&device, &state, &rings) {
         // A backend that did not connect need not disconnect either: one error is enough.
-        if let Err(error) = device.leave(&state, LEAVE) {
+        if let Err(error) = device.leave(&state, DISCONNECT_TIMEOUT) {
             log::debug!("9pfs {}: not closed in good order: {error}", name(&device));
         }
         drop(rings);
@@ -135,7 +135,7 @@ pub(super) fn leave<P: Platform>(
     state: &BackendState<P>,
     rings: Vec<RingChannel<P>>,
 ) {
-    if let Err(error) = device.leave(state, LEAVE) {
+    if let Err(error) = device.leave(state, DISCONNECT_TIMEOUT) {
         log::warn!("9pfs {}: not closed in good order: {error}", name(device));
     }
     drop(rings);

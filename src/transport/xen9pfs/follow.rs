@@ -11,7 +11,7 @@ use super::connect::{connect_as, name};
 use super::endpoint::Xen9pfs;
 use super::error::ConnectError;
 use super::lifecycle::{Change, DeviceLifecycle, Stage};
-use super::monitor::{ConnectionState, Monitor, PULSE};
+use super::monitor::{CHECK_INTERVAL, ConnectionState, Monitor};
 use crate::platform::Platform;
 use crate::time::Instant;
 use crate::transport::TransportError;
@@ -175,7 +175,7 @@ impl<P: Platform> Endpoints<P> {
                 return Ok(None);
             }
             // A backend that is killed makes no event.
-            events.wait(seen, deadline.min(now + PULSE));
+            events.wait(seen, deadline.min(now + CHECK_INTERVAL));
         }
     }
 

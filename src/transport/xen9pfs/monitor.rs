@@ -15,7 +15,7 @@ use crate::xen::xenbus::{BackendState, Device, XenbusState};
 
 /// How often the event channels are looked at while nothing happens: a backend that was killed
 /// changes nothing else.
-pub(super) const PULSE: Duration = Duration::from_secs(1);
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is left of a connection when all else is gone: which it was, and why it ended.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ impl<P: Platform> Monitor<P> {
             device,
             state,
             connection,
-            pulse: Cell::new(now + PULSE),
+            pulse: Cell::new(now + CHECK_INTERVAL),
             resumes,
         }
     }
@@ -115,7 +115,7 @@ impl<P: Platform> Monitor<P> {
         }
         // Connected again, and in between something else that we did not get to see?
         if written || now >= self.pulse.get() {
-            self.pulse.set(now + PULSE);
+            self.pulse.set(now + CHECK_INTERVAL);
             return self.check_channels();
         }
         Ok(())

@@ -19,7 +19,7 @@ use crate::tree::{Caller, Changes, Handle, Place, Tree};
 const NEVER: Duration = Duration::ZERO;
 
 /// How long the kernel may take to close what is closed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce(&mut Tree) + Send>;
 
@@ -85,7 +85,7 @@ impl Mount {
     /// Unmounts and ends the connection; complains if that did not go in good order.
     pub fn end(self) -> io::Result<()> {
         // The kernel closes files some time after their users have, and not at all once unmounted.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + UNMOUNT_TIMEOUT;
         while self.open()? > 0 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(10));
         }

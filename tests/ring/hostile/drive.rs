@@ -15,7 +15,7 @@ use xen9p::xen::Xen;
 use super::cases::{Case, Ends};
 
 /// How long a hostile backend may take for a step, and its server for an answer, where they are to be waited for in vain.
-const PATIENCE: Duration = Duration::from_secs(5);
+const MOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an honest one may, on a machine that is busy with other things.
 const TRUST: Duration = Duration::from_secs(60);
@@ -191,7 +191,7 @@ impl<P: Platform> Guest<P> {
     pub fn attempt(&mut self, case: &Case) -> Result<String, String> {
         let begin = self.xen.events.now();
         self.tell(case.script)?;
-        let (ends, text) = self.meet(if case.is_slow() { PATIENCE } else { TRUST })?;
+        let (ends, text) = self.meet(if case.is_slow() { MOUNT_TIMEOUT } else { TRUST })?;
         let expected = match case.ends {
             Ends::Either => matches!(ends, Ends::Works | Ends::Broken | Ends::Fails),
             Ends::BrokenIfSeen => ends == Ends::Broken || self.beside && ends == Ends::Works,
@@ -241,7 +241,7 @@ impl<P: Platform> Guest<P> {
         self.tell("keep-maps")?;
         let mut connections = 0;
         let why = loop {
-            match Self::mount_with(&self.xen, HOSTILE, ORDER, PATIENCE) {
+            match Self::mount_with(&self.xen, HOSTILE, ORDER, MOUNT_TIMEOUT) {
                 Ok(fs) => during(fs.unmount(), "closing a mount")?,
                 Err(why) => break why,
             }

@@ -150,7 +150,7 @@ pub struct Cause {
 }
 
 const AT_ONCE: Duration = Duration::from_millis(100);
-const PULSE: Duration = Duration::from_millis(1200);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// A new backend process that maps the old rings, as QEMU does when somebody sets its state to 1.
 fn restarted(site: &Site, other_port: bool) {
@@ -225,7 +225,7 @@ pub const CAUSES: [Cause; 18] = [
         what: "it is killed",
         blow: Blow::Deed(|site| site.bed.share.borrow_mut().kill()),
         noticed: "nobody is bound to our event channel (EVTCHNOP_status), once a second",
-        within: PULSE,
+        within: CHECK_TIMEOUT,
     },
     Cause {
         what: "it is killed, and another has mapped our rings before we looked",

@@ -11,7 +11,7 @@ use xen9p::transport::TransportError;
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 
-use xen9p_testing::bed::recovering::{PATIENCE, site, site_with};
+use xen9p_testing::bed::recovering::{RECOVERY_TIMEOUT, site, site_with};
 use xen9p_testing::random::content;
 
 #[test]
@@ -165,7 +165,7 @@ fn a_slow_server_is_not_waited_for_without_end() {
     let lost = Err(Error::Transport(TransportError::Lost("for a test")));
     assert_eq!(files[0].sync_all(), lost);
     let timeout = site.fs.to_async().session().timeout();
-    assert!(site.control.borrow().now() - before <= PATIENCE + timeout + slow);
+    assert!(site.control.borrow().now() - before <= RECOVERY_TIMEOUT + timeout + slow);
 }
 
 #[test]
@@ -202,13 +202,13 @@ fn patience_ends() {
         watch.advance(Duration::from_secs(1));
         Ok(None)
     };
-    let recovery = Recovery::new(redial, PATIENCE);
+    let recovery = Recovery::new(redial, RECOVERY_TIMEOUT);
     let fs = Fs::mount_recovering(transport, &MountOptions::new(), recovery).unwrap();
     let before = control.now();
     control.lose("for ever");
     let lost = Error::Transport(TransportError::Lost("for ever"));
     assert_eq!(fs.metadata("/").map(drop), Err(lost));
-    assert_eq!(control.now() - before, PATIENCE);
+    assert_eq!(control.now() - before, RECOVERY_TIMEOUT);
     assert_eq!(fs.create_dir("/x"), Err(lost));
     // Given up is given up: an idle loop that looks after the session is not kept from its work again.
     let session = fs.to_async().session().clone();

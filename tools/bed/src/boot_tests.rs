@@ -13,7 +13,7 @@ use crate::suite::{Case, Suite};
 use crate::{Settings, fail, say, tail};
 
 /// Time a boot may take. One takes 2 s on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RUN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a boot is to end.
 enum End {
@@ -107,7 +107,7 @@ fn boot_until_the_end(
     .stderr(Stdio::null())
     .spawn()
     .map_err(|error| fail!("cannot run qemu-system-x86_64: {error}"))?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + RUN_TIMEOUT;
     let outcome = loop {
         let ended = |error: io::Error| fail!("cannot wait for QEMU: {error}");
         if qemu.try_wait().map_err(ended)?.is_some() {
@@ -118,7 +118,7 @@ fn boot_until_the_end(
             break Ok(());
         }
         if Instant::now() >= deadline {
-            break Err(fail!("still running after {} s", PATIENCE.as_secs()));
+            break Err(fail!("still running after {} s", RUN_TIMEOUT.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(20));
     };

@@ -39,7 +39,7 @@ pub enum Step {
 }
 
 /// How long a backend may take to leave Closed or Closing, once this side is Initialising or has offered its rings.
-const STIRS: Duration = Duration::from_secs(3);
+const REACTION_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where it is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Handshake {
         if let Stage::Offering(ready) = self.stage {
             let until = now + self.timeout;
             let stirs = match self.was_closed {
-                true => now + self.timeout.min(STIRS),
+                true => now + self.timeout.min(REACTION_TIMEOUT),
                 false => now,
             };
             self.stage = Stage::Initialised {
@@ -143,7 +143,7 @@ impl Handshake {
         let closed = |aim, late| (Stage::Closed { until, aim, late }, Step::Set(Closed));
         let initialising = Stage::Initialising {
             until,
-            stirs: now + self.timeout.min(STIRS),
+            stirs: now + self.timeout.min(REACTION_TIMEOUT),
         };
         let over = |step| (Stage::Over(step), step);
         let stage = self.stage;
@@ -256,7 +256,7 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// Where this side may go from a state that it has set itself.
     fn legal(from: XenbusState, to: XenbusState) -> bool {
@@ -334,7 +334,7 @@ mod tests {
                             first = false;
                         }
                         Step::Wait(until) => {
-                            prop_assert!(self.now < until && until <= self.now + PATIENCE);
+                            prop_assert!(self.now < until && until <= self.now + STEP_TIMEOUT);
                             self.waits += 1;
                             break;
                         }
@@ -370,14 +370,14 @@ mod tests {
             backend in any_backend(),
         ) {
             let mut backend = backend.into_iter();
-            let mut side = Side::new(own, Handshake::connect(own, PATIENCE));
+            let mut side = Side::new(own, Handshake::connect(own, STEP_TIMEOUT));
             let end = side.run(&mut backend)?;
             if let Some(step) = end {
                 // It stays over.
                 let again = side.handshake.next(side.now, Connected, || Ok::<_, ()>(true));
                 prop_assert_eq!(again, Ok(step));
             }
-            side.handshake = Handshake::leave(side.own, PATIENCE);
+            side.handshake = Handshake::leave(side.own, STEP_TIMEOUT);
             let begun = side.now;
             // One that does not move any more.
             let last = backend.next().map_or(Connected, |(state, ..)| state);
@@ -385,7 +385,7 @@ mod tests {
             let end = side.run(&mut still.take(30))?;
             prop_assert!(matches!(end, Some(Step::Left | Step::Overdue(..))));
             prop_assert_eq!(side.own, Closed);
-            prop_assert!(side.now - begun <= PATIENCE * 2);
+            prop_assert!(side.now - begun <= STEP_TIMEOUT * 2);
         }
 
         /// So is xen-9pfsd, which goes to Closing and Closed when it is told of ours, however late that is and whichever of
@@ -395,7 +395,7 @@ mod tests {
             late in 0_usize..6,
             follows in prop::sample::select(&[Closing, Closed][..]),
         ) {
-            let mut side = Side::new(Closed, Handshake::connect(Closed, PATIENCE));
+            let mut side = Side::new(Closed, Handshake::connect(Closed, STEP_TIMEOUT));
             let mut theirs = Initialising;
             for round in 0..12 {
                 let mut once = [(theirs, 1, true)].into_iter();
@@ -418,7 +418,7 @@ mod tests {
         /// A backend that keeps to the protocol is connected, whatever state this side was left in.
         #[test]
         fn an_honest_backend_is_connected(own in any_state(), theirs in any_state()) {
-            let mut side = Side::new(own, Handshake::connect(own, PATIENCE));
+            let mut side = Side::new(own, Handshake::connect(own, STEP_TIMEOUT));
             let mut theirs = theirs;
             for _ in 0..12 {
                 let mut once = [(theirs, 1, true)].into_iter();

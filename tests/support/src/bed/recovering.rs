@@ -10,7 +10,7 @@ use xen9p::fs::{Fs, MountOptions};
 use xen9p::p9::session::Recovery;
 use xen9p::transport::Transport;
 
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const RECOVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a try to connect takes.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -90,7 +90,7 @@ pub fn site_on(
         }
     };
     let fs = match recovers {
-        true => Fs::mount_recovering(transport, mount, Recovery::new(redial, PATIENCE)),
+        true => Fs::mount_recovering(transport, mount, Recovery::new(redial, RECOVERY_TIMEOUT)),
         false => Fs::mount(transport, mount),
     };
     let fs = fs.expect("a mount");

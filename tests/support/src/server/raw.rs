@@ -7,7 +7,7 @@ use xen9p::p9::wire::*;
 use xen9p::transport::{Lane, Transport};
 
 /// No server takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(20);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A conversation of which nothing is known but the dialect.
 pub struct Raw<T> {
@@ -84,7 +84,7 @@ impl<T: Transport> Raw<T> {
 
     /// Waits for a reply on `lane`; returns its tag. It is then in [`reply`](Self::reply).
     pub fn receive(&mut self, lane: Lane) -> Tag {
-        let deadline = self.transport.now() + PATIENCE;
+        let deadline = self.transport.now() + REPLY_TIMEOUT;
         let header = loop {
             if let Some(header) = self.transport.peek(lane).expect("alive") {
                 break header;

@@ -15,7 +15,7 @@ use crate::xen::{self, Bed, Size};
 use crate::{Settings, fail, tail};
 
 /// Time a guest may take.
-const PATIENCE: Duration = Duration::from_secs(1800);
+const BENCH_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// The machine. dom0 has one processor and the guest the other, so that neither takes the other's time.
 const SIZE: Size = Size {
@@ -63,7 +63,7 @@ impl Stage {
 
     /// Runs a script in dom0 that must succeed; returns its output.
     pub fn dom0(&mut self, script: &str) -> Result<String> {
-        let done = self.bed.run(script, PATIENCE)?;
+        let done = self.bed.run(script, BENCH_TIMEOUT)?;
         match done.status {
             0 => Ok(done.output),
             status => Err(fail!(
@@ -184,7 +184,7 @@ impl Stage {
         };
         self.dom0("rm -rf /share/small && mkdir -p /share/small")?;
         let mut domain = Domain::create(&mut self.bed, &guest)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + BENCH_TIMEOUT;
         let ended = domain.wait(&mut self.bed, Some(deadline), |_| Ok(()))?;
         Ok(ended.is_some_and(|ended| Verdict::from_console(&ended.console) == Verdict::Exit(0)))
     }
@@ -228,13 +228,15 @@ impl Stage {
              while xl domid {name} >/dev/null 2>&1; do sleep 0.1; done\n"
         );
         let mut domain = Domain::create_by(&mut self.bed, &guest, &script)?;
-        let ended = domain.wait(&mut self.bed, Some(Instant::now() + PATIENCE), |_| Ok(()))?;
+        let ended = domain.wait(&mut self.bed, Some(Instant::now() + BENCH_TIMEOUT), |_| {
+            Ok(())
+        })?;
         let console = domain.console();
         let end = || tail::end(&console, 15);
         let Some(ended) = ended else {
             return Err(fail!(
                 "{name} still runs after {} s:\n{}",
-                PATIENCE.as_secs(),
+                BENCH_TIMEOUT.as_secs(),
                 end()
             ));
         };

@@ -17,7 +17,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// How long all cases may take; some of them wait for what does not come, and a slow machine adds to it.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const RUN_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// How long the backends may take to notice that the guest has gone.
 const LAST_WORDS: Duration = Duration::from_secs(30);
@@ -37,9 +37,10 @@ fn meet(lab: &mut Lab<'_>, program: &str) -> Result<()> {
             &format!("(/host/xen9p-backend {arguments} || true; echo over) >/host/{log} 2>&1 &\n");
     }
     let mut domain = lab.start_after(&guest, &script)?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + RUN_TIMEOUT;
     let ended = domain.wait(lab.bed()?, Some(deadline), |_| Ok(()))?;
-    let ended = ended.ok_or_else(|| fail!("the cases take more than {} s", PATIENCE.as_secs()))?;
+    let ended =
+        ended.ok_or_else(|| fail!("the cases take more than {} s", RUN_TIMEOUT.as_secs()))?;
     let failed: Vec<&str> = ended
         .console
         .lines()

@@ -12,7 +12,7 @@ use crate::xen::{self, Bed, Size};
 use crate::{Settings, daemon, fail, say, tail};
 
 /// Time a guest may take. Most take 5 s on an idle machine; this allows for one that does much else.
-const PATIENCE: Duration = Duration::from_secs(300);
+const RUN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Machine memory while the tests run, in MiB, if this machine has it: QEMU takes only what is used.
 const MUCH_MEMORY: u32 = 5632;
@@ -234,9 +234,9 @@ impl<'a> Lab<'a> {
 
     /// Waits until a guest has ended.
     pub fn end_of(&mut self, domain: &mut Domain) -> Result<Ended> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RUN_TIMEOUT;
         let ended = domain.wait(self.bed()?, Some(deadline), |_| Ok(()))?;
-        ended.ok_or_else(|| fail!("the guest still runs after {} s", PATIENCE.as_secs()))
+        ended.ok_or_else(|| fail!("the guest still runs after {} s", RUN_TIMEOUT.as_secs()))
     }
 
     /// Waits until a guest's console shows a text.
@@ -246,7 +246,7 @@ impl<'a> Lab<'a> {
 
     /// Waits until a guest's console shows a text so many times.
     pub fn console_repeats(&mut self, domain: &mut Domain, text: &str, times: usize) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RUN_TIMEOUT;
         let bed = self.bed()?;
         loop {
             let over = domain.has_ended(bed)? || Instant::now() >= deadline;
@@ -278,7 +278,7 @@ impl<'a> Lab<'a> {
 
     /// Runs a script in dom0 that must succeed; returns its output.
     pub fn dom0(&mut self, script: &str) -> Result<String> {
-        let done = self.bed()?.run(script, PATIENCE)?;
+        let done = self.bed()?.run(script, RUN_TIMEOUT)?;
         match done.status {
             0 => Ok(done.output),
             status => Err(fail!(

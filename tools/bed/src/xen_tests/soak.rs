@@ -19,7 +19,7 @@ const CALM: (u64, u64) = (4, 25);
 const REPAIR: u64 = 30;
 
 /// How long the guest may take beyond its time: to begin, and to look at everything at its end.
-const GRACE: Duration = Duration::from_secs(600);
+const STEP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Serves both shares of the domain with the name `$name` with one QEMU after another, as an administrator would who
 /// knows that QEMU takes up only backends in state 1. The first is xl's, at the domain's creation and at each restore,
@@ -120,7 +120,7 @@ fn run(lab: &mut Lab<'_>, seconds: u64, seed: u64) -> Result<u32> {
     let over = Instant::now() + Duration::from_secs(seconds);
     let variables = format!("name={}\nsoak={}\n", guest.name, files.in_dom0);
     let keeper = lab.bed()?.start_job(&format!("{variables}{KEEPER}"))?;
-    let known = Instant::now() + GRACE;
+    let known = Instant::now() + STEP_TIMEOUT;
     while !files.path.join("pid").exists() {
         if domain.has_ended(lab.bed()?)? || Instant::now() >= known {
             return Err(fail!("the backend of the guest was not found"));
@@ -138,7 +138,7 @@ fn run(lab: &mut Lab<'_>, seconds: u64, seed: u64) -> Result<u32> {
     soak.files.write("over", b"")?;
     soak.dom0(KILL)?;
     let (lab, times, lost) = (soak.lab, soak.times, soak.overcome.is_some());
-    let backends = lab.bed()?.wait(&keeper, GRACE)?;
+    let backends = lab.bed()?.wait(&keeper, STEP_TIMEOUT)?;
     let backends = backends.ok_or_else(|| fail!("the last QEMU does not end"))?;
     let console = ended?;
     print!("{}", backends.output);
@@ -157,7 +157,7 @@ fn run(lab: &mut Lab<'_>, seconds: u64, seed: u64) -> Result<u32> {
 impl Soak<'_, '_> {
     /// Lets the guest have no rest until it ends. Returns its console.
     fn disturb(&mut self, domain: &mut Domain, mut over: Instant) -> Result<String> {
-        let mut deadline = over + GRACE;
+        let mut deadline = over + STEP_TIMEOUT;
         let mut told = 0;
         loop {
             let calm = Duration::from_secs(self.chance.between(CALM.0, CALM.1));

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::real::Process;
 
 /// QEMU answers an access well within this, however busy the machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A machine at the other end of two pipes.
 pub struct Qtest {
@@ -51,7 +51,7 @@ impl Qtest {
         loop {
             let line = self
                 .lines
-                .recv_timeout(PATIENCE)
+                .recv_timeout(REPLY_TIMEOUT)
                 .map_err(io::Error::other)?;
             if let Some(answer) = line.strip_prefix("OK") {
                 return Ok(answer.trim().to_owned());
