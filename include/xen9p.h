@@ -5,7 +5,9 @@
  *
  * In short, without the error checks:
  *
- *     static const struct xen9p_platform platform = { .alloc = my_alloc, .free = my_free, ... };
+ *     static const struct xen9p_platform platform = {
+ *         .size = sizeof platform, .version = XEN9P_VERSION, .alloc = my_alloc, .free = my_free, ...
+ *     };
  *     static char text[4096];
  *     xen9p_handle fs, file, op;
  *
@@ -58,6 +60,10 @@
 // What xen9p_poll() returns, negated, while an operation is not over.
 #define XEN9P_EINPROGRESS 115
 
+// The version of this header: major, minor and patch number in the bits from 16, 8 and 0 on. Header and library fit as
+// long as major and minor number are the same.
+#define XEN9P_VERSION 256
+
 // Something open: a mount, a file, a directory or an operation. 0 is never one.
 typedef uint32_t xen9p_handle;
 
@@ -104,6 +110,10 @@ struct xen9p_ring {
 // What the kernel provides. The library copies it. Each callback gets `context` as its first argument; none may be
 // NULL. No callback but `wait` may block, and none may call the library.
 struct xen9p_platform {
+  // sizeof (struct xen9p_platform).
+  size_t size;
+  // XEN9P_VERSION.
+  uint32_t version;
   // Handed to each callback.
   void *context;
   // Memory of a size above 0, aligned to a power of two; NULL when there is none.
@@ -133,8 +143,10 @@ struct xen9p_platform {
   struct xen9p_ring xenstore;
 };
 
-// What a mount may be told. All zero is a good choice.
+// What a mount may be told. All zero but `size` is a good choice.
 struct xen9p_mount_options {
+  // sizeof (struct xen9p_mount_options).
+  size_t size;
   // The largest 9P message to ask for, in bytes; 0: what the rings allow.
   uint32_t msize;
   // How many seconds each step of connecting, and each answer, may take; 0: 20.
@@ -277,7 +289,8 @@ ptrdiff_t xen9p_hypercall(bool pv,
 
 // Says what the kernel provides: the first call, and made once. Connects to nothing yet.
 //
-// -EINVAL: a callback is missing. -EEXIST: this was done already.
+// -EINVAL: a callback is missing, or `size` is that of no version. -EPROTONOSUPPORT (93): the kernel was compiled with
+// the header of another version, which does not fit this library. -EEXIST: this was done already.
 //
 // # Safety
 // `platform` is NULL or points to a platform whose callbacks do what is said there, for ever.
@@ -301,6 +314,9 @@ int32_t xen9p_check_platform(void (*tell)(void*, const char *breach),
 int32_t xen9p_mount(const char *tag,
                     const struct xen9p_mount_options *options,
                     xen9p_handle *fs);
+
+// The version of the library that was linked, as XEN9P_VERSION. May be called at any time.
+uint32_t xen9p_version(void);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -16,6 +16,7 @@ mod operations;
 mod platform;
 mod reserve;
 mod state;
+mod version;
 
 pub use error::{xen9p_describe, xen9p_last_error};
 pub use files::*;
@@ -24,6 +25,7 @@ pub use platform::{xen9p_hypercall, xen9p_platform, xen9p_ring};
 #[doc(hidden)]
 pub use reserve::Allocator;
 pub use state::{xen9p_check_platform, xen9p_init, xen9p_mount, xen9p_mount_options};
+pub use version::{XEN9P_VERSION, xen9p_version};
 
 /// Something open: a mount, a file, a directory or an operation. 0 is never one.
 pub type xen9p_handle = u32;

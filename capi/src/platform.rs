@@ -27,6 +27,10 @@ pub struct xen9p_ring {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct xen9p_platform {
+    /// sizeof (struct xen9p_platform).
+    pub size: usize,
+    /// XEN9P_VERSION.
+    pub version: u32,
     /// Handed to each callback.
     pub context: *mut c_void,
     /// Memory of a size above 0, aligned to a power of two; NULL when there is none.

@@ -17,6 +17,7 @@ use crate::error::{Fail, Result, number, status};
 use crate::handles::{Handles, Open, wrong};
 use crate::platform::{Kernel, install, table, xen9p_platform};
 use crate::reserve::ready;
+use crate::version::{read_platform, sized};
 use crate::xen9p_handle;
 
 /// What the library keeps.
@@ -107,16 +108,18 @@ pub(crate) fn enter_status(call: impl FnOnce() -> Result<()>) -> i32 {
 
 /// Says what the kernel provides: the first call, and made once. Connects to nothing yet.
 ///
-/// -EINVAL: a callback is missing. -EEXIST: this was done already.
+/// -EINVAL: a callback is missing, or `size` is that of no version. -EPROTONOSUPPORT (93): the kernel was compiled with
+/// the header of another version, which does not fit this library. -EEXIST: this was done already.
 ///
 /// # Safety
 /// `platform` is NULL or points to a platform whose callbacks do what is said there, for ever.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xen9p_init(platform: *const xen9p_platform) -> i32 {
+    // Nothing may be allocated before there is an allocator: errors have no text here.
     // SAFETY: the caller's promise.
-    let Some(platform) = (unsafe { platform.as_ref() }) else {
-        // Nothing may be allocated before there is an allocator.
-        return -i32::from(Errno::EFAULT.number());
+    let platform = match unsafe { read_platform(platform) } {
+        Ok(platform) => platform,
+        Err(error) => return -(error.number() as i32),
     };
     if table().is_some() {
         return status(Err(Fail::new(
@@ -124,9 +127,9 @@ pub unsafe extern "C" fn xen9p_init(platform: *const xen9p_platform) -> i32 {
             "xen9p_init was called already",
         )));
     }
-    match install(platform) {
+    match install(&platform) {
         true => 0,
-        false => -i32::from(Errno::EINVAL.number()),
+        false => -(Errno::EINVAL.number() as i32),
     }
 }
 
@@ -152,10 +155,12 @@ pub unsafe extern "C" fn xen9p_check_platform(
     }) as i32
 }
 
-/// What a mount may be told. All zero is a good choice.
+/// What a mount may be told. All zero but `size` is a good choice.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct xen9p_mount_options {
+    /// sizeof (struct xen9p_mount_options).
+    pub size: usize,
     /// The largest 9P message to ask for, in bytes; 0: what the rings allow.
     pub msize: u32,
     /// How many seconds each step of connecting, and each answer, may take; 0: 20.
@@ -179,7 +184,7 @@ pub unsafe extern "C" fn xen9p_mount(
 ) -> i32 {
     enter_status(|| {
         // SAFETY: the caller's promise.
-        let options = unsafe { options.as_ref() }.copied().unwrap_or_default();
+        let options = unsafe { sized(options, "the options") }?;
         let tag = match tag.is_null() {
             true => None,
             // SAFETY: as above.

@@ -130,6 +130,8 @@ fn everything_in_order_and_out_of_it() {
         meddle: Cell::new(None),
     };
     let callbacks = xen9p_platform {
+        size: size_of::<xen9p_platform>(),
+        version: XEN9P_VERSION,
         context: (&raw const kernel).cast_mut().cast(),
         alloc: Some(alloc),
         free: Some(free),
@@ -161,6 +163,25 @@ fn everything_in_order_and_out_of_it() {
             ..callbacks
         };
         assert_eq!(xen9p_init(&incomplete), -22);
+        // A kernel that was compiled with another header.
+        assert_eq!(xen9p_version(), XEN9P_VERSION);
+        let (major, minor) = (1 << 16, 1 << 8);
+        for version in [0, XEN9P_VERSION + minor, XEN9P_VERSION + major, u32::MAX] {
+            let other = xen9p_platform {
+                version,
+                ..callbacks
+            };
+            assert_eq!(xen9p_init(&other), -93, "{version:#x}");
+        }
+        for size in [0, 7, callbacks.size + 1, usize::MAX] {
+            let other = xen9p_platform { size, ..callbacks };
+            assert_eq!(xen9p_init(&other), -22, "{size}");
+        }
+        // A patch version fits.
+        let callbacks = xen9p_platform {
+            version: XEN9P_VERSION + 1,
+            ..callbacks
+        };
         assert_eq!(xen9p_init(&callbacks), 0);
         assert_eq!(xen9p_init(&callbacks), -17);
         assert_eq!(xen9p_check_platform(None, null_mut()), 0);
@@ -172,7 +193,17 @@ fn everything_in_order_and_out_of_it() {
             last_error()
         );
         assert_eq!(xen9p_mount(c"share".as_ptr(), null(), null_mut()), EFAULT);
+        for size in [0, size_of::<xen9p_mount_options>() + 1] {
+            let options = xen9p_mount_options {
+                size,
+                ..Default::default()
+            };
+            assert_eq!(xen9p_mount(null(), &options, &mut fs), -22);
+            assert!(last_error().contains("sizeof"), "{}", last_error());
+        }
         let options = xen9p_mount_options {
+            // As an earlier version would have it, without what comes behind.
+            size: std::mem::offset_of!(xen9p_mount_options, timeout),
             msize: 100,
             ..Default::default()
         };

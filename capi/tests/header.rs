@@ -1,4 +1,4 @@
-//! The checked-in header is what cbindgen makes of this crate. `BLESS=1` writes it.
+//! The checked-in header is what cbindgen makes of this crate, and has its version. `BLESS=1` writes it.
 
 use std::path::Path;
 
@@ -18,4 +18,13 @@ fn the_header_is_up_to_date() {
         found == made,
         "include/xen9p.h is not what capi/ says: BLESS=1 cargo test --no-default-features --test header"
     );
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let part = |text: &str| text.parse::<u32>().unwrap();
+    let package = part(env!("CARGO_PKG_VERSION_MAJOR")) << 16
+        | part(env!("CARGO_PKG_VERSION_MINOR")) << 8
+        | part(env!("CARGO_PKG_VERSION_PATCH"));
+    assert_eq!(xen9p_capi::XEN9P_VERSION, package);
 }

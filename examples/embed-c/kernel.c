@@ -354,6 +354,7 @@ void kernel_main(const struct start_info *info)
     console_port = (uint32_t)parameter(PARAM_CONSOLE_EVTCHN);
 
     const struct xen9p_platform platform = {
+        .size = sizeof platform, .version = XEN9P_VERSION,
         .alloc = alloc, .free = free, .alloc_pages = alloc_pages, .free_pages = free_pages,
         .frame = frame, .hypercall = call, .grant_frame = grant_frame,
         .now = now, .take_pending = take_pending, .wait = wait, .panic = panic,
@@ -364,6 +365,7 @@ void kernel_main(const struct start_info *info)
     struct xen9p_stat stat;
     static const char written[] = "Written by a kernel of its own.\n";
 
+    expect("the library's version", xen9p_version(), XEN9P_VERSION);
     expect("a mount before init", xen9p_mount(NULL, NULL, &fs), -6);
     expect("init without a platform", xen9p_init(NULL), -14);
     expect("init", xen9p_init(&platform), 0);
