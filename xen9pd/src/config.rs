@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::host::{Limits, Options, Owners, Xattrs};
+use crate::host::{Directory, Limits, Options, Owners, Xattrs};
 
 /// Where the file is unless the command line says otherwise.
 pub const PATH: &str = "/etc/xen9pd.toml";
@@ -256,18 +256,32 @@ impl Config {
         }
     }
 
-    /// How the directory `path`, which a toolstack has asked for, is shared; `None`: it is not. A path below a share has
-    /// that share's options; symbolic links on the way are followed first, so that none leads from a share elsewhere.
-    pub fn options_for(&self, path: &Path) -> Option<Options> {
-        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if check_path(path).is_err() || self.claim == Claim::None {
+    /// Opens the directory `path`, which a toolstack has asked for, and says how it is shared. Which share it is in goes by
+    /// where the directory that was opened really is: no symbolic link leads from a share elsewhere, and none that changes
+    /// later matters.
+    ///
+    /// # Errors
+    /// It can't be opened, or is not shared: the text says which.
+    pub fn open(&self, path: &Path) -> Result<(Directory, Options), String> {
+        let error = |text: &dyn fmt::Display| format!("path={}: {text}", path.display());
+        check_path(path).map_err(|text| error(&text))?;
+        let directory = Directory::open(path).map_err(|problem| error(&problem))?;
+        let options = self.options_of(&directory);
+        match options {
+            Some(options) => Ok((directory, options)),
+            None => Err(error(&"the configuration does not share it")),
+        }
+    }
+
+    fn options_of(&self, directory: &Directory) -> Option<Options> {
+        if self.claim == Claim::None {
             return None;
         }
-        let wanted = real(path);
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         self.shares
             .iter()
             .map(|share| (real(&share.path), share))
-            .filter(|(root, _)| wanted.starts_with(root))
+            .filter(|(root, _)| directory.path().starts_with(root))
             .max_by_key(|(root, _)| root.components().count())
             .map(|(_, share)| share.options)
             .or_else(|| (self.claim == Claim::All).then_some(self.defaults))
@@ -453,18 +467,59 @@ mod tests {
         };
         let files = |claim: &str, path: &str| {
             let config = Config::parse(&text(claim)).unwrap();
-            let options = config.options_for(&root.join(path));
-            options.map(|options| options.limits.max_files)
+            let opened = config.open(&root.join(path));
+            opened.map(|(_, options)| options.limits.max_files)
         };
-        assert_eq!(files("listed", "share"), Some(Some(1)));
-        assert_eq!(files("listed", "share/inner/deep"), Some(Some(2)));
-        assert_eq!(files("listed", "share/not-there"), Some(Some(1)));
+        assert_eq!(files("listed", "share"), Ok(Some(1)));
+        assert_eq!(files("listed", "share/inner/deep"), Ok(Some(2)));
+        let refused = |claim, path, expected: &str| {
+            let text = files(claim, path).unwrap_err();
+            assert!(text.ends_with(expected), "{path}: {text}");
+        };
         // Neither a longer name, nor a link, nor "..".
-        for path in ["share2", "share/link", "share/../share2", ""] {
-            assert_eq!(files("listed", path), None, "{path}");
+        for path in ["share2", "share/link", ""] {
+            refused("listed", path, "the configuration does not share it");
         }
-        assert_eq!(files("all", "share2"), Some(None));
-        assert_eq!(files("none", "share"), None);
-        assert_eq!(Config::default().options_for(Path::new("relative")), None);
+        refused("listed", "share/../share2", "must not contain \"..\"");
+        let missing = "share/not-there";
+        refused(
+            "listed",
+            missing,
+            "not-there: the directory can't be opened: No such file or directory (os error 2)",
+        );
+        fs::write(root.join("share/file"), "").unwrap();
+        refused("listed", "share/file", "Not a directory (os error 20)");
+        assert_eq!(files("all", "share2"), Ok(None));
+        refused("none", "share", "the configuration does not share it");
+        let relative = Config::default().open(Path::new("relative"));
+        assert!(relative.unwrap_err().contains("has to begin with"));
+    }
+
+    /// The directory that was judged is the one that is served.
+    #[test]
+    fn a_link_that_is_changed_after_the_check_changes_nothing() {
+        use rustix::fs::{AtFlags, statat};
+        use std::os::unix::fs::MetadataExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(dir.path()).unwrap();
+        for name in ["share", "secret"] {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        let text = format!(
+            "claim = \"listed\"\n[[share]]\npath = {:?}",
+            root.join("share")
+        );
+        let config = Config::parse(&text).unwrap();
+        let link = root.join("link");
+        std::os::unix::fs::symlink(root.join("share"), &link).unwrap();
+        let (directory, _) = config.open(&link).unwrap();
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(root.join("secret"), &link).unwrap();
+        config.open(&link).unwrap_err();
+        let served = statat(&directory, "", AtFlags::EMPTY_PATH).unwrap();
+        let share = fs::metadata(root.join("share")).unwrap();
+        assert_eq!((served.st_dev, served.st_ino), (share.dev(), share.ino()));
+        assert_eq!(directory.path(), root.join("share"));
     }
 }

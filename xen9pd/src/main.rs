@@ -76,22 +76,19 @@ struct Configured {
 
 impl Policy for Configured {
     fn decide(&self, _: &Key, order: &Order) -> Decision {
-        if !order.path.starts_with('/') {
-            return Decision::Refuse(format!("path={}: it has to begin with /", order.path));
-        }
-        if self.config.options_for(Path::new(&order.path)).is_none() {
-            return match self.config.claim {
-                Claim::None => Decision::Leave,
-                Claim::All | Claim::Listed => Decision::Refuse(format!(
-                    "path={}: the configuration does not share it",
-                    order.path
-                )),
-            };
+        if self.config.claim == Claim::None {
+            return Decision::Leave;
         }
         if order.auto_delete {
-            return Decision::Refuse("auto-delete is not supported".into());
+            return Decision::Refuse(
+                "auto-delete=1: xen9pd removes no files of its own accord; leave it out".into(),
+            );
         }
-        Decision::Serve
+        // The worker opens it for itself, and looks again.
+        match self.config.open(Path::new(&order.path)) {
+            Ok(_) => Decision::Serve,
+            Err(why) => Decision::Refuse(why),
+        }
     }
 
     fn config(&self) -> Option<PathBuf> {

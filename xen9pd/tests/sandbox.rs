@@ -18,7 +18,7 @@ use p9_wire::{AttrMask, Errno, OpenFlags, UnlinkFlags, XattrFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Signal, chroot, getppid, kill_process};
-use xen9pd::host::{HostNode, HostTree, Options, Owners};
+use xen9pd::host::{Directory, HostNode, HostTree, Options, Owners};
 use xen9pd::sandbox::{self, Plan, SandboxError};
 
 /// What a part does inside, and how the process ends.
@@ -101,11 +101,11 @@ fn refuses_threads() {
     let (stop, wait) = std::sync::mpsc::channel::<()>();
     let other = std::thread::spawn(move || wait.recv().is_ok());
     let plan = Plan {
-        shares: &[],
+        shares: Vec::new(),
         max_descriptors: 100,
         ioctls: &[],
     };
-    let refused = sandbox::enter(&plan).unwrap_err();
+    let refused = sandbox::enter(plan).unwrap_err();
     assert!(matches!(refused, SandboxError::Threads(2)), "{refused}");
     drop(stop);
     other.join().unwrap();
@@ -126,11 +126,12 @@ fn enter(part: &str, directory: &Path, inside: fn(&[HostNode])) {
         read_only: true,
         ..Options::default()
     };
-    let (first_path, second_path) = (directory.join("first"), directory.join("second"));
-    let shares = [(&*first_path, first), (&*second_path, second)];
+    let open = |name| Directory::open(&directory.join(name)).unwrap();
+    let shares = vec![(open("first"), first), (open("second"), second)];
+    let options = [first, second];
     // A descriptor that was open before would stay: this test has none but the standard ones.
-    let entered = sandbox::enter(&Plan {
-        shares: &shares,
+    let entered = sandbox::enter(Plan {
+        shares,
         max_descriptors: 100,
         ioctls: &[],
     })
@@ -139,8 +140,8 @@ fn enter(part: &str, directory: &Path, inside: fn(&[HostNode])) {
     let roots: Vec<_> = entered
         .roots
         .into_iter()
-        .zip(shares)
-        .map(|(root, (_, options))| {
+        .zip(options)
+        .map(|(root, options)| {
             let tree = HostTree::new(root, entered.proc.clone(), options).unwrap();
             tree.root(Some(77)).unwrap()
         })
@@ -251,12 +252,44 @@ fn look_around(_: &[HostNode]) {
     }
     let refused = fs::write("/new", "").unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
+    descriptors_lead_nowhere();
     // Not a single capability that could undo it.
     let sets = rustix::thread::capabilities(None).unwrap();
     use rustix::thread::CapabilitySet as C;
     let kept = C::DAC_OVERRIDE | C::CHOWN | C::FOWNER | C::FSETID | C::SETUID | C::SETGID;
     assert_eq!(sets.permitted, kept);
     assert!(sets.inheritable.is_empty());
+}
+
+/// A descriptor of a directory outside would be a door, since there is no wall above it.
+fn descriptors_lead_nowhere() {
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
+
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let mut directories = 0;
+    for number in 0..100 {
+        // SAFETY: a number that is no descriptor's is refused by the kernel.
+        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+        let Ok(mut at) = openat(fd, ".", flags, Mode::empty()) else {
+            continue;
+        };
+        directories += 1;
+        for _ in 0..20 {
+            for name in ["etc", "sys", "outside", "kernel"] {
+                let found = statat(&at, name, AtFlags::SYMLINK_NOFOLLOW);
+                assert!(found.is_err(), "descriptor {number} leads to {name}");
+            }
+            at = openat(&at, "..", flags, Mode::empty()).unwrap();
+        }
+        let top = fstat(&at).unwrap();
+        let above = statat(&at, "..", AtFlags::empty()).unwrap();
+        assert_eq!((top.st_dev, top.st_ino), (above.st_dev, above.st_ino));
+    }
+    assert!(
+        directories >= 3,
+        "the shares and /proc/self/fd are looked at"
+    );
+    assert!(openat(CWD, "etc", flags, Mode::empty()).is_err());
 }
 
 /// The server starts threads inside.

@@ -17,6 +17,7 @@
 
 mod attributes;
 mod dir;
+mod directory;
 mod file;
 mod limits;
 mod locks;
@@ -35,6 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use p9_wire::Errno;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+pub use directory::Directory;
 pub use file::HostFile;
 pub use node::HostNode;
 pub use options::{Limits, Options, Owners, ShareError, Xattrs};
@@ -58,6 +60,18 @@ impl ProcFd {
     pub fn open() -> rustix::io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open("/proc/self/fd", flags, Mode::empty())?;
+        Ok(ProcFd(Arc::new(fd)))
+    }
+
+    /// Opens it as a mount of its own, so that ".." does not lead to the rest of `/proc`, some of which root may write to.
+    ///
+    /// # Errors
+    /// Those of open_tree(2), which only root may call so.
+    pub fn open_alone() -> rustix::io::Result<Self> {
+        use rustix::mount::{OpenTreeFlags, open_tree};
+
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let fd = open_tree(rustix::fs::CWD, "/proc/self/fd", flags)?;
         Ok(ProcFd(Arc::new(fd)))
     }
 
@@ -111,10 +125,10 @@ impl HostTree {
     /// [`ShareError`] says what is wrong with the path or the options, in words.
     pub fn open(path: &Path, options: Options) -> Result<Self, ShareError> {
         let proc = ProcFd::open().map_err(ShareError::Proc)?;
-        HostTree::new(open_share(path)?, proc, options)
+        HostTree::new(Directory::open(path)?.into(), proc, options)
     }
 
-    /// Shares the directory that `root` is a descriptor of; see [`open_share`].
+    /// Shares the directory that `root` is a descriptor of.
     ///
     /// Sets the umask of this process to 0: the peer has applied its own. With a limit on space or files, counts first
     /// what the directory holds.
@@ -176,15 +190,6 @@ impl HostTree {
     pub fn usage(&self) -> Option<(u64, u64)> {
         self.0.usage.as_ref().map(Usage::totals)
     }
-}
-
-/// Opens a directory in order to share it.
-///
-/// # Errors
-/// [`ShareError`] says what is wrong with the path.
-pub fn open_share(path: &Path) -> Result<OwnedFd, ShareError> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(ShareError::Root)
 }
 
 impl Tree {

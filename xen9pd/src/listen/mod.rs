@@ -7,7 +7,6 @@ mod shares;
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +19,7 @@ pub use address::{Address, Listener, Stream};
 pub use shares::{Shares, parse_share};
 
 use crate::config::Share;
-use crate::host::{HostTree, Options, ProcFd, ShareError, open_share};
+use crate::host::{Directory, HostTree, Options, ProcFd, ShareError};
 use crate::journal;
 use crate::sandbox::{self, Plan, SandboxError};
 
@@ -152,13 +151,15 @@ impl Drop for Place {
 /// Opens the shares, from within the sandbox if there is to be one.
 fn open(shares: &[Share], sandboxed: bool) -> Result<Vec<HostTree>, Error> {
     let of = |share: &Share| share.path.display().to_string();
+    let opened = shares.iter().map(|share| {
+        let directory = Directory::open(&share.path);
+        let directory = directory.map_err(|error| Error::Share(of(share), error))?;
+        Ok((directory, share.options))
+    });
+    let directories: Vec<(Directory, Options)> = opened.collect::<Result<_, _>>()?;
     let (roots, proc) = if sandboxed {
-        let plan: Vec<(&Path, Options)> = shares
-            .iter()
-            .map(|share| (&*share.path, share.options))
-            .collect();
-        let entered = sandbox::enter(&Plan {
-            shares: &plan,
+        let entered = sandbox::enter(Plan {
+            shares: directories,
             max_descriptors: MAX_DESCRIPTORS,
             ioctls: &[],
         })
@@ -168,12 +169,12 @@ fn open(shares: &[Share], sandboxed: bool) -> Result<Vec<HostTree>, Error> {
         }
         (entered.roots, entered.proc)
     } else {
-        let roots = shares
-            .iter()
-            .map(|share| open_share(&share.path).map_err(|error| Error::Share(of(share), error)));
+        let roots = directories
+            .into_iter()
+            .map(|(directory, _)| directory.into());
         let proc = ProcFd::open()
             .map_err(|error| Error::Share(of(&shares[0]), ShareError::Proc(error)))?;
-        (roots.collect::<Result<_, _>>()?, proc)
+        (roots.collect(), proc)
     };
     let trees = roots.into_iter().zip(shares).map(|(root, share)| {
         HostTree::new(root, proc.clone(), share.options)

@@ -16,7 +16,7 @@ mod mounts;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,13 +25,13 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
 };
 
-use crate::host::{Options, Owners, ProcFd, Xattrs, open_share};
+use crate::host::{Directory, Options, Owners, ProcFd, Xattrs};
 
 /// What a process needs in its sandbox.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Plan<'a> {
-    /// The directories to share.
-    pub shares: &'a [(&'a Path, Options)],
+    /// The directories to share. These descriptors are closed: what is above them is outside.
+    pub shares: Vec<(Directory, Options)>,
     /// How many descriptors the process may have at once.
     pub max_descriptors: u64,
     /// Requests of ioctl(2) that it makes; there are none that it makes without asking.
@@ -55,8 +55,8 @@ pub struct Entered {
 pub enum SandboxError {
     /// The process has several threads already; the others would stay outside.
     Threads(usize),
-    /// A shared directory can't be opened or mounted.
-    Share(PathBuf, String),
+    /// A shared directory can't be mounted.
+    Share(PathBuf, Errno),
     /// A step failed.
     Step(&'static str, Errno),
     /// The list of system calls was refused.
@@ -90,15 +90,20 @@ fn step(name: &'static str) -> impl FnOnce(Errno) -> SandboxError {
 ///
 /// # Errors
 /// [`SandboxError`]; the process is of no more use then.
-pub fn enter(plan: &Plan<'_>) -> Result<Entered, SandboxError> {
+pub fn enter(plan: Plan<'_>) -> Result<Entered, SandboxError> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(SandboxError::Threads(threads));
     }
-    let proc = ProcFd::open().map_err(step("open /proc/self/fd"))?;
     limit_descriptors(plan.max_descriptors)?;
     let namespaces = rustix::process::geteuid().is_root();
+    let proc = match namespaces {
+        true => ProcFd::open_alone(),
+        false => ProcFd::open(),
+    };
+    let proc = proc.map_err(step("open /proc/self/fd"))?;
     let roots = if namespaces {
+        let trees = mounts::of(&plan.shares)?;
         // SAFETY: FILES is not among the flags: descriptors stay as they are.
         unsafe {
             rustix::thread::unshare_unsafe(
@@ -109,17 +114,17 @@ pub fn enter(plan: &Plan<'_>) -> Result<Entered, SandboxError> {
             )
         }
         .map_err(step("make name spaces"))?;
-        mounts::enter(plan.shares)?
+        mounts::enter(&trees)?
     } else {
-        let open = |&(path, _): &(&Path, Options)| {
-            open_share(path)
-                .map_err(|error| SandboxError::Share(path.to_owned(), error.to_string()))
+        let same = |(directory, _): &(Directory, Options)| {
+            rustix::io::fcntl_dupfd_cloexec(directory, 0)
+                .map_err(|error| SandboxError::Share(directory.path().to_owned(), error))
         };
-        plan.shares.iter().map(open).collect::<Result<_, _>>()?
+        plan.shares.iter().map(same).collect::<Result<_, _>>()?
     };
     if namespaces {
         set_thread_groups(&[]).map_err(step("leave groups"))?;
-        drop_capabilities(plan.shares)?;
+        drop_capabilities(&plan.shares)?;
     }
     set_no_new_privs(true).map_err(step("give up new privileges"))?;
     calls::restrict(plan.ioctls).map_err(SandboxError::Calls)?;
@@ -148,7 +153,7 @@ fn limit_descriptors(max: u64) -> Result<(), SandboxError> {
 }
 
 /// What serving these shares takes.
-fn needed(shares: &[(&Path, Options)]) -> CapabilitySet {
+fn needed(shares: &[(Directory, Options)]) -> CapabilitySet {
     let mut needed = CapabilitySet::empty();
     for (_, options) in shares {
         // To become the owner of a new file, or the user of all.
@@ -171,7 +176,7 @@ fn needed(shares: &[(&Path, Options)]) -> CapabilitySet {
     needed
 }
 
-fn drop_capabilities(shares: &[(&Path, Options)]) -> Result<(), SandboxError> {
+fn drop_capabilities(shares: &[(Directory, Options)]) -> Result<(), SandboxError> {
     let needed = needed(shares);
     clear_ambient_capability_set().map_err(step("drop ambient capabilities"))?;
     for bit in 0..64 {

@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -14,24 +13,26 @@ use rustix::mount::{
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
 
 use super::{SandboxError, step};
-use crate::host::Options;
+use crate::host::{Directory, Options};
 
 /// A directory that every system has which got this far. The new root is mounted over it, in this process's own mount name
 /// space, until it is the root.
 const STAGE: &str = "/proc";
 
-/// Makes the shares all that there is, and returns them.
-pub(super) fn enter(shares: &[(&Path, Options)]) -> Result<Vec<OwnedFd>, SandboxError> {
-    // What the machine unmounts is unmounted here, too, so that a share holds no disk for ever; nothing goes back.
+/// Mounts of the shares, not yet anywhere. Made in the name space that the directories were opened in.
+pub(super) fn of(shares: &[(Directory, Options)]) -> Result<Vec<OwnedFd>, SandboxError> {
+    let of = |(directory, options): &(Directory, Options)| {
+        share(directory, options)
+            .map_err(|error| SandboxError::Share(directory.path().to_owned(), error))
+    };
+    shares.iter().map(of).collect()
+}
+
+/// Makes these mounts all that there is in this name space, a new one, and returns their roots.
+pub(super) fn enter(trees: &[OwnedFd]) -> Result<Vec<OwnedFd>, SandboxError> {
+    // What is done here is not done outside.
     let below = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", below).map_err(step("part from the mounts of this machine"))?;
-    let trees = shares
-        .iter()
-        .map(|(path, options)| {
-            share(path, options)
-                .map_err(|error| SandboxError::Share(path.to_path_buf(), error.to_string()))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
     let root = empty_root(trees.len()).map_err(step("make an empty root"))?;
     // Before Linux 6.15 a mount takes others only once it is somewhere itself.
     attach(&root, CWD, STAGE).map_err(step("mount an empty root"))?;
@@ -39,7 +40,7 @@ pub(super) fn enter(shares: &[(&Path, Options)]) -> Result<Vec<OwnedFd>, Sandbox
         attach(tree, root.as_fd(), &number.to_string())
             .map_err(step("mount a share in the empty root"))?;
     }
-    set_attributes(root.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
+    set_attributes(root.as_fd(), libc::MOUNT_ATTR_RDONLY, 0, false)
         .map_err(step("make the root read-only"))?;
     fchdir(&root).map_err(step("enter the new root"))?;
     change_root()?;
@@ -53,21 +54,22 @@ pub(super) fn enter(shares: &[(&Path, Options)]) -> Result<Vec<OwnedFd>, Sandbox
 }
 
 /// The share's mount, not yet anywhere.
-fn share(path: &Path, options: &Options) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+fn share(directory: &Directory, options: &Options) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     let flags = match options.cross_mounts {
         true => flags | OpenTreeFlags::AT_RECURSIVE,
         false => flags,
     };
-    let tree = open_tree(CWD, path, flags)?;
-    if !rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode).is_dir() {
-        return Err(Errno::NOTDIR);
-    }
+    let tree = open_tree(directory, c"", flags)?;
     let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     if options.read_only {
         attributes |= libc::MOUNT_ATTR_RDONLY;
     }
-    set_attributes(tree.as_fd(), attributes, options.cross_mounts)?;
+    // What the machine unmounts is unmounted there, too, so that a share holds no disk for ever; nothing goes back.
+    let propagation = libc::MS_SLAVE;
+    set_attributes(tree.as_fd(), attributes, propagation, options.cross_mounts)?;
     Ok(tree)
 }
 
@@ -108,10 +110,16 @@ fn change_root() -> Result<(), SandboxError> {
     chdir("/").map_err(step("enter the new root"))
 }
 
-fn set_attributes(mount: BorrowedFd<'_>, set: u64, all_below: bool) -> Result<(), Errno> {
+fn set_attributes(
+    mount: BorrowedFd<'_>,
+    set: u64,
+    propagation: u64,
+    all_below: bool,
+) -> Result<(), Errno> {
     // SAFETY: all zeros are a value of this structure of integers.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
     attributes.attr_set = set;
+    attributes.propagation = propagation;
     let mut flags = libc::AT_EMPTY_PATH;
     if all_below {
         flags |= libc::AT_RECURSIVE;

@@ -93,25 +93,22 @@ fn work() -> Result<(), String> {
         })?,
         None => Config::default(),
     };
-    let path = Path::new(&task.order.path);
-    let options = config
-        .options_for(path)
-        .ok_or_else(|| format!("the configuration does not share {}", path.display()))?;
+    let (directory, options) = config.open(Path::new(&task.order.path))?;
     let options = task.order.restrict(options);
     // In the sandbox no sockets are made.
     let (stop, end) = UnixStream::pair().map_err(|error| error.to_string())?;
     signal_hook::low_level::pipe::register(SIGTERM, end.try_clone().map_err(|e| e.to_string())?)
         .map_err(|error| error.to_string())?;
     let plan = Plan {
-        shares: &[(path, options)],
+        shares: vec![(directory, options)],
         max_descriptors: MAX_DESCRIPTORS,
         ioctls: &[evtchn::NOTIFY_REQUEST, gntdev::UNMAP_REQUEST],
     };
-    let entered = sandbox::enter(&plan).map_err(|error| error.to_string())?;
+    let entered = sandbox::enter(plan).map_err(|error| error.to_string())?;
     let root = entered.roots.into_iter().next();
     let root = root.ok_or("the sandbox has no share")?;
     let tree = HostTree::new(root, entered.proc, options)
-        .map_err(|error| format!("cannot share {}: {error}", path.display()))?;
+        .map_err(|error| format!("cannot share {}: {error}", task.order.path))?;
     let share = Share::new(tree, Rights::ReadWrite);
     let (connection, ends) = Connection::new(share, Limits::default(), rings, &counters);
     counters.set(Counter::Serving, 1);
