@@ -27,15 +27,15 @@ pub enum Mode {
 /// Words of pending bits, and of mask bits, in shared_info.
 const EVENT_WORDS: usize = 64;
 
-/// One of the builder's rings. Its page stays; after a resume it has another port.
-pub(super) struct Built {
+/// A ring of the domain builder. Its page stays; after a resume it has another port.
+pub(super) struct ResumableRing {
     page: NonNull<Page>,
     port: AtomicU32,
 }
 
-impl Built {
+impl ResumableRing {
     pub(super) fn new(page: NonNull<Page>, port: u32) -> Self {
-        Built {
+        ResumableRing {
             page,
             port: AtomicU32::new(port),
         }
@@ -63,8 +63,8 @@ pub(super) struct Machine {
     pub(super) shared_info_at: Frame,
     /// The builder's structure, in a PV domain.
     pub(super) start_info: Option<NonNull<sys::start_info>>,
-    pub(super) xenstore: Option<Built>,
-    pub(super) console: Option<Built>,
+    pub(super) xenstore: Option<ResumableRing>,
+    pub(super) console: Option<ResumableRing>,
     pub(super) command_line: &'static [u8],
     pub(super) started: Instant,
     /// What to add to Xen's system time, which begins anew on another machine, to get our own.

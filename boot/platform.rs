@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use spin::Mutex;
 
 use super::counter::Counter;
-use super::machine::{Built, Mode, machine};
+use super::machine::{Mode, ResumableRing, machine};
 use super::memory::memory;
 use crate::hypercall::memory::Space;
 use crate::hypercall::raw::Gate;
@@ -171,11 +171,11 @@ unsafe impl Platform for BarePlatform {
     }
 
     fn xenstore_ring(&self) -> Option<BuilderRing> {
-        machine().xenstore.as_ref().map(Built::ring)
+        machine().xenstore.as_ref().map(ResumableRing::ring)
     }
 
     fn console_ring(&self) -> Option<BuilderRing> {
-        machine().console.as_ref().map(Built::ring)
+        machine().console.as_ref().map(ResumableRing::ring)
     }
 
     fn now(&self) -> Instant {

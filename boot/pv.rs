@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
-use super::machine::{Built, Machine, Mode};
+use super::machine::{Machine, Mode, ResumableRing};
 use super::memory::{Memory, ONE_TO_ONE_END, memory};
 use super::paging::{LARGE_SIZE, MachineFrames, PageTables, READ_WRITE};
 use super::platform::set_gate;
@@ -80,13 +80,13 @@ unsafe extern "C" fn xen9p_pv_start(info: *const sys::start_info, tick: u64, sta
 ///
 /// # Safety
 /// `frame` is that of the ring, or 0.
-unsafe fn ring(frame: u64, port: u32) -> Option<Built> {
+unsafe fn ring(frame: u64, port: u32) -> Option<ResumableRing> {
     if frame == 0 || port == 0 {
         return None;
     }
     // SAFETY: the builder made the frame for this purpose.
     let page = unsafe { memory().map_device(Frame(frame)) }?;
-    Some(Built::new(page, port))
+    Some(ResumableRing::new(page, port))
 }
 
 /// Takes over the memory and the page tables. What the builder made (image, frame list, start_info,

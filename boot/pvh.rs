@@ -5,7 +5,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
-use super::machine::{Built, Machine, Mode, machine};
+use super::machine::{Machine, Mode, ResumableRing, machine};
 use super::memory::{Memory, ONE_TO_ONE_END, memory};
 use super::paging::{LARGE, LARGE_SIZE, PageTables, READ_WRITE};
 use super::platform::set_gate;
@@ -115,11 +115,11 @@ fn parameter(index: u32) -> Option<u64> {
 ///
 /// # Safety
 /// `frame` is the parameter that has the ring's frame.
-unsafe fn ring(frame: u32, port: u32) -> Option<Built> {
+unsafe fn ring(frame: u32, port: u32) -> Option<ResumableRing> {
     let (frame, port) = (parameter(frame)?, parameter(port)?);
     // SAFETY: the builder made the frame for this purpose.
     let page = unsafe { memory().map_device(Frame(frame)) }?;
-    Some(Built::new(page, port as u32))
+    Some(ResumableRing::new(page, port as u32))
 }
 
 /// Puts back what a new domain does not have; its memory, and where the builder's rings are in it, are as
