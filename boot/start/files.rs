@@ -6,7 +6,7 @@ use alloc::string::String;
 use core::fmt;
 
 use super::{
-    ExitCode, NoStart, ShareError, ShareInfo, options, print_bytes, read_console, share, system,
+    ExitCode, ShareError, ShareInfo, StartError, options, print_bytes, read_console, share, system,
     uptime, wall_clock,
 };
 use crate::fs::{self, Fs, SystemTime};
@@ -30,26 +30,26 @@ const NODE: usize = 512;
 pub trait Files: Sized + 'static {
     /// Mounts them.
     #[doc(hidden)]
-    fn open() -> Result<Self, NoStart>;
+    fn open() -> Result<Self, StartError>;
 }
 
 impl Files for Fs {
-    fn open() -> Result<Self, NoStart> {
+    fn open() -> Result<Self, StartError> {
         let layout = &options().layout;
         if !layout.mounts().is_empty() || !layout.binds().is_empty() {
-            return Err(NoStart::new(
+            return Err(StartError::new(
                 ExitCode::USAGE,
                 "this app works on one share: the options mount= and bind= are not for it",
             ));
         }
         let root = system().shares.root();
-        root.map_err(|error| NoStart::new(ExitCode::FAILURE, error))
+        root.map_err(|error| StartError::new(ExitCode::FAILURE, error))
     }
 }
 
 impl Files for Namespace {
-    fn open() -> Result<Self, NoStart> {
-        let fails = |error: &dyn fmt::Display| NoStart::new(ExitCode::FAILURE, error);
+    fn open() -> Result<Self, StartError> {
+        let fails = |error: &dyn fmt::Display| StartError::new(ExitCode::FAILURE, error);
         let layout = &options().layout;
         let ns = if layout.has_root() {
             layout.build(tree)

@@ -171,11 +171,11 @@ fn system() -> &'static System {
 }
 
 /// Why an app can't be started: a message and the status it means.
-pub struct NoStart(ExitCode, String);
+pub struct StartError(ExitCode, String);
 
-impl NoStart {
+impl StartError {
     fn new(code: ExitCode, error: impl fmt::Display) -> Self {
-        NoStart(code, alloc::format!("{error}"))
+        StartError(code, alloc::format!("{error}"))
     }
 }
 
@@ -188,7 +188,7 @@ pub fn run<F: Files>(app: fn(&F) -> ExitCode) -> ! {
             finish();
             code
         }
-        Err(NoStart(code, why)) => {
+        Err(StartError(code, why)) => {
             print(format_args!("xen9p: {why}\n"));
             finish();
             code
@@ -200,15 +200,15 @@ pub fn run<F: Files>(app: fn(&F) -> ExitCode) -> ! {
 }
 
 /// Brings the system up and mounts the app's files.
-fn start<F: Files>() -> Result<F, NoStart> {
+fn start<F: Files>() -> Result<F, StartError> {
     let events = Events::new(BarePlatform);
     output::open(&events);
     let line = str::from_utf8(command_line())
-        .map_err(|_| NoStart::new(ExitCode::USAGE, "the command line is not UTF-8 text"))?;
+        .map_err(|_| StartError::new(ExitCode::USAGE, "the command line is not UTF-8 text"))?;
     let (options, app_line) =
-        cmdline::parse(line).map_err(|error| NoStart::new(ExitCode::USAGE, error))?;
+        cmdline::parse(line).map_err(|error| StartError::new(ExitCode::USAGE, error))?;
     output::set_log(options.log.as_deref().unwrap_or_default())
-        .map_err(|error| NoStart::new(ExitCode::USAGE, error))?;
+        .map_err(|error| StartError::new(ExitCode::USAGE, error))?;
     let memory = memory_info();
     log::info!(
         "memory: {} KiB of {} KiB in use after boot",
@@ -216,7 +216,7 @@ fn start<F: Files>() -> Result<F, NoStart> {
         memory.total / 1024
     );
 
-    let fails = |error| NoStart::new(ExitCode::FAILURE, error);
+    let fails = |error| StartError::new(ExitCode::FAILURE, error);
     let xen = Xen::new(events).map_err(fails)?;
     let watch = ShutdownWatch::new(&xen.store, suspend::is_possible()).map_err(fails)?;
     let capture = options.trace.as_ref().map(|_| {
