@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
 use super::BarePlatform;
-use super::machine::known;
+use super::machine::try_machine;
 use crate::hypercall::sched::ShutdownReason;
 use crate::hypercall::{console_io, sched};
 use crate::platform::Platform;
@@ -37,7 +37,7 @@ pub fn emergency_print(text: fmt::Arguments<'_>) {
 }
 
 fn has_console() -> bool {
-    known().is_some_and(|machine| machine.console.is_some())
+    try_machine().is_some_and(|machine| machine.console.is_some())
 }
 
 /// To Xen's own console.
@@ -91,7 +91,7 @@ pub fn exit(status: u8) -> ! {
 pub(super) fn exit_for(status: u8, reason: ShutdownReason) -> ! {
     emergency_print(format_args!("[xen9p] exit {status}\n"));
     drain();
-    let alone = known().is_some_and(|machine| machine.first_domain);
+    let alone = try_machine().is_some_and(|machine| machine.first_domain);
     stop(if alone {
         ShutdownReason::Reboot
     } else {
@@ -102,7 +102,7 @@ pub(super) fn exit_for(status: u8, reason: ShutdownReason) -> ! {
 /// Ends the domain with status 1 and a line that says why the machine can't be used.
 pub(super) fn fail(why: fmt::Arguments<'_>) -> ! {
     emergency_print(format_args!("xen9p: {why}\n"));
-    match known() {
+    match try_machine() {
         Some(_) => exit(1),
         // Too early for a console that the toolstack shows. A crash it does show; and unlike
         // another start, which would end here again, it ends for good.

@@ -82,7 +82,7 @@ unsafe impl Sync for Machine {}
 static MACHINE: Once<Machine> = Once::new();
 
 /// The machine, once it is known.
-pub(super) fn known() -> Option<&'static Machine> {
+pub(super) fn try_machine() -> Option<&'static Machine> {
     MACHINE.get()
 }
 
@@ -91,7 +91,7 @@ pub(super) fn known() -> Option<&'static Machine> {
 /// # Panics
 /// It is not known yet.
 pub(super) fn machine() -> &'static Machine {
-    known().expect("the machine is in use before it is set up")
+    try_machine().expect("the machine is in use before it is set up")
 }
 
 /// The time-stamp counter, not read before earlier loads.

@@ -18,7 +18,7 @@ use x86_64::{PrivilegeLevel, VirtAddr};
 
 use super::BarePlatform;
 use super::emergency::{begin_report, crash, emergency_print, print_callers};
-use super::machine::{Mode, known};
+use super::machine::{Mode, try_machine};
 use crate::hypercall::XenError;
 use crate::platform::{PAGE_SIZE, Platform};
 use crate::sys;
@@ -102,7 +102,7 @@ const ARCH_SIZE: usize = size_of::<sys::arch_vcpu_info>();
 
 /// The address that the last page fault was about, if it can be known.
 fn fault_address() -> Option<usize> {
-    match known() {
+    match try_machine() {
         // Xen leaves the address there.
         Some(machine) if machine.mode == Mode::Pv => {
             let arch = machine.vcpu_info(offset_of!(sys::vcpu_info, arch), ARCH_SIZE);

@@ -14,7 +14,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::emergency::exit_for;
-use super::machine::known;
+use super::machine::try_machine;
 use super::{BarePlatform, command_line, memory_info, started_at, suspend};
 use crate::fs::{self, Fs};
 use crate::hypercall::sched::ShutdownReason;
@@ -146,7 +146,7 @@ impl<T> OneThread<T> {
 
     /// The value; `None` in a program that is not an image, or not yet.
     fn try_get(&self) -> Option<&T> {
-        known().map(|_| &self.0)
+        try_machine().map(|_| &self.0)
     }
 
     /// The value.
