@@ -371,12 +371,12 @@ fn copy_granted(reference: GrantRef, target: NonNull<Page>) -> Result<(), Failur
 /// The contract that every platform has to keep.
 pub fn conformance() -> Verdict {
     let mut passed = 0;
-    let mut breaches = alloc::string::String::new();
+    let mut violations = alloc::string::String::new();
     conformance::check(&BarePlatform, |rule, outcome| match outcome {
         Ok(()) => passed += 1,
-        Err(breach) => breaches += &format!("{rule}: {breach}; "),
+        Err(breach) => violations += &format!("{rule}: {breach}; "),
     });
-    ensure!(breaches.is_empty(), "{breaches}");
+    ensure!(violations.is_empty(), "{violations}");
     Ok(format!("{passed} rules"))
 }
 

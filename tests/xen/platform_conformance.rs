@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use xen9p::fs::{Fs, MountOptions};
 use xen9p::hypercall::{DomId, XenError};
-use xen9p::platform::conformance::{self, Breach};
+use xen9p::platform::conformance::{self, Violation};
 use xen9p::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform};
 use xen9p::time::Instant;
 use xen9p::transport::xen9pfs::{self, Config};
@@ -249,7 +249,7 @@ unsafe impl Platform for Flawed {
 }
 
 /// What is found wrong, by rule.
-fn breaches(xen: &FakeXen, flaw: Flaw) -> Vec<(&'static str, Breach)> {
+fn violations(xen: &FakeXen, flaw: Flaw) -> Vec<(&'static str, Violation)> {
     let mut found = Vec::new();
     let platform = Flawed::new(xen, flaw);
     let failures = conformance::check(&platform, |rule, outcome| {
@@ -269,7 +269,7 @@ fn machine() -> FakeXen {
 fn a_good_platform_passes_and_gets_everything_back() {
     let xen = machine();
     let before = xen.usage(GUEST);
-    assert_eq!(breaches(&xen, Flaw::None), []);
+    assert_eq!(violations(&xen, Flaw::None), []);
     assert_eq!(xen.usage(GUEST), before);
 }
 
@@ -312,7 +312,7 @@ fn each_breach_is_found_under_its_rule() {
         (Flaw::SameRings, "the builder's rings", "one"),
         (Flaw::UnboundRing, "the builder's rings", "not connected"),
     ] {
-        let found = breaches(&machine(), flaw);
+        let found = violations(&machine(), flaw);
         assert!(
             found
                 .iter()
@@ -328,7 +328,7 @@ fn memory_that_ends_at_any_point_is_told() {
     loop {
         let xen = machine();
         let before = xen.usage(GUEST);
-        let found = breaches(&xen, Flaw::NoMoreAllocations(after));
+        let found = violations(&xen, Flaw::NoMoreAllocations(after));
         assert_eq!(xen.usage(GUEST), before, "after {after} allocations");
         if found.is_empty() {
             break;

@@ -58,17 +58,17 @@ extern "C" fn start(info: &hvm_start_info) -> ! {
     }
     let events = Events::new(Kernel);
     // The rule that drivers own what they use: the check has to be over before the first starts.
-    let mut breaches = String::new();
+    let mut violations = String::new();
     conformance::check(&Kernel, |rule, outcome| {
         if let Err(breach) = outcome {
-            let _ = writeln!(breaches, "FAILED {rule}: {breach}");
+            let _ = writeln!(violations, "FAILED {rule}: {breach}");
         }
     });
     let console = Console::open(&events).expect("there is a console");
     let mut out = Out(&console);
-    let done = match breaches.as_str() {
+    let done = match violations.as_str() {
         "" => use_files(&events, &mut out),
-        breaches => Err(String::from(breaches)),
+        violations => Err(String::from(violations)),
     };
     let status = match done {
         Ok(()) => 0,

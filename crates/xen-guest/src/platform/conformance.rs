@@ -38,7 +38,7 @@ use xen_abi as sys;
 /// What a platform does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Breach {
+pub struct Violation {
     /// What was found, and what it should be.
     pub what: &'static str,
     /// The value that shows it: an address, a frame number, a count; its meaning is up to `what`.
@@ -47,7 +47,7 @@ pub struct Breach {
     pub xen: Option<XenError>,
 }
 
-impl fmt::Display for Breach {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({:#x})", self.what, self.value)?;
         match self.xen {
@@ -57,23 +57,23 @@ impl fmt::Display for Breach {
     }
 }
 
-impl core::error::Error for Breach {
+impl core::error::Error for Violation {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         self.xen.as_ref().map(|error| error as _)
     }
 }
 
 /// The outcome of one rule.
-pub type Outcome = Result<(), Breach>;
+pub type Outcome = Result<(), Violation>;
 
-fn breach<T>(what: &'static str, value: u64) -> Result<T, Breach> {
+fn violation<T>(what: &'static str, value: u64) -> Result<T, Violation> {
     let xen = None;
-    Err(Breach { what, value, xen })
+    Err(Violation { what, value, xen })
 }
 
 /// An error of Xen's where there should be none.
-fn refused(what: &'static str) -> impl Fn(XenError) -> Breach {
-    move |error| Breach {
+fn refused(what: &'static str) -> impl Fn(XenError) -> Violation {
+    move |error| Violation {
         what,
         value: 0,
         xen: Some(error),
@@ -88,10 +88,10 @@ struct Pages<'a, P: Platform> {
 }
 
 impl<'a, P: Platform> Pages<'a, P> {
-    fn new(platform: &'a P, count: usize) -> Result<Self, Breach> {
+    fn new(platform: &'a P, count: usize) -> Result<Self, Violation> {
         let count = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         let Some(first) = platform.alloc_pages(count) else {
-            return breach("there is no memory for so many pages", count.get() as u64);
+            return violation("there is no memory for so many pages", count.get() as u64);
         };
         Ok(Pages {
             platform,
@@ -101,17 +101,17 @@ impl<'a, P: Platform> Pages<'a, P> {
     }
 
     /// Where the pages are; nothing is read or written before this was found in order.
-    fn range(&self) -> Result<core::ops::Range<usize>, Breach> {
+    fn range(&self) -> Result<core::ops::Range<usize>, Violation> {
         let start = self.first.addr().get();
         if !start.is_multiple_of(PAGE_SIZE) {
-            return breach(
+            return violation(
                 "alloc_pages returned an address that is not page-aligned",
                 start as u64,
             );
         }
         match start.checked_add(self.count.get() * PAGE_SIZE) {
             Some(end) => Ok(start..end),
-            None => breach(
+            None => violation(
                 "alloc_pages returned pages beyond the address space",
                 start as u64,
             ),
@@ -153,22 +153,22 @@ impl<P: Platform> Drop for Pages<'_, P> {
 
 /// Runs all checks, tells the outcome of each, and returns how many failed. See the [module](self).
 ///
-/// A check whose ground another has found broken is told as failed too.
+/// A check that rests on another fails where that one fails.
 pub fn check<P: Platform>(platform: &P, mut tell: impl FnMut(&'static str, Outcome)) -> usize {
     let mut failures = 0;
     let mut rule = |name, outcome: Outcome| {
         failures += usize::from(outcome.is_err());
         tell(name, outcome);
     };
-    let ground = pages(platform);
-    rule("pages are aligned, zeroed, writable, and apart", ground);
+    let setup = pages(platform);
+    rule("pages are aligned, zeroed, writable, and apart", setup);
     rule("too many pages are refused", absurd(platform));
     rule(
         "hypercalls reach Xen and bring answers back",
         calls(platform),
     );
     // What follows lets Xen read and write pages: not before these are known to be pages.
-    if ground.is_ok() {
+    if setup.is_ok() {
         rule("frames are those behind the pages", frames(platform));
         rule("the grant table is this domain's", grants(platform));
     }
@@ -190,12 +190,12 @@ fn pages<P: Platform>(platform: &P) -> Outcome {
                 other.1.start < range.end && range.start < other.1.end
             };
             if seen.iter().any(overlaps) {
-                return breach("pages were handed out twice", range.start as u64);
+                return violation("pages were handed out twice", range.start as u64);
             }
             for index in 0..run.count.get() {
                 // In the second round these are pages that were written and freed.
                 if (0..PAGE_SIZE / 8).any(|at| run.word(index, at) != 0) {
-                    return breach("a new page is not zeroed", round);
+                    return violation("a new page is not zeroed", round);
                 }
             }
             run.mark(range.start as u64);
@@ -204,7 +204,7 @@ fn pages<P: Platform>(platform: &P) -> Outcome {
         for (run, range) in &seen {
             for index in 0..run.count.get() {
                 if run.word(index, 0) != (range.start + index) as u64 {
-                    return breach(
+                    return violation(
                         "a page does not keep what is written to it",
                         range.start as u64,
                     );
@@ -219,7 +219,7 @@ fn absurd<P: Platform>(platform: &P) -> Outcome {
     for count in [1 << 40, usize::MAX / PAGE_SIZE, usize::MAX] {
         let count = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MAX);
         if platform.alloc_pages(count).is_some() {
-            return breach(
+            return violation(
                 "more pages were handed out than any machine has",
                 count.get() as u64,
             );
@@ -231,13 +231,13 @@ fn absurd<P: Platform>(platform: &P) -> Outcome {
 fn calls<P: Platform>(platform: &P) -> Outcome {
     let found = version::version(platform).map_err(refused("Xen does not tell its version"))?;
     if found.major < 3 {
-        return breach("Xen's major version makes no sense", found.major.into());
+        return violation("Xen's major version makes no sense", found.major.into());
     }
     // SAFETY: there is no such operation, so nothing happens.
     let answer =
         unsafe { platform.hypercall(sys::__HYPERVISOR_event_channel_op, [999, 0, 0, 0, 0]) };
     if XenError::check(answer) != Err(XenError::ENOSYS) {
-        return breach(
+        return violation(
             "an operation that does not exist was not refused",
             answer as u64,
         );
@@ -256,10 +256,10 @@ fn frames<P: Platform>(platform: &P) -> Outcome {
         for index in 0..3 {
             let frame = platform.frame(pages.page(index));
             if platform.frame(pages.page(index)) != frame {
-                return breach("a page's frame changes", frame.0);
+                return violation("a page's frame changes", frame.0);
             }
             if seen.contains(&frame) {
-                return breach("two pages have one frame", frame.0);
+                return violation("two pages have one frame", frame.0);
             }
             seen.push(frame);
         }
@@ -272,14 +272,14 @@ fn frames<P: Platform>(platform: &P) -> Outcome {
         copied.map_err(refused("Xen does not find the frame of a page"))?;
         if to.word(index, 0) != 0x5eed + index as u64 {
             let frame = platform.frame(to.page(index));
-            return breach("a page's frame is another page's", frame.0);
+            return violation("a page's frame is another page's", frame.0);
         }
     }
     Ok(())
 }
 
 /// This domain's number, which Xen fills in for "self".
-fn own_number<P: Platform>(platform: &P) -> Result<DomId, Breach> {
+fn own_number<P: Platform>(platform: &P) -> Result<DomId, Violation> {
     let port = event_channel::alloc_unbound(platform, DomId::SELF);
     let port = port.map_err(refused("Xen opens no port"))?;
     let status = event_channel::status(platform, port);
@@ -287,7 +287,7 @@ fn own_number<P: Platform>(platform: &P) -> Result<DomId, Breach> {
     closed.map_err(refused("Xen closes no port"))?;
     match status {
         Ok(Status::Unbound(domain)) => Ok(domain),
-        _ => breach(
+        _ => violation(
             "what Xen writes during a hypercall is not seen afterwards",
             port.0.into(),
         ),
@@ -302,26 +302,26 @@ fn grants<P: Platform>(platform: &P) -> Outcome {
     };
     let first = table(0)?;
     if !first.addr().get().is_multiple_of(PAGE_SIZE) {
-        return breach(
+        return violation(
             "grant_frame returned an address that is not page-aligned",
             first.addr().get() as u64,
         );
     }
     if table(0)? != first {
-        return breach(
+        return violation(
             "grant_frame returned two addresses for one frame",
             first.addr().get() as u64,
         );
     }
     let me = own_number(platform)?;
     let Ok(grants) = Grants::new(platform.clone()) else {
-        return breach(
+        return violation(
             "the grant table has a driver already: check before `Xen::new`",
             0,
         );
     };
     let Ok(shared) = grants.share(NonZeroUsize::MIN, me) else {
-        return breach("a page can't be granted", 0);
+        return violation("a page can't be granted", 0);
     };
     let target = Pages::new(platform, 1)?;
     target.range()?;
@@ -332,17 +332,17 @@ fn grants<P: Platform>(platform: &P) -> Outcome {
     let copied = unsafe { grant_table::copy(platform, Memory::Grant(me, reference), to, 8) };
     copied.map_err(refused("Xen does not find a grant in this domain's table"))?;
     if target.word(0, 0) != 0xface {
-        return breach("a grant leads to another page", reference.0.into());
+        return violation("a grant leads to another page", reference.0.into());
     }
     if !shared.revoke() {
-        return breach(
+        return violation(
             "a grant that nobody uses can't be revoked",
             reference.0.into(),
         );
     }
     // SAFETY: as above.
     match unsafe { grant_table::copy(platform, Memory::Grant(me, reference), to, 8) } {
-        Ok(()) => breach("a revoked grant still works", reference.0.into()),
+        Ok(()) => violation("a revoked grant still works", reference.0.into()),
         Err(_) => Ok(()),
     }
 }
@@ -353,7 +353,7 @@ fn one_state<P: Platform>(platform: &P) -> Outcome {
     let (one, two) = (platform.domain_state(), other.domain_state());
     match core::ptr::eq(one, two) && core::ptr::eq(one, platform.domain_state()) {
         true => Ok(()),
-        false => breach(
+        false => violation(
             "domain_state is another for each handle",
             (&raw const *two).addr() as u64,
         ),
@@ -365,7 +365,7 @@ fn events<P: Platform>(platform: &P) -> Outcome {
     let bind = || events.bind_ipi().map_err(refused("Xen opens no port"));
     let (port, silent) = (bind()?, bind()?);
     if platform.take_pending(port.port()) {
-        return breach("a new port is pending", port.port().0.into());
+        return violation("a new port is pending", port.port().0.into());
     }
     let list: [Port; 2] = [silent.port(), port.port()];
     for round in 0..3 {
@@ -375,20 +375,20 @@ fn events<P: Platform>(platform: &P) -> Outcome {
         let deadline = platform.now() + Duration::from_secs(1);
         while !platform.take_pending(port.port()) {
             if platform.now() >= deadline {
-                return breach("an event was lost", round);
+                return violation("an event was lost", round);
             }
             platform.wait(&list, deadline);
         }
         if platform.take_pending(port.port()) {
-            return breach("an event was there twice", round);
+            return violation("an event was there twice", round);
         }
         if platform.take_pending(silent.port()) {
-            return breach("an event came on a port that never fired", round);
+            return violation("an event came on a port that never fired", round);
         }
     }
     // A port beyond all that a domain can have is never pending, whoever asks.
     if platform.take_pending(Port(u32::MAX)) {
-        return breach("a port that can't exist is pending", u32::MAX.into());
+        return violation("a port that can't exist is pending", u32::MAX.into());
     }
     Ok(())
 }
@@ -399,7 +399,7 @@ fn clock<P: Platform>(platform: &P) -> Outcome {
     for _ in 0..1000 {
         let now = platform.now();
         if now < last {
-            return breach("the clock went back", now.as_nanos());
+            return violation("the clock went back", now.as_nanos());
         }
         last = now;
     }
@@ -411,7 +411,7 @@ fn clock<P: Platform>(platform: &P) -> Outcome {
         }
         platform.wait(&[], deadline);
     }
-    breach("the clock stands still", platform.now().as_nanos())
+    violation("the clock stands still", platform.now().as_nanos())
 }
 
 fn rings<P: Platform>(platform: &P) -> Outcome {
@@ -419,16 +419,16 @@ fn rings<P: Platform>(platform: &P) -> Outcome {
     for ring in rings.into_iter().flatten() {
         let address = ring.page.addr().get();
         if !address.is_multiple_of(PAGE_SIZE) {
-            return breach("a ring is not page-aligned", address as u64);
+            return violation("a ring is not page-aligned", address as u64);
         }
         match event_channel::status(platform, ring.port) {
             Ok(Status::Interdomain(..)) => {}
-            _ => return breach("a ring's port is not connected", ring.port.0.into()),
+            _ => return violation("a ring's port is not connected", ring.port.0.into()),
         }
     }
     match rings {
         [Some(a), Some(b)] if a.page == b.page || a.port == b.port => {
-            breach("both rings are one", a.port.0.into())
+            violation("both rings are one", a.port.0.into())
         }
         _ => Ok(()),
     }
