@@ -111,7 +111,7 @@ pub fn selftest(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail>
     if failed == 0 {
         Ok(())
     } else {
-        Err(Fail::Told(1))
+        Err(Fail::Reported(1))
     }
 }
 

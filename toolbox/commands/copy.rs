@@ -197,7 +197,11 @@ pub fn copy_tree(
             }
         }
     }
-    if failed { Err(Fail::Told(1)) } else { Ok(()) }
+    if failed {
+        Err(Fail::Reported(1))
+    } else {
+        Ok(())
+    }
 }
 
 /// Copies what a directory has other than directories; returns the names of those.

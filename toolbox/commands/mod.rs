@@ -125,9 +125,9 @@ pub enum Fail {
     Usage(String),
     /// It met an error; the text is for people.
     Error(String),
-    /// It met errors that were told already, and ends with this status.
-    Told(Status),
-    /// Somebody wants the whole to end.
+    /// It met errors and has printed them, and ends with this status.
+    Reported(Status),
+    /// The domain is asked to stop, or Ctrl-C was typed.
     Interrupted,
 }
 
@@ -163,7 +163,7 @@ static COMMANDS: &[Command] = &[
     Command { name: "devices", arguments: "[COUNT]", summary: "tell when 9pfs devices appear, connect, disconnect, disappear; COUNT times", run: info::devices },
     Command { name: "df", arguments: "[PATH...]", summary: "show how full file systems are", run: info::df },
     Command { name: "echo", arguments: "[-n] [TEXT...]", summary: "print text", run: files::echo },
-    Command { name: "false", arguments: "", summary: "fail", run: |_, _| Err(Fail::Told(1)) },
+    Command { name: "false", arguments: "", summary: "fail", run: |_, _| Err(Fail::Reported(1)) },
     Command { name: "help", arguments: "", summary: "list the commands", run: help },
     Command { name: "log", arguments: "LEVEL[,TARGET=LEVEL...]", summary: "choose which log records are printed", run: info::log },
     Command { name: "ls", arguments: "[-al] [--raw] [PATH...]", summary: "list directories; --raw: names as they are, not with ? for what is not to be printed", run: info::ls },
@@ -212,7 +212,7 @@ fn run_one(host: &mut dyn Host, words: &[String]) -> Status {
     };
     match (command.run)(&mut shell, arguments) {
         Ok(()) => u8::from(shell.failed),
-        Err(Fail::Told(status)) => status,
+        Err(Fail::Reported(status)) => status,
         Err(Fail::Error(text)) => {
             shell.complain(&text);
             1
@@ -328,7 +328,7 @@ impl Shell<'_> {
                 self.failed = true;
                 Ok(())
             }
-            Err(Fail::Told(_)) => {
+            Err(Fail::Reported(_)) => {
                 self.failed = true;
                 Ok(())
             }

@@ -131,7 +131,11 @@ pub fn remove_tree(shell: &mut Shell<'_>, top: &Place) -> Result<(), Fail> {
             None => {}
         }
     }
-    if failed { Err(Fail::Told(1)) } else { Ok(()) }
+    if failed {
+        Err(Fail::Reported(1))
+    } else {
+        Ok(())
+    }
 }
 
 fn is_not_empty(error: fs::Error) -> bool {

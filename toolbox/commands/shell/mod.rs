@@ -77,7 +77,7 @@ fn talk(host: &mut dyn Host) -> Result<(), Fail> {
 fn end(status: u8) -> Result<(), Fail> {
     match status {
         0 => Ok(()),
-        status => Err(Fail::Told(status)),
+        status => Err(Fail::Reported(status)),
     }
 }
 
@@ -179,7 +179,7 @@ fn paths(host: &mut dyn Host, word: &str) -> Vec<(String, char)> {
             });
             let Some(fits) = fits else { return Ok(()) };
             if found.len() == MOST_COMPLETIONS {
-                return Err(Fail::Told(1));
+                return Err(Fail::Reported(1));
             }
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             found.push((String::from(fits), if is_dir { '/' } else { ' ' }));
