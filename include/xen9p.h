@@ -297,11 +297,11 @@ ptrdiff_t xen9p_hypercall(bool pv,
 int32_t xen9p_init(const struct xen9p_platform *platform);
 
 // Checks that the callbacks keep their promises, as far as that shows from inside the domain; before the first
-// xen9p_mount(). `tell` gets each breach as a text with a final NUL, and may be NULL. Returns how many there are.
+// xen9p_mount(). `tell` gets each violation as a text with a final NUL, and may be NULL. Returns how many there are.
 //
 // # Safety
 // `tell` may be called with `context` until this returns.
-int32_t xen9p_check_platform(void (*tell)(void*, const char *breach),
+int32_t xen9p_check_platform(void (*tell)(void*, const char *violation),
                              void *context);
 
 // Connects to the 9pfs device with this tag (NULL: the first) and mounts its tree. Blocks, no longer than `timeout` at

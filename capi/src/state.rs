@@ -134,19 +134,19 @@ pub unsafe extern "C" fn xen9p_init(platform: *const xen9p_platform) -> i32 {
 }
 
 /// Checks that the callbacks keep their promises, as far as that shows from inside the domain; before the first
-/// xen9p_mount(). `tell` gets each breach as a text with a final NUL, and may be NULL. Returns how many there are.
+/// xen9p_mount(). `tell` gets each violation as a text with a final NUL, and may be NULL. Returns how many there are.
 ///
 /// # Safety
 /// `tell` may be called with `context` until this returns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xen9p_check_platform(
-    tell: Option<unsafe extern "C" fn(*mut c_void, breach: *const c_char)>,
+    tell: Option<unsafe extern "C" fn(*mut c_void, violation: *const c_char)>,
     context: *mut c_void,
 ) -> i32 {
     enter(|| {
         let failures = conformance::check(&Kernel, |rule, outcome| {
-            if let (Err(breach), Some(tell)) = (outcome, tell) {
-                let text = format!("{rule}: {breach}\0");
+            if let (Err(violation), Some(tell)) = (outcome, tell) {
+                let text = format!("{rule}: {violation}\0");
                 // SAFETY: the caller's function; the text ends with a NUL.
                 unsafe { tell(context, text.as_ptr().cast()) };
             }

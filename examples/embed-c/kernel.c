@@ -294,10 +294,10 @@ static int64_t expect(const char *what, int64_t result, int64_t wanted)
     power_off(0);
 }
 
-static void tell_breach(void *context, const char *breach)
+static void tell_violation(void *context, const char *violation)
 {
     (void)context;
-    print(breach);
+    print(violation);
     print("\r\n");
 }
 
@@ -370,7 +370,7 @@ void kernel_main(const struct start_info *info)
     expect("init without a platform", xen9p_init(NULL), -14);
     expect("init", xen9p_init(&platform), 0);
     expect("init again", xen9p_init(&platform), -17);
-    if (xen9p_check_platform(tell_breach, NULL))
+    if (xen9p_check_platform(tell_violation, NULL))
         expect("check_platform", -1, 0);
     expect("mount", xen9p_mount(NULL, NULL, &fs), 0);
     expect("opendir", xen9p_opendir(fs, "/", &dir), 0);

@@ -374,7 +374,7 @@ pub fn conformance() -> Verdict {
     let mut violations = alloc::string::String::new();
     conformance::check(&BarePlatform, |rule, outcome| match outcome {
         Ok(()) => passed += 1,
-        Err(breach) => violations += &format!("{rule}: {breach}; "),
+        Err(violation) => violations += &format!("{rule}: {violation}; "),
     });
     ensure!(violations.is_empty(), "{violations}");
     Ok(format!("{passed} rules"))

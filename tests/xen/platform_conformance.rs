@@ -253,7 +253,7 @@ fn violations(xen: &FakeXen, flaw: Flaw) -> Vec<(&'static str, Violation)> {
     let mut found = Vec::new();
     let platform = Flawed::new(xen, flaw);
     let failures = conformance::check(&platform, |rule, outcome| {
-        found.extend(outcome.err().map(|breach| (rule, breach)));
+        found.extend(outcome.err().map(|violation| (rule, violation)));
     });
     assert_eq!(failures, found.len());
     found
@@ -274,7 +274,7 @@ fn a_good_platform_passes_and_gets_everything_back() {
 }
 
 #[test]
-fn each_breach_is_found_under_its_rule() {
+fn each_violation_is_found_under_its_rule() {
     for (flaw, rule, what) in [
         (Flaw::MisalignedPages, "pages", "not page-aligned"),
         (Flaw::DirtyPages, "pages", "not zeroed"),
@@ -316,7 +316,7 @@ fn each_breach_is_found_under_its_rule() {
         assert!(
             found
                 .iter()
-                .any(|(name, breach)| name.starts_with(rule) && breach.what.contains(what)),
+                .any(|(name, violation)| name.starts_with(rule) && violation.what.contains(what)),
             "{flaw:?}: {found:?}"
         );
     }
@@ -336,8 +336,8 @@ fn memory_that_ends_at_any_point_is_told() {
         assert!(
             found
                 .iter()
-                .all(|(_, breach)| breach.what.contains("no memory")
-                    || breach.what.contains("can't be granted"))
+                .all(|(_, violation)| violation.what.contains("no memory")
+                    || violation.what.contains("can't be granted"))
         );
         after += 1;
     }

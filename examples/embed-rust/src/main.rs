@@ -60,8 +60,8 @@ extern "C" fn start(info: &hvm_start_info) -> ! {
     // The rule that drivers own what they use: the check has to be over before the first starts.
     let mut violations = String::new();
     conformance::check(&Kernel, |rule, outcome| {
-        if let Err(breach) = outcome {
-            let _ = writeln!(violations, "FAILED {rule}: {breach}");
+        if let Err(violation) = outcome {
+            let _ = writeln!(violations, "FAILED {rule}: {violation}");
         }
     });
     let console = Console::open(&events).expect("there is a console");

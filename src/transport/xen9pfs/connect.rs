@@ -154,7 +154,7 @@ fn limits<P: Platform>(device: &Device<P>) -> Result<(u32, u32), ConnectError> {
         &path("max-rings"),
         &path("max-ring-page-order"),
     ]);
-    let versions = versions.map_err(|error| xenbus::missing(error, "versions"))?;
+    let versions = versions.map_err(|error| xenbus::map_enoent(error, "versions"))?;
     if !versions
         .split(|&byte| byte == b',')
         .any(|version| version.trim_ascii() == b"1")
@@ -162,8 +162,8 @@ fn limits<P: Platform>(device: &Device<P>) -> Result<(u32, u32), ConnectError> {
         return Err(ConnectError::Version);
     }
     let at_least_1 = |value: Result<Vec<u8>, StoreError>, node| {
-        let number = value.and_then(|value| store::number(&value));
-        match number.map_err(|error| xenbus::missing(error, node))? {
+        let number = value.and_then(|value| store::parse_u32(&value));
+        match number.map_err(|error| xenbus::map_enoent(error, node))? {
             0 => Err(ConnectError::NoRing(node)),
             number => Ok(number),
         }

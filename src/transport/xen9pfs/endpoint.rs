@@ -105,7 +105,7 @@ impl<P: Platform> Xen9pfs<P> {
     }
 
     /// Uses a ring; what the backend did wrong there breaks the whole connection.
-    fn on<T>(
+    fn with_ring<T>(
         &mut self,
         lane: Lane,
         act: impl FnOnce(&mut Ring) -> Result<T, Violation>,
@@ -144,11 +144,11 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     }
 
     fn has_room(&mut self, lane: Lane, request: u32, reply: u32) -> Result<bool, TransportError> {
-        self.on(lane, |ring| ring.has_room(request, reply))
+        self.with_ring(lane, |ring| ring.has_room(request, reply))
     }
 
     fn send(&mut self, lane: Lane, parts: &[&[u8]], reply: u32) -> Result<bool, TransportError> {
-        let sent = self.on(lane, |ring| ring.send(parts, reply))?;
+        let sent = self.with_ring(lane, |ring| ring.send(parts, reply))?;
         if sent {
             let len: usize = parts.iter().map(|part| part.len()).sum();
             self.stats.copied_in += len as u64;
@@ -173,7 +173,7 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     }
 
     fn peek(&mut self, lane: Lane) -> Result<Option<Header>, TransportError> {
-        self.on(lane, Ring::peek)
+        self.with_ring(lane, Ring::peek)
     }
 
     fn copy_out(&mut self, lane: Lane, offset: u32, into: &mut [u8]) {

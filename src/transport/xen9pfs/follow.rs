@@ -256,7 +256,7 @@ impl<P: Platform> Inner<P> {
         for id in ids {
             let device = match Device::open(&self.xen.store, "9pfs", &id) {
                 Ok(device) => Some(device),
-                Err(XenbusError::Store(error)) if error.is_trouble() => {
+                Err(XenbusError::Store(error)) if error.is_connection_error() => {
                     return Err(ConnectError::Store(error));
                 }
                 // Not there any more, or not all of it there yet.
@@ -316,7 +316,7 @@ impl<P: Platform> TrackedDevice<P> {
             self.present = false;
             self.device = match device.watch_backend() {
                 Ok(state) => Some((device, state)),
-                Err(XenbusError::Store(error)) if !error.is_trouble() => {
+                Err(XenbusError::Store(error)) if !error.is_connection_error() => {
                     // The others are followed all the same.
                     log::warn!("9pfs {}: can't be followed: {error}", name(&device));
                     None

@@ -8,7 +8,7 @@
 //! fn self_test<P: Platform>(platform: &P, print: impl Fn(core::fmt::Arguments<'_>)) -> bool {
 //!     let failures = conformance::check(platform, |rule, result| match result {
 //!         Ok(()) => print(format_args!("ok {rule}")),
-//!         Err(breach) => print(format_args!("FAILED {rule}: {breach}")),
+//!         Err(violation) => print(format_args!("FAILED {rule}: {violation}")),
 //!     });
 //!     failures == 0
 //! }

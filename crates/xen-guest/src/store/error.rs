@@ -122,7 +122,7 @@ impl StoreError {
     }
 
     /// Whether the error says nothing about the node, because xenstore did not answer at all.
-    pub fn is_trouble(self) -> bool {
+    pub fn is_connection_error(self) -> bool {
         matches!(
             self,
             StoreError::Broken(_) | StoreError::Timeout | StoreError::Backlog

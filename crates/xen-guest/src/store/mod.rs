@@ -45,10 +45,10 @@ const LISTING_MAX: usize = 1 << 16;
 
 /// Requests that are made together before the first answer is waited for. Xenstored lets a domain
 /// have 20.
-const TOGETHER: usize = 16;
+const MAX_PIPELINED: usize = 16;
 
 /// No transaction.
-const PLAIN: u32 = 0;
+const NO_TRANSACTION: u32 = 0;
 
 /// The connection to xenstore. Clones are the same connection.
 pub struct XenStore<P: Platform> {
@@ -175,9 +175,9 @@ impl<P: Platform> XenStore<P> {
     /// ends the connection over a request that it does not know.
     fn reset_watches(&self) -> Result<(), StoreError> {
         match self.read("control/platform-feature-xs_reset_watches") {
-            Ok(value) if value == b"1" => {
-                self.request(Kind::RESET_WATCHES, PLAIN, &[b"\0"]).map(drop)
-            }
+            Ok(value) if value == b"1" => self
+                .request(Kind::RESET_WATCHES, NO_TRANSACTION, &[b"\0"])
+                .map(drop),
             Ok(_) => Ok(()),
             Err(StoreError::Refused(_)) => Ok(()),
             Err(error) => Err(error),
@@ -214,7 +214,7 @@ impl<P: Platform> XenStore<P> {
     /// # Errors
     /// [`Refusal::NotFound`] when there is no such node; see [`StoreError`].
     pub fn read(&self, path: &str) -> Result<Vec<u8>, StoreError> {
-        self.read_in(PLAIN, path)
+        self.read_in(NO_TRANSACTION, path)
     }
 
     /// The values of a few nodes, asked for together: takes as long as [`read`](Self::read) of one.
@@ -223,12 +223,12 @@ impl<P: Platform> XenStore<P> {
     /// # Errors
     /// As [`read`](Self::read), for each.
     pub fn read_all<const N: usize>(&self, paths: [&str; N]) -> [Result<Vec<u8>, StoreError>; N] {
-        const { assert!(N <= TOGETHER) };
+        const { assert!(N <= MAX_PIPELINED) };
         let deadline = self.deadline();
         paths
             .map(|path| {
                 wire::check_path(path)?;
-                self.submit(Kind::READ, PLAIN, &[path.as_bytes(), b"\0"])
+                self.submit(Kind::READ, NO_TRANSACTION, &[path.as_bytes(), b"\0"])
             })
             .map(|request| self.answer(Kind::READ, request?, deadline))
     }
@@ -246,7 +246,7 @@ impl<P: Platform> XenStore<P> {
     /// # Errors
     /// As [`read`](Self::read); [`StoreError::BadAnswer`] when it is no number or passes 32 bits.
     pub fn read_number(&self, path: &str) -> Result<u32, StoreError> {
-        number(&self.read(path)?)
+        parse_u32(&self.read(path)?)
     }
 
     /// Sets the value of a node, making it and those above it if need be.
@@ -254,7 +254,7 @@ impl<P: Platform> XenStore<P> {
     /// # Errors
     /// [`Refusal::Access`] where this domain may not write; see [`StoreError`].
     pub fn write(&self, path: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.write_in(PLAIN, path, value)
+        self.write_in(NO_TRANSACTION, path, value)
     }
 
     /// Makes a node with an empty value, unless it exists.
@@ -262,7 +262,8 @@ impl<P: Platform> XenStore<P> {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn mkdir(&self, path: &str) -> Result<(), StoreError> {
-        self.path_request(Kind::MKDIR, PLAIN, path).map(drop)
+        self.path_request(Kind::MKDIR, NO_TRANSACTION, path)
+            .map(drop)
     }
 
     /// Removes a node and everything below it.
@@ -270,7 +271,7 @@ impl<P: Platform> XenStore<P> {
     /// # Errors
     /// [`Refusal::NotFound`] when the node above it does not exist either; see [`StoreError`].
     pub fn rm(&self, path: &str) -> Result<(), StoreError> {
-        self.path_request(Kind::RM, PLAIN, path).map(drop)
+        self.path_request(Kind::RM, NO_TRANSACTION, path).map(drop)
     }
 
     /// The names below a node. However many there are: a listing that does not fit into one answer
@@ -281,7 +282,7 @@ impl<P: Platform> XenStore<P> {
     /// [`Refusal::NotFound`] when there is no such node; [`StoreError::Conflict`] when it keeps
     /// changing; see [`StoreError`].
     pub fn directory(&self, path: &str) -> Result<Vec<String>, StoreError> {
-        self.directory_in(PLAIN, path)
+        self.directory_in(NO_TRANSACTION, path)
     }
 
     /// Who may do what with a node.
@@ -289,7 +290,7 @@ impl<P: Platform> XenStore<P> {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn permissions(&self, path: &str) -> Result<Vec<Permission>, StoreError> {
-        let answer = self.path_request(Kind::GET_PERMS, PLAIN, path)?;
+        let answer = self.path_request(Kind::GET_PERMS, NO_TRANSACTION, path)?;
         wire::strings(&answer).map(Permission::decode).collect()
     }
 
@@ -308,7 +309,8 @@ impl<P: Platform> XenStore<P> {
         for text in &texts {
             parts.extend([text.as_bytes(), b"\0"]);
         }
-        self.request(Kind::SET_PERMS, PLAIN, &parts).map(drop)
+        self.request(Kind::SET_PERMS, NO_TRANSACTION, &parts)
+            .map(drop)
     }
 
     /// Watches a node and everything below it.
@@ -336,7 +338,7 @@ impl<P: Platform> XenStore<P> {
     fn submit_watch(&self, path: &str, token: u32) -> Result<u32, StoreError> {
         let text = alloc::format!("{token}");
         let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", text.as_bytes(), b"\0"];
-        self.submit(Kind::WATCH, PLAIN, &payload)
+        self.submit(Kind::WATCH, NO_TRANSACTION, &payload)
     }
 
     /// Ends a watch, as far as that needs no waiting.
@@ -347,7 +349,7 @@ impl<P: Platform> XenStore<P> {
             let mut connection = self.inner.connection.borrow_mut();
             connection.remove_watch(token);
             // Fails only when the connection is over.
-            if let Ok(request) = connection.submit(Kind::UNWATCH, PLAIN, &payload) {
+            if let Ok(request) = connection.submit(Kind::UNWATCH, NO_TRANSACTION, &payload) {
                 connection.abandon(request);
             }
         }
@@ -508,7 +510,7 @@ impl<P: Platform> Inner<P> {
 }
 
 /// A number in decimal digits.
-pub fn number(value: &[u8]) -> Result<u32, StoreError> {
+pub fn parse_u32(value: &[u8]) -> Result<u32, StoreError> {
     wire::decimal(value)
         .and_then(|number| u32::try_from(number).ok())
         .ok_or(StoreError::BadAnswer("a number"))

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::wire::{self, Kind};
-use super::{PLAIN, Refusal, StoreError, TOGETHER, XenStore};
+use super::{MAX_PIPELINED, NO_TRANSACTION, Refusal, StoreError, XenStore};
 use crate::platform::Platform;
 
 /// How often a transaction that met another one is tried again.
@@ -39,7 +39,7 @@ impl<P: Platform> Transaction<'_, P> {
     /// # Errors
     /// As [`XenStore::write`]; some of the nodes may be written then.
     pub fn write_all(&self, nodes: &[(String, &[u8])]) -> Result<(), StoreError> {
-        for nodes in nodes.chunks(TOGETHER) {
+        for nodes in nodes.chunks(MAX_PIPELINED) {
             let requests: Vec<_> = nodes
                 .iter()
                 .map(|(path, value)| {
@@ -117,7 +117,7 @@ impl<P: Platform> XenStore<P> {
     ) -> Result<T, E> {
         let deadline = self.deadline();
         for _ in 0..TRIES {
-            let answer = self.request(Kind::TRANSACTION_START, PLAIN, &[b"\0"])?;
+            let answer = self.request(Kind::TRANSACTION_START, NO_TRANSACTION, &[b"\0"])?;
             let id = wire::transaction(&answer)
                 .ok_or(StoreError::BadAnswer("a transaction's number"))?;
             let transaction = Transaction { store: self, id };

@@ -116,7 +116,7 @@ pub fn enumerate<P: Platform>(
     for id in ids {
         match Device::open(store, kind, &id) {
             Ok(device) => devices.push(device),
-            Err(XenbusError::Store(error)) if error.is_trouble() => {
+            Err(XenbusError::Store(error)) if error.is_connection_error() => {
                 return Err(error.into());
             }
             Err(error) => log::warn!("{directory}/{id} is left out: {error}"),
@@ -137,11 +137,11 @@ impl<P: Platform> Device<P> {
             store.read_all([&node("backend"), &node("backend-id"), &node("tag")]);
         let backend = backend
             .and_then(|value| store::wire::text(&value))
-            .map_err(|error| missing(error, "backend"))?;
+            .map_err(|error| map_enoent(error, "backend"))?;
         store::wire::check_path(&backend).map_err(|_| XenbusError::BadNode("backend"))?;
         let backend_id = backend_id
-            .and_then(|value| store::number(&value))
-            .map_err(|error| missing(error, "backend-id"))?;
+            .and_then(|value| store::parse_u32(&value))
+            .map_err(|error| map_enoent(error, "backend-id"))?;
         let backend_id = u16::try_from(backend_id)
             .ok()
             .map(DomId)
@@ -248,7 +248,7 @@ impl<P: Platform> Device<P> {
     pub fn read_backend(&self, name: &'static str) -> Result<String, XenbusError> {
         self.store
             .read_text(&alloc::format!("{}/{name}", self.backend))
-            .map_err(|error| missing(error, name))
+            .map_err(|error| map_enoent(error, name))
     }
 
     /// A node of the backend's, as a number.
@@ -258,7 +258,7 @@ impl<P: Platform> Device<P> {
     pub fn read_backend_number(&self, name: &'static str) -> Result<u32, XenbusError> {
         self.store
             .read_number(&alloc::format!("{}/{name}", self.backend))
-            .map_err(|error| missing(error, name))
+            .map_err(|error| map_enoent(error, name))
     }
 
     /// Starts to follow the backend's state.
@@ -381,7 +381,7 @@ fn failure(step: Step) -> XenbusError {
 }
 
 /// What a failure to read a node means for the device it belongs to.
-pub fn missing(error: StoreError, node: &'static str) -> XenbusError {
+pub fn map_enoent(error: StoreError, node: &'static str) -> XenbusError {
     match error {
         StoreError::Refused(_) | StoreError::BadAnswer(_) => XenbusError::BadNode(node),
         error => XenbusError::Store(error),

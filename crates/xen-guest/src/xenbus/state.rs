@@ -57,7 +57,7 @@ impl XenbusState {
 
     /// The state in the value of a node; what has no meaning is [`Unknown`](Self::Unknown).
     pub fn from_value(value: &[u8]) -> Self {
-        store::number(value).map_or(XenbusState::Unknown, Self::from_number)
+        store::parse_u32(value).map_or(XenbusState::Unknown, Self::from_number)
     }
 }
 
