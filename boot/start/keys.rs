@@ -6,7 +6,7 @@ use core::cell::{Cell, RefCell};
 use super::{OneThread, output, system};
 
 /// The most that is kept.
-const MOST: usize = 4096;
+const MAX_TYPED: usize = 4096;
 
 const CTRL_C: u8 = 3;
 
@@ -53,7 +53,7 @@ pub(super) fn look() {
     let mut typed = KEYS.get().typed.borrow_mut();
     let mut bytes = [0; 64];
     // As much as is kept, however fast more of it comes.
-    for _ in 0..MOST / bytes.len() {
+    for _ in 0..MAX_TYPED / bytes.len() {
         let count = output::read_now(&mut bytes);
         let Some(mut fresh) = bytes.get(..count).filter(|fresh| !fresh.is_empty()) else {
             return;
@@ -65,7 +65,7 @@ pub(super) fn look() {
             KEYS.get().caught.set(true);
             system().shares.interrupt(true);
         }
-        let room = MOST.saturating_sub(typed.len());
+        let room = MAX_TYPED.saturating_sub(typed.len());
         typed.extend(fresh.iter().take(room));
     }
 }

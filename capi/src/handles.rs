@@ -29,7 +29,7 @@ pub(crate) enum Open {
 }
 
 /// The most that is open at a time.
-const MOST: usize = 0xffff;
+const MAX_HANDLES: usize = 0xffff;
 
 struct Slot {
     /// Counts the uses of this place; never 0, so that no handle is.
@@ -51,7 +51,7 @@ impl Handles {
         let free = self.slots.iter().position(|slot| slot.open.is_none());
         let index = match free {
             Some(index) => index,
-            None if self.slots.len() < MOST && self.slots.try_reserve(1).is_ok() => {
+            None if self.slots.len() < MAX_HANDLES && self.slots.try_reserve(1).is_ok() => {
                 self.slots.push(Slot {
                     generation: 1,
                     open: None,

@@ -14,7 +14,7 @@ use crate::platform::{callback, table};
 const SIZE: usize = 64 << 10;
 
 /// What is larger is never taken from it.
-const MOST: usize = SIZE / 4;
+const MAX_ALLOCATION: usize = SIZE / 4;
 
 /// How many there are at most: what is kept for long may stay in one.
 const COUNT: usize = 4;
@@ -60,7 +60,7 @@ impl Reserve {
     }
 
     fn take(&self, layout: Layout) -> Option<*mut u8> {
-        if self.start.get().is_null() || layout.size() > MOST || layout.align() > ALIGN {
+        if self.start.get().is_null() || layout.size() > MAX_ALLOCATION || layout.align() > ALIGN {
             return None;
         }
         let at = self.given.get();

@@ -236,7 +236,7 @@ impl<P: Platform> Guest<P> {
     #[allow(dead_code, reason = "many connections: on the simulated Xen only")]
     pub fn exhaust(&mut self) -> Result<(usize, String), String> {
         const ORDER: u8 = 5;
-        const MOST: usize = 1000;
+        const MAX_CONNECTIONS: usize = 1000;
 
         self.tell("keep-maps")?;
         let mut connections = 0;
@@ -246,7 +246,10 @@ impl<P: Platform> Guest<P> {
                 Err(why) => break why,
             }
             connections += 1;
-            ensure(connections < MOST, "a backend may keep any number of pages")?;
+            ensure(
+                connections < MAX_CONNECTIONS,
+                "a backend may keep any number of pages",
+            )?;
         };
         self.witness()?;
         self.tell("")?;

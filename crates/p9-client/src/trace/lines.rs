@@ -11,7 +11,7 @@ use p9_wire::Errno;
 use p9_wire::{Dialect, Reader, Reply, Request};
 
 /// Messages larger than this are told by name and size alone.
-const MOST: usize = 8 << 10;
+const MAX_SHOWN: usize = 8 << 10;
 
 /// The most that is shown of a string or of data, in bytes.
 const MOST_TEXT: usize = 48;
@@ -53,7 +53,7 @@ impl Lines {
     }
 
     fn reply(&mut self, header: Header, front: &[u8]) {
-        if header.size as usize > MOST {
+        if header.size as usize > MAX_SHOWN {
             return tell_size("<-", header);
         }
         match Reply::decode(Reader::new(front, self.dialect)) {
@@ -79,7 +79,11 @@ impl Watch for Lines {
     fn wants(&self, header: &Header) -> Option<usize> {
         // The dialect has to be learned even if nothing is shown yet.
         let wanted = header.kind == kind::RVERSION || log::log_enabled!(log::Level::Trace);
-        wanted.then_some(if header.size as usize > MOST { 0 } else { MOST })
+        wanted.then_some(if header.size as usize > MAX_SHOWN {
+            0
+        } else {
+            MAX_SHOWN
+        })
     }
 
     fn see(&mut self, message: Seen<'_>) {

@@ -15,8 +15,8 @@ const TOP: f64 = 118.0;
 const BOTTOM: f64 = 56.0;
 
 /// The scale, logarithmic.
-const LEAST: f64 = 0.025;
-const MOST: f64 = 200.0;
+const MIN_RATIO: f64 = 0.025;
+const MAX_RATIO: f64 = 200.0;
 const TICKS: [f64; 11] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 
 /// What is compared with, its color and words.
@@ -33,7 +33,7 @@ const AGAINST: [(Column, &str, &str); 4] = [
 
 /// Place of a ratio on the scale, in pixels from the left edge of its panel.
 fn at(ratio: f64) -> f64 {
-    let part = (ratio.clamp(LEAST, MOST) / LEAST).ln() / (MOST / LEAST).ln();
+    let part = (ratio.clamp(MIN_RATIO, MAX_RATIO) / MIN_RATIO).ln() / (MAX_RATIO / MIN_RATIO).ln();
     part * PANEL
 }
 
