@@ -164,7 +164,7 @@ impl Memory {
     /// Gives pages back.
     ///
     /// # Safety
-    /// They came from one [`allocate`](Self::allocate), and nobody uses them any more.
+    /// They came from one [`allocate`](Self::allocate), and are not used any more.
     pub(super) unsafe fn release(&mut self, first: NonNull<Page>, count: usize) {
         // SAFETY: the caller's promise.
         unsafe { self.pages.add(first, count) };
@@ -189,7 +189,7 @@ impl Memory {
     /// Maps another frame, or none, where [`map_device`](Self::map_device) mapped one.
     ///
     /// # Safety
-    /// As there; `address` came from there, and nobody relies on what was there before.
+    /// As there; `address` came from there, and no code relies on what was there before.
     pub(super) unsafe fn remap_device(&mut self, address: usize, frame: Option<Frame>) {
         let entry = frame.map_or(0, |frame| PageTables::entry(frame, READ_WRITE));
         // SAFETY: the caller's promise.

@@ -129,13 +129,13 @@ pub fn mode() -> Mode {
     machine().mode
 }
 
-/// Whether this is dom0: no xenstore, no console ring, nobody who would start us again.
+/// Whether this is dom0: no xenstore, no console ring, no toolstack that would start us again.
 pub fn is_first_domain() -> bool {
     machine().first_domain
 }
 
 /// The kernel command line (`cmdline=` or `extra=` in the domain's configuration), without the
-/// terminating 0. Bytes, since nobody promises UTF-8.
+/// terminating 0. Bytes, since it need not be UTF-8.
 pub fn command_line() -> &'static [u8] {
     machine().command_line
 }

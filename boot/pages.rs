@@ -25,7 +25,7 @@ pub(super) struct Pages {
     free: usize,
 }
 
-// SAFETY: the pages on the list belong to the list, whoever holds it.
+// SAFETY: the pages on the list belong to the list, on any thread.
 unsafe impl Send for Pages {}
 
 impl Pages {
@@ -44,7 +44,7 @@ impl Pages {
     /// Adds `count` pages, joining them to their neighbours.
     ///
     /// # Safety
-    /// The pages are mapped read-write, `start` is page-aligned, and nobody else uses them.
+    /// The pages are mapped read-write, `start` is page-aligned, and no other code uses them.
     pub(super) unsafe fn add(&mut self, start: NonNull<Page>, count: usize) {
         if count == 0 {
             return;

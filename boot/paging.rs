@@ -83,7 +83,7 @@ pub(super) struct PageTables {
     machine: Option<MachineFrames>,
 }
 
-// SAFETY: the tables belong to whoever holds this, as memory of a `Box` would.
+// SAFETY: the tables belong to the owner of this value, as memory of a `Box` would.
 unsafe impl Send for PageTables {}
 
 /// The index of `address` in a table of `level` (4 is the root, 1 the last).
@@ -154,7 +154,7 @@ impl PageTables {
     /// way is split.
     ///
     /// # Safety
-    /// Nobody relies on what was there, and nobody else uses the frame that is there now in a way
+    /// No code relies on what was there, and no other code uses the frame that is there now in a way
     /// that a second mapping would break.
     pub(super) unsafe fn set(
         &mut self,
@@ -252,7 +252,7 @@ impl PageTables {
         let address = table.addr().get();
         let frame = self.frame(address);
         if self.machine.is_some() {
-            // Xen takes a page as a table only if nobody can write to it.
+            // Xen takes a page as a table only if it is mapped writable nowhere.
             let read_only = Self::entry(frame, PRESENT);
             // SAFETY: from here on the page is a table, written through Xen alone.
             unsafe { update_va_mapping(address, read_only) };

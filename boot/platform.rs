@@ -83,7 +83,7 @@ fn map_grant_frame(index: u32) -> Result<(NonNull<Page>, Frame), XenError> {
 /// Takes the grant table out of a PV domain's page tables, which are about to be saved.
 ///
 /// # Safety
-/// Nobody uses it before [`map_grant_frames`].
+/// It is not used before [`map_grant_frames`].
 pub(super) unsafe fn unmap_grant_frames() {
     for &(address, _) in GRANT_FRAMES
         .lock()
@@ -118,7 +118,7 @@ pub(super) fn map_grant_frames(anew: bool) -> Result<(), XenError> {
 
 // SAFETY: pages come from the page allocator, which hands out each once, mapped read-write and
 // zeroed, on pages of its own; frames are what the page tables say; hypercalls go straight to Xen;
-// grant frames are those of this domain, in version 1 since nobody sets another; the rings are
+// grant frames are those of this domain, in version 1 since no code sets another; the rings are
 // mapped for good.
 unsafe impl Platform for BarePlatform {
     fn alloc_pages(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {

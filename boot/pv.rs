@@ -135,7 +135,7 @@ unsafe fn find_memory(info: &sys::start_info, builder_end: usize) {
 /// Adds the memory from `start` to `end`.
 ///
 /// # Safety
-/// The pages between are mapped one to one, read-write, and nobody uses them.
+/// The pages between are mapped one to one, read-write, and unused.
 unsafe fn add(memory: &mut Memory, start: usize, end: usize) {
     if let Some(first) = NonNull::new(start as *mut Page) {
         let count = end.saturating_sub(start) / PAGE_SIZE;

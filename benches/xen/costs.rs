@@ -156,7 +156,7 @@ fn main() -> u8 {
         ("a word per page", a_word_per_page),
     ];
     for (name, copy) in copies {
-        // SAFETY: both areas are that long, aligned to pages, and nobody else's.
+        // SAFETY: both areas are that long, aligned to pages, and used here alone.
         let took = least(|| unsafe { copy(to.cast().as_ptr(), from.cast().as_ptr(), SIZE) });
         println!("1 MiB, {name}: {} us", took / 1000);
     }

@@ -293,7 +293,7 @@ impl Bare<'_> {
     }
 }
 
-/// The next place that nobody has taken.
+/// The next free place.
 fn take(next: &Cell<core::slice::Iter<'_, u64>>) -> Option<u64> {
     let mut iter = next.take();
     let place = iter.next().copied();

@@ -262,7 +262,7 @@ impl Raw {
                     let left = left
                         .get_mut(usize::from(slot))
                         .filter(|left| **left > 0)
-                        .ok_or("a reply that nobody asked for")?;
+                        .ok_or("a reply without a request")?;
                     *left -= 1;
                     if *left == 0 {
                         free.push(slot);

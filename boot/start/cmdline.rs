@@ -63,7 +63,7 @@ impl fmt::Display for TraceFile {
     }
 }
 
-/// Where a capture is written if nobody says where.
+/// Where a capture is written by default.
 const TRACE_FILE: &str = "/xen9p.pcap";
 
 /// The names [`Options`] knows, as a usage line shows them.
@@ -77,7 +77,7 @@ pub const USAGE: &str = "options: log=LEVEL[,TARGET=LEVEL...] share=TAG mount=[r
 pub enum CmdlineError {
     /// A quote is opened and never closed.
     OpenQuote(char),
-    /// A `key=value` whose key nobody knows.
+    /// A `key=value` with an unknown key.
     UnknownOption(String),
     /// A known option with a value that makes no sense; the text says what is expected.
     BadValue(&'static str, String, &'static str),

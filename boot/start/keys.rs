@@ -1,4 +1,4 @@
-//! Ctrl-C, and what else is typed while nobody reads the console.
+//! Ctrl-C, and what else is typed while the app does not read the console.
 
 use alloc::collections::VecDeque;
 use core::cell::{Cell, RefCell};

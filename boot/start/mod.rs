@@ -336,7 +336,7 @@ pub fn uptime() -> Duration {
     now() - started_at()
 }
 
-/// Calendar time; `None` where nobody knows.
+/// Calendar time; `None` where Xen does not know it.
 pub fn wall_clock() -> Option<fs::SystemTime> {
     match BarePlatform.wall_clock() {
         0 => None,
@@ -347,7 +347,7 @@ pub fn wall_clock() -> Option<fs::SystemTime> {
 /// Waits.
 ///
 /// # Errors
-/// [`Interrupted`](fs::Error::Interrupted): the domain is asked to stop, or Ctrl-C was typed and is to be
+/// [`Interrupted`](fs::Error::Interrupted): the domain is asked to stop, or Ctrl-C was typed and should be
 /// [caught](catch_ctrl_c).
 pub fn sleep(time: Duration) -> fs::Result<()> {
     let interrupted = wait_until(now() + time, || {

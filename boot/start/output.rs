@@ -51,14 +51,14 @@ fn console() -> Option<&'static Console<BarePlatform>> {
     CONSOLE.try_get()?.get()
 }
 
-/// Waits until the console has been read, within reason. Nothing is to be printed by these means
+/// Waits until the console has been read, within reason. Print nothing by these means
 /// afterwards.
 pub(super) fn close() {
     if let Some(console) = console() {
         console.drain(BarePlatform.now() + DRAIN_TIMEOUT);
         if console.dropped() > 0 {
             emergency_print(format_args!(
-                "[xen9p] {} bytes of output were dropped: nobody read the console\n",
+                "[xen9p] {} bytes of output were dropped: the console was not read\n",
                 console.dropped()
             ));
         }
@@ -72,8 +72,8 @@ pub(super) fn settle() {
     }
 }
 
-/// Prints formatted text to the console; see [`print!`](crate::print). Waits for somebody to read
-/// it, within reason, and drops what nobody reads.
+/// Prints formatted text to the console; see [`print!`](crate::print). Waits for a reader,
+/// within reason, and drops what is not read in time.
 pub fn print(text: fmt::Arguments<'_>) {
     struct Out;
     impl Write for Out {

@@ -106,7 +106,7 @@ pub fn shares() -> Vec<ShareInfo> {
 }
 
 /// Waits for what becomes of the domain's 9pfs devices next: they appear, are connected, disconnected, disappear.
-/// `None` when `deadline` has passed, the domain is asked to stop, or Ctrl-C was typed and is to be
+/// `None` when `deadline` has passed, the domain is asked to stop, or Ctrl-C was typed and should be
 /// [caught](super::catch_ctrl_c).
 ///
 /// # Errors
@@ -134,7 +134,7 @@ pub fn next_device_event(deadline: Instant) -> Result<Option<EndpointEvent>, Sha
 /// Not less: QEMU 7.2 does not survive that a frontend gives up while it connects, and on a busy machine it takes its time.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The shortest and the longest time from one try to the next: twice as long each time, whether nobody connects or somebody
+/// The shortest and the longest time from one try to the next: twice as long each time, whether no backend connects or one
 /// does and then makes no sense.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 

@@ -44,7 +44,7 @@ impl Stop {
     ///
     /// Called wherever an app waits.
     pub(super) fn look(&self) {
-        // Xenstore's answers are waited for in there; nobody may start that twice.
+        // This waits for xenstore's answers, and must not run twice at once.
         if self.looking.replace(true) {
             return;
         }

@@ -86,7 +86,7 @@ pub(crate) fn install(platform: &xen9p_platform) -> bool {
         && p.wait.is_some()
         && p.panic.is_some();
     if complete {
-        // SAFETY: one thread, and nobody holds a reference: `table` gives copies.
+        // SAFETY: one thread, and no reference exists: `table` gives copies.
         unsafe { *TABLE.0.get() = Some(*platform) };
     }
     complete

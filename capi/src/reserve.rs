@@ -70,7 +70,7 @@ impl Reserve {
         }
         self.given.set(end);
         self.live.set(self.live.get() + 1);
-        // SAFETY: inside the piece, which has SIZE bytes; nobody else was given these since it was whole.
+        // SAFETY: inside the piece, which has SIZE bytes; these were given out only once since it was whole.
         Some(unsafe { self.start.get().add(at) })
     }
 
@@ -97,7 +97,7 @@ pub(crate) fn ready() -> bool {
 }
 
 // SAFETY: memory is the kernel's, whose callbacks keep the contract of an allocator, as the header asks; or part of a
-// piece of such memory, given to nobody else until all in it was given back, aligned to 16, which is enough for what is
+// piece of such memory, not given out again until all in it was given back, aligned to 16, which is enough for what is
 // taken from it.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

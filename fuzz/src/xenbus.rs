@@ -118,7 +118,7 @@ pub fn run(input: &[u8]) {
         }
     }
     assert!(fake.now() - begin < RUN_TIMEOUT, "{:?}", fake.now() - begin);
-    // The nuisance may have left nobody who would unmap.
+    // The nuisance may have left no backend that would unmap.
     fake.remove_peers();
     xen.grants.drain();
     fake.settle();

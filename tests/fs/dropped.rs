@@ -91,7 +91,7 @@ fn a_directory_is_not_kept_where_it_may_have_been_moved_from() {
     let ((), cost) = bed.cost(|fs| fs.remove_file("/a/b/3").unwrap());
     assert_eq!(cost, 1, "the directory is not kept");
     let other = fs.to_async();
-    // The server does it, but nobody waits for the answer any more.
+    // The server does it, but no task waits for the answer any more.
     bed.control.hold(&[kind::TRENAMEAT]);
     {
         let mut rename = pin!(other.rename("/a/b", "/a/c"));

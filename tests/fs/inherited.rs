@@ -220,7 +220,7 @@ fn an_open_file_never_changes_another() {
             options.read(true).write(true);
             for how in ["taken", "replaced"] {
                 fs.write("/file", b"mine").unwrap();
-                fs.write("/other", b"somebody else's").unwrap();
+                fs.write("/other", b"another file's").unwrap();
                 let file = options.open(fs, "/file").unwrap();
                 match how {
                     "taken" => {
@@ -239,7 +239,7 @@ fn an_open_file_never_changes_another() {
                 let what = format!("{how}, {server}: {results:?}");
                 assert_eq!(
                     std::fs::read(host.join("file")).unwrap(),
-                    b"somebody else's",
+                    b"another file's",
                     "{what}"
                 );
                 assert_eq!(after.mode(), before.mode(), "{what}");

@@ -9,7 +9,7 @@ use xen9p_testing::bed::memory::{Bed, bed, bed_with};
 use xen9p_testing::server::lanes::LaneOptions;
 use xen9p_testing::server::mem::MemOptions;
 
-/// A mount that keeps `dir`, and another one of the same tree: somebody else.
+/// A mount that keeps `dir`, and another one of the same tree, for another client.
 fn keeping(dir: &str) -> (Bed, xen9p::fs::Fs) {
     let bed = bed();
     bed.fs.create_dir_all(dir).unwrap();
@@ -135,7 +135,7 @@ fn nothing_is_kept_for_longer_than_it_may() {
     bed.control.advance(Duration::from_secs(2));
     let ((), cost) = bed.cost(|fs| fs.remove_file("/a/b/2").unwrap());
     assert!(cost > 1);
-    // Somebody else's directory in its place, after that time.
+    // Another client's directory in its place, after that time.
     bed.fs.write("/a/b/4", "4").unwrap();
     other.rename("/a/b", "/a/old").unwrap();
     other.create_dir("/a/b").unwrap();

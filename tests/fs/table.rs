@@ -241,7 +241,7 @@ const OPERATIONS: [(&str, Operation); 37] = [
         let second = two.try_lock(LockRange::ALL, true)?;
         Ok(match (held, second) {
             (Some(_), None) => WORKS,
-            (Some(_), Some(_)) => "excludes nobody",
+            (Some(_), Some(_)) => "grants every lock",
             (None, _) => "never granted",
         })
     }),

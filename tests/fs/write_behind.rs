@@ -415,7 +415,7 @@ fn appending_and_synchronous_writes_are_not_kept() {
 #[test]
 fn idle_files_keep_no_tags() {
     let bed = bed();
-    // Each has more requests answered than nobody asked about than its share of the window.
+    // Each has more answered requests that were not asked about than its share of the window.
     let files: Vec<File> = (0..30)
         .map(|number| {
             let file = bed.file(&format!("/{number}"));

@@ -226,7 +226,7 @@ fn a_device_left_in_any_state_is_brought_back() {
     for program in PROGRAMS {
         for left in [Initialised, Connected, Closing, Closed] {
             let bed = bed(program);
-            // Whoever ran here before connected, and left it so.
+            // The frontend before us connected, and left it so.
             let transport = bed.connect().unwrap();
             let front = format!("{}/state", bed.share.borrow().front());
             if matches!(left, Closing | Closed) {

@@ -25,7 +25,7 @@ fn follow(bed: &Bed) -> Endpoints<FakePlatform> {
     endpoints
 }
 
-/// All that there is to be told, as people read it.
+/// All events that there are, as people read them.
 fn told(bed: &Bed, endpoints: &Endpoints<FakePlatform>) -> Vec<String> {
     bed.fake.settle();
     let mut told = Vec::new();
@@ -139,10 +139,13 @@ fn a_connection_begins_and_ends_once_for_those_who_look() {
         assert_eq!(told(&bed, &endpoints), [closed]);
         drop(first);
         drop(connect(&bed, &endpoints).unwrap());
-        assert!(told(&bed, &endpoints).is_empty(), "what nobody saw was not");
+        assert!(
+            told(&bed, &endpoints).is_empty(),
+            "what was not seen was not"
+        );
         let third = connect(&bed, &endpoints).unwrap();
         drop(connect(&bed, &endpoints));
-        // Whoever connects a device twice loses the first of them.
+        // To connect a device twice ends the first connection.
         assert!(
             told(&bed, &endpoints)
                 .iter()
@@ -191,7 +194,7 @@ fn losses_are_noticed_by_looking() {
     }
 }
 
-/// QEMU that is restarted, and whose state somebody sets to 1, maps the rings of the one before it without a word to
+/// QEMU that is restarted, and whose state an administrator sets to 1, maps the rings of the one before it without a word to
 /// us: the guest still says that it is connected.
 #[test]
 fn a_restarted_backend_on_the_old_rings_is_not_believed() {
@@ -494,7 +497,7 @@ fn devices_are_followed_into_the_domain_that_was_restored() {
     }
 }
 
-/// One device more than can be watched keeps nobody from following the others.
+/// One device more than can be watched does not keep a program from following the others.
 #[test]
 fn a_device_that_cannot_be_watched_is_left_out() {
     let bed = bed(Program::Qemu);
@@ -539,7 +542,7 @@ fn a_silence_at_any_moment_of_connecting_leaves_nothing_behind() {
     }
 }
 
-/// Whenever xenstored falls silent while a device is disconnected, by whom ever: nothing is lost by it.
+/// Whenever xenstored falls silent while either side disconnects a device: nothing is lost by it.
 #[test]
 fn a_silence_at_any_moment_of_disconnecting_leaves_nothing_behind() {
     for program in PROGRAMS {
@@ -589,7 +592,7 @@ proptest! {
     fn any_device_has_a_life(
         deeds in prop::collection::vec((0_u32..16, 0_u32..12), 1..25),
     ) {
-        /// Somebody who writes to the device's nodes while others wait.
+        /// A domain that writes to the device's nodes while others wait.
         struct Nuisance {
             deeds: Vec<(u32, u32)>,
             front: String,

@@ -10,14 +10,14 @@ use xen9p_testing::backend::{Backend, Daemon, PlainRing, Qemu, RingView, Step, e
 
 const MESSAGES: u32 = 20_000;
 
-/// One direction of an event channel: a bit, and whom it wakes.
+/// One direction of an event channel: a bit, and the thread that it wakes.
 #[derive(Default)]
 struct Event(AtomicBool);
 
 impl Event {
-    fn send(&self, whom: &Thread) {
+    fn send(&self, receiver: &Thread) {
         self.0.store(true, Ordering::SeqCst);
-        whom.unpark();
+        receiver.unpark();
     }
 
     fn wait(&self, who: &str) {

@@ -15,10 +15,10 @@ use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 const NONCE: &[u8] = b"say this backwards";
 
-/// A server that lets nobody attach who has not proven on an afid to be able to read backwards.
+/// A server that lets a client attach only after it has proven on an afid that it can read backwards.
 struct Guard {
     server: MemServer,
-    /// The afid, whom it is for, and whether the proof was given on it.
+    /// The afid, its user, and whether the proof was given on it.
     afid: Option<(wire::Fid, Vec<u8>, bool)>,
 }
 

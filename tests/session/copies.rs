@@ -197,7 +197,7 @@ fn nothing_is_allocated_and_each_byte_is_copied_once() {
     }
     assert_eq!(allocations() - before, 0, "allocations on the hot path");
     assert_eq!(fs.stats().spills, 0);
-    // Where answers are there at once, nobody waits.
+    // Where answers are there at once, no call waits.
     assert_eq!(counters.waits.get(), 0);
 }
 

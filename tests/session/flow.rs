@@ -300,7 +300,7 @@ fn when_nothing_answers_nothing_hangs() {
     assert_eq!(bed.control.now(), after);
 }
 
-/// Answers that nobody waits for are waited for all the same: they show that the server is there.
+/// The session waits for answers that no task waits for: they show that the server is there.
 #[test]
 fn a_clunk_without_answer_is_a_loss_in_the_end() {
     let bed = wild(3);

@@ -104,7 +104,7 @@ fn input_arrives_and_wakes_whoever_waits() {
         let count = console.read(&mut into);
         got.extend_from_slice(&into[..count]);
         if count == 0 {
-            // The simulation panics if nobody would ever wake us.
+            // The simulation panics if no event would ever wake us.
             events.wait(seen, Instant::NEVER);
         }
     }
@@ -157,7 +157,7 @@ fn lying_indices_cost_output_and_nothing_else() {
         unsafe { page.cast::<u32>().add(offset).write_volatile(0x4000_0000) };
     }
     let before = xen.now();
-    console.write(b"nobody will know");
+    console.write(b"this is not read");
     assert_eq!(console.dropped(), 16);
     assert_eq!(console.read(&mut [0; 4]), 0);
     assert!(!console.drain(events.now() + WRITE_TIMEOUT));

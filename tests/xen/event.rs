@@ -59,7 +59,7 @@ fn status_follows_the_other_end() {
     assert!(channel.is_connected());
     xen.dom0().close(other);
     assert_eq!(channel.status(), Ok(Status::Unbound(DomId(0))));
-    // Nobody there: not an error.
+    // No domain is bound there: not an error.
     channel.notify().unwrap();
     let virq = events.bind_virq(sys::VIRQ_TIMER).unwrap();
     assert_eq!(virq.status(), Ok(Status::Virq(sys::VIRQ_TIMER)));

@@ -239,7 +239,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever the order: a mapped page keeps what its peer wrote to it (so nobody else has it),
+    /// Whatever the order: a mapped page keeps what its peer wrote to it (so it has no other user),
     /// and in the end everything is back. The simulation itself checks that no page is freed
     /// while it is granted.
     #[test]

@@ -1,5 +1,5 @@
 //! The conformance test for platforms: the simulated Xen passes it, and each way to break the contract is found.
-//! Where nobody ran it, such a platform ends in an error of whoever meets it first, or in files that work all the same.
+//! Where it was not run, such a platform ends in an error of the driver that meets it first, or in files that work all the same.
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;

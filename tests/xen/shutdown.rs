@@ -129,7 +129,11 @@ fn a_request_that_xenstored_did_not_tell_in_time_is_asked_for_again() {
     xen.store.poll().unwrap();
     fake.store_faults(|faults| faults.mute = true);
     assert_eq!(watch.take(), Err(StoreError::Timeout));
-    assert_eq!(watch.take(), Ok(None), "nobody waits for it each time");
+    assert_eq!(
+        watch.take(),
+        Ok(None),
+        "a program does not wait for it each time"
+    );
     fake.store_faults(|faults| faults.mute = false);
     let answered = (0..5).find_map(|_| {
         fake.settle();

@@ -212,7 +212,7 @@ fn a_dropped_watch_is_ended_without_waiting() {
     let (xen, store) = guest();
     let watch = store.watch("data").unwrap();
     assert_eq!((store.open_watches(), xen.usage(GUEST).watches), (1, 1));
-    // Events that are on their way to nobody do no harm.
+    // Events of watches that are gone do no harm.
     xen.dom0().write("/local/domain/1/data/x", "1");
     xen.store_faults(|faults| faults.mute = true);
     let before = xen.now();
@@ -392,7 +392,7 @@ fn a_silent_xenstored_is_waited_for_in_vain_and_answers_later() {
         assert_eq!(refused, Err(StoreError::Backlog));
     }
     assert_eq!(store.open_watches(), 0);
-    // The late answers are for nobody; the next one is for us.
+    // The late answers belong to abandoned requests; the next one is for us.
     xen.store_faults(|faults| faults.mute = false);
     xen.settle();
     store.poll().unwrap();

@@ -138,7 +138,7 @@ fn xenstore_console_and_wishes_go_on() {
     }
 }
 
-/// What a backend of before had not let go of is free: nobody maps it any more.
+/// The pages that the former backend had not unmapped are free: no domain maps them any more.
 #[test]
 fn the_quarantine_ends() {
     let bed = bed_with(Program::Qemu, |share| {
@@ -159,7 +159,7 @@ fn the_quarantine_ends() {
 #[test]
 fn a_xenstore_that_is_silent_is_an_error() {
     let bed = bed(Program::Qemu);
-    // A request that nobody waits for is still under way.
+    // An abandoned request is still under way.
     drop(bed.xen.store.watch("data/x").unwrap());
     bed.fake.store_faults(|faults| faults.mute = true);
     drop(bed.xen.store.watch("data/y"));

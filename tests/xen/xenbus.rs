@@ -201,7 +201,7 @@ fn the_backends_state_is_followed_without_asking_each_time() {
     let (xen, device) = device();
     let backend = device.watch_backend().unwrap();
     assert_eq!(backend.get(), Ok(XenbusState::Initialising));
-    // Between events nobody asks: even a xenstored that is silent does not matter.
+    // Between events there are no requests: even a xenstored that is silent does not matter.
     xen.settle();
     backend.get().unwrap();
     xen.store_faults(|faults| faults.mute = true);
@@ -413,7 +413,7 @@ struct Storm(Vec<String>, u32);
 impl Peer for Storm {
     fn step(&mut self, xen: &FakeXen) -> bool {
         self.1 += 1;
-        assert!(self.1 < 10_000, "nobody gets anywhere in the storm");
+        assert!(self.1 < 10_000, "no progress in the storm");
         for path in &self.0 {
             xen.dom0().write(path, "4");
         }
@@ -421,7 +421,7 @@ impl Peer for Storm {
     }
 }
 
-/// Row S10: whoever looks at a state that is written all the time gets to know it, and goes on.
+/// Row S10: a frontend that looks at a state that is written all the time gets to know it, and goes on.
 #[test]
 fn a_storm_of_writes_does_not_keep_who_looks() {
     let xen = FakeXen::new();

@@ -29,7 +29,7 @@ use xen9p::time::Instant;
 
 use place::Place;
 
-/// What the commands ask of whoever runs them.
+/// What the commands ask of the program that runs them.
 pub trait Host {
     /// Writes to the console.
     fn print(&mut self, bytes: &[u8]);
@@ -58,7 +58,7 @@ pub trait Host {
     /// A message.
     fn split(&self, line: &str) -> Result<Vec<Vec<String>>, String>;
 
-    /// Whether somebody sits at a terminal: the shell runs.
+    /// Whether a person sits at a terminal: the shell runs.
     fn is_terminal(&self) -> bool {
         false
     }

@@ -147,7 +147,7 @@ fn is_not_empty(error: fs::Error) -> bool {
 fn tell(shell: &mut Shell<'_>, place: &Place, done: fs::Result<()>) -> Result<bool, Fail> {
     let Err(error) = done else { return Ok(true) };
     if error.is_not_found() {
-        // Somebody else was faster.
+        // Another client was faster.
         return Ok(true);
     }
     let fail = Fail::from_fs(format_args!("cannot remove '{place}'"), error);

@@ -41,7 +41,7 @@ pub fn is_same(a: &Place, b: &Place, links: Links) -> Result<bool, Fail> {
         if is_unchanged(&first, &other) {
             break;
         }
-        // They differ; or it is one file that somebody writes to just now.
+        // They differ; or it is one file that another client writes to just now.
         let again = look(a, links)?;
         if is_unchanged(&first, &again) {
             return Ok(false);

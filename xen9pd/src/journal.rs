@@ -20,7 +20,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest line, in bytes.
 const MAX_LINE: usize = 1000;
 
-/// Whom log lines are about.
+/// What log lines are about.
 #[derive(Debug)]
 struct Peer {
     label: String,

@@ -62,7 +62,7 @@ enum Work {
     /// Serve one device: started by `run`
     #[command(hide = true)]
     Worker {
-        /// Whom it serves, for those who look at the list of processes
+        /// The guest it serves, for those who look at the list of processes
         #[arg(num_args = 0.., allow_hyphen_values = true)]
         label: Vec<String>,
     },

@@ -57,7 +57,7 @@ pub(crate) struct Changing<'m, N: Node> {
     pub rename: Option<(Removal<N>, &'m [u8])>,
     /// Whether a file that has the new name already is replaced.
     pub replaces: bool,
-    /// Nothing is to be changed: the file is to be on stable storage.
+    /// No change: a request to bring the file to stable storage.
     pub sync: Option<alloc::sync::Arc<N::File>>,
 }
 

@@ -53,7 +53,7 @@ pub trait Policy {
     /// the policy asks for one by refusing an attach without it.
     ///
     /// # Errors
-    /// Whatever the peer is to be told: ENOENT for an unknown tree, EACCES for the wrong user.
+    /// The error for the peer: ENOENT for an unknown tree, EACCES for the wrong user.
     fn attach<'m>(
         &mut self,
         login: &Login<'m>,
@@ -74,13 +74,13 @@ pub trait Authentication {
     /// The next bytes for the peer.
     ///
     /// # Errors
-    /// Whatever the peer is to be told.
+    /// The error for the peer.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Errno>;
 
     /// Takes bytes of the peer's; says how many.
     ///
     /// # Errors
-    /// Whatever the peer is to be told.
+    /// The error for the peer.
     fn write(&mut self, from: &[u8]) -> Result<usize, Errno>;
 }
 

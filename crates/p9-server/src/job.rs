@@ -1,4 +1,4 @@
-//! What is to be done for one request, apart from the tables.
+//! The work of one request, apart from the tables.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -47,7 +47,7 @@ pub struct Done<'m, N: Node> {
     pub(crate) outcome: Result<Answer<N>, Errno>,
 }
 
-/// A file that is to be removed when its fid goes.
+/// A file that goes with its fid.
 #[derive(Debug)]
 pub(crate) struct Removal<N> {
     pub parent: N,

@@ -73,7 +73,7 @@ pub enum State {
     Stale,
     /// A Tflush whose job is done, and which waits for its turn.
     Parked,
-    /// A Tflush that is to be answered.
+    /// A Tflush to answer.
     Due,
 }
 
@@ -175,7 +175,7 @@ impl Requests {
         }
     }
 
-    /// The first Tflush that is to be answered.
+    /// The first Tflush to answer.
     pub fn due(&self) -> Option<Ticket> {
         let mut all = self.order.iter().map(|(_, ticket)| *ticket);
         all.find(|ticket| {

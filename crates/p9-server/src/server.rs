@@ -330,7 +330,7 @@ impl<P: Policy> Server<P> {
     }
 
     /// Tries once more to make a job of a request that [waits](Job::is_waiting) for another. `None`: it was flushed, and
-    /// nothing is to be done.
+    /// there is no work.
     pub fn retry<'m>(&mut self, job: Job<'m, P::Node>) -> Option<Job<'m, P::Node>> {
         let Some(ticket) = job.head.ticket.filter(|_| job.is_waiting()) else {
             return Some(job);

@@ -140,7 +140,7 @@ pub(crate) fn changes(stat: &Stat<'_>, dialect: Dialect) -> SetAttr {
     attr
 }
 
-/// The number of a user or group that is to be set: as such, or in words.
+/// The new number of a user or group: as such, or in words.
 fn user(number: u32, name: &[u8]) -> Option<u32> {
     match number {
         u32::MAX => core::str::from_utf8(name).ok()?.parse().ok(),

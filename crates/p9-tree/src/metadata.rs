@@ -126,7 +126,7 @@ impl Permissions {
         self.0 = mode & 0o7777;
     }
 
-    /// Whether nobody may write.
+    /// Whether no class of users may write.
     pub const fn readonly(self) -> bool {
         self.0 & 0o222 == 0
     }

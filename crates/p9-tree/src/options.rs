@@ -107,7 +107,7 @@ impl OpenOptions {
     }
 
     /// How many bytes `File::write` may keep for the server to get later; less than 2 for none. Small
-    /// writes, each where the one before ended, are put together to large requests that nobody waits
+    /// writes, each where the one before ended, are put together to large requests that no call waits
     /// for.
     ///
     /// * What else is done with the file waits for those bytes first, and so finds them written.
@@ -150,12 +150,12 @@ impl OpenOptions {
         self
     }
 
-    /// Whether the file is to be read.
+    /// Whether to read the file.
     pub const fn is_read(&self) -> bool {
         self.read
     }
 
-    /// Whether the file is to be written, at its end or anywhere.
+    /// Whether to write to the file, at its end or anywhere.
     pub const fn is_write(&self) -> bool {
         self.write || self.append
     }
@@ -165,12 +165,12 @@ impl OpenOptions {
         self.append
     }
 
-    /// Whether a file that is there is to be emptied.
+    /// Whether to empty a file that exists.
     pub const fn is_truncate(&self) -> bool {
         self.truncate && !self.create_new
     }
 
-    /// Whether a file that is not there is to be made.
+    /// Whether to make a file that does not exist.
     pub const fn is_create(&self) -> bool {
         self.create || self.create_new
     }
@@ -227,7 +227,7 @@ impl OpenOptions {
     /// directories for writing.
     ///
     /// # Errors
-    /// EISDIR for a directory to be written to, ENOTDIR for anything else that is to be a directory.
+    /// EISDIR for writing to a directory, ENOTDIR for anything else where a directory is asked for.
     pub fn check_kind(&self, qid: Qid) -> Result<()> {
         let is_dir = qid.kind.contains(QidKind::DIR);
         if is_dir && (self.write || self.append) {

@@ -4,7 +4,7 @@
 //! A message is a [`Request`] or a [`Reply`] with a [`Tag`]. Strings are borrowed bytes: 9P names
 //! are not always UTF-8, and nothing here allocates. Bulk data ([`Payload`]) need not be part of
 //! the encoded bytes: [`Request::encode_head`] and [`Reply::encode_head`] leave it out, to be sent
-//! from where it lies, and [`payload_len`] reads the fixed part of a reply whose data is to be
+//! from where it lies, and [`payload_len`] reads the fixed part of a reply whose data is
 //! copied straight to where it is wanted. A message may lie in two pieces, as it does when it wraps
 //! around a ring: see [`Reader::split`].
 //!

@@ -189,7 +189,7 @@ mod tests {
             pad1: [0; 2],
         });
         let start = NonNull::from(Box::leak(info));
-        // SAFETY: never freed, and nobody else uses it.
+        // SAFETY: never freed, and used here alone.
         let info = unsafe { SharedMemory::new(start.cast(), 32) };
         let mut reads = 0;
         // The counter function changes it as Xen would.

@@ -1,7 +1,7 @@
 //! The domain's console: the byte rings that xenconsoled or QEMU serves (public/io/console.h).
 //!
 //! [`Console`] is for a running program; [`emergency_write`] and [`emergency_drain`] are for a
-//! panic, when nothing else can be trusted. None of them waits for ever when nobody reads.
+//! panic, when nothing else can be trusted. None of them waits for ever when the console is not read.
 
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};
@@ -17,8 +17,8 @@ use crate::platform::{Claim, InUse, MappedRing, Platform, Resource};
 use xen_abi::xencons_interface;
 use xen9p_time::Instant;
 
-/// How long a write waits for room until it drops the rest. Whoever reads needs far less; after
-/// the first time in vain nobody is waited for until the reader moves again.
+/// How long a write waits for room until it drops the rest. A reader needs far less; after
+/// the first time in vain no write waits until the reader moves again.
 pub const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 const IN_SIZE: u32 = 1024;
@@ -142,7 +142,7 @@ impl<P: Platform> Console<P> {
         inner
     }
 
-    /// Bytes that were dropped because nobody read them in time.
+    /// Bytes that were dropped because they were not read in time.
     pub fn dropped(&self) -> u64 {
         self.inner.dropped.get()
     }
@@ -156,7 +156,7 @@ impl<P: Platform> Console<P> {
         while !bytes.is_empty() {
             let pushed = match self.push(bytes) {
                 Ok(pushed) => pushed,
-                // There is nobody to complain to, and nothing to be repaired here.
+                // The console can't tell of its own fault, and nothing can be repaired here.
                 Err(InvalidIndex) => break,
             };
             if pushed > 0 {
@@ -199,7 +199,7 @@ impl<P: Platform> Console<P> {
     }
 
     fn notify(&self) {
-        // Refused only when the port is gone; then nobody reads either.
+        // Refused only when the port is gone; then the reader is, too.
         let _ = self.inner.channel.borrow().notify();
     }
 

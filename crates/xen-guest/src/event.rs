@@ -1,7 +1,7 @@
 //! Event channels: ports, handlers, and waiting without losing a wake-up.
 //!
 //! Nothing here is asynchronous: events only set bits. [`Events::dispatch`] takes the bits and runs
-//! the handlers; [`Events::wait`] sleeps until there are bits to take. Whoever waits for something
+//! the handlers; [`Events::wait`] sleeps until there are bits to take. A caller that waits for something
 //! does it in this order, and can't miss it:
 //!
 //! ```
@@ -264,7 +264,7 @@ impl<P: Platform> Events<P> {
             {
                 fired = true;
                 if due {
-                    // Its event was taken some time ago: whoever waits for what the handler does looks again.
+                    // Its event was taken some time ago: callers that wait for what the handler does look again.
                     self.bump();
                 }
                 self.note(port, |slot| (slot.running, slot.due) = (true, false));
@@ -396,7 +396,7 @@ impl<P: Platform> EventChannel<P> {
         }
     }
 
-    /// Tells the other side. Nothing happens when nobody is bound there.
+    /// Tells the other side. Nothing happens when no domain is bound there.
     ///
     /// # Errors
     /// `EINVAL` when the port [is stale](Self::is_stale).
@@ -415,7 +415,7 @@ impl<P: Platform> EventChannel<P> {
         event_channel::status(self.events.platform(), self.port)
     }
 
-    /// Whether somebody is connected at the other end.
+    /// Whether a domain is connected at the other end.
     pub fn is_connected(&self) -> bool {
         matches!(self.status(), Ok(Status::Interdomain(..)))
     }
@@ -424,7 +424,7 @@ impl<P: Platform> EventChannel<P> {
 impl<P: Platform> Drop for EventChannel<P> {
     fn drop(&mut self) {
         if self.is_stale() {
-            // The number may be that of somebody else's port.
+            // The number may be that of another owner's port.
             return;
         }
         let slot = {

@@ -237,7 +237,7 @@ impl<P: Platform> Grants<P> {
         self.reserve(count.get())?;
         let first = platform.alloc_pages(count).ok_or(GrantError::NoMemory)?;
         if !first.addr().get().is_multiple_of(PAGE_SIZE) {
-            // Not to be given back either: nobody knows what such an address is part of.
+            // It is not given back either: it is not known what such an address is part of.
             return Err(GrantError::Misaligned(first.addr().get()));
         }
         let frames: Result<Vec<u32>, GrantError> = (0..count.get())
@@ -250,7 +250,7 @@ impl<P: Platform> Grants<P> {
         let frames = match frames {
             Ok(frames) => frames,
             Err(error) => {
-                // SAFETY: just allocated with this count, never granted, used by nobody.
+                // SAFETY: just allocated with this count, never granted, and unused.
                 unsafe { platform.free_pages(first, count) };
                 return Err(error);
             }
@@ -275,7 +275,7 @@ impl<P: Platform> Grants<P> {
         })
     }
 
-    /// Begins anew if the domain was resumed elsewhere meanwhile: its table is another, and empty, and nobody has mapped
+    /// Begins anew if the domain was resumed elsewhere meanwhile: its table is another, and empty, and no domain has mapped
     /// anything. Pages in quarantine are given back; what was shared before is memory that only its owner uses.
     fn follow_resume(&self) {
         let table = &*self.table;
@@ -327,7 +327,7 @@ impl<P: Platform> Grants<P> {
             let fresh = (first..(index + 1) * PER_FRAME)
                 .rev()
                 .map(GrantRef)
-                // Whoever ran in this domain before us may have left grants behind.
+                // The kernel that ran in this domain before us may have left grants behind.
                 .filter(|&reference| self.entry(reference).flags.load(Ordering::Relaxed) == 0);
             let fresh: Vec<GrantRef> = fresh.collect();
             let usable = &self.table.usable;
@@ -387,7 +387,7 @@ impl<P: Platform> Grants<P> {
     /// Zeroes the pages of a block without active grants and gives them back.
     fn release(&self, block: &Block) {
         debug_assert!(block.refs.is_empty());
-        // SAFETY: no grant on the pages is active, so nobody else accesses them, and their owner
+        // SAFETY: no grant on the pages is active, so no other domain accesses them, and their owner
         // is gone; they were allocated with this count, and the block is released once.
         unsafe {
             block

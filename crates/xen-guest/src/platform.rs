@@ -1,4 +1,4 @@
-//! What the drivers ask of whoever hosts them.
+//! What the drivers ask of the kernel that hosts them.
 //!
 //! [`Platform`] is the only door between the drivers and the machine: pages, frame numbers,
 //! hypercalls, the clock, and a way to wait for events. The feature `rt` implements it for a bare
@@ -37,7 +37,7 @@
 //!    domain, else the GFN.
 //! 5. Grant frames: [`setup_table`](crate::hypercall::grant_table::setup_table) and mapping machine frames (PV), or
 //!    [`add_to_physmap`](crate::hypercall::memory::add_to_physmap) at guest frames that are no memory. Version 1;
-//!    whoever else uses grants in this kernel shares one [`Grants`](crate::grant::Grants), or keeps away from
+//!    all other code in this kernel that uses grants shares one [`Grants`](crate::grant::Grants), or keeps away from
 //!    the references that it takes.
 //! 6. [`domain_state`](Platform::domain_state): a `static` of type [`DomainState`].
 //! 7. The builder's rings: from start_info (PV) or `HVM_PARAM_STORE_PFN` and its like.
@@ -125,7 +125,7 @@ impl MappedRing {
     /// `ring` is as [`BuilderRing`] says.
     unsafe fn new(ring: BuilderRing) -> Self {
         MappedRing {
-            // SAFETY: mapped for as long as the domain lives (caller), and nobody in it gets at the page but by this.
+            // SAFETY: mapped for as long as the domain lives (caller), and no code in it gets at the page but by this.
             page: unsafe { SharedMemory::new(ring.page.cast(), PAGE_SIZE) },
             port: ring.port,
         }
@@ -146,7 +146,7 @@ pub unsafe trait Platform: Clone + 'static {
     /// need not). `None` when memory is short.
     ///
     /// # Implementation safety
-    /// The memory is mapped read-write, page-aligned, all zero, used by nobody else until it comes
+    /// The memory is mapped read-write, page-aligned, all zero, and has no other user until it comes
     /// back through [`free_pages`](Self::free_pages), and shares no page with anything else.
     fn alloc_pages(&self, count: NonZeroUsize) -> Option<NonNull<Page>>;
 
@@ -154,7 +154,7 @@ pub unsafe trait Platform: Clone + 'static {
     ///
     /// # Safety
     /// `first` and `count` are exactly those of one earlier [`alloc_pages`](Self::alloc_pages),
-    /// given back once; no grant on any of the pages is active and nobody uses them any more.
+    /// given back once; no grant on any of the pages is active and they are not used any more.
     unsafe fn free_pages(&self, first: NonNull<Page>, count: NonZeroUsize);
 
     /// The frame behind a page that came from [`alloc_pages`](Self::alloc_pages).
@@ -208,7 +208,7 @@ pub unsafe trait Platform: Clone + 'static {
     /// The monotonic clock.
     fn now(&self) -> Instant;
 
-    /// Nanoseconds since 1970-01-01 00:00 UTC, or 0 where nobody knows.
+    /// Nanoseconds since 1970-01-01 00:00 UTC, or 0 where it is unknown.
     fn wall_clock(&self) -> u64;
 
     /// Whether `port` has fired since the last time this was asked; forgets that it did.

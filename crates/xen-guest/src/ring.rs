@@ -174,7 +174,7 @@ mod tests {
 
     fn memory(start: u32) -> Memory {
         let place = NonNull::from(Box::leak(Box::new([0_u64; 2])));
-        // SAFETY: never freed, and nobody else uses it.
+        // SAFETY: never freed, and used here alone.
         let memory = unsafe { SharedMemory::new(place.cast(), 16) };
         let (producer, consumer) = (memory.word(8), memory.word(12));
         producer.store(start, Ordering::Relaxed);

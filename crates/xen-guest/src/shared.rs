@@ -311,7 +311,7 @@ mod tests {
             *byte = index as u8;
         }
         let start = NonNull::from(Box::leak(bytes)).cast();
-        // SAFETY: never freed, and nobody else uses them.
+        // SAFETY: never freed, and used here alone.
         unsafe { SharedMemory::new(start, 64) }
     }
 

@@ -68,7 +68,7 @@ pub struct ShutdownWatch<P: Platform> {
 }
 
 impl<P: Platform> ShutdownWatch<P> {
-    /// Announces what this domain can do, and listens. Say `can_suspend` only when somebody handles
+    /// Announces what this domain can do, and listens. Say `can_suspend` only when the program handles
     /// [`ShutdownRequest::Suspend`]: otherwise `xl save` is refused cleanly.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl<P: Platform> ShutdownWatch<P> {
     /// What the toolstack asks for, if it does; the request is acknowledged then, and the domain
     /// owes it. Does not wait, but for xenstore's answers when the watch has fired.
     ///
-    /// A word that nobody knows, and a suspend that was not announced, are acknowledged too, so
+    /// An unknown word, and a suspend that was not announced, are acknowledged too, so
     /// that the toolstack learns at once that nothing will come of it, and reported to the log.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl<P: Platform> ShutdownWatch<P> {
             self.announce()?;
         }
         let fired = !self.watch.take_all()?.is_empty();
-        // Not before xenstore has answered what it owes: whoever looks often does not wait for it each time.
+        // Not before xenstore has answered what it owes: a program that looks often does not wait for it each time.
         let again = self.unanswered.get() && self.store.is_quiet();
         if !fired && !again {
             return Ok(None);

@@ -3,7 +3,7 @@
 //! `xl save`, `xl migrate` and `xl save -c` have a domain suspend itself by a hypercall, which returns when the domain
 //! runs again ([`Suspended`]). In a new domain its memory is as it was, and all else is gone: event channels, grants,
 //! what it wrote to xenstore, and every backend. [`Xen::suspend`] is the drivers' part of it; the machine's part is
-//! done by whoever hosts them.
+//! done by the kernel that hosts them.
 
 use core::fmt;
 

@@ -67,7 +67,7 @@ pub unsafe fn init(shared_info: u64) {
         limit: (size_of::<[[u64; 2]; 256]>() - 1) as u16,
         base: (&raw const TABLE).addr() as u64,
     };
-    // SAFETY: nobody else uses these tables yet; all that they point to stays where it is.
+    // SAFETY: no other code uses these tables yet; all that they point to stays where it is.
     unsafe {
         (&raw mut TASK_STATE.interrupt_stacks[0])
             .write_unaligned((&raw const event_stack_top).addr() as u64);

@@ -8,11 +8,11 @@ use crate::platform::PAGE_SIZE;
 /// More rings than this are never asked for; QEMU has as many, xen-9pfsd half.
 pub const MAX_RINGS: u16 = 8;
 
-/// More rings than this are not asked for unless somebody wishes: they take memory and time to
+/// More rings than this are not asked for by default: they take memory and time to
 /// connect, and bring nothing (docs/bench.md has the table).
 const ENOUGH_RINGS: u16 = 4;
 
-/// What a connection is to be like.
+/// The number and the size of rings, and the time limits of connecting.
 ///
 /// Anything asked for is a wish: the backend's limits and the domain's memory come first, and a
 /// wish that had to be cut is reported by a log record.

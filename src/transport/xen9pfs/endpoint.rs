@@ -22,7 +22,7 @@ const IO_HEADER: u32 = 24;
 /// A ring with all that belongs to it.
 pub(super) struct RingChannel<P: Platform> {
     pub(super) ring: Ring,
-    /// Nobody else owns it: it is closed with this.
+    /// It has no other owner: it is closed with this.
     pub(super) channel: Rc<EventChannel<P>>,
     /// The ring's memory. Behind the channel, since fields are dropped in order: the backend is
     /// told first.
@@ -47,7 +47,7 @@ pub struct Xen9pfs<P: Platform> {
     lanes: u16,
     /// Empty once closed.
     rings: Vec<RingChannel<P>>,
-    /// The moment since which nobody has looked at the rings.
+    /// When the rings were looked at last.
     seen: Generation,
     /// What the clock showed when it was last asked. Asking may be dear, and who waits has done so a moment ago.
     clock: Cell<Instant>,
@@ -240,7 +240,7 @@ impl<P: Platform> Transport for Xen9pfs<P> {
             return;
         }
         if self.monitor.is_stale() {
-            // The device of this name is another one now. Whoever follows it has to be told all the same.
+            // The device of this name is another one now. Those that follow it are told all the same.
             let _ = self.sound();
             return;
         }

@@ -119,7 +119,7 @@ impl EventChannels {
             let _ = (&self.file).write(&fired[..count]);
             let mut ports = self.ports.borrow_mut();
             for port in fired[..count].as_chunks().0 {
-                // One that was closed meanwhile is nobody's.
+                // One that was closed meanwhile has no owner.
                 if let Some(fired) = ports.get_mut(&u32::from_ne_bytes(*port)) {
                     *fired = true;
                 }

@@ -4,7 +4,7 @@
 //! usage: `xen9p-backend qemu|daemon DOMAIN DEVICE [honest]`
 //!
 //! Serves device DEVICE of domain DOMAIN, whose nodes are there, as QEMU or as xen-9pfsd would, with files in its own
-//! memory. The guest says what it is to do wrong, by scripts in xenstore, unless it is to be honest. Ends when the domain does, and then says what
+//! memory. Scripts in xenstore, which the guest writes, say what it does wrong; without one it is honest. Ends when the domain does, and then says what
 //! troubles there were: nothing but zeros and wire data may ever have been in the pages that the guest shared.
 
 mod device;

@@ -46,7 +46,7 @@ impl Dom0 {
 
     /// Waits for an event or for news from xenstore, some seconds at most.
     pub fn wait(&self) -> io::Result<()> {
-        // What was noted while another port was asked for would wake nobody.
+        // What was noted while another port was asked for would not wake the caller.
         if self.channels.any() {
             return Ok(());
         }

@@ -66,7 +66,7 @@ fn reuse(revoke: fn(&Entry) -> bool) {
             thread::spawn(move || peer(&entry))
         };
         if revoke(&entry) {
-            // Nobody else's page any more: zeroed, and given to the next user.
+            // No other domain's page any more: zeroed, and given to the next user.
             entry.page.with_mut(|page| {
                 // SAFETY: as in `peer`.
                 unsafe { *page = 0 }

@@ -121,7 +121,7 @@ fn run() -> io::Result<bool> {
     let logs = path("LOGS")?;
     fs::create_dir_all(&logs)?;
 
-    // Other users have to get in, so this can't be below somebody's home.
+    // Other users have to get in, so this can't be below a home directory.
     let scratch = TempDir::new()?;
     let make = |name: &str| {
         let dir = scratch.path().join(name);

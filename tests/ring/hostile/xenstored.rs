@@ -1,5 +1,5 @@
-//! A xenstored that lies (row S17). There is only one, and it knows of every device: whoever can't trust it has no
-//! devices any more, but still a kernel.
+//! A xenstored that lies (row S17). There is only one, and it knows of every device: a kernel that can't trust it has no
+//! devices any more, but goes on.
 
 use super::drive::HONEST;
 use super::{GUEST, server};

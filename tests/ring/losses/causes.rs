@@ -152,7 +152,7 @@ pub struct Cause {
 const AT_ONCE: Duration = Duration::from_millis(100);
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1200);
 
-/// A new backend process that maps the old rings, as QEMU does when somebody sets its state to 1.
+/// A new backend process that maps the old rings, as QEMU does when an administrator sets its state to 1.
 fn restarted(site: &Site, other_port: bool) {
     site.bed.share.borrow_mut().kill();
     if other_port {
@@ -224,7 +224,7 @@ pub const CAUSES: [Cause; 18] = [
     Cause {
         what: "it is killed",
         blow: Blow::Deed(|site| site.bed.share.borrow_mut().kill()),
-        noticed: "nobody is bound to our event channel (EVTCHNOP_status), once a second",
+        noticed: "no domain is bound to our event channel (EVTCHNOP_status), once a second",
         within: CHECK_TIMEOUT,
     },
     Cause {
@@ -278,7 +278,7 @@ pub const CAUSES: [Cause; 18] = [
     Cause {
         what: "the domain is saved and restored",
         blow: Blow::Deed(|site| {
-            // Its server knows nobody yet.
+            // Its server knows no client yet.
             let fresh = handler(&site.server, &Rc::new(Cell::new(Memory::NoFids)));
             let outcome = site.bed.xen.suspend(|| Ok(site.bed.restore(true, fresh)));
             assert_eq!(outcome, Ok(Suspended::Resumed));

@@ -16,7 +16,7 @@ pub enum Event {
     Nothing,
     /// It is finished.
     Line(String),
-    /// The word in front of the cursor is to be completed.
+    /// Tab: complete the word in front of the cursor.
     Complete,
     /// Ctrl-C: the line was given up.
     Interrupt,

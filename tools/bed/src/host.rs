@@ -140,7 +140,7 @@ impl Scratch {
     /// Makes a new directory under `parent`.
     pub fn new(parent: &Path) -> Result<Scratch> {
         fs::create_dir_all(parent).during("create", parent)?;
-        // Nobody else's sweep may come between making the directory and locking it.
+        // No other run's sweep may come between making the directory and locking it.
         let _turn = exclusive(parent)?;
         sweep(parent);
         let path = parent.join(format!("run-{}", std::process::id()));

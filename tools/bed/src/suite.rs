@@ -35,7 +35,7 @@ impl Suite {
         }
     }
 
-    /// Whether a test is to be run: `only` has parts of names, with commas between them.
+    /// Whether to run a test: `only` has parts of names, with commas between them.
     pub fn wants(&self, name: &str) -> bool {
         let wants = |only: &String| only.split(',').any(|part| name.contains(part));
         self.only.as_ref().is_none_or(wants)

@@ -1,4 +1,4 @@
-//! Files that somebody else is writing: what is new in them, and their end.
+//! Files that another process is writing: what is new in them, and their end.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};

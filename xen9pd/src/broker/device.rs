@@ -48,7 +48,7 @@ impl Device {
         }
     }
 
-    /// A device that nodes were found of, if it is to be served. One that is refused is closed.
+    /// A device that nodes were found of, if this daemon serves it. One that is refused is closed.
     pub fn found(key: Key, store: &mut Store, policy: &dyn Policy) -> Result<Option<Device>> {
         if !nodes::is_ours(store, &key)? {
             return Ok(None);
@@ -132,7 +132,7 @@ impl Device {
         }
     }
 
-    /// Does what is to be done; returns whether the device is no more. `removes`: the directory of a device that the
+    /// Takes the next steps; returns whether the device is no more. `removes`: the directory of a device that the
     /// toolstack wants away is for this domain to remove.
     pub fn work(
         &mut self,
@@ -194,7 +194,7 @@ impl Device {
                 }
             }
         }
-        // Somebody writes its nodes without end: the others first.
+        // Its nodes are written without end: the other devices first.
         self.deadline = Some(Instant::now());
         Ok(false)
     }

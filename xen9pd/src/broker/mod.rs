@@ -196,7 +196,7 @@ impl<'a> Broker<'a> {
         devices.filter(|device| device.worker().is_some()).count()
     }
 
-    /// Does all that is to be done now.
+    /// Does all the work that is due now.
     fn work(&mut self) -> Result<(), Error> {
         loop {
             while let Some((path, token)) = self.store.event()? {
@@ -238,7 +238,7 @@ impl<'a> Broker<'a> {
         Ok(())
     }
 
-    /// Does what is to be done at a device.
+    /// Does the work of a device.
     fn attend(&mut self, key: Key) -> Result<(), Error> {
         if !self.devices.contains_key(&key) {
             match Device::found(key, &mut self.store, self.settings.policy)? {

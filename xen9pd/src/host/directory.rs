@@ -1,4 +1,4 @@
-//! [`Directory`]: a directory that is to be shared, opened once.
+//! [`Directory`]: a directory to share, opened once.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -109,7 +109,7 @@ impl HostNode {
             return Ok(None);
         }
         // Exclusive locks need a descriptor for writing, shared ones one for reading. Where writing is out of the
-        // question (a program that runs, a share that is read-only) nobody can ask for exclusive ones.
+        // question (a program that runs, a share that is read-only) no client can ask for exclusive ones.
         let fd = if self.tree().options.read_only {
             self.reopen(OFlags::RDONLY)?
         } else {

@@ -116,7 +116,7 @@ impl HostNode {
         }
     }
 
-    /// Becomes the user whom a file that is made now will belong to. The kernel then sets the owner as the file comes to
+    /// Becomes the user that will own a file that is made now. The kernel then sets the owner as the file comes to
     /// be: there is no moment at which another could have put something else in its place.
     fn assume_owner(&self, group: u32, mode: u32) -> Result<Option<Assumed>> {
         match self.tree().options.owners {

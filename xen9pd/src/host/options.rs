@@ -42,7 +42,7 @@ pub enum Owners {
     /// new files are its own.
     #[default]
     None,
-    /// All is done with the rights of this user and group, whoever the peer says is asking: new files belong to them,
+    /// All is done with the rights of this user and group, whatever user the peer names: new files belong to them,
     /// the kernel checks their permissions, chown works as far as it does for them.
     Squash {
         /// The user.

@@ -41,7 +41,7 @@ impl Privilege {
     }
 }
 
-/// A user that this thread is to be for one operation.
+/// The user that this thread becomes for one operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity {
     pub(super) uid: u32,

@@ -148,7 +148,7 @@ impl Drop for Place {
     }
 }
 
-/// Opens the shares, from within the sandbox if there is to be one.
+/// Opens the shares, from within the sandbox if one is configured.
 fn open(shares: &[Share], sandboxed: bool) -> Result<Vec<HostTree>, Error> {
     let of = |share: &Share| share.path.display().to_string();
     let opened = shares.iter().map(|share| {

@@ -221,7 +221,7 @@ impl Lane {
 pub fn read(file: BorrowedFd<'_>, pieces: [Piece; 2], offset: u64) -> rustix::io::Result<usize> {
     transfer(pieces, |vectors, count| {
         // SAFETY: the vectors lie in a ring, which is mapped; it is reached atomically or by system calls, here and now by
-        // none but this thread, and by the frontend, for whom nothing that the kernel does there is new.
+        // none but this thread, and by the frontend, which learns nothing new from what the kernel does there.
         unsafe { libc::preadv(file.as_raw_fd(), vectors, count, offset as libc::off_t) }
     })
 }

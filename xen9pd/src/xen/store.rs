@@ -181,7 +181,7 @@ impl<C: Channel> Store<C> {
             .map(drop)
     }
 
-    /// Does what `work` does in a transaction: all or nothing, and nobody comes in between. `work` may be called several
+    /// Does what `work` does in a transaction: all or nothing, and no other client comes in between. `work` may be called several
     /// times; the transaction is given up when it returns `None`.
     ///
     /// # Errors

@@ -129,7 +129,7 @@ fn squashed_everything_is_done_as_one_user() {
         devices: true,
         ..Options::default()
     });
-    // The directories above are nobody's way in: descriptors are.
+    // The directories above give no access: descriptors do.
     std::fs::create_dir(share.path("roots")).unwrap();
     std::fs::write(share.path("roots/secret"), "secret").unwrap();
     std::fs::set_permissions(share.path("roots"), PermissionsExt::from_mode(0o700)).unwrap();

@@ -101,7 +101,7 @@ impl Watch {
     pub fn new() -> Result<Watch> {
         // SAFETY: takes no pointer.
         let fd = checked(unsafe { inotify_init1(0) })? as RawFd;
-        // SAFETY: a descriptor that was just made and belongs to nobody else.
+        // SAFETY: a descriptor that was just made and has no other owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Watch {
             file: fd.into(),

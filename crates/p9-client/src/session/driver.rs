@@ -90,7 +90,7 @@ impl Session {
 
     /// Blocks until something may have happened on the transport, a request in flight has reached its
     /// deadline, or `deadline` has passed; then [`pump`](Self::pump)s. Returns at once when an operation may have got
-    /// further since it returned last, whoever took the reply in, and from within a callback of this session's wait.
+    /// further since it returned last, no matter which call took the reply in, and from within a callback of this session's wait.
     ///
     /// So a loop that polls its operations and then waits loses no wake-up, whatever else it calls in between.
     ///
@@ -117,13 +117,13 @@ impl Session {
             engine.flush_out();
             engine.pump();
             if engine.progress() == seen {
-                // Nobody has come for these, and nobody will before there is something new.
+                // No task has taken these, and none will before there is something new.
                 engine.spill_heads();
             }
             let quiet = engine.is_quiet(seen);
             quiet.then(|| engine.next_wakeup())
         });
-        // Most answers come soon, and nobody has to know the time.
+        // Most answers come soon, without a look at the clock.
         let Some(next_wakeup) = next_wakeup else {
             return;
         };
@@ -142,7 +142,7 @@ impl Session {
         }
     }
 
-    /// Waits in the transport, which is nobody else's meanwhile, and takes in what has come. Whether there was anything.
+    /// Waits in the transport, which has no other user meanwhile, and takes in what has come. Whether there was anything.
     fn wait_in_transport(&self, until: Instant) -> bool {
         let taken = self.with_or(None, Engine::begin_wait);
         let Some(mut transport) = taken else {
@@ -153,7 +153,7 @@ impl Session {
         self.with_or(true, |engine| engine.end_wait(transport, result))
     }
 
-    /// Closes the transport, as nobody else's meanwhile.
+    /// Closes the transport, which has no other user meanwhile.
     pub(super) fn close_transport(&self) {
         if let Some(mut transport) = self.with_or(None, |engine| engine.take_transport()) {
             transport.close();

@@ -1,7 +1,7 @@
 //! The client's numbers for files: which are free, bound, in use, and which may be used again.
 //!
 //! A number is used again only when the reply that ended it has come, no request that names it is
-//! in flight, and nobody holds a handle to it: otherwise a late request could act on the wrong file.
+//! in flight, and no handle to it exists: otherwise a late request could act on the wrong file.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -13,7 +13,7 @@ use p9_wire::{Fid, Request, kind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nobody's.
+    /// Free.
     Free,
     /// Given out; the server does not know it, or no longer.
     Unbound,
@@ -56,7 +56,7 @@ struct Entry {
 pub(super) struct FidTable {
     entries: Vec<Entry>,
     free: Vec<u32>,
-    /// Bound fids that nobody wants any more.
+    /// Bound fids without a handle.
     to_clunk: VecDeque<Fid>,
     /// There is no server that knows any.
     offline: bool,

@@ -1,8 +1,8 @@
 //! The client session: any number of requests in flight over one [`Transport`].
 //!
 //! A [`Session`] gives out tags and fids, sends requests, pairs replies with them, watches
-//! deadlines, takes back what nobody waits for any more (Tflush), and believes the server nothing:
-//! a reply that nobody asked for, on the wrong lane, of the wrong type or larger than what was asked
+//! deadlines, takes back abandoned requests (Tflush), and believes the server nothing:
+//! a reply without a request, on the wrong lane, of the wrong type or larger than what was asked
 //! for ends the session with one clear error, and nothing a server sends makes it panic or wait for
 //! ever.
 //!

@@ -50,7 +50,7 @@ impl Session {
         Err(Error::NoCommonDialect)
     }
 
-    /// Opens the root of a tree. `user` and `uid` say as whom, `tree` which one (aname); `auth` is the
+    /// Opens the root of a tree. `user` and `uid` name the user, `tree` the tree (aname); `auth` is the
     /// file that [`auth`](Self::auth) gave and on which the server was convinced.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ impl Drop for PendingRequest {
 /// themselves, without having done anything.
 impl PendingRequest {
     /// Sends a request right behind this one. `None` if that can't be done now: the transport promises no
-    /// order, the connection may be found again when it is lost, or there is no room. It is to be sent when this one is answered then.
+    /// order, the connection may be found again when it is lost, or there is no room. Send it when this one is answered then.
     pub(super) fn send_pipelined(
         &self,
         request: &Request<'_>,
@@ -104,7 +104,7 @@ impl PendingRequest {
         }))
     }
 
-    /// Lets the request be carried through with nobody waiting for its answer.
+    /// Lets the request be carried through though no task waits for its answer.
     pub(super) fn detach(mut self) {
         if let Some(index) = self.index.take() {
             self.session.with_or_later(Deferred::Detach(index));
@@ -165,7 +165,7 @@ struct RequestFuture<'a> {
 pub(super) struct Retries(u8);
 
 impl Retries {
-    /// Whether `error` means that the request is to be made again: it was lost, and not too often yet.
+    /// Whether `error` asks for another try: the request was lost, and not too often yet.
     pub(super) fn again(&mut self, error: Error) -> bool {
         const MAX_RETRIES: u8 = 3;
 

@@ -57,7 +57,7 @@ struct Store {
 
 impl Capture {
     /// An empty capture that takes `limit` bytes of memory at most, 128 KiB at least. `epoch` is what calendar time the
-    /// clock of the transports began at, in nanoseconds since 1970; 0 if nobody knows.
+    /// clock of the transports began at, in nanoseconds since 1970; 0 if unknown.
     pub fn new(limit: usize, epoch: u64) -> Self {
         Capture {
             store: Rc::new(RefCell::new(Store {

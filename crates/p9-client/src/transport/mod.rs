@@ -100,7 +100,7 @@ pub trait Transport {
     /// request is over, by its reply or by an answered flush.
     fn release(&mut self, lane: Lane, reply: u32);
 
-    /// Counters; all 0 where nobody counts.
+    /// Counters; all 0 in a transport that does not count.
     fn stats(&self) -> Stats {
         Stats::default()
     }

@@ -34,7 +34,7 @@ impl<P: Policy> Server<P> {
         Ok(self.places.node(self.at(fid)?.place)?.clone())
     }
 
-    /// Where a fid leads whose file is to be changed.
+    /// Where a fid leads, for a change of its file.
     pub(crate) fn changed(&self, fid: Fid) -> Result<At> {
         let at = self.at(fid)?;
         match at.rights {
@@ -43,7 +43,7 @@ impl<P: Policy> Server<P> {
         }
     }
 
-    /// The directory of a fid in which a name is to be made or removed.
+    /// The directory of a fid, for making or removing a name in it.
     pub(crate) fn changed_dir(&self, fid: Fid) -> Result<P::Node> {
         let node = self.places.node(self.changed(fid)?.place)?;
         match node.qid().kind.contains(QidKind::DIR) {
@@ -79,7 +79,7 @@ impl<P: Policy> Server<P> {
         Ok(self.places.node(self.places.up(place)?)?.qid())
     }
 
-    /// The parent and name of a file that is to be removed or renamed.
+    /// The parent and name of a file, for removing or renaming it.
     pub(crate) fn removal(&self, place: PlaceId) -> core::result::Result<Removal<P::Node>, Errno> {
         let (parent, name) = self.places.entry(place)?;
         Ok(Removal {

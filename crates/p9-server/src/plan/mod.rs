@@ -45,7 +45,7 @@ fn ready<'m, N: Node>(answer: Answer<N>) -> Planned<'m, N> {
     only(Work::Done(Ok(answer)))
 }
 
-/// Checks a name that is to be given to a file.
+/// Checks a new name of a file.
 pub(crate) fn new_name(name: &[u8]) -> Result<()> {
     match name {
         b"" => Err(Errno::ENOENT.into()),

@@ -70,7 +70,7 @@ fn rflush_comes_instead_of_a_reply_to_what_was_abandoned() {
     assert_eq!(peer.server.usage().fids, 1);
     assert_eq!(peer.server.usage().places, 1);
     assert_eq!(peer.walk(ROOT, FILE, &[b"dir"]), Ok(1));
-    // Whoever completes it nevertheless is not listened to.
+    // A caller that completes it nevertheless gets no reply.
     peer.server.abandon(ticket);
     assert_eq!(peer.server.usage().requests, 0);
 }

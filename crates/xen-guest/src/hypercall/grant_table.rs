@@ -82,7 +82,7 @@ pub enum Memory {
 /// Has Xen copy the first `len` bytes of one page to another.
 ///
 /// # Errors
-/// `EINVAL` for a reference that is none, `EPERM` for a grant to somebody else, `EFAULT` for a frame that
+/// `EINVAL` for a reference that is none, `EPERM` for a grant to another domain, `EFAULT` for a frame that
 /// is not there; others as Xen says.
 ///
 /// # Safety

@@ -31,7 +31,7 @@ pub struct MapEntry {
 /// `EINVAL` when the frame or the index is out of range, `ENOSYS` in a PV domain.
 ///
 /// # Safety
-/// Nobody uses frame `at`: whatever memory was there is gone afterwards.
+/// Frame `at` is unused: the memory that was there is gone afterwards.
 pub unsafe fn add_to_physmap<P: Platform>(
     platform: &P,
     space: Space,

@@ -68,7 +68,7 @@ pub enum Suspended {
     /// Where it was, with all that it had: a checkpoint was taken, or saving it failed.
     Cancelled,
     /// In a new domain: there are no grants and no open ports but those of the builder, shared_info and grant
-    /// table are other pages, and whoever served this domain knows nothing of the new one.
+    /// table are other pages, and the backends of this domain know nothing of the new one.
     Resumed,
 }
 
@@ -113,7 +113,7 @@ impl SuspendReturn {
 ///
 /// # Safety
 /// After [`Suspended::Resumed`] nothing that Xen or another domain shared with this one is where it was:
-/// nobody uses shared_info or the grant table before they are mapped anew, and the drivers of this domain are told of
+/// shared_info and the grant table are not used before they are mapped anew, and the drivers of this domain are told of
 /// this return, by [`Xen::suspend`](crate::Xen::suspend), before they are used again. In a PV domain no page table
 /// refers to a frame that is not the domain's own, and start_info has the frames of the builder's rings as
 /// pseudo-physical ones.

@@ -16,7 +16,7 @@
 //!
 //! It takes some twenty pages, two ports and a few grants for a moment, and gives all back. Each wait in it
 //! has a deadline of at most a second; a `wait` that never returns hangs it. What can't be
-//! checked from inside stays the implementor's word: that nobody else uses the pages, and that grant frames
+//! checked from inside stays the implementor's word: that no other code uses the pages, and that grant frames
 //! and rings stay mapped.
 
 use alloc::vec::Vec;
@@ -146,7 +146,7 @@ impl<'a, P: Platform> Pages<'a, P> {
 
 impl<P: Platform> Drop for Pages<'_, P> {
     fn drop(&mut self) {
-        // SAFETY: allocated with this count, granted to nobody.
+        // SAFETY: allocated with this count, and not granted.
         unsafe { self.platform.free_pages(self.first, self.count) };
     }
 }
@@ -335,10 +335,7 @@ fn grants<P: Platform>(platform: &P) -> Outcome {
         return violation("a grant leads to another page", reference.0.into());
     }
     if !shared.revoke() {
-        return violation(
-            "a grant that nobody uses can't be revoked",
-            reference.0.into(),
-        );
+        return violation("an unused grant can't be revoked", reference.0.into());
     }
     // SAFETY: as above.
     match unsafe { grant_table::copy(platform, Memory::Grant(me, reference), to, 8) } {
@@ -386,7 +383,7 @@ fn events<P: Platform>(platform: &P) -> Outcome {
             return violation("an event came on a port that never fired", round);
         }
     }
-    // A port beyond all that a domain can have is never pending, whoever asks.
+    // A port beyond all that a domain can have is never pending.
     if platform.take_pending(Port(u32::MAX)) {
         return violation("a port that can't exist is pending", u32::MAX.into());
     }

@@ -197,7 +197,7 @@ mod tests {
                     source.extend_from_slice(&data);
                     let mut back = vec![0xDDu8; private_offset + len + 1];
                     let area = NonNull::new(shared.as_mut_ptr()).unwrap();
-                    // SAFETY: `shared` has `len` bytes from `shared_offset` on, and nobody else
+                    // SAFETY: `shared` has `len` bytes from `shared_offset` on, and no other code
                     // uses it.
                     unsafe {
                         let area = area.add(shared_offset);

@@ -17,7 +17,7 @@ use xen_abi::{XENSTORE_CONNECTED, XENSTORE_RING_SIZE, xenstore_domain_interface}
 /// Bytes of requests that may wait for room in the ring: some of the longest ones.
 const BACKLOG: usize = 8 * (HEADER_SIZE + PAYLOAD_MAX);
 
-/// Requests whose answers nobody waits for any more, and which may still come. More than xenstored
+/// Abandoned requests, whose answers may still come. More than xenstored
 /// lets a domain have outstanding.
 const ABANDONED_MAX: usize = 256;
 
@@ -64,8 +64,8 @@ impl Connection {
         }
     }
 
-    /// Begins anew in a domain that was resumed elsewhere, with the watches that there were, of which nobody
-    /// there knows yet: returns their paths and tokens. Requests that wait for an answer wait in vain.
+    /// Begins anew in a domain that was resumed elsewhere, with the watches that there were, of which xenstored
+    /// there knows nothing yet: returns their paths and tokens. Requests that wait for an answer wait in vain.
     pub(super) fn restart(&mut self, page: SharedMemory<'static>) -> Vec<(String, u32)> {
         self.ring = Ring::new(page);
         // What is left over of the old connection, if the toolstack left it in the ring. A lie about how
@@ -245,7 +245,7 @@ impl Connection {
         Ok(sent)
     }
 
-    /// Hands a message to whom it is for.
+    /// Hands a message to its receiver.
     fn receive(&mut self, message: Message) {
         if message.header.kind == Kind::WATCH_EVENT {
             return self.receive_event(&message.payload);
@@ -263,7 +263,7 @@ impl Connection {
         }
     }
 
-    /// Ends what a request has begun that nobody waits for any more: xenstored lets a domain have few transactions.
+    /// Ends what an abandoned request has begun: xenstored lets a domain have few transactions.
     fn undo(&mut self, answer: &Message) {
         if answer.header.kind == Kind::TRANSACTION_START
             && let Some(transaction) = wire::transaction(&answer.payload)

@@ -92,7 +92,7 @@ impl<P: Platform> fmt::Debug for XenStore<P> {
 impl<P: Platform> XenStore<P> {
     /// Connects over the ring that the platform has.
     ///
-    /// Waits for a xenstored that is not there yet, and drops watches that somebody before us left
+    /// Waits for a xenstored that is not there yet, and drops watches that an earlier kernel left
     /// behind where xenstored can.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ impl<P: Platform> XenStore<P> {
         })
     }
 
-    /// Whether nothing is under way: no request, and no answer that nobody waits for any more.
+    /// Whether nothing is under way: no request, and no answer to an abandoned one.
     pub(super) fn is_quiet(&self) -> bool {
         self.inner.connection.borrow().is_quiet()
     }
@@ -447,7 +447,7 @@ impl<P: Platform> XenStore<P> {
         self.answer(kind, request, self.deadline())
     }
 
-    /// Queues a request and returns its number. It leaves when somebody waits for an answer.
+    /// Queues a request and returns its number. It leaves when a caller waits for an answer.
     fn submit(&self, kind: Kind, transaction: u32, payload: &[&[u8]]) -> Result<u32, StoreError> {
         let mut connection = self.inner.connection.borrow_mut();
         connection.submit(kind, transaction, payload)

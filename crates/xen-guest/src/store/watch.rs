@@ -24,7 +24,7 @@ pub enum WatchEvent {
     Overflow,
 }
 
-/// The events of one watch that nobody has taken yet. Equal ones are one.
+/// The events of one watch that were not taken yet. Equal ones are one.
 pub(super) struct Queue {
     /// What is watched.
     path: String,

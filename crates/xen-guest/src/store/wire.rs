@@ -159,7 +159,7 @@ pub enum Access {
 /// and says what domains that are not listed may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permission {
-    /// For whom.
+    /// The domain that has the permission.
     pub domain: DomId,
     /// What.
     pub access: Access,

@@ -25,7 +25,7 @@ pub enum Step {
     Set(XenbusState),
     /// Waits until the backend's state changes, for no longer than this.
     Wait(Instant),
-    /// Makes what is to be shared and publishes it together with Initialised; then calls
+    /// Makes what both sides share and publishes it together with Initialised; then calls
     /// [`Handshake::offered`].
     Offer(Ready),
     /// Nothing: it is connected.
@@ -51,7 +51,7 @@ enum Aim {
 /// Where this side is. But for the first and the last, the state of the same name is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// In a state that somebody has left behind.
+    /// In a state that an earlier frontend has left behind.
     Found(XenbusState, Aim),
     Closing {
         until: Instant,
@@ -90,7 +90,7 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// To a connection, from the state that this side is in, whoever left it there. Each step of the backend is
+    /// To a connection, from the state that this side is in, for whatever reason. Each step of the backend is
     /// waited for so long.
     pub fn connect(own: XenbusState, timeout: Duration) -> Handshake {
         Handshake {

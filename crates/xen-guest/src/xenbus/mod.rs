@@ -177,7 +177,7 @@ impl<P: Platform> Device<P> {
         &self.backend
     }
 
-    /// The domain of the backend: to whom pages are granted and ports opened.
+    /// The domain of the backend, which pages are granted and ports opened to.
     pub fn backend_id(&self) -> DomId {
         self.backend_id
     }
@@ -272,7 +272,7 @@ impl<P: Platform> Device<P> {
         Ok(BackendState::new(&self.store, watch))
     }
 
-    /// Brings the device to the point where a frontend may connect, whatever somebody before us
+    /// Brings the device to the point where a frontend may connect, whatever a kernel before us
     /// left behind. A backend that waits for us already is left alone; another is led through
     /// Closing and Closed back to InitWait, with `timeout` for each step.
     ///
@@ -326,7 +326,7 @@ impl<P: Platform> Device<P> {
         }
     }
 
-    /// Does what the handshake says until that is somebody else's business.
+    /// Does what the handshake says until it needs the caller.
     fn advance(&self, backend: &BackendState<P>) -> Result<Step, XenbusError> {
         let events = self.store.events();
         loop {

@@ -95,7 +95,7 @@ impl<P: Platform> BackendState<P> {
         self.look().map(|(state, _)| state)
     }
 
-    /// As [`get`](Self::get), and whether somebody may have written the node since this was asked last, even if it
+    /// As [`get`](Self::get), and whether the node may have been written since this was asked last, even if it
     /// says what it said before.
     ///
     /// # Errors

@@ -177,7 +177,7 @@ impl Lies {
         }
     }
 
-    /// What is to be done besides, since this was last asked.
+    /// What else to do, since this was last asked.
     pub(super) fn take_deeds(&mut self) -> Vec<Deed> {
         std::mem::take(&mut self.deeds)
     }

@@ -37,7 +37,7 @@ impl RingView {
     pub const REF: usize = 132;
 
     /// # Safety
-    /// All pages stay mapped for as long as the view is used; whoever else uses them does so by raw
+    /// All pages stay mapped for as long as the view is used; all other code uses them by raw
     /// pointer and, on another thread, only in the order that the indices give.
     pub unsafe fn new(interface: NonNull<u8>, pages: Vec<NonNull<u8>>) -> RingView {
         assert!(pages.len().is_power_of_two());

@@ -213,7 +213,7 @@ impl Share {
         self.alive = false;
     }
 
-    /// Starts the program again. QEMU only begins with a device whose state somebody has set to 1.
+    /// Starts the program again. QEMU only begins with a device whose state an administrator has set to 1.
     pub fn restart(&mut self) {
         self.alive = true;
         self.looked_at = u64::MAX;
@@ -488,7 +488,7 @@ impl Share {
         events + watches > 0
     }
 
-    /// The script that somebody has put into the guest's directory, if it is a new one, is followed from now on, and
+    /// A new script in the guest's directory is followed from now on, and
     /// that is said there.
     fn look_for_script(&mut self) {
         let node = |name| format!("/local/domain/{}/data/{name}", self.guest);

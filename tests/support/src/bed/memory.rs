@@ -38,7 +38,7 @@ pub fn bed_with(
 }
 
 impl Bed {
-    /// Requests that `work` costs, those that nobody waits for included.
+    /// Requests that `work` costs, detached ones included.
     pub fn cost<T>(&self, work: impl FnOnce(&Fs) -> T) -> (T, u64) {
         self.fs.to_async().session().pump();
         let before = self.fs.stats().requests;

@@ -19,7 +19,7 @@ const PER_FRAME: u32 = 512;
 pub enum MapError {
     /// There is no such domain or no such entry in its table.
     BadReference,
-    /// The entry is not valid, for somebody else, or read-only.
+    /// The entry is not valid, for another domain, or read-only.
     NotPermitted,
     /// There is no memory behind the frame in the entry.
     BadFrame,
@@ -31,8 +31,8 @@ struct Entry(NonNull<sys::grant_entry_v1>);
 
 impl Entry {
     fn flags(self) -> &'static AtomicU16 {
-        // SAFETY: entries lie in pages that live as long as the simulated machine, which nobody
-        // who has an entry outlives; the flags are only accessed atomically.
+        // SAFETY: entries lie in pages that live as long as the simulated machine, which no
+        // holder of an entry outlives; the flags are only accessed atomically.
         unsafe { AtomicU16::from_ptr(&raw mut (*self.0.as_ptr()).flags) }
     }
 
@@ -103,7 +103,7 @@ impl World {
         } else {
             sys::GTF_reading
         };
-        // Nobody runs at the same time, so the entry is still what it was.
+        // Nothing runs at the same time, so the entry is still what it was.
         entry.flags().fetch_or(in_use, Ordering::AcqRel);
         let mut maps = self.maps.borrow_mut();
         let count = maps.entry((granter, reference)).or_default();

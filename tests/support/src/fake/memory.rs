@@ -46,8 +46,8 @@ impl Memory {
             handle_alloc_error(layout(count))
         };
         let address = first.as_ptr().expose_provenance();
-        // Frames run backwards, so that nobody comes to rely on their order, and start high, so
-        // that nobody takes one for an index.
+        // Frames run backwards, so that no code comes to rely on their order, and start high, so
+        // that none is taken for an index.
         let first_frame = 0x1_0000 + self.next_frame;
         self.next_frame += count.get() as u64 + 7;
         for index in 0..count.get() {
@@ -90,13 +90,13 @@ impl Memory {
         let block = self.blocks.remove(&address).expect("checked before");
         for index in 0..count.get() {
             self.frames.remove(&(block.first_frame + index as u64));
-            // SAFETY: a page of the block, which nobody uses any more.
+            // SAFETY: a page of the block, which is not used any more.
             let page = unsafe {
                 std::slice::from_raw_parts(first.add(index).cast::<u8>().as_ptr(), PAGE_SIZE)
             };
             self.dirty_frees += usize::from(page.iter().any(|&byte| byte != 0));
         }
-        // SAFETY: the whole block, which nobody uses any more.
+        // SAFETY: the whole block, which is not used any more.
         unsafe {
             first
                 .cast::<u8>()
@@ -115,7 +115,7 @@ impl Memory {
             return false;
         };
         self.freed_pages -= count.get();
-        // SAFETY: a freed block, which belongs to nobody but this list.
+        // SAFETY: a freed block, which belongs to this list alone.
         let bytes = unsafe {
             std::slice::from_raw_parts(first.cast::<u8>().as_ptr(), count.get() * PAGE_SIZE)
         };
@@ -124,7 +124,7 @@ impl Memory {
         unsafe { dealloc(first.cast().as_ptr(), layout(count)) };
         assert!(
             !written || std::thread::panicking(),
-            "somebody wrote to pages that were given back"
+            "pages were written to after they were given back"
         );
         true
     }

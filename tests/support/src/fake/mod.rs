@@ -7,8 +7,8 @@
 //! for the drivers under test; [`FakeXen::domain`] is a domain seen from outside, for backends.
 //!
 //! Nothing runs by itself. When a domain waits ([`Platform::wait`](xen9p::platform::Platform)),
-//! xenstored, console and peers take turns until an event for it comes; when nobody has anything
-//! to do, the clock jumps to the deadline. A wait without deadline that nobody will ever end is a
+//! xenstored, console and peers take turns until an event for it comes; when none of them has anything
+//! to do, the clock jumps to the deadline. A wait without deadline that no event will ever end is a
 //! panic, not a hang.
 
 mod console;
@@ -52,7 +52,7 @@ const TURN: u64 = 10_000;
 /// The wall clock when the machine starts.
 const EPOCH: u64 = 1_700_000_000_000_000_000;
 
-/// Somebody who takes part in the simulated world: a backend, a toolstack, a nuisance.
+/// A participant of the simulated world: a backend, a toolstack, a nuisance.
 pub trait Peer {
     /// Does what there is to do now, without blocking, and returns whether there was anything.
     /// Called in turn with everybody else, whenever a domain waits.
@@ -173,7 +173,7 @@ impl World {
                 .fold(deadline.as_nanos(), u64::min);
             assert!(
                 next != u64::MAX,
-                "a domain waits for ever: nobody has anything to do"
+                "a domain waits for ever: no participant has anything to do"
             );
             self.clock.set(next.max(now));
         }
@@ -252,7 +252,7 @@ impl FakeXen {
     /// or left them as they were (as for PV).
     ///
     /// # Panics
-    /// Somebody still maps pages of the domain: its backends die with it.
+    /// Pages of the domain are still mapped: its backends die with it.
     pub fn restore(&self, id: DomId, clears_rings: bool) {
         let world = &self.world;
         let mapped = world
@@ -280,7 +280,7 @@ impl FakeXen {
         let [store_ring, console_ring] = rings.map(|ring| {
             let page = ring.expect("the domain has the ring").page;
             if clears_rings {
-                // SAFETY: a page of this machine, which nobody holds references to.
+                // SAFETY: a page of this machine, which no reference points to.
                 unsafe { page.write_bytes(0, 1) };
             }
             self.connect_ring(id, page)
@@ -357,7 +357,7 @@ impl FakeXen {
         self.domain(DomId(0))
     }
 
-    /// Lets somebody take part from now on.
+    /// Adds a participant.
     pub fn add_peer(&self, peer: impl Peer + 'static) {
         self.share_peer(Rc::new(RefCell::new(peer)));
     }
@@ -384,7 +384,7 @@ impl FakeXen {
         self.world.run_until(self.now() + time, || false);
     }
 
-    /// Lets the world run until nobody has anything to do (for a second at most).
+    /// Lets the world run until no participant has anything to do (for a second at most).
     pub fn settle(&self) {
         let end = self.now() + Duration::from_secs(1);
         while self.now() < end && self.world.step() {}
@@ -463,7 +463,7 @@ impl FakeXen {
         self.with_console(id, |console| console.input.extend(bytes));
     }
 
-    /// Stops or starts whoever reads a domain's console.
+    /// Stops or starts the reader of a domain's console.
     pub fn stall_console(&self, id: DomId, stalled: bool) {
         self.with_console(id, |console| console.stalled = stalled);
     }

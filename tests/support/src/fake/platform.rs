@@ -213,7 +213,7 @@ impl FakePlatform {
         }
         let from = from.cast::<u8>().as_ptr().wrapping_add(from_offset.into());
         let to = to.cast::<u8>().as_ptr().wrapping_add(to_offset.into());
-        // SAFETY: within pages of this machine, which nobody holds references to.
+        // SAFETY: within pages of this machine, which no reference points to.
         unsafe { from.copy_to(to, len) };
         sys::GNTST_okay
     }
@@ -265,9 +265,9 @@ impl FakePlatform {
 /// The structure at the address that a hypercall was given.
 ///
 /// # Safety
-/// It is a structure of type `T`, which nobody else uses during the call.
+/// It is a structure of type `T`, which no other code uses during the call.
 unsafe fn argument_mut<'a, T>(address: usize) -> &'a mut T {
-    // SAFETY: the caller vouches for it; the address was exposed by whoever made the call.
+    // SAFETY: the caller vouches for it; the maker of the hypercall exposed the address.
     unsafe { &mut *with_exposed_provenance_mut(address) }
 }
 

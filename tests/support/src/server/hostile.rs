@@ -343,7 +343,7 @@ pub fn run(input: &[u8]) -> usize {
     for job in held {
         finish(&mut server, job, 0, &mut buffer, &mut promised);
     }
-    assert_eq!(server.usage().requests, 0, "requests that nobody answers");
+    assert_eq!(server.usage().requests, 0, "requests without an answer");
     assert_eq!(server.usage().bytes_in_flight, 0);
     assert!(promised.is_empty(), "replies that did not come");
     check(&server, &limits);
@@ -366,7 +366,7 @@ pub fn run(input: &[u8]) -> usize {
     assert_eq!(of_the_session(&server), [0; 6]);
     assert_eq!(tree.locks(), 0);
     drop(server);
-    assert_eq!(tree.held(), 0, "files that nobody closes");
+    assert_eq!(tree.held(), 0, "files that are not closed");
     steps
 }
 
@@ -499,7 +499,10 @@ fn finish(
             promised.parked.push(tag);
         }
     } else {
-        assert!(live || ticket.is_none(), "a reply that nobody waits for");
+        assert!(
+            live || ticket.is_none(),
+            "a reply to a request that was flushed"
+        );
         let header = parse_header(buffer.first_chunk().expect("a header"));
         assert_eq!((header.size as usize, header.tag), (size, tag.0));
         if completion.moved() == 0 {
@@ -521,7 +524,7 @@ fn flushes(server: &mut Server<Exports<MemNode>>, buffer: &mut [u8], promised: &
         assert_eq!(header.kind, kind::RFLUSH);
         let parked = &mut promised.parked;
         let at = parked.iter().position(|tag| tag.0 == header.tag);
-        parked.remove(at.expect("an Rflush for nobody"));
+        parked.remove(at.expect("an Rflush without a Tflush"));
     }
 }
 

@@ -38,7 +38,7 @@ pub struct LaneOptions {
     pub clock: Clock,
 }
 
-/// A clock that stands still until somebody waits. Clones are the same clock.
+/// A clock that stands still until a caller waits. Clones are the same clock.
 #[derive(Clone, Debug)]
 pub struct Clock(Rc<Cell<Instant>>);
 

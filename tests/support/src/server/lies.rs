@@ -6,7 +6,7 @@ use xen9p::p9::wire::*;
 /// One way to break the protocol. Replies that it can't be done to stay honest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
-    /// The tag is nobody's.
+    /// The tag belongs to no request.
     UnknownTag,
     /// The reply comes twice.
     Duplicate,

@@ -54,7 +54,7 @@ impl Process {
         command.spawn().map(Process)
     }
 
-    /// Its standard input and output, if they were piped and nobody took them yet.
+    /// Its standard input and output, if they were piped and not taken yet.
     pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
         self.0.stdin.take().zip(self.0.stdout.take())
     }

@@ -84,7 +84,7 @@ impl Still {
                 count: data.len() as u32,
             },
             Request::Clunk { .. } => Reply::Clunk,
-            other => panic!("nobody needs {other:?} here"),
+            other => panic!("no test needs {other:?} here"),
         };
         let encoded = reply.encode(tag, Dialect::Linux, into);
         encoded.unwrap_or_else(|e| panic!("{e}"))

@@ -42,7 +42,7 @@ pub fn one_line(ended: &Ended, status: i32, text: &str) -> Result<()> {
     }
 }
 
-/// Runs a command line that is to be refused, with a share that is in order.
+/// Runs a command line that must be refused, with a share that is in order.
 fn refused(lab: &mut Lab<'_>, line: &str, status: i32, text: &str) -> Result<()> {
     let share = lab.directory()?;
     let guest = lab.guest(line).with("share", &share);
@@ -84,7 +84,7 @@ fn backend<'a>(
     ]
 }
 
-/// Script that gives the domain `$1` a 9pfs device that exists in xenstore only: nobody serves it, and the backend's
+/// Script that gives the domain `$1` a 9pfs device that exists in xenstore only: no backend serves it, and the backend's
 /// nodes say the same for ever.
 pub fn device(number: u32, tag: &str, nodes: &[(&str, &str)]) -> String {
     let mut script = format!(

@@ -20,8 +20,8 @@ const MUCH_MEMORY: u32 = 5632;
 /// Machine memory otherwise, in MiB.
 const LITTLE_MEMORY: u32 = 2048;
 
-/// Tells of the guest `$1` what there is to tell if it still runs: who waits for whom, and where the threads of xen-9pfsd
-/// are (the first in anything but poll serves nobody). Xen prints all event channels,
+/// Tells of the guest `$1` what there is to tell if it still runs: which side waits, and where the threads of xen-9pfsd
+/// are (the first in anything but poll serves no guest). Xen prints all event channels,
 /// with who polls, what is pending and what masked.
 const STUCK: &str = r#"
 if id=$(xl domid $1 2>/dev/null); then

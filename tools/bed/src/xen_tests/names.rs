@@ -103,7 +103,7 @@ fn made_up_files(lab: &mut Lab<'_>) -> Result<()> {
     }
 }
 
-/// Runs a command line that is to be refused, with a share that is in order.
+/// Runs a command line that must be refused, with a share that is in order.
 fn refused(lab: &mut Lab<'_>, line: &str, status: i32, text: &str) -> Result<()> {
     let share = lab.directory()?;
     share.write("there", b"")?;

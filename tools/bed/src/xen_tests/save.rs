@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
 /// Why they are not run with a QEMU that was started by hand.
 pub const NOT_BY_HAND: &str = "xl 4.20 starts no QEMU at a restore";
 
-/// What the transport says to whoever used files before.
+/// What the transport says to users of files that were open before.
 const LOST: &str = "the domain was saved and restored";
 
 /// A guest that xl can restore: xl 4.17 gives a smaller PVH domain too little memory for page tables at that time, whose
@@ -136,7 +136,7 @@ fn restore_without_recovery(lab: &mut Lab<'_>) -> Result<()> {
 /// In a domain whose share is another one, or none, the guest is told, and what it had synced is where it put it.
 fn restore_elsewhere(lab: &mut Lab<'_>, another: bool) -> Result<()> {
     let (share, other) = (lab.directory()?, lab.directory()?);
-    other.write("kept.txt", b"of somebody else\n")?;
+    other.write("kept.txt", b"of another share\n")?;
     let line =
         "recovery=reattach:3 write /kept.txt acknowledged; echo written; sleep 5; cat /kept.txt";
     let guest = guest(lab, line).with("share", &share);
@@ -156,6 +156,6 @@ fn restore_elsewhere(lab: &mut Lab<'_>, another: bool) -> Result<()> {
         true => shows(&ended.console, "this file can't be had again")?,
         false => shows(&ended.console, "no 9pfs device")?,
     }
-    other.holds("kept.txt", b"of somebody else\n")?;
+    other.holds("kept.txt", b"of another share\n")?;
     share.holds("kept.txt", b"acknowledged\n")
 }

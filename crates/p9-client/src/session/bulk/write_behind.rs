@@ -47,7 +47,7 @@ impl Piece {
         ready!(session.poll_post(cx, &request, &mut self.deadline, &self.outcome))?;
         self.sent = true;
         self.deadline = Some(session.deadline());
-        // Nobody may come by for long, and the server is to begin.
+        // The program may not poll for long, and the server should begin.
         session.run_once();
         Poll::Ready(Ok(()))
     }

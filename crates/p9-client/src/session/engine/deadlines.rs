@@ -29,7 +29,7 @@ impl Engine {
     }
 
     /// It is `now`: lets operations whose time is over see it, and gives up a server that does not even answer what
-    /// nobody waits for, a Tflush above all. Returns when the next of them is due.
+    /// no task waits for, a Tflush above all. Returns when the next of them is due.
     ///
     /// Reading the clock may be among the dearest things about a small request: where the time-stamp counter is emulated
     /// each read leaves the domain. So the driver reads it when nothing has come for a [`CLOCK_READ_INTERVAL`], and the time
@@ -48,7 +48,7 @@ impl Engine {
             };
             let deadline = *slot.deadline.get_or_insert(now + timeout);
             if now < deadline {
-                // A request that nobody polls (read-ahead) is not timed out.
+                // A request that no task polls (read-ahead) is not timed out.
                 if slot.state != State::Waiting || slot.waker.is_some() {
                     earliest = earliest.min(deadline);
                 }

@@ -191,7 +191,7 @@ impl Engine {
     }
 }
 
-/// What is to be done when nothing is borrowed.
+/// What waits until nothing is borrowed.
 impl Engine {
     /// Whether there are wakers to be called, or an error to be logged.
     pub(in crate::session) fn has_deferred(&self) -> bool {

@@ -84,7 +84,7 @@ pub(super) struct Engine {
     can_flush: bool,
     /// Slots in [`State::FlushDue`].
     flushes_due: u16,
-    /// When the clock was last_clock_read at last, and when the time of somebody who was waiting then is over.
+    /// When the clock was read last, and the earliest deadline of the tasks that waited then.
     last_clock_read: Instant,
     next_deadline: Instant,
     /// Who waits for a free slot or for room, and until when.

@@ -276,7 +276,7 @@ impl Engine {
         }
     }
 
-    /// Sends everything that nobody waits for, and tells the server of all that was sent.
+    /// Sends everything that no task waits for, and tells the server of all that was sent.
     pub(in crate::session) fn flush_out(&mut self) {
         if self.flushes_due > 0 {
             for index in 0..self.window {
@@ -314,7 +314,7 @@ impl Engine {
     }
 
     /// Moves all bulk replies at the heads of lanes out of the way: their owners do not come, and
-    /// whoever waits for what is behind must not wait for them.
+    /// the tasks that wait for the replies behind them must not wait for them.
     pub(in crate::session) fn spill_heads(&mut self) {
         for lane in 0..self.lanes.len() as u16 {
             self.spill(Lane(lane));

@@ -1,4 +1,4 @@
-//! Replies on their way to who asked for them, and requests whose reply nobody wants any more.
+//! Replies on their way to their tasks, and requests whose reply is not wanted any more.
 
 use alloc::rc::Rc;
 use core::sync::atomic::Ordering;
@@ -161,7 +161,7 @@ impl Engine {
         }
     }
 
-    /// Nobody wants the reply any more.
+    /// The reply is not wanted any more.
     pub(in crate::session) fn abandon(&mut self, index: u16) {
         let dead = self.dead.is_some();
         let can_flush = self.can_flush;
@@ -192,7 +192,7 @@ impl Engine {
         }
     }
 
-    /// Nobody wants the reply any more, and the request is carried through all the same.
+    /// The reply is not wanted any more, and the request is carried through all the same.
     pub(in crate::session) fn detach_or_abandon(&mut self, index: u16) {
         match self.slot(index).map(|slot| slot.state) {
             Ok(State::Waiting) if self.dead.is_none() => self.detach(index, None),

@@ -16,7 +16,7 @@ use p9_wire::{
 };
 use xen9p_time::Instant;
 
-/// How many bytes of a write that nobody waits for the server took, once it has said so.
+/// How many bytes of a detached write the server took, once it has said so.
 pub(in crate::session) type Outcome = Cell<Option<Result<u32, Error>>>;
 
 /// Replies up to this size are copied into their slot on arrival.
@@ -44,11 +44,11 @@ pub(super) enum State {
     Ready(Place),
     /// Replied, and its owner went while the reply could not be taken off the head of its lane.
     UnwantedHead,
-    /// Sent, and nobody waits: over when the reply comes.
+    /// Sent, and detached: over when the reply comes.
     Detached,
-    /// Nobody waits any more, and Tflush could not be sent yet.
+    /// Abandoned, and Tflush could not be sent yet.
     FlushDue,
-    /// Nobody waits any more, and Tflush is sent: over when Rflush comes.
+    /// Abandoned, and Tflush is sent: over when Rflush comes.
     Flushing {
         /// Whether the reply itself has come meanwhile.
         replied: bool,
@@ -65,7 +65,7 @@ pub(super) enum State {
 }
 
 impl State {
-    /// Whether there is a request in flight for which nobody waits.
+    /// Whether there is a detached request in flight.
     pub(super) fn is_unattended(self) -> bool {
         matches!(
             self,
@@ -87,7 +87,7 @@ pub(super) struct Slot {
     /// It was not answered by then.
     pub(super) late: bool,
     pub(super) waker: Option<Waker>,
-    /// Where to note what became of a write that nobody waits for.
+    /// Where to note what became of a detached write.
     pub(super) outcome: Option<Rc<Outcome>>,
     /// What its success changes of what fids stand for.
     pub(super) change: Option<FidUpdate>,
@@ -178,7 +178,7 @@ impl Slot {
         count.is_some_and(|count| count == (self.info.max_data as u16).to_le_bytes())
     }
 
-    /// Notes what the reply, which has just come, says of a write that nobody waits for.
+    /// Notes what the reply, which has just come, says of a detached write.
     pub(super) fn note(&mut self, place: Place, dialect: Dialect) -> Result<(), Error> {
         let Some(outcome) = self.outcome.take() else {
             return Ok(());
@@ -322,7 +322,7 @@ impl RequestInfo {
             && self.kind != kind::TVERSION
     }
 
-    /// Whether the request is carried through even when nobody waits for it: it ends a fid or a lock.
+    /// Whether the request is carried through even when no task waits for it: it ends a fid or a lock.
     pub(super) fn must_finish(&self) -> bool {
         self.clunks.is_some() || self.unlocks || self.kind == kind::TVERSION
     }

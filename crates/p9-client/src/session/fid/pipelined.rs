@@ -1,4 +1,4 @@
-//! Requests that depend on one another, sent together: a walk, and what is to be done with the fid it
+//! Requests that depend on one another, sent together: a walk, and the use of the fid it
 //! makes.
 //!
 //! Over a transport that keeps the order of a lane they take the time of one answer; over others each
@@ -131,7 +131,7 @@ impl Fid {
         Ok((new, qid, iounit))
     }
 
-    /// Writes all there is to be written to the open file, no more than fits into a request, and closes it.
+    /// Writes all of the data to the open file, no more than fits into a request, and closes it.
     /// Says how much the server took.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ impl<L: Node, U: Node> OverlayNode<L, U> {
         OverlayNode(inode.clone())
     }
 
-    /// This directory in the upper tree, where a new name is to be made that is free.
+    /// This directory in the upper tree, for a new name that must be free.
     async fn place(&self, name: &[u8]) -> Result<U> {
         if name.starts_with(OWN) {
             return Err(Errno::EPERM.into());

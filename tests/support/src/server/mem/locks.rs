@@ -59,7 +59,7 @@ impl Locks {
         self.0.values().map(Vec::len).sum()
     }
 
-    /// The first lock of somebody else that stands in the way of `wanted`.
+    /// The first lock of another owner that stands in the way of `wanted`.
     pub fn conflict(&self, ino: Ino, wanted: &Lock) -> Option<&Lock> {
         let held = self.0.get(&ino)?;
         held.iter().map(|(_, lock)| lock).find(|lock| {

@@ -161,7 +161,7 @@ impl MemNode {
         Ok(self.tree.node(made?))
     }
 
-    /// Drops a file that may have lost its last name, if nobody holds it.
+    /// Drops a file that may have lost its last name, if no fid holds it.
     fn forget(&self, ino: Ino) {
         let state = &mut *self.state();
         if !state.held.contains_key(&ino) {

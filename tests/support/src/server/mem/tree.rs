@@ -13,7 +13,7 @@ pub const ROOT: Ino = 1;
 const NAME_MAX: usize = 255;
 /// Files larger than this are refused, so that a wild offset doesn't eat the machine.
 const SIZE_MAX: u64 = 256 << 20;
-/// Directory cookies start here and are this far apart: nobody may think that they count bytes.
+/// Directory cookies start here and are this far apart: a client must not think that they count bytes.
 const COOKIE_STEP: u64 = 1 << 33;
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use xen9p::transport::{Header, Lane, Transport, TransportError};
 
 use super::qtest::Qtest;
 
-/// Memory of the machine, and how it is used: nobody else does.
+/// Memory of the machine, which has no other user, and how it is used.
 pub const MACHINE_MEMORY: &str = "128M";
 const QUEUE: u64 = 1 << 20;
 const SLOTS: u64 = 2 << 20;
