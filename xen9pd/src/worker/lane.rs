@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,8 @@ use rustix::event::Timespec;
 
 use super::counters::{Counter, Counters};
 use crate::xen::evtchn::EventChannel;
-use crate::xen::ring::{Lie, Piece, Replies};
+use crate::xen::ring::{Lie, Replies};
+use crate::xen::span::Sink;
 
 /// How long a frontend may take to make room for a reply. One that is paused by an administrator takes none.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(600);
@@ -146,8 +146,8 @@ impl Lane {
     }
 
     /// Where a reply's data goes, `offset` behind its beginning.
-    pub fn pieces(&self, out: &mut Out, offset: u32, len: u32) -> [Piece; 2] {
-        out.replies.pieces(offset, len)
+    pub fn sink<'o>(&self, out: &'o mut Out, offset: u32, len: u32) -> Sink<'o> {
+        out.replies.sink(offset, len as usize)
     }
 
     /// The frontend has room for requests again, which it may wait for.
@@ -214,46 +214,5 @@ impl Lane {
         self.channel.wait(None)?;
         self.counters.add(Counter::Waits, 1);
         Ok(())
-    }
-}
-
-/// Reads from a file into a ring.
-pub fn read(file: BorrowedFd<'_>, pieces: [Piece; 2], offset: u64) -> rustix::io::Result<usize> {
-    transfer(pieces, |vectors, count| {
-        // SAFETY: the vectors lie in a ring, which is mapped; it is reached atomically or by system calls, here and now by
-        // none but this thread, and by the frontend, which learns nothing new from what the kernel does there.
-        unsafe { libc::preadv(file.as_raw_fd(), vectors, count, offset as libc::off_t) }
-    })
-}
-
-/// Writes from a ring to a file.
-pub fn write(file: BorrowedFd<'_>, pieces: [Piece; 2], offset: u64) -> rustix::io::Result<usize> {
-    transfer(pieces, |vectors, count| {
-        // SAFETY: as in `read`; the kernel only reads there.
-        unsafe { libc::pwritev(file.as_raw_fd(), vectors, count, offset as libc::off_t) }
-    })
-}
-
-fn transfer(
-    pieces: [Piece; 2],
-    call: impl Fn(*const libc::iovec, libc::c_int) -> isize,
-) -> rustix::io::Result<usize> {
-    let vectors = pieces.map(|piece| libc::iovec {
-        iov_base: piece.at.as_ptr().cast(),
-        iov_len: piece.len,
-    });
-    let count = if pieces[1].len == 0 { 1 } else { 2 };
-    loop {
-        match usize::try_from(call(vectors.as_ptr(), count)) {
-            Ok(bytes) => return Ok(bytes),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(
-                        rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
-                    );
-                }
-            }
-        }
     }
 }

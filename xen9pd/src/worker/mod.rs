@@ -6,6 +6,7 @@
 
 pub mod connect;
 pub mod counters;
+mod direct;
 mod lane;
 mod serve;
 mod share;

@@ -8,13 +8,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use p9_server::{Done, Job, Limits, Policy, Server, Transfer};
+use p9_server::{Done, Job, Limits, Node, Policy, Server, Transfer};
 use p9_wire::{Dialect, Payload, READ_HEADER_LEN, WRITE_HEADER_LEN, kind};
 
 use super::connect::Ring;
 use super::counters::{Counter, Counters};
-use super::lane::{self, Broken, Lane, Out};
-use crate::host::HostNode;
+use super::direct::Direct;
+use super::lane::{Broken, Lane, Out};
 use crate::xen::ring::Requests;
 
 /// The largest message that is agreed to, however large the rings are: each has a buffer for one.
@@ -43,7 +43,9 @@ pub type Ends = Receiver<(usize, Broken)>;
 
 impl<P> Connection<P>
 where
-    P: Policy<Node = HostNode> + 'static,
+    P: Policy + 'static,
+    P::Node: Send,
+    <P::Node as Node>::File: Direct,
     Server<P>: Send,
 {
     /// Starts to serve.
@@ -90,7 +92,11 @@ where
     }
 }
 
-impl<P: Policy<Node = HostNode>> Shared<P> {
+impl<P> Shared<P>
+where
+    P: Policy,
+    <P::Node as Node>::File: Direct,
+{
     fn server(&self) -> MutexGuard<'_, Server<P>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +132,7 @@ impl<P: Policy<Node = HostNode>> Shared<P> {
     }
 
     /// Waits until the requests are done that this one depends on; `None`: it was taken back.
-    fn ready<'m>(&self, mut job: Job<'m, HostNode>) -> Option<Job<'m, HostNode>> {
+    fn ready<'m>(&self, mut job: Job<'m, P::Node>) -> Option<Job<'m, P::Node>> {
         if job.is_waiting() {
             let mut server = self.server();
             loop {
@@ -162,9 +168,7 @@ impl<P: Policy<Node = HostNode>> Shared<P> {
         let data = WRITE_HEADER_LEN as u32;
         let moved = match job.transfer() {
             Some(Transfer::Write { file, offset, .. }) => {
-                let pieces = requests.pieces(data, count);
-                let call = |fd: std::os::fd::BorrowedFd<'_>| lane::write(fd, pieces, offset);
-                Some(file.write_with(offset, count as usize, call))
+                Some(file.write_from(&requests.source(data, count as usize), offset))
             }
             _ => None,
         };
@@ -192,7 +196,7 @@ impl<P: Policy<Node = HostNode>> Shared<P> {
     }
 
     /// Any other request.
-    fn work(&self, index: usize, job: Job<'_, HostNode>, buffer: &mut [u8]) -> Result<(), Broken> {
+    fn work(&self, index: usize, job: Job<'_, P::Node>, buffer: &mut [u8]) -> Result<(), Broken> {
         let lane = &self.lanes[index];
         let need = self.largest_reply(&job);
         let (done, out) = match job.transfer() {
@@ -205,8 +209,8 @@ impl<P: Policy<Node = HostNode>> Shared<P> {
                 let head = READ_HEADER_LEN as u32;
                 let mut out = lane.out();
                 lane.make_room(&mut out, need)?;
-                let pieces = lane.pieces(&mut out, head, count.min(need.saturating_sub(head)));
-                let read = file.read_with(|fd| lane::read(fd, pieces, offset));
+                let mut sink = lane.sink(&mut out, head, count.min(need.saturating_sub(head)));
+                let read = file.read_to(&mut sink, offset);
                 (job.transferred(read.map_err(p9_tree::Error::errno)), out)
             }
             _ => {
@@ -220,7 +224,7 @@ impl<P: Policy<Node = HostNode>> Shared<P> {
         Ok(())
     }
 
-    fn largest_reply(&self, job: &Job<'_, HostNode>) -> u32 {
+    fn largest_reply(&self, job: &Job<'_, P::Node>) -> u32 {
         let dialect = Dialect::Unix;
         let known = job
             .request()
@@ -232,7 +236,7 @@ impl<P: Policy<Node = HostNode>> Shared<P> {
     fn complete(
         &self,
         index: usize,
-        done: Done<'_, HostNode>,
+        done: Done<'_, P::Node>,
         mut out: MutexGuard<'_, Out>,
         buffer: &mut [u8],
     ) {

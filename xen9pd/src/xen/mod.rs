@@ -5,6 +5,7 @@ pub mod evtchn;
 pub mod gntdev;
 mod ioctl;
 pub mod ring;
+pub mod span;
 pub mod store;
 
 use std::fs::{File, OpenOptions};

@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use xen_guest::shared::{copy_from_shared, copy_to_shared};
+use super::span::{Piece, Sink, Source, Span};
 
 /// Bytes of a 9P message's header: size, type, tag.
 pub const HEADER_SIZE: u32 = 7;
@@ -49,15 +49,6 @@ impl fmt::Display for Lie {
 
 impl std::error::Error for Lie {}
 
-/// A part of a ring that lies in one piece: an address for the kernel to read from or to write to.
-#[derive(Clone, Copy, Debug)]
-pub struct Piece {
-    /// Where it begins.
-    pub at: NonNull<u8>,
-    /// How many bytes it has.
-    pub len: usize,
-}
-
 /// One direction.
 struct Ring {
     bytes: NonNull<u8>,
@@ -89,7 +80,8 @@ impl Ring {
     }
 
     /// The two pieces, the second of them mostly empty, of `len` bytes from `offset` behind the own index on.
-    fn pieces(&self, offset: u32, len: u32) -> [Piece; 2] {
+    fn span(&self, offset: u32, len: usize) -> Span<'_> {
+        let len = u32::try_from(len).expect("a ring has less than 4 GiB");
         assert!(
             offset <= self.size && len <= self.size - offset,
             "a piece lies within the ring"
@@ -98,7 +90,7 @@ impl Ring {
         let first = len.min(self.size - at);
         // SAFETY: `at` is below `size`, and the ring has `size` bytes.
         let place = unsafe { self.bytes.add(at as usize) };
-        [
+        let pieces = [
             Piece {
                 at: place,
                 len: first as usize,
@@ -107,7 +99,10 @@ impl Ring {
                 at: self.bytes,
                 len: (len - first) as usize,
             },
-        ]
+        ];
+        // SAFETY: both pieces lie in the ring, which stays mapped as long as `self` is there; no Rust reference ever points
+        // there.
+        unsafe { Span::new(pieces) }
     }
 }
 
@@ -228,14 +223,7 @@ impl Requests {
     /// # Panics
     /// The ring has not so many bytes.
     pub fn copy_out(&self, offset: u32, into: &mut [u8]) {
-        let len = u32::try_from(into.len()).expect("a ring has less than 4 GiB");
-        let [first, second] = self.ring.pieces(offset, len);
-        let (head, tail) = into.split_at_mut(first.len);
-        // SAFETY: the pieces lie in the ring, which is mapped; this process goes there atomically only, or by system calls.
-        unsafe {
-            copy_from_shared(first.at, head);
-            copy_from_shared(second.at, tail);
-        }
+        self.source(offset, into.len()).copy_to(into);
         if let Some(size) = self.size {
             let size = size.to_le_bytes();
             for (at, byte) in (offset..).zip(into.iter_mut().take(4)) {
@@ -246,12 +234,12 @@ impl Requests {
         }
     }
 
-    /// Where `len` bytes of the request at the front lie, from `offset` on.
+    /// `len` bytes of the request at the front, from `offset` on.
     ///
     /// # Panics
     /// The ring has not so many bytes.
-    pub fn pieces(&self, offset: u32, len: u32) -> [Piece; 2] {
-        self.ring.pieces(offset, len)
+    pub fn source(&self, offset: u32, len: usize) -> Source<'_> {
+        Source::new(self.ring.span(offset, len))
     }
 
     /// Gives the room of the request at the front back to the frontend. Does not notify.
@@ -289,22 +277,15 @@ impl Replies {
     /// # Panics
     /// The ring has not so many bytes.
     pub fn copy_in(&mut self, offset: u32, from: &[u8]) {
-        let len = u32::try_from(from.len()).expect("a ring has less than 4 GiB");
-        let [first, second] = self.ring.pieces(offset, len);
-        let (head, tail) = from.split_at(first.len);
-        // SAFETY: as in `Requests::copy_out`.
-        unsafe {
-            copy_to_shared(head, first.at);
-            copy_to_shared(tail, second.at);
-        }
+        self.sink(offset, from.len()).copy_from(from);
     }
 
-    /// Where `len` bytes of the next reply go, from `offset` on. There has to be room.
+    /// The place of `len` bytes of the next reply, from `offset` on. There has to be room.
     ///
     /// # Panics
     /// The ring has not so many bytes.
-    pub fn pieces(&mut self, offset: u32, len: u32) -> [Piece; 2] {
-        self.ring.pieces(offset, len)
+    pub fn sink(&mut self, offset: u32, len: usize) -> Sink<'_> {
+        Sink::new(self.ring.span(offset, len))
     }
 
     /// Shows the next `size` bytes to the frontend, by one store. Does not notify.

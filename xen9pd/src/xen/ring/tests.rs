@@ -127,8 +127,12 @@ proptest! {
                 prop_assert!((7..=SIZE).contains(&size));
                 let mut into = vec![0; size as usize];
                 requests.copy_out(0, &mut into);
-                let parts = requests.pieces(size - len.min(size), len.min(size));
-                prop_assert_eq!(parts[0].len + parts[1].len, len.min(size) as usize);
+                let len = len.min(size);
+                let source = requests.source(size - len, len as usize);
+                prop_assert_eq!(source.len(), len as usize);
+                let mut tail = vec![0; len as usize];
+                prop_assert_eq!(source.copy_to(&mut tail), len as usize);
+                prop_assert_eq!(&tail[..], &into[(size - len) as usize..]);
                 requests.consume();
             }
             Ok(None) => {}
