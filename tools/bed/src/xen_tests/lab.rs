@@ -262,6 +262,18 @@ impl<'a> Lab<'a> {
         }
     }
 
+    /// Waits until `copy.bin`, which a guest writes, has so many bytes.
+    pub fn grows(&mut self, domain: &mut Domain, share: &Share, least: usize) -> Result<()> {
+        let path = share.path.join("copy.bin");
+        let deadline = Instant::now() + RUN_TIMEOUT;
+        while fs::metadata(&path).map_or(0, |metadata| metadata.len()) < least as u64 {
+            if domain.has_ended(self.bed()?)? || Instant::now() >= deadline {
+                return Err(fail!("the copy never grew to {least} bytes"));
+            }
+        }
+        Ok(())
+    }
+
     /// Runs a guest to its end.
     pub fn run(&mut self, guest: &Guest) -> Result<Ended> {
         let mut domain = self.start(guest)?;
@@ -324,6 +336,13 @@ impl Guest {
         self.shares.push((tag.to_owned(), share.in_dom0.clone()));
         self
     }
+}
+
+/// `size` bytes that are nowhere alike.
+pub fn content(size: usize) -> Vec<u8> {
+    (0..size as u32 / 4)
+        .flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes())
+        .collect()
 }
 
 /// Where two contents part.

@@ -1,13 +1,10 @@
 //! A backend that dies and comes back while a guest uses it.
 
-use std::fs;
-use std::time::{Duration, Instant};
-
 use super::Test;
-use super::lab::{Lab, Share, ends_with, shows};
-use crate::domain::{Domain, Guest};
+use super::lab::{Lab, content, ends_with, shows};
+use crate::daemon;
+use crate::domain::Guest;
 use crate::host::Result;
-use crate::{daemon, fail};
 
 pub const TESTS: &[Test] = &[
     ("backend-killed-while-copying", backend_killed_while_copying),
@@ -27,14 +24,16 @@ kill -9 $pid
 while grep -q -e '^State:[[:space:]]*[A-Y]' /proc/$pid/status 2>/dev/null; do sleep 0.05; done
 "#;
 
-/// Ends the worker of xen9pd that serves a guest; `$1` is the guest's name.
-const KILL_WORKER: &str = r#"
+/// Asks for the worker of xen9pd that serves a guest; `$1` is the guest's name.
+const FIND_WORKER: &str = r#"
 set -e
 id=$(xl domid $1)
-pid=
-for process in /proc/[0-9]*; do
-    if tr '\0' ' ' < $process/cmdline 2>/dev/null | grep -q -e " worker [a-z0-9_]*-$id-"; then pid=${process#/proc/}; fi
-done
+pid=$(xen9pd status --json |
+    awk -v id=$id '/"domain":/ { domain = $2 + 0 } /"process":/ && domain == id { print $2 + 0 }')
+"#;
+
+/// Ends it.
+const KILL_WORKER: &str = r#"
 kill -9 $pid
 while grep -q -e '^State:[[:space:]]*[A-Y]' /proc/$pid/status 2>/dev/null; do sleep 0.05; done
 "#;
@@ -49,19 +48,6 @@ setsid $program -xen-domid $id -xen-attach -name $1 -nodefaults -no-user-config 
     -machine xenpv,accel=xen -m 32 > /var/log/xen/qemu-dm-$1.log 2>&1 < /dev/null &
 "#;
 
-/// Waits until the guest's copy has grown to so many bytes.
-fn grows(lab: &mut Lab<'_>, domain: &mut Domain, share: &Share, least: u64) -> Result<()> {
-    let path = share.path.join("copy.bin");
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while fs::metadata(&path).map_or(0, |metadata| metadata.len()) < least {
-        let bed = lab.bed()?;
-        if domain.has_ended(bed)? || Instant::now() >= deadline {
-            return Err(fail!("the copy never grew to {least} bytes"));
-        }
-    }
-    Ok(())
-}
-
 fn script(guest: &Guest, parts: &[&str]) -> String {
     format!("set -- {}\n{}", guest.name, parts.concat())
 }
@@ -70,25 +56,23 @@ fn backend_killed_while_copying(lab: &mut Lab<'_>) -> Result<()> {
     const SIZE: usize = 48 << 20;
 
     let share = lab.directory()?;
-    let content: Vec<u8> = (0..SIZE as u32 / 4)
-        .flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes())
-        .collect();
+    let content = content(SIZE);
     share.write("in.bin", &content)?;
     let guest = lab
         .guest("recovery=reattach cp /in.bin /copy.bin; sha256 /in.bin /copy.bin; stats")
         .with("share", &share);
     let mut domain = lab.start(&guest)?;
     for part in [1, 2] {
-        grows(lab, &mut domain, &share, (part * SIZE / 4) as u64)?;
+        lab.grows(&mut domain, &share, part * SIZE / 4)?;
         match lab.backend.is_xen9pd() {
             // Another one comes by itself.
-            true => lab.dom0(&script(&guest, &[KILL_WORKER]))?,
+            true => lab.dom0(&script(&guest, &[FIND_WORKER, KILL_WORKER]))?,
             false => lab.dom0(&script(&guest, &[KILL, RESTART]))?,
         };
+        lab.console_repeats(&mut domain, "goes on after", part)?;
     }
     let ended = lab.end_of(&mut domain)?;
     ends_with(&ended, 0)?;
-    shows(&ended.console, "goes on after")?;
     share.holds("copy.bin", &content)
 }
 
@@ -104,9 +88,9 @@ fn backend_killed_and_gone(lab: &mut Lab<'_>) -> Result<()> {
             .guest(&format!("{options} cp /big.bin /copy.bin"))
             .with("share", &share);
         let mut domain = lab.start(&guest)?;
-        grows(lab, &mut domain, &share, 1 << 20)?;
+        lab.grows(&mut domain, &share, 1 << 20)?;
         match lab.backend.is_xen9pd() {
-            true => lab.dom0(&script(&guest, &[KILL_BROKER, KILL_WORKER]))?,
+            true => lab.dom0(&script(&guest, &[FIND_WORKER, KILL_BROKER, KILL_WORKER]))?,
             false => lab.dom0(&script(&guest, &[KILL]))?,
         };
         let ended = lab.end_of(&mut domain)?;

@@ -1,11 +1,8 @@
 //! `xl save` and `xl restore` of a guest that uses files.
 
-use std::fs;
-use std::time::{Duration, Instant};
-
 use super::Test;
-use super::lab::{Lab, Share, ends_with, shows};
-use crate::domain::{Backend, Domain, Guest, Verdict};
+use super::lab::{Lab, content, ends_with, shows};
+use crate::domain::{Backend, Guest, Verdict};
 use crate::fail;
 use crate::host::Result;
 
@@ -35,25 +32,6 @@ fn guest(lab: &mut Lab<'_>, line: &str) -> Guest {
     guest
 }
 
-/// `size` bytes that are nowhere alike.
-fn content(size: usize) -> Vec<u8> {
-    (0..size as u32 / 4)
-        .flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes())
-        .collect()
-}
-
-/// Waits until the guest's copy has grown to so many bytes.
-fn grows(lab: &mut Lab<'_>, domain: &mut Domain, share: &Share, least: usize) -> Result<()> {
-    let path = share.path.join("copy.bin");
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while fs::metadata(&path).map_or(0, |metadata| metadata.len()) < least as u64 {
-        if domain.has_ended(lab.bed()?)? || Instant::now() >= deadline {
-            return Err(fail!("the copy never grew to {least} bytes"));
-        }
-    }
-    Ok(())
-}
-
 /// Bytes of the file that is copied: not so many for xen-9pfsd, which is slower.
 fn size(lab: &Lab<'_>) -> usize {
     match lab.backend {
@@ -75,7 +53,7 @@ fn checkpoint_while_copying(lab: &mut Lab<'_>) -> Result<()> {
     let guest = guest(lab, &format!("log=info {}", copies())).with("share", &share);
     let mut domain = lab.start(&guest)?;
     for part in [1, 2] {
-        grows(lab, &mut domain, &share, part * size / 8)?;
+        lab.grows(&mut domain, &share, part * size / 8)?;
         domain.save(lab.bed()?, "-c")?;
     }
     domain.follow(lab.bed()?)?;
@@ -98,7 +76,7 @@ fn restore_while_copying(lab: &mut Lab<'_>) -> Result<()> {
     );
     let guest = guest(lab, &line).with("share", &share);
     let mut domain = lab.start(&guest)?;
-    grows(lab, &mut domain, &share, size / 8)?;
+    lab.grows(&mut domain, &share, size / 8)?;
     for times in [1, 2] {
         domain.save(lab.bed()?, "")?;
         domain.restore(lab.bed()?, None)?;
@@ -117,7 +95,7 @@ fn restore_without_recovery(lab: &mut Lab<'_>) -> Result<()> {
     let mut domain = lab.start(&guest)?;
     lab.console_of(&mut domain, "/ $ ")?;
     domain.types(lab.bed()?, b"cp /big.bin /copy.bin\r")?;
-    grows(lab, &mut domain, &share, 1 << 20)?;
+    lab.grows(&mut domain, &share, 1 << 20)?;
     domain.save(lab.bed()?, "")?;
     domain.restore(lab.bed()?, None)?;
     lab.console_of(
