@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -20,9 +20,12 @@ const LINE_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest line, in bytes.
 const MAX_LINE: usize = 1000;
 
-/// What log lines are about.
+/// A peer that log lines are about, with the lines that it has left. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Peer(Arc<Ration>);
+
 #[derive(Debug)]
-struct Peer {
+struct Ration {
     label: String,
     bucket: Mutex<Bucket>,
 }
@@ -35,19 +38,27 @@ struct Bucket {
 }
 
 thread_local! {
-    static PEER: RefCell<Option<Arc<Peer>>> = const { RefCell::new(None) };
+    static PEER: RefCell<Option<Peer>> = const { RefCell::new(None) };
 }
 
-static PROCESS_PEER: OnceLock<Arc<Peer>> = OnceLock::new();
+static PROCESS_PEER: OnceLock<Peer> = OnceLock::new();
 
 /// From here on, all lines of this process are about this peer: for a worker, which serves one.
 pub fn set_process_peer(label: &str) {
-    let _ = PROCESS_PEER.set(Arc::new(Peer::new(label)));
+    let _ = PROCESS_PEER.set(Peer::new(label));
 }
 
 /// From here on, all lines of this thread are about this peer.
 pub fn set_thread_peer(label: &str) {
-    PEER.with_borrow_mut(|peer| *peer = Some(Arc::new(Peer::new(label))));
+    PEER.set(Some(Peer::new(label)));
+}
+
+/// Does some work, whose lines are about this peer.
+pub fn about<T>(peer: &Peer, work: impl FnOnce() -> T) -> T {
+    let before = PEER.replace(Some(peer.clone()));
+    let done = work();
+    PEER.set(before);
+    done
 }
 
 /// Makes this the logger of the process. Lines go to standard error, with the journal's prefixes if that is where they go.
@@ -64,15 +75,20 @@ struct Journal {
 }
 
 impl Peer {
-    fn new(label: &str) -> Peer {
-        Peer {
+    /// A peer of this name.
+    pub fn new(label: &str) -> Peer {
+        Peer(Arc::new(Ration {
             label: label.to_owned(),
             bucket: Mutex::new(Bucket {
                 lines: BURST,
                 filled: Instant::now(),
                 dropped: 0,
             }),
-        }
+        }))
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        self.0.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,13 +124,12 @@ impl Log for Journal {
         let peer = own.or_else(|| PROCESS_PEER.get().cloned());
         let mut dropped = 0;
         if let Some(peer) = &peer {
-            let mut bucket = peer.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-            match bucket.take(Instant::now()) {
+            match peer.bucket().take(Instant::now()) {
                 Some(count) => dropped = count,
                 None => return,
             }
         }
-        let label = peer.as_ref().map(|peer| &*peer.label);
+        let label = peer.as_ref().map(|peer| &*peer.0.label);
         let mut line = String::new();
         if dropped > 0 {
             let lost = format_args!("{dropped} lines were left out");
@@ -223,7 +238,7 @@ mod tests {
     #[test]
     fn a_peer_has_a_burst_and_then_a_line_now_and_then() {
         let peer = Peer::new("guest");
-        let mut bucket = peer.bucket.lock().unwrap();
+        let mut bucket = peer.bucket();
         let start = bucket.filled;
         for _ in 0..BURST {
             assert_eq!(bucket.take(start), Some(0));

@@ -111,7 +111,7 @@ fn main() -> ExitCode {
 fn done(command: Command) -> Result<ExitCode, String> {
     let directory = Path::new(broker::DIRECTORY);
     match command.work {
-        Some(Work::Worker { .. }) => return Ok(worker::main()),
+        Some(Work::Worker { label }) => return Ok(worker::main(&label.join(" "))),
         Some(Work::Run { config }) => run(directory, config)?,
         Some(Work::Check { file }) => return Ok(check(&file)),
         Some(Work::Status { json }) => status::print(directory, json, &mut io::stdout())

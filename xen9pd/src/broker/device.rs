@@ -10,6 +10,7 @@ use super::machine::{Machine, Offer, Step};
 use super::nodes::{self, Key, Kind, Order};
 use super::workers::{Word, Worker};
 use super::{Decision, Policy, Settings};
+use crate::journal::{Peer, about};
 use crate::worker::Task;
 use crate::xen::store::{Result, Store};
 
@@ -26,6 +27,8 @@ pub struct Device {
     watched: bool,
     reported: bool,
     domain_is_gone: bool,
+    /// What the log calls it.
+    peer: Peer,
     /// The states as they were last seen: the own one, the frontend's.
     pub states: (XenbusState, XenbusState),
     /// Connections made, by this broker.
@@ -43,6 +46,7 @@ impl Device {
             watched: false,
             reported: false,
             domain_is_gone: false,
+            peer: Peer::new(&key.to_string()),
             states: (XenbusState::Unknown, XenbusState::Unknown),
             connections: 0,
         }
@@ -63,9 +67,9 @@ impl Device {
                 Decision::Serve => {
                     log::info!(
                         "{key}: domain {} is to have {} as {}",
-                        order.name.escape_default(),
-                        order.path.escape_default(),
-                        order.tag.escape_default(),
+                        order.name,
+                        order.path,
+                        order.tag,
                     );
                     return Ok(Some(Device::new(key, order, Machine::new(), None)));
                 }
@@ -77,7 +81,7 @@ impl Device {
             if view.backend != XenbusState::Closed
                 && nodes::set(store, &key, view.backend, XenbusState::Closed)?
             {
-                log::warn!("{key}: refused: {}", why.escape_default());
+                log::warn!("{key}: refused: {why}");
                 nodes::report(store, &key, &why)?;
             }
         }
@@ -141,6 +145,17 @@ impl Device {
         workers: &Path,
         removes: bool,
     ) -> Result<bool> {
+        let peer = self.peer.clone();
+        about(&peer, || self.steps(store, settings, workers, removes))
+    }
+
+    fn steps(
+        &mut self,
+        store: &mut Store,
+        settings: &Settings<'_>,
+        workers: &Path,
+        removes: bool,
+    ) -> Result<bool> {
         let token = self.key.to_string();
         let state = format!("{}/state", self.order.frontend);
         if !self.watched {
@@ -161,7 +176,7 @@ impl Device {
                 }
                 Step::Set(state) => {
                     if nodes::set(store, &self.key, view.backend, state)? {
-                        log::debug!("{}: {} -> {state}", self.key, view.backend);
+                        log::debug!("{} -> {state}", view.backend);
                         self.mention(state);
                     }
                 }
@@ -169,11 +184,15 @@ impl Device {
                 Step::Stop => self.worker.iter().for_each(Worker::stop),
                 Step::Kill => self.worker.iter().for_each(Worker::kill),
                 Step::Report(why) => {
-                    log::warn!("{}: {}", self.key, why.escape_default());
+                    log::warn!("{why}");
                     if view.present {
                         nodes::report(store, &self.key, &why)?;
                         self.reported = true;
                     }
+                }
+                // Its nodes were left by a toolstack that is gone as well.
+                Step::Wait(None) if self.domain_is_gone && !self.machine.has_worker() => {
+                    return self.forget(store, &state, &token);
                 }
                 Step::Wait(None)
                     if removes && !view.online && view.backend == XenbusState::Closed =>
@@ -184,14 +203,7 @@ impl Device {
                     self.deadline = until;
                     return Ok(false);
                 }
-                Step::Forget => {
-                    store.unwatch(&state, &token)?;
-                    if self.reported {
-                        nodes::forget_report(store, &self.key)?;
-                    }
-                    log::info!("{}: gone", self.key);
-                    return Ok(true);
-                }
+                Step::Forget => return self.forget(store, &state, &token),
             }
         }
         // Its nodes are written without end: the other devices first.
@@ -199,13 +211,22 @@ impl Device {
         Ok(false)
     }
 
+    fn forget(&self, store: &mut Store, state: &str, token: &str) -> Result<bool> {
+        store.unwatch(state, token)?;
+        if self.reported {
+            nodes::forget_report(store, &self.key)?;
+        }
+        log::info!("gone");
+        Ok(true)
+    }
+
     fn mention(&self, state: XenbusState) {
         match state {
             XenbusState::Connected => {
                 let worker = self.worker.as_ref().map_or(0, |worker| worker.number);
-                log::info!("{}: connected, worker {worker}", self.key);
+                log::info!("connected, worker {worker}");
             }
-            XenbusState::Closed => log::info!("{}: closed", self.key),
+            XenbusState::Closed => log::info!("closed"),
             _ => {}
         }
     }

@@ -189,19 +189,21 @@ impl Order {
     }
 }
 
-/// The own state, if the device is this daemon's business: all of the one kind, of the other those that are new, and those
-/// that it has claimed before.
+/// Whether a device is this daemon's business: all of the one kind, of the other those that are new, and those that it has
+/// claimed before. What the toolstack has left of a domain that is gone is not.
 pub fn is_ours(store: &mut Store, key: &Key) -> Result<bool> {
     let back = key.path();
-    Ok(match key.kind {
-        Kind::Daemon => store.read(&format!("{back}/state"))?.is_some(),
-        Kind::Any => {
-            let state = store.read(&format!("{back}/state"))?;
-            let state = state.map(|value| XenbusState::from_value(&value));
-            state == Some(XenbusState::Initialising)
-                || state.is_some() && store.read(&format!("{back}/{CLAIMED}"))?.is_some()
-        }
-    })
+    let Some(state) = store.read(&format!("{back}/state"))? else {
+        return Ok(false);
+    };
+    if XenbusState::from_value(&state) == XenbusState::Initialising {
+        return Ok(true);
+    }
+    let is_ours = match key.kind {
+        Kind::Daemon => true,
+        Kind::Any => store.read(&format!("{back}/{CLAIMED}"))?.is_some(),
+    };
+    Ok(is_ours && store.is_alive(key.domain)?)
 }
 
 /// How the device stands.

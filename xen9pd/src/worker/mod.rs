@@ -24,6 +24,7 @@ use signal_hook::consts::SIGTERM;
 use crate::broker::nodes::Order;
 use crate::config::Config;
 use crate::host::HostTree;
+use crate::journal;
 use crate::sandbox::{self, Plan};
 use crate::xen::{evtchn, gntdev};
 use counters::{Counter, Counters};
@@ -51,8 +52,10 @@ pub struct Task {
 /// What a worker says on standard output when it serves.
 pub const READY: &str = "ready";
 
-/// Does what standard input says. The last line on standard output is [`READY`], or says why it ended.
-pub fn main() -> ExitCode {
+/// Does what standard input says. The last line on standard output is [`READY`], or says why it ended. `label`: what the log
+/// calls it.
+pub fn main(label: &str) -> ExitCode {
+    journal::set_process_peer(label);
     // The program is run by way of /proc, where it has no name.
     let _ = rustix::thread::set_name(c"xen9pd-worker");
     match work() {
