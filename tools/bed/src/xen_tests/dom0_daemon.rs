@@ -128,47 +128,67 @@ const LIES: &str = r#"
 set -e
 id=$(xl domid $1)
 number=20
-# A device of the guest's, and what its frontend says; what the reason is to contain.
-meet() {
-    want=$1; shift
+# Waits until the backend has that state.
+reaches() {
+    for try in $(seq 600); do
+        [ "$(xenstore-read $back/state)" != $1 ] || return 0
+        sleep 0.05
+    done
+    echo "$number: state $(xenstore-read $back/state), not $1"
+    return 1
+}
+# The device is closed, for a reason that contains these words.
+refused() {
+    for try in $(seq 600); do
+        reason=$(xenstore-read /local/domain/0/error/${back#/local/domain/0/}/error 2>/dev/null) && break
+        sleep 0.05
+    done
+    reaches 6
+    echo "$number: $reason"
+    echo "$reason" | grep -q -e "$1"
+    xenstore-rm $front $back
+    number=$((number + 1))
+}
+# Makes a device's nodes as libxl does: the kind of its backend, and the frontend that they name.
+plug() {
     front=/local/domain/$id/device/9pfs/$number
-    back=/local/domain/0/backend/9pfs/$id/$number
-    xenstore-write $back/frontend ${other:-$front} $back/frontend-id $id $back/online 1 $back/path $2 \
+    back=/local/domain/0/backend/$1/$id/$number
+    xenstore-write $back/frontend ${2:-$front} $back/frontend-id $id $back/online 1 $back/path /host \
         $back/security_model none $front/tag lie $front/state 1
     xenstore-chmod -r $back n0 r$id
     xenstore-write $front/backend $back
     xenstore-write $back/state 1
-    for try in $(seq 200); do
-        [ "$(xenstore-read $back/state)" = 1 ] || break
-        sleep 0.05
-    done
-    [ "$(xenstore-read $back/state)" = 2 ]
-    shift 2
-    for node; do xenstore-write $front/${node%%=*} "${node#*=}"; done
-    xenstore-write $front/state 3
-    for try in $(seq 600); do
-        [ "$(xenstore-read $back/state)" != 6 ] || break
-        sleep 0.05
-    done
-    state=$(xenstore-read $back/state)
-    reason=$(xenstore-read /local/domain/0/error/backend/9pfs/$id/$number/error)
-    echo "$number: state $state: $reason"
-    [ "$state" = 6 ]
-    echo "$reason" | grep -q -e "$want"
-    xenstore-rm $front $back
-    number=$((number + 1))
 }
+# A frontend that offers rings by these nodes.
+offers() {
+    want=$1; shift
+    plug 9pfs
+    reaches 2
+    for node; do xenstore-write -- $front/${node%%=*} "${node#*=}"; done
+    xenstore-write $front/state 3
+    refused "$want"
+}
+one="version=1 num-rings=1"
 ring0="ring-ref0=8 event-channel-0=1"
-meet 'version' x /host version=2 num-rings=1 $ring0
-meet 'rings' x /host version=1 num-rings=9 $ring0
-meet 'rings' x /host version=1 num-rings=0
-meet 'rings' x /host version=1 num-rings=4294967297 $ring0
-meet 'lacks' x /host version=1 num-rings=2 $ring0
-meet 'lacks' x /host version=1 num-rings=1 ring-ref0=0 event-channel-0=1
-meet 'lacks' x /host version=1 num-rings=1 ring-ref0=-1 event-channel-0=1
-meet 'cannot map' x /host version=1 num-rings=1 ring-ref0=4000000000 event-channel-0=1
-meet 'ring' x /host version=1 num-rings=1 ring-ref0=1 event-channel-0=4000000000
-meet 'cannot share' x /host/no-such-directory version=1 num-rings=1 $ring0 || true
+offers 'version' version=2 num-rings=1 $ring0
+offers 'version' num-rings=1 $ring0
+offers 'rings' version=1 num-rings=9 $ring0
+offers 'rings' version=1 num-rings=0
+offers 'rings' version=1 num-rings=4294967297 $ring0
+offers 'rings' version=1 num-rings= $ring0
+offers 'lacks' version=1 num-rings=2 $ring0
+offers 'lacks' $one ring-ref0=0 event-channel-0=1
+offers 'lacks' $one ring-ref0=-1 event-channel-0=1
+offers 'lacks' $one ring-ref0=$(head -c 2000 /dev/zero | tr '\0' 9) event-channel-0=1
+offers 'cannot map' $one ring-ref0=4000000000 event-channel-0=1
+offers 'ring 0' $one ring-ref0=1 event-channel-0=4000000000
+# A device of one domain with the frontend of another.
+plug xen_9pfs /local/domain/0/device/9pfs/$number
+refused 'not in domain'
+# One that goes back and forth while it is looked at ends as any other, and takes no more connections than its turns.
+plug 9pfs
+for state in 1 6 3 4 3 5 1 3 6 2 3 5 99 x '' 3; do xenstore-write -- $front/state "$state"; done
+refused 'version'
 "#;
 
 fn lying_frontends(lab: &mut Lab<'_>) -> Result<()> {
