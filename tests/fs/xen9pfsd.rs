@@ -2,7 +2,6 @@
 //! found again (docs/xen-backends.md).
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,323 +12,7 @@ use xen9p::p9::session::Recovery;
 use xen9p::p9::wire::*;
 use xen9p::transport::Transport;
 use xen9p_testing::server::lanes::{LaneOptions, lanes};
-
-/// Fids that it allows, the root's included.
-const MOST_FIDS: usize = 5;
-
-struct Held {
-    path: String,
-    open: bool,
-    remove: bool,
-    /// How far a listing has come.
-    listed: usize,
-    offset: u64,
-}
-
-/// Directories are paths without content.
-#[derive(Default)]
-struct Daemon {
-    files: BTreeMap<String, Option<Vec<u8>>>,
-    fids: HashMap<Fid, Held>,
-    flushes: usize,
-}
-
-fn qid(path: &str, is_dir: bool) -> Qid {
-    let number = path.bytes().fold(17, |sum: u64, byte| {
-        sum.wrapping_mul(31).wrapping_add(byte.into())
-    });
-    Qid {
-        kind: if is_dir {
-            QidKind::DIR
-        } else {
-            QidKind::empty()
-        },
-        version: 0,
-        path: number,
-    }
-}
-
-impl Daemon {
-    fn is_dir(&self, path: &str) -> bool {
-        path.is_empty() || matches!(self.files.get(path), Some(None))
-    }
-
-    fn exists(&self, path: &str) -> bool {
-        path.is_empty() || self.files.contains_key(path)
-    }
-
-    fn stat<'a>(&self, path: &'a str) -> Stat<'a> {
-        let content = self.files.get(path).and_then(Option::as_ref);
-        let is_dir = self.is_dir(path);
-        let mut mode = DirMode::from_bits_retain(if is_dir { 0o755 } else { 0o644 });
-        mode.set(DirMode::DIR, is_dir);
-        Stat {
-            qid: qid(path, is_dir),
-            mode,
-            atime: 1,
-            mtime: 2,
-            length: content.map_or(0, |content| content.len() as u64),
-            name: path.rsplit('/').next().unwrap_or("").as_bytes(),
-            n_uid: 0,
-            n_gid: 0,
-            ..Stat::UNCHANGED
-        }
-    }
-
-    /// Entries from the `from`th on in its own layout, and how many those are. One that does not fit
-    /// is skipped, and lost.
-    fn listing(&self, dir: &str, from: usize, count: u32) -> (Vec<u8>, usize) {
-        let parent = |path: &str| path.rsplit_once('/').map_or("", |(dir, _)| dir).to_string();
-        let below = self.files.keys().filter(|path| parent(path) == dir);
-        let (mut data, mut claimed, mut seen) = (Vec::new(), 0, 0);
-        for path in below.skip(from) {
-            seen += 1;
-            let mut bytes = vec![0; 1000];
-            let len = self.stat(path).encode(Dialect::Unix, &mut bytes).unwrap();
-            let fields = &bytes[2..len];
-            let outer = fields.len() as u16 + 12;
-            if claimed + usize::from(outer) > count as usize {
-                continue;
-            }
-            claimed += usize::from(outer);
-            data.extend(outer.to_le_bytes());
-            data.extend((outer - 2).to_le_bytes());
-            data.extend(fields);
-        }
-        data.resize(claimed, 0xaa);
-        (data, seen)
-    }
-
-    fn handle(&mut self, request: &[u8]) -> Vec<u8> {
-        let (tag, request) = Request::decode(Reader::new(request, Dialect::Unix))
-            .or_else(|_| Request::decode(Reader::new(request, Dialect::Linux)))
-            .expect("a request");
-        let mut data = Vec::new();
-        let reply = self.answer(&request, &mut data).unwrap_or_else(|errno| {
-            data = errno.text().as_bytes().to_vec();
-            Reply::Error {
-                ename: b"",
-                errno: errno.number().into(),
-            }
-        });
-        let reply = match reply {
-            Reply::Error { errno, .. } => Reply::Error {
-                ename: &data,
-                errno,
-            },
-            Reply::Read { .. } => Reply::Read {
-                data: Payload(&data, &[]),
-            },
-            other => other,
-        };
-        let mut bytes = vec![0; 1 << 17];
-        let len = reply.encode(tag, Dialect::Unix, &mut bytes).unwrap();
-        bytes.truncate(len);
-        bytes
-    }
-
-    fn held(&mut self, fid: Fid) -> Result<&mut Held, Errno> {
-        self.fids.get_mut(&fid).ok_or(Errno::EBADF)
-    }
-
-    fn answer(
-        &mut self,
-        request: &Request<'_>,
-        data: &mut Vec<u8>,
-    ) -> Result<Reply<'static>, Errno> {
-        match *request {
-            Request::Version { msize, version } => Ok(Reply::Version {
-                msize: msize.min(32 << 10),
-                version: if version == b"9P2000.u" {
-                    b"9P2000.u"
-                } else {
-                    b"unknown"
-                },
-            }),
-            Request::Attach { fid, .. } => {
-                self.bind(fid, String::new())?;
-                Ok(Reply::Attach { qid: qid("", true) })
-            }
-            Request::Walk { fid, newfid, names } => self.walk(fid, newfid, &names),
-            Request::Open { fid, mode } => {
-                let path = self.held(fid)?.path.clone();
-                if mode.contains(OpenMode::APPEND) {
-                    return Err(Errno::EINVAL);
-                }
-                if mode.contains(OpenMode::TRUNCATE)
-                    && let Some(Some(content)) = self.files.get_mut(&path)
-                {
-                    content.clear();
-                }
-                let held = self.held(fid)?;
-                held.open = true;
-                held.remove = mode.contains(OpenMode::REMOVE_ON_CLOSE);
-                Ok(Reply::Open {
-                    qid: qid(&path, self.is_dir(&path)),
-                    iounit: 0,
-                })
-            }
-            Request::Create {
-                fid, name, perm, ..
-            } => {
-                let held = self.held(fid)?;
-                held.path = format!("{}/{}", held.path, String::from_utf8_lossy(name));
-                let path = held.path.clone();
-                if self.exists(&path) {
-                    // The fid has moved all the same.
-                    return Err(Errno::EEXIST);
-                }
-                self.held(fid)?.open = true;
-                let is_dir = perm.contains(DirMode::DIR);
-                let content = (!is_dir).then(Vec::new);
-                self.files.insert(path.clone(), content);
-                Ok(Reply::Create {
-                    qid: qid(&path, is_dir),
-                    iounit: 0,
-                })
-            }
-            Request::Read { fid, offset, count } => {
-                let Held {
-                    path,
-                    listed,
-                    offset: wanted,
-                    ..
-                } = self.held(fid)?;
-                let (path, mut from) = (path.clone(), *listed);
-                if offset == 0 {
-                    from = 0;
-                } else if offset != *wanted && self.is_dir(&path) {
-                    return Err(Errno::EINVAL);
-                }
-                if let Some(Some(content)) = self.files.get(&path) {
-                    let rest = content.get(offset as usize..).unwrap_or(&[]);
-                    data.extend(rest.iter().take(count as usize));
-                } else {
-                    let (listing, seen) = self.listing(&path, from, count);
-                    let held = self.held(fid)?;
-                    held.listed = from + seen;
-                    held.offset = offset + listing.len() as u64;
-                    *data = listing;
-                }
-                Ok(Reply::Read {
-                    data: Payload::default(),
-                })
-            }
-            Request::Write {
-                fid,
-                offset,
-                data: new,
-            } => {
-                assert!(!new.is_empty(), "its answer to an empty write is any error");
-                let path = self.held(fid)?.path.clone();
-                let content = self.files.get_mut(&path).and_then(Option::as_mut);
-                let content = content.ok_or(Errno::EISDIR)?;
-                let end = offset as usize + new.len();
-                content.resize(content.len().max(end), 0);
-                for (place, byte) in content[offset as usize..end].iter_mut().zip(new.bytes()) {
-                    *place = byte;
-                }
-                Ok(Reply::Write {
-                    count: new.len() as u32,
-                })
-            }
-            Request::Clunk { fid } => {
-                let held = self.fids.remove(&fid).ok_or(Errno::EBADF)?;
-                if held.remove {
-                    self.files.remove(&held.path);
-                }
-                Ok(Reply::Clunk)
-            }
-            Request::Stat { fid } => {
-                let path = self.held(fid)?.path.clone();
-                assert!(
-                    !path.is_empty(),
-                    "the daemon dies, and all its guests' files with it"
-                );
-                // Names are left out: nothing here looks at them.
-                Ok(Reply::Stat {
-                    stat: Stat {
-                        name: b"",
-                        ..self.stat(&path)
-                    }
-                    .detached(),
-                })
-            }
-            Request::Flush { .. } => {
-                self.flushes += 1;
-                Err(Errno::EOPNOTSUPP)
-            }
-            _ => Err(Errno::EOPNOTSUPP),
-        }
-    }
-
-    fn bind(&mut self, fid: Fid, path: String) -> Result<(), Errno> {
-        if self.fids.contains_key(&fid) {
-            return Err(Errno::EBADF);
-        }
-        if self.fids.len() == MOST_FIDS {
-            return Err(Errno::EMFILE);
-        }
-        let held = Held {
-            path,
-            open: false,
-            remove: false,
-            listed: 0,
-            offset: 0,
-        };
-        self.fids.insert(fid, held);
-        Ok(())
-    }
-
-    fn walk(&mut self, fid: Fid, newfid: Fid, names: &[&[u8]]) -> Result<Reply<'static>, Errno> {
-        let held = self.held(fid)?;
-        if held.open {
-            return Err(Errno::EINVAL);
-        }
-        let mut path = held.path.clone();
-        let mut qids = Qids::new();
-        for name in names {
-            path = format!("{path}/{}", String::from_utf8_lossy(name));
-            if !self.exists(&path) {
-                break;
-            }
-            assert!(qids.push(qid(&path, self.is_dir(&path))));
-        }
-        if qids.len() < names.len() {
-            return if qids.is_empty() {
-                Err(Errno::ENOENT)
-            } else {
-                Ok(Reply::Walk { qids })
-            };
-        }
-        if fid == newfid {
-            self.held(fid)?.path = path;
-        } else {
-            self.bind(newfid, path)?;
-        }
-        Ok(Reply::Walk { qids })
-    }
-}
-
-/// A stat without borrowed names.
-trait Detached {
-    fn detached(self) -> Stat<'static>;
-}
-
-impl Detached for Stat<'_> {
-    fn detached(self) -> Stat<'static> {
-        Stat {
-            qid: self.qid,
-            mode: self.mode,
-            atime: self.atime,
-            mtime: self.mtime,
-            length: self.length,
-            n_uid: self.n_uid,
-            n_gid: self.n_gid,
-            ..Stat::UNCHANGED
-        }
-    }
-}
+use xen9p_testing::server::xen9pfsd::Daemon;
 
 #[test]
 fn files_on_a_server_like_xen_9pfsd() {
@@ -397,12 +80,12 @@ fn files_on_a_server_like_xen_9pfsd() {
     // It follows links without a word: what looks like a directory in a directory may lead out of the tree.
     fs.create_dir_all("/deep/dir").unwrap();
     fs.write("/deep/dir/file", b"elsewhere").unwrap();
-    let refused = fs.remove_dir_all("/deep");
-    assert!(
-        matches!(refused, Err(Error::Unsupported { .. })),
-        "{refused:?}"
-    );
+    fs.write("/deep/file", b"kept").unwrap();
+    for dir in ["/deep", "/deep/dir"] {
+        assert_eq!(fs.remove_dir_all(dir), Err(Error::HiddenLinks), "{dir}");
+    }
     assert_eq!(fs.read("/deep/dir/file").unwrap(), b"elsewhere");
+    assert_eq!(fs.read("/deep/file").unwrap(), b"kept");
 
     // What it lacks is said, not passed over.
     let file = fs.open("/logs/1").unwrap();
@@ -431,6 +114,78 @@ fn files_on_a_server_like_xen_9pfsd() {
     assert!(daemon.borrow().fids.is_empty());
     assert_eq!(daemon.borrow().flushes, 1);
     assert_eq!(control.reserved(), 0);
+}
+
+fn mount(daemon: &Rc<RefCell<Daemon>>, msize: u32) -> Fs {
+    let serving = daemon.clone();
+    let (transport, _) = lanes(LaneOptions::default(), move |request| {
+        serving.borrow_mut().handle(request)
+    });
+    Fs::mount(transport, &MountOptions::new().msize(msize)).unwrap()
+}
+
+/// Names that can be listed, and a directory of them in which the `bad`th entries lead nowhere.
+fn with_dangling(count: usize, bad: impl Fn(usize) -> bool) -> (Daemon, Vec<String>) {
+    let mut daemon = Daemon::default();
+    daemon.files.insert("/d".into(), None);
+    let mut names = Vec::new();
+    for n in 0..count {
+        let name = format!("{n:05}{}", "x".repeat(n * 37 % 200));
+        if bad(n) {
+            daemon.links.insert(format!("/d/{name}"), "/nowhere".into());
+        } else {
+            let content = Some(Vec::new());
+            daemon.files.insert(format!("/d/{name}"), content);
+            names.push(name);
+        }
+    }
+    (daemon, names)
+}
+
+fn names_of(fs: &Fs) -> Vec<String> {
+    let listed = fs.read_dir("/d").unwrap();
+    listed
+        .map(|entry| entry.unwrap().file_name_lossy().into_owned())
+        .collect()
+}
+
+/// The daemon leaves out the entry that did not fit into an answer, and stops at one that leads nowhere. All others are
+/// listed, once and in their order.
+#[test]
+fn listings_lose_nothing_but_what_leads_nowhere() {
+    type Bad = fn(usize) -> bool;
+    let cases: [(usize, Bad); 9] = [
+        (0, |_| false),
+        (1, |_| true),
+        (1, |_| false),
+        (700, |_| false),
+        (40, |n| n == 0),
+        (40, |n| n == 39),
+        (400, |n| n % 90 == 7),
+        (60, |n| (20..26).contains(&n)),
+        (60, |n| n < 5),
+    ];
+    for (case, (count, bad)) in cases.into_iter().enumerate() {
+        for msize in [4096, 5000, 32 << 10] {
+            let (daemon, names) = with_dangling(count, bad);
+            let daemon = Rc::new(RefCell::new(daemon));
+            let fs = mount(&daemon, msize);
+            assert_eq!(names_of(&fs), names, "case {case}, msize {msize}");
+            let requests = daemon.borrow().requests;
+            assert!(requests < 5_000, "case {case}, msize {msize}: {requests}");
+        }
+    }
+}
+
+/// A directory of which no entry can be looked at, on a server that is perhaps another, is an error after a few requests.
+#[test]
+fn a_directory_of_entries_that_lead_nowhere_is_an_error() {
+    let (daemon, _) = with_dangling(50, |_| true);
+    let daemon = Rc::new(RefCell::new(daemon));
+    let fs = mount(&daemon, 4096);
+    let first = fs.read_dir("/d").unwrap().next().unwrap();
+    assert_eq!(first.map(drop), Err(Error::Errno(Errno::ENOENT)));
+    assert!(daemon.borrow().requests < 200);
 }
 
 /// Recovery needs nothing of a dialect that this one has not.

@@ -8,6 +8,7 @@ use xen9p_testing::server::lanes::{Control, LaneOptions, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
 use xen9p_testing::server::real::{diod, xen9pd};
+use xen9p_testing::server::xen9pfsd::Daemon;
 
 /// A kind of server.
 pub trait Backend {
@@ -119,4 +120,22 @@ impl Backend for Xen9pd {
         let fs = Fs::mount(transport, &MountOptions::new()).unwrap();
         Some((Namespace::new(fs), Some(export)))
     }
+}
+
+/// A server like xen-9pfsd, with these directories, files and links.
+pub fn share_of_xen9pfsd(dirs: &[&str], files: &[&str], links: &[(&str, &str)]) -> Namespace {
+    let mut daemon = Daemon::default();
+    for dir in dirs {
+        daemon.files.insert((*dir).into(), None);
+    }
+    for file in files {
+        daemon.files.insert((*file).into(), Some(b"kept\n".into()));
+    }
+    for (link, target) in links {
+        daemon.links.insert((*link).into(), (*target).into());
+    }
+    let (transport, _) = lanes(LaneOptions::default(), move |request| {
+        daemon.handle(request)
+    });
+    Namespace::new(Fs::mount(transport, &MountOptions::new()).unwrap())
 }

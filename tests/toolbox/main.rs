@@ -11,6 +11,7 @@ mod commands;
 mod backends;
 mod desk;
 mod errors;
+mod hidden_links;
 mod large;
 mod terminal;
 mod walks;

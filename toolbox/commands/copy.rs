@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use xen9p::errno::Errno;
-use xen9p::fs::{Metadata, OpenOptions, Permissions};
+use xen9p::fs::{self, Metadata, OpenOptions, Permissions};
 
 use super::files::Input;
 use super::listing::{Names, Selection, out_of_memory};
@@ -216,6 +216,10 @@ fn copy_entries(
         let name = entry.file_name();
         let from = from.join(name);
         match entry.file_type() {
+            Ok(kind) if kind.is_dir() && entry.may_be_link() => {
+                *failed = true;
+                return shell.settle(Err(from.fail(fs::Error::HiddenLinks)));
+            }
             Ok(kind) if kind.is_dir() => return selection.offer(name),
             Ok(_) => {}
             // It is gone already.
@@ -251,7 +255,7 @@ fn directories(
 ) -> Result<(Names, Option<Vec<u8>>), Fail> {
     let mut selection = Selection::behind(shell, after);
     from.entries(|entry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => selection.offer(entry.file_name()),
+        Ok(kind) if kind.is_dir() && !entry.may_be_link() => selection.offer(entry.file_name()),
         _ => Ok(()),
     })?;
     Ok(selection.finish())

@@ -40,6 +40,7 @@ pub fn mv(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
             (_, true) => {
                 // What can't be removed afterwards is not copied.
                 check_removable(from)?;
+                from.check_links_are_told().map_err(cannot)?;
                 copy_tree(shell, from, &found, to)?;
                 remove_tree(shell, from)
             }

@@ -145,6 +145,17 @@ impl Place {
             .map_err(|error| self.fail(error))
     }
 
+    /// Whether the server tells symbolic links from what they lead to. Ask before anything of a directory is moved.
+    ///
+    /// # Errors
+    /// [`fs::Error::HiddenLinks`] if it does not.
+    pub fn check_links_are_told(&self) -> fs::Result<()> {
+        match self.ns.read_dir(&self.path)?.next() {
+            Some(Ok(entry)) if entry.may_be_link() => Err(fs::Error::HiddenLinks),
+            _ => Ok(()),
+        }
+    }
+
     /// Hands on the entries of the directory one after the other, without `.` and `..`.
     pub fn entries(&self, mut each: impl FnMut(&DirEntry) -> Result<(), Fail>) -> Result<(), Fail> {
         let entries = self.ns.read_dir(&self.path).map_err(|e| self.fail(e))?;
@@ -164,6 +175,7 @@ pub fn is_of_the_path(error: fs::Error) -> bool {
             | fs::Error::NameTooLong
             | fs::Error::InvalidPath(_)
             | fs::Error::Unsupported { .. }
+            | fs::Error::HiddenLinks
             | fs::Error::MaybeApplied
     )
 }

@@ -191,6 +191,13 @@ fn pass(shell: &mut Shell<'_>, at: &Place, level: &mut Level) -> Result<(), Fail
             Ok(entry) => entry,
             Err(error) => return unlisted(shell, at, level, error),
         };
+        if entry.may_be_link() {
+            // The directory itself may be what a link leads to: nothing in it is removed.
+            return Err(Fail::from_fs(
+                format_args!("cannot remove '{at}'"),
+                fs::Error::HiddenLinks,
+            ));
+        }
         let name = entry.file_name();
         if level.failed.has(name) {
             continue;

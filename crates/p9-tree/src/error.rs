@@ -62,6 +62,9 @@ pub enum Error {
         /// The dialect spoken with this server.
         dialect: Dialect,
     },
+    /// The server follows symbolic links and does not tell: what is listed may be a link, so that a whole directory can
+    /// be neither removed nor copied without the risk of going through one.
+    HiddenLinks,
     /// A path that no server is asked about: empty, NUL inside; the text says what.
     InvalidPath(&'static str),
     /// A path of more than 65,535 bytes, or a name in it of more than 255.
@@ -116,7 +119,7 @@ impl Error {
             Error::Stale => Errno::ESTALE,
             Error::TimedOut => Errno::ETIMEDOUT,
             Error::Interrupted => Errno::EINTR,
-            Error::Unsupported { .. } => Errno::EOPNOTSUPP,
+            Error::Unsupported { .. } | Error::HiddenLinks => Errno::EOPNOTSUPP,
             Error::InvalidPath("empty path") => Errno::ENOENT,
             Error::InvalidPath(_) | Error::InvalidInput(_) => Errno::EINVAL,
             Error::NameTooLong => Errno::ENAMETOOLONG,
@@ -175,6 +178,10 @@ impl fmt::Display for Error {
             Error::Unsupported { op, dialect } => {
                 write!(f, "{op} is not supported by this server ({dialect})")
             }
+            Error::HiddenLinks => f.write_str(
+                "this server follows symbolic links and does not tell which entries are links; \
+                 share the directory by xen9pd or QEMU for this",
+            ),
             Error::InvalidPath(what) => write!(f, "invalid path: {what}"),
             Error::NameTooLong => f.write_str("name or path too long"),
             Error::TooManyLinks => f.write_str("more than 40 symbolic links on the way"),

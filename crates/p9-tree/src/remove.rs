@@ -42,13 +42,18 @@ impl<N: Node> Level<N> {
 async fn entries<N: Node>(dir: &N) -> Result<Vec<(Vec<u8>, DirEntryKind)>> {
     let file = dir.open(OpenFlags::DIRECTORY).await?;
     let mut entries = Vec::new();
+    let mut may_be_links = false;
     file.readdir(0, &mut |entry| {
+        may_be_links |= entry.may_be_link();
         if !matches!(entry.name, b"." | b"..") {
             entries.push((entry.name.to_vec(), entry.kind));
         }
         entries.len() < AT_ONCE
     })
     .await?;
+    if may_be_links {
+        return Err(Error::HiddenLinks);
+    }
     Ok(entries)
 }
 

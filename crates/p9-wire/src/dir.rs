@@ -3,7 +3,7 @@
 
 use super::buffer::{Fault, Field, Reader, Writer};
 use super::error::WireError;
-use super::flags::DirEntryKind;
+use super::flags::{DirEntryKind, FileKind, QidKind};
 use super::message::kind;
 use super::stat::Stat;
 use super::types::{Dialect, Qid};
@@ -22,6 +22,16 @@ pub struct DirEntry<'a> {
 }
 
 impl<'a> DirEntry<'a> {
+    /// Whether this may be a symbolic link to what `kind` says: some servers follow links, and list what a link leads to.
+    /// Their entries, as a client hands them on, have a qid that says both.
+    pub fn may_be_link(&self) -> bool {
+        self.qid.kind.contains(QidKind::SYMLINK)
+            && self
+                .kind
+                .file_kind()
+                .is_some_and(|kind| kind != FileKind::SYMLINK)
+    }
+
     /// Encodes the entry at the front of `into`; returns its length in bytes.
     ///
     /// # Errors

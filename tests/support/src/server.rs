@@ -17,6 +17,7 @@ pub mod raw;
 #[cfg(feature = "servers")]
 pub mod real;
 pub mod still;
+pub mod xen9pfsd;
 
 #[cfg(feature = "servers")]
 pub use tempfile::TempDir;

@@ -34,6 +34,7 @@ const AT_ONCE: usize = 16;
 struct Entry {
     name: Vec<u8>,
     kind: Option<FileType>,
+    may_be_link: bool,
     ino: u64,
     metadata: Option<Box<Metadata>>,
 }
@@ -116,6 +117,7 @@ impl Listing {
                 entries.push_back(Entry {
                     name: entry.name.to_vec(),
                     kind: FileType::from_dirent(entry.kind.0),
+                    may_be_link: entry.may_be_link(),
                     ino: entry.qid.path,
                     metadata: None,
                 });
@@ -252,6 +254,7 @@ impl ReadDir {
             dir: self.path.clone(),
             name,
             kind,
+            may_be_link: false,
             ino,
             metadata: None,
         }
@@ -301,6 +304,7 @@ impl Iterator for ReadDir {
                     self.entry(name, is_dir.then_some(FileType::DIR), 0)
                 }
                 None => DirEntry {
+                    may_be_link: entry.may_be_link,
                     metadata: entry.metadata,
                     ..self.entry(entry.name, entry.kind, entry.ino)
                 },
@@ -316,6 +320,7 @@ pub struct DirEntry {
     dir: Rc<[u8]>,
     name: Vec<u8>,
     kind: Option<FileType>,
+    may_be_link: bool,
     ino: u64,
     metadata: Option<Box<Metadata>>,
 }
@@ -359,6 +364,12 @@ impl DirEntry {
             Some(kind) => Ok(kind),
             None => Ok(self.metadata()?.file_type()),
         }
+    }
+
+    /// Whether the entry may be a symbolic link to what [`file_type`](Self::file_type) says: some servers follow links, and
+    /// do not tell. A walk through a tree must not enter such a directory.
+    pub fn may_be_link(&self) -> bool {
+        self.may_be_link
     }
 
     /// Attributes of the entry, symbolic links not followed; of a mount point, those of what is mounted

@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::{fmt, mem};
 
+use super::stepwise::Stepwise;
 use super::{Fs, Handle, classic, node};
 use crate::fs::{Error, FileType, Metadata, OpenOptions, Result};
 use crate::session::{Fid, Session, Violation};
@@ -46,8 +47,10 @@ pub struct ReadDir {
     /// Entries from the last answer, those before `start` used already.
     buffer: Vec<u8>,
     start: usize,
-    /// Where to go on asking: in 9P2000.L the cookie of the last entry taken, else bytes.
+    /// Where to go on asking in 9P2000.L: the cookie of the last entry taken.
     offset: u64,
+    /// Where to go on asking in other dialects.
+    stepwise: Stepwise,
     /// Entries of the last answer, in dialects other than 9P2000.L.
     ready: VecDeque<DirEntry>,
     /// Entries to be passed over, in these dialects.
@@ -58,8 +61,6 @@ pub struct ReadDir {
     /// Entries since the beginning.
     entries: u32,
     ended: bool,
-    /// Whether the server follows symbolic links itself, so that a link to a directory looks like one.
-    hides_links: bool,
 }
 
 impl fmt::Debug for ReadDir {
@@ -88,24 +89,19 @@ impl ReadDir {
             buffer: Vec::new(),
             start: 0,
             offset: 0,
+            stepwise: Stepwise::default(),
             ready: VecDeque::new(),
             skip: 0,
             landmark: 0,
             answers: 0,
             entries: 0,
             ended: false,
-            hides_links: false,
         }
     }
 
     /// The session under this listing.
     pub fn session(&self) -> &Session {
         self.fid.session()
-    }
-
-    /// Whether what is listed as a directory may be a symbolic link to one: xen-9pfsd follows links, and says nothing.
-    pub(super) fn hides_links(&self) -> bool {
-        self.hides_links
     }
 
     /// Goes on behind the entry that has this cookie; 0 starts anew.
@@ -117,7 +113,7 @@ impl ReadDir {
             self.offset = cookie;
         } else {
             // Only the beginning can be sought there: cookies count entries.
-            self.offset = 0;
+            self.stepwise = Stepwise::default();
             self.skip = cookie;
         }
         self.answers = 0;
@@ -187,6 +183,7 @@ impl ReadDir {
                 dir: self.path.clone(),
                 name: entry.name.into(),
                 kind: FileType::from_dirent(entry.kind.0),
+                may_be_link: entry.may_be_link(),
                 ino: entry.qid.path,
                 cookie: entry.offset,
                 listed: None,
@@ -198,7 +195,7 @@ impl ReadDir {
     async fn fetch(&mut self) -> Result<()> {
         let linux = node::is_linux(&self.fid);
         let most = self.session().msize() - IO_HEADER_LEN;
-        // xen-9pfsd loses the entry that does not fit: the larger the better there.
+        // xen-9pfsd takes more requests for what does not fit into one: the larger the better there.
         let most = if linux { most.min(MOST) } else { most } as usize;
         // Taken out: who drops this future leaves no entries behind that never came.
         let mut buffer = mem::take(&mut self.buffer);
@@ -211,7 +208,7 @@ impl ReadDir {
         let count = if linux {
             self.fid.readdir(self.offset, &mut buffer).await?
         } else {
-            self.fid.read(self.offset, &mut buffer).await?
+            self.stepwise.read(&self.fid, &mut buffer).await?
         };
         buffer.truncate(count);
         self.buffer = buffer;
@@ -220,7 +217,6 @@ impl ReadDir {
             return Ok(());
         }
         if !linux {
-            self.offset += count as u64;
             return match self.unpack() {
                 Ok(()) => Ok(()),
                 Err(rule) => Err(self.session().protocol_error(rule)),
@@ -241,7 +237,6 @@ impl ReadDir {
     fn unpack(&mut self) -> core::result::Result<(), Violation> {
         let dialect = self.session().dialect();
         let layout = StatLayout::of(&self.buffer, dialect);
-        self.hides_links |= layout == StatLayout::Xen9pfsd;
         for stat in StatEntries::new(&self.buffer, dialect, layout) {
             let stat = stat.map_err(|_| Violation::BadEntries)?;
             self.entries += 1;
@@ -254,6 +249,8 @@ impl ReadDir {
                 dir: self.path.clone(),
                 name: stat.name.into(),
                 kind: Some(metadata.file_type()),
+                // xen-9pfsd follows links, and does not tell.
+                may_be_link: layout == StatLayout::Xen9pfsd,
                 ino: stat.qid.path,
                 cookie: self.entries.into(),
                 listed: Some(Box::new(metadata)),
@@ -312,7 +309,8 @@ impl Resumed {
             };
             let is = |what: fn(FileType) -> bool| entry.kind.is_some_and(what);
             qid.kind.set(QidKind::DIR, is(FileType::is_dir));
-            qid.kind.set(QidKind::SYMLINK, is(FileType::is_symlink));
+            let link = entry.may_be_link || is(FileType::is_symlink);
+            qid.kind.set(QidKind::SYMLINK, link);
             let taken = each(&p9_wire::DirEntry {
                 qid,
                 offset: entry.cookie,
@@ -349,6 +347,7 @@ pub struct DirEntry {
     dir: Rc<[u8]>,
     name: Vec<u8>,
     kind: Option<FileType>,
+    may_be_link: bool,
     ino: u64,
     cookie: u64,
     /// The attributes, where they are part of the listing.
@@ -392,6 +391,12 @@ impl DirEntry {
     /// What the listing said that the entry is; `None` when it did not.
     pub fn known_type(&self) -> Option<FileType> {
         self.kind
+    }
+
+    /// Whether the entry may be a symbolic link to what the listing said that it is: xen-9pfsd follows links, and does
+    /// not tell.
+    pub fn may_be_link(&self) -> bool {
+        self.may_be_link
     }
 
     /// The asynchronous form of [`DirEntry::file_type`](crate::fs::DirEntry::file_type).

@@ -38,6 +38,7 @@ mod node;
 mod parents;
 mod read;
 mod remote;
+mod stepwise;
 mod tree;
 mod xattr;
 

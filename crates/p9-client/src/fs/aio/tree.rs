@@ -3,7 +3,7 @@
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
-use super::{Fs, Handle, ReadDir, node};
+use super::{Fs, Handle, ReadDir};
 use crate::fs::{Error, FileType, Result};
 use crate::session::Fid;
 use p9_tree::CleanPath;
@@ -88,6 +88,10 @@ impl Fs {
             match level.listing.next().await {
                 Some(entry) => {
                     let entry = entry?;
+                    if entry.may_be_link() {
+                        // The directory itself may be what a link leads to.
+                        return Err(Error::HiddenLinks);
+                    }
                     let name = entry.file_name();
                     let mut is_dir = entry.known_type() == Some(FileType::DIR);
                     if !is_dir {
@@ -103,13 +107,6 @@ impl Fs {
                         }
                     }
                     if is_dir {
-                        if level.listing.hides_links() {
-                            // What a link leads to, perhaps outside of the tree, would be removed.
-                            return Err(node::unsupported(
-                                level.dir.fid(),
-                                "removing directories in directories, which may be symbolic links here,",
-                            ));
-                        }
                         level.progress = true;
                         let below = self.descend(level.dir.fid(), name.to_vec()).await?;
                         levels.push(below);
