@@ -168,7 +168,10 @@ pub unsafe extern "C" fn xen9p_read(
         let file = file(handle)?;
         // SAFETY: the caller's promise.
         let into = unsafe { buffer_mut(into, size) }?;
-        Ok(file.session().block_on(file.read_at(into, offset))? as i64)
+        Ok(file
+            .get_ref()
+            .session()
+            .block_on(file.read_at(into, offset))? as i64)
     })
 }
 
@@ -187,7 +190,10 @@ pub unsafe extern "C" fn xen9p_write(
         let file = file(handle)?;
         // SAFETY: the caller's promise.
         let from = unsafe { buffer(from, size) }?;
-        Ok(file.session().block_on(file.write_at(from, offset))? as i64)
+        Ok(file
+            .get_ref()
+            .session()
+            .block_on(file.write_at(from, offset))? as i64)
     })
 }
 
@@ -196,7 +202,7 @@ pub unsafe extern "C" fn xen9p_write(
 pub extern "C" fn xen9p_sync(handle: xen9p_handle) -> i32 {
     enter_status(|| {
         let file = file(handle)?;
-        Ok(file.session().block_on(file.sync_all())?)
+        Ok(file.get_ref().session().block_on(file.sync_all())?)
     })
 }
 
@@ -205,7 +211,7 @@ pub extern "C" fn xen9p_sync(handle: xen9p_handle) -> i32 {
 pub extern "C" fn xen9p_truncate(handle: xen9p_handle, size: u64) -> i32 {
     enter_status(|| {
         let file = file(handle)?;
-        Ok(file.session().block_on(file.set_len(size))?)
+        Ok(file.get_ref().session().block_on(file.set_len(size))?)
     })
 }
 
@@ -257,7 +263,7 @@ pub unsafe extern "C" fn xen9p_fstat(handle: xen9p_handle, into: *mut xen9p_stat
         if into.is_null() {
             return Err(Fail::null("into"));
         }
-        let found = file.session().block_on(file.metadata())?;
+        let found = file.get_ref().session().block_on(file.metadata())?;
         // SAFETY: the caller's promise.
         unsafe { into.write(stat(&found)) };
         Ok(())
@@ -300,7 +306,7 @@ pub unsafe extern "C" fn xen9p_readdir(dir: xen9p_handle, into: *mut xen9p_diren
             return Err(Fail::null("into"));
         }
         let mut listing = listing.borrow_mut();
-        let session = listing.session().clone();
+        let session = listing.get_ref().session().clone();
         let Some(entry) = session.block_on(listing.next()).transpose()? else {
             return Ok(0);
         };
@@ -339,7 +345,9 @@ pub unsafe extern "C" fn xen9p_mkdir(fs: xen9p_handle, path: *const c_char, mode
     enter_status(|| {
         // SAFETY: the caller's promise.
         let path = unsafe { bytes(path) }?;
-        run(fs, async |fs| fs.create_dir(path, mode & 0o7777).await)
+        run(fs, async |fs| {
+            fs.create_dir_with_mode(path, mode & 0o7777).await
+        })
     })
 }
 
@@ -393,7 +401,7 @@ pub extern "C" fn xen9p_close(handle: xen9p_handle) -> i32 {
     let close = || match handles(|handles| handles.take(handle))? {
         Open::File(file) => match Rc::try_unwrap(file) {
             Ok(file) => {
-                let session = file.session().clone();
+                let session = file.get_ref().session().clone();
                 Ok(session.block_on(file.close())?)
             }
             // An operation still uses it, and closes it when it is over.

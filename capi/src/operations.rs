@@ -27,7 +27,7 @@ unsafe fn start(
     future: impl Future<Output = Result<i64>> + 'static,
     op: *mut xen9p_handle,
 ) -> Result<()> {
-    let session = file.session().clone();
+    let session = file.get_ref().session().clone();
     let mut future: core::pin::Pin<Box<dyn Future<Output = Result<i64>>>> = Box::pin(future);
     // So that the request travels before anybody asks.
     let mut context = Context::from_waker(Waker::noop());

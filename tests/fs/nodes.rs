@@ -80,7 +80,7 @@ fn nodes_take_few_requests() {
     let (dir, requests, waits) = cost(&bed, erased.walk_at(&names[..2]));
     assert_eq!((requests, waits), (1, 1));
     let dir = walked(dir);
-    let ((), requests, _) = cost(&bed, dir.make(b"new", Make::Dir, 0o755, 0));
+    let ((), requests, _) = cost(&bed, dir.clone().make(b"new", Make::Dir, 0o755, 0));
     assert_eq!(requests, 2, "whose group new files get, and mkdir");
     let ((), requests, _) = cost(&bed, dir.rename(b"new", &dir, b"dir"));
     assert_eq!(requests, 1);
@@ -210,7 +210,8 @@ fn essentials(fs: &Fs, dialect: Dialect) {
     for number in 0..40 {
         run(
             fs,
-            dir.make(format!("{number}").as_bytes(), Make::Dir, 0o755, 0),
+            dir.clone()
+                .make(format!("{number}").as_bytes(), Make::Dir, 0o755, 0),
         )
         .unwrap();
     }

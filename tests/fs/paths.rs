@@ -47,7 +47,6 @@ fn what_a_path_ends_with_is_meant() {
             fs.symlink_metadata("/to-file/").map(drop),
             Errno::ENOTDIR,
         ),
-        ("probe", fs.probe("/f/").map(drop), Errno::ENOTDIR),
         ("exists", fs.exists("/f/").map(drop), Errno::ENOTDIR),
         (
             "read_link",

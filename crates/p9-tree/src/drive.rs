@@ -1,5 +1,6 @@
 //! From futures to calls that wait.
 
+use alloc::rc::Rc;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
@@ -14,6 +15,9 @@ pub trait Driver {
     /// # Errors
     /// Only that it would wait for ever; what becomes of the operation is the business of `poll`.
     fn drive(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) -> Result<()>;
+
+    /// The same driver, for itself.
+    fn share(&self) -> Rc<dyn Driver>;
 }
 
 /// The driver of trees that never wait, such as those in memory.
@@ -30,6 +34,10 @@ impl Driver for NeverWaits {
             Poll::Ready(()) => Ok(()),
             Poll::Pending => Err(Errno::EDEADLK.into()),
         }
+    }
+
+    fn share(&self) -> Rc<dyn Driver> {
+        Rc::new(NeverWaits)
     }
 }
 

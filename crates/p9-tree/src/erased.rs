@@ -9,7 +9,7 @@ use core::pin::Pin;
 
 use p9_wire::{Attr, AttrMask, Errno, OpenFlags, Qid, SetAttr, Statfs, UnlinkFlags, XattrFlags};
 
-use crate::{Created, DynFile, Make, Node, Result, Walked};
+use crate::{Created, Driver, DynFile, Make, NewFiles, Node, Result, Walked};
 
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
@@ -53,6 +53,10 @@ impl DynNode {
 pub(crate) trait AnyNode {
     fn as_any(&self) -> &dyn Any;
     fn qid(&self) -> Qid;
+    fn driver(&self) -> &dyn Driver;
+    fn new_files(&self) -> NewFiles;
+    fn check_flags(&self) -> Result<()>;
+    fn is_kept(&self) -> bool;
     fn walk<'a>(&'a self, name: &'a [u8]) -> Boxed<'a, DynNode>;
     fn walk_along<'a>(
         &'a self,
@@ -60,7 +64,7 @@ pub(crate) trait AnyNode {
         nodes: &'a mut Vec<DynNode>,
     ) -> Boxed<'a, ()>;
     fn walk_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Walked<DynNode>>;
-    fn dir_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Option<DynNode>>;
+    fn dir_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Walked<DynNode>>;
     fn getattr_at<'a>(&'a self, names: &'a [&'a [u8]], mask: AttrMask) -> Boxed<'a, Walked<Attr>>;
     fn open_at<'a>(&'a self, names: &'a [&'a [u8]], flags: OpenFlags)
     -> Boxed<'a, Walked<DynFile>>;
@@ -91,7 +95,13 @@ pub(crate) trait AnyNode {
         device: (u32, u32),
         gid: u32,
     ) -> Boxed<'a, DynNode>;
-    fn make<'a>(&'a self, name: &'a [u8], what: Make<'a>, mode: u32, gid: u32) -> Boxed<'a, ()>;
+    fn make<'a>(
+        self: Rc<Self>,
+        name: &'a [u8],
+        what: Make<'a>,
+        mode: u32,
+        gid: u32,
+    ) -> Boxed<'a, ()>;
     fn link<'a>(&'a self, original: &'a DynNode, name: &'a [u8]) -> Boxed<'a, ()>;
     fn rename<'a>(&'a self, name: &'a [u8], to: &'a DynNode, new_name: &'a [u8]) -> Boxed<'a, ()>;
     fn unlink<'a>(&'a self, name: &'a [u8], flags: UnlinkFlags) -> Boxed<'a, ()>;
@@ -119,6 +129,22 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
         Node::qid(self)
     }
 
+    fn driver(&self) -> &dyn Driver {
+        Node::driver(self)
+    }
+
+    fn new_files(&self) -> NewFiles {
+        Node::new_files(self)
+    }
+
+    fn check_flags(&self) -> Result<()> {
+        Node::check_flags(self)
+    }
+
+    fn is_kept(&self) -> bool {
+        Node::is_kept(self)
+    }
+
     fn walk<'a>(&'a self, name: &'a [u8]) -> Boxed<'a, DynNode> {
         Box::pin(async move { Node::walk(self, name).await.map(DynNode::new) })
     }
@@ -140,7 +166,7 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
         Box::pin(async move { Ok(Node::walk_at(self, names).await?.map(DynNode::new)) })
     }
 
-    fn dir_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Option<DynNode>> {
+    fn dir_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Walked<DynNode>> {
         Box::pin(async move { Ok(Node::dir_at(self, names).await?.map(DynNode::new)) })
     }
 
@@ -202,11 +228,9 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
         gid: u32,
     ) -> Boxed<'a, DynFile> {
         Box::pin(async move {
-            match Rc::try_unwrap(self) {
-                Ok(node) => Node::into_create(node, name, flags, mode, gid).await,
-                Err(node) => Node::into_create((*node).clone(), name, flags, mode, gid).await,
-            }
-            .map(DynFile::new)
+            let node = Rc::unwrap_or_clone(self);
+            let made = Node::into_create(node, name, flags, mode, gid).await;
+            made.map(DynFile::new)
         })
     }
 
@@ -234,8 +258,14 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
         })
     }
 
-    fn make<'a>(&'a self, name: &'a [u8], what: Make<'a>, mode: u32, gid: u32) -> Boxed<'a, ()> {
-        Box::pin(Node::make(self, name, what, mode, gid))
+    fn make<'a>(
+        self: Rc<Self>,
+        name: &'a [u8],
+        what: Make<'a>,
+        mode: u32,
+        gid: u32,
+    ) -> Boxed<'a, ()> {
+        Box::pin(Node::make(Rc::unwrap_or_clone(self), name, what, mode, gid))
     }
 
     fn link<'a>(&'a self, original: &'a DynNode, name: &'a [u8]) -> Boxed<'a, ()> {
@@ -291,6 +321,22 @@ impl Node for DynNode {
         self.0.qid()
     }
 
+    fn driver(&self) -> &dyn Driver {
+        self.0.driver()
+    }
+
+    fn new_files(&self) -> NewFiles {
+        self.0.new_files()
+    }
+
+    fn check_flags(&self) -> Result<()> {
+        self.0.check_flags()
+    }
+
+    fn is_kept(&self) -> bool {
+        self.0.is_kept()
+    }
+
     async fn walk(&self, name: &[u8]) -> Result<Self> {
         self.0.walk(name).await
     }
@@ -303,7 +349,7 @@ impl Node for DynNode {
         self.0.walk_at(names).await
     }
 
-    async fn dir_at(&self, names: &[&[u8]]) -> Result<Option<Self>> {
+    async fn dir_at(&self, names: &[&[u8]]) -> Result<Walked<Self>> {
         self.0.dir_at(names).await
     }
 
@@ -370,7 +416,7 @@ impl Node for DynNode {
         self.0.mknod(name, mode, (major, minor), gid).await
     }
 
-    async fn make(&self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
+    async fn make(self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
         self.0.make(name, what, mode, gid).await
     }
 

@@ -3,10 +3,10 @@
 use alloc::boxed::Box;
 use core::fmt;
 
-use p9_wire::{Attr, AttrMask, DirEntry, LockFlags, LockStatus, SetAttr};
+use p9_wire::{Attr, AttrMask, DirEntry, LockFlags, LockStatus, SetAttr, Statfs};
 
 use crate::erased::Boxed;
-use crate::{HeldLock, Lock, OpenFile, Result};
+use crate::{Driver, HeldLock, Lock, OpenFile, Result, Span, block_on};
 
 /// An open file of a tree of any type; see [`DynNode`](crate::DynNode) for what that costs.
 pub struct DynFile(Box<dyn AnyFile>);
@@ -35,6 +35,37 @@ impl DynFile {
 
 /// What [`OpenFile`] is without what keeps it from being a trait object.
 pub(crate) trait AnyFile {
+    fn driver(&self) -> &dyn Driver;
+    fn chunk(&self) -> usize;
+    fn whole_reads(&self) -> usize;
+    fn write_behind(&mut self, bytes: usize);
+    /// Reads, or [reads on](OpenFile::read_next), and waits for it: nothing is allocated.
+    fn read_here(
+        &self,
+        driver: &dyn Driver,
+        into: &mut [u8],
+        offset: u64,
+        on: bool,
+    ) -> Result<usize>;
+    /// The same for writing.
+    fn write_here(&self, driver: &dyn Driver, from: &[u8], offset: u64, on: bool) -> Result<usize>;
+    fn read_next<'a>(&'a self, into: &'a mut [u8], offset: u64) -> Boxed<'a, usize>;
+    fn read_lent<'a>(
+        &'a self,
+        offset: u64,
+        len: usize,
+        see: &'a mut dyn FnMut(&mut Span<'_>),
+    ) -> Boxed<'a, usize>;
+    fn write_next<'a>(&'a self, from: &'a [u8], offset: u64) -> Boxed<'a, usize>;
+    fn flush(&self) -> Boxed<'_, ()>;
+    fn write_and_close<'a>(self: Box<Self>, content: &'a [u8]) -> Boxed<'a, ()>;
+    fn readdir_some<'a>(
+        &'a self,
+        offset: u64,
+        each: &'a mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
+    ) -> Boxed<'a, ()>;
+    fn lock_in_time<'a>(&'a self, lock: &'a Lock<'a>) -> Boxed<'a, LockStatus>;
+    fn statfs(&self) -> Boxed<'_, Statfs>;
     fn read<'a>(&'a self, into: &'a mut [u8], offset: u64) -> Boxed<'a, usize>;
     fn write<'a>(&'a self, from: &'a [u8], offset: u64) -> Boxed<'a, usize>;
     fn readdir<'a>(
@@ -51,6 +82,83 @@ pub(crate) trait AnyFile {
 }
 
 impl<F: OpenFile + 'static> AnyFile for F {
+    fn driver(&self) -> &dyn Driver {
+        OpenFile::driver(self)
+    }
+
+    fn chunk(&self) -> usize {
+        OpenFile::chunk(self)
+    }
+
+    fn whole_reads(&self) -> usize {
+        OpenFile::whole_reads(self)
+    }
+
+    fn write_behind(&mut self, bytes: usize) {
+        OpenFile::write_behind(self, bytes);
+    }
+
+    fn read_here(
+        &self,
+        driver: &dyn Driver,
+        into: &mut [u8],
+        offset: u64,
+        on: bool,
+    ) -> Result<usize> {
+        match on {
+            true => block_on(driver, OpenFile::read_next(self, into, offset)),
+            false => block_on(driver, OpenFile::read(self, into, offset)),
+        }
+    }
+
+    fn write_here(&self, driver: &dyn Driver, from: &[u8], offset: u64, on: bool) -> Result<usize> {
+        match on {
+            true => block_on(driver, OpenFile::write_next(self, from, offset)),
+            false => block_on(driver, OpenFile::write(self, from, offset)),
+        }
+    }
+
+    fn read_next<'a>(&'a self, into: &'a mut [u8], offset: u64) -> Boxed<'a, usize> {
+        Box::pin(OpenFile::read_next(self, into, offset))
+    }
+
+    fn read_lent<'a>(
+        &'a self,
+        offset: u64,
+        len: usize,
+        see: &'a mut dyn FnMut(&mut Span<'_>),
+    ) -> Boxed<'a, usize> {
+        Box::pin(OpenFile::read_lent(self, offset, len, see))
+    }
+
+    fn write_next<'a>(&'a self, from: &'a [u8], offset: u64) -> Boxed<'a, usize> {
+        Box::pin(OpenFile::write_next(self, from, offset))
+    }
+
+    fn flush(&self) -> Boxed<'_, ()> {
+        Box::pin(OpenFile::flush(self))
+    }
+
+    fn write_and_close<'a>(self: Box<Self>, content: &'a [u8]) -> Boxed<'a, ()> {
+        Box::pin(OpenFile::write_and_close(*self, content))
+    }
+
+    fn readdir_some<'a>(
+        &'a self,
+        offset: u64,
+        each: &'a mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
+    ) -> Boxed<'a, ()> {
+        Box::pin(OpenFile::readdir_some(self, offset, each))
+    }
+
+    fn lock_in_time<'a>(&'a self, lock: &'a Lock<'a>) -> Boxed<'a, LockStatus> {
+        Box::pin(OpenFile::lock_in_time(self, lock))
+    }
+
+    fn statfs(&self) -> Boxed<'_, Statfs> {
+        Box::pin(OpenFile::statfs(self))
+    }
+
     fn read<'a>(&'a self, into: &'a mut [u8], offset: u64) -> Boxed<'a, usize> {
         Box::pin(OpenFile::read(self, into, offset))
     }
@@ -93,6 +201,63 @@ impl<F: OpenFile + 'static> AnyFile for F {
 }
 
 impl OpenFile for DynFile {
+    fn driver(&self) -> &dyn Driver {
+        self.0.driver()
+    }
+
+    fn chunk(&self) -> usize {
+        self.0.chunk()
+    }
+
+    fn whole_reads(&self) -> usize {
+        self.0.whole_reads()
+    }
+
+    fn write_behind(&mut self, bytes: usize) {
+        self.0.write_behind(bytes);
+    }
+
+    async fn read_next(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        self.0.read_next(into, offset).await
+    }
+
+    async fn read_lent(
+        &self,
+        offset: u64,
+        len: usize,
+        see: &mut dyn FnMut(&mut Span<'_>),
+    ) -> Result<usize> {
+        self.0.read_lent(offset, len, see).await
+    }
+
+    async fn write_next(&self, from: &[u8], offset: u64) -> Result<usize> {
+        self.0.write_next(from, offset).await
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.0.flush().await
+    }
+
+    async fn write_and_close(self, content: &[u8]) -> Result<()> {
+        self.0.write_and_close(content).await
+    }
+
+    async fn readdir_some(
+        &self,
+        offset: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
+    ) -> Result<()> {
+        self.0.readdir_some(offset, each).await
+    }
+
+    async fn lock_in_time(&self, lock: &Lock<'_>) -> Result<LockStatus> {
+        self.0.lock_in_time(lock).await
+    }
+
+    async fn statfs(&self) -> Result<Statfs> {
+        self.0.statfs().await
+    }
+
     async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         self.0.read(into, offset).await
     }

@@ -12,26 +12,34 @@ mod drive;
 mod erased;
 mod erased_file;
 mod error;
+pub mod files;
 mod metadata;
 mod node;
 pub mod ns;
+mod open_file;
 mod options;
 mod path;
 mod remove;
+mod span;
 mod times;
 pub mod trees;
 mod types;
+mod walked;
 
 pub use drive::{Driver, NeverWaits, block_on};
 pub use erased::DynNode;
 pub use erased_file::DynFile;
 pub use error::{Error, TransportError};
 pub use metadata::{FileType, Metadata, Permissions, StatFs};
-pub use node::{Created, HeldLock, Lock, MAX_NAME, Make, Node, OpenFile, Walked, is_name};
+pub use node::{Created, MAX_NAME, Make, NewFiles, Node, is_name};
+pub use open_file::{HeldLock, Lock, OpenFile};
 pub use options::{OpenOptions, OpenPath};
 pub use path::{CleanPath, End};
+pub use remove::remove_all;
+pub use span::Span;
 pub use times::{FileTimes, SystemTime};
-pub use types::{LockRange, Probe, SeekFrom};
+pub use types::{LockRange, SeekFrom};
+pub use walked::Walked;
 
 /// What operations on files return.
 pub type Result<T> = core::result::Result<T, Error>;

@@ -1,13 +1,12 @@
-//! The traits [`Node`] and [`OpenFile`].
+//! The trait [`Node`].
 
 use alloc::vec::Vec;
 
 use p9_wire::{
-    Attr, AttrMask, DirEntry, Errno, LockFlags, LockKind, LockStatus, OpenFlags, Qid, QidKind,
-    SetAttr, Statfs, UnlinkFlags, XattrFlags,
+    Attr, AttrMask, Errno, OpenFlags, Qid, QidKind, SetAttr, Statfs, UnlinkFlags, XattrFlags,
 };
 
-use crate::{Error, Result};
+use crate::{Driver, NeverWaits, OpenFile, Result, Walked};
 
 /// A file of a tree: what a fid stands for. Clones mean the same file.
 ///
@@ -37,6 +36,31 @@ pub trait Node: Clone {
     /// The identity of the file, as it was when the node was made: kind, version, and a number that no other file of the
     /// tree has at the same time.
     fn qid(&self) -> Qid;
+
+    /// How callers that block wait for this tree. Override it where a tree waits.
+    fn driver(&self) -> &dyn Driver {
+        &NeverWaits
+    }
+
+    /// What becomes of the mode and the group of what programs make in this directory.
+    fn new_files(&self) -> NewFiles {
+        NewFiles::default()
+    }
+
+    /// Whether [`into_create`](Self::into_create) sees to it that a name is free, and further open flags are carried: not in
+    /// 9P2000 and 9P2000.u, where programs have to look first.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP where neither is so.
+    fn check_flags(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether [`dir_at`](Self::dir_at) gave this directory without looking, so that another may be in its place by now.
+    /// After an error that this would explain, `dir_at` looks again.
+    fn is_kept(&self) -> bool {
+        false
+    }
 
     /// The file of this name in this directory.
     ///
@@ -80,16 +104,13 @@ pub trait Node: Clone {
         Ok(Walked::Through(at, qid))
     }
 
-    /// The directory that [`walk_at`](Self::walk_at) leads to, in which a program is about to change a name; `None` where it
-    /// leads to anything else. Override it where directories are kept that names are changed in one after the other.
+    /// [`walk_at`](Self::walk_at) to a directory in which a program is about to change a name. Override it where directories
+    /// are kept that names are changed in one after the other.
     ///
     /// # Errors
     /// Those of `walk_at`.
-    async fn dir_at(&self, names: &[&[u8]]) -> Result<Option<Self>> {
-        match self.walk_at(names).await? {
-            Walked::Through(node, qid) if qid.kind.contains(QidKind::DIR) => Ok(Some(node)),
-            _ => Ok(None),
-        }
+    async fn dir_at(&self, names: &[&[u8]]) -> Result<Walked<Self>> {
+        self.walk_at(names).await
     }
 
     /// The attributes of what [`walk_at`](Self::walk_at) leads to. Override it where that takes fewer requests, or none
@@ -98,11 +119,8 @@ pub trait Node: Clone {
     /// # Errors
     /// Those of `walk_at` and [`getattr`](Self::getattr).
     async fn getattr_at(&self, names: &[&[u8]], mask: AttrMask) -> Result<Walked<Attr>> {
-        match self.walk_at(names).await? {
-            Walked::Through(node, qid) => Ok(Walked::Through(node.getattr(mask).await?, qid)),
-            Walked::Link(at) => Ok(Walked::Link(at)),
-            Walked::Blocked(at, error) => Ok(Walked::Blocked(at, error)),
-        }
+        let walked = self.walk_at(names).await?;
+        walked.then(async |node| node.getattr(mask).await).await
     }
 
     /// Opens what [`walk_at`](Self::walk_at) leads to, unless that is a symbolic link, which is told as such. Override it
@@ -111,14 +129,8 @@ pub trait Node: Clone {
     /// # Errors
     /// Those of `walk_at` and [`open`](Self::open).
     async fn open_at(&self, names: &[&[u8]], flags: OpenFlags) -> Result<Walked<Self::File>> {
-        match self.walk_at(names).await? {
-            Walked::Through(_, qid) if qid.kind.contains(QidKind::SYMLINK) => {
-                Ok(Walked::Link(names.len().saturating_sub(1)))
-            }
-            Walked::Through(node, qid) => Ok(Walked::Through(node.into_open(flags).await?, qid)),
-            Walked::Link(at) => Ok(Walked::Link(at)),
-            Walked::Blocked(at, error) => Ok(Walked::Blocked(at, error)),
-        }
+        let walked = self.walk_at(names).await?.stop_at_link(names.len());
+        walked.then(async |node| node.into_open(flags).await).await
     }
 
     /// The attributes in `mask`, and more where they cost nothing; [`Attr::valid`] says which.
@@ -158,8 +170,8 @@ pub trait Node: Clone {
         Err(Errno::EROFS.into())
     }
 
-    /// [`create`](Self::create) for programs, which need neither this node any more nor that of the file. Override it where
-    /// that takes fewer requests. What a directory whose setgid bit is set gives to new files comes before `gid`.
+    /// [`create`](Self::create) for programs, which need neither this node any more nor that of the file, and looked the name
+    /// up where [`check_flags`](Self::check_flags) wants it. Override it where that takes fewer requests. What a directory whose setgid bit is set gives to new files comes before `gid`.
     ///
     /// # Errors
     /// Those of `create`.
@@ -204,13 +216,13 @@ pub trait Node: Clone {
         Err(Errno::EROFS.into())
     }
 
-    /// Makes what is no regular file in this directory, for programs, which do not need its node. Override it where that
-    /// takes fewer requests than [`mkdir`](Self::mkdir), [`symlink`](Self::symlink) and [`mknod`](Self::mknod). What a
+    /// Makes what is no regular file in this directory, for programs, which need neither this node any more nor that of what
+    /// is made. Override it where that takes fewer requests than [`mkdir`](Self::mkdir), [`symlink`](Self::symlink) and [`mknod`](Self::mknod). What a
     /// directory whose setgid bit is set gives to new files and directories comes before `gid` and is added to `mode`.
     ///
     /// # Errors
     /// Those of these three.
-    async fn make(&self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
+    async fn make(self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
         match what {
             Make::Dir => self.mkdir(name, mode, gid).await.map(drop),
             Make::Symlink(target) => self.symlink(name, target, gid).await.map(drop),
@@ -250,7 +262,7 @@ pub trait Node: Clone {
     /// # Errors
     /// Those of [`unlink`](Self::unlink).
     async fn remove_all(&self, name: &[u8]) -> Result<()> {
-        crate::remove::remove_all(self, name.to_vec()).await
+        crate::remove_all(self, name).await
     }
 
     /// What this symbolic link says.
@@ -299,6 +311,25 @@ pub trait Node: Clone {
     }
 }
 
+/// What becomes of the mode and the group of new files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewFiles {
+    /// Permission bits that they never get.
+    pub umask: u32,
+    /// The group that they get.
+    pub gid: u32,
+}
+
+impl Default for NewFiles {
+    /// umask 022 and group 0.
+    fn default() -> Self {
+        NewFiles {
+            umask: 0o022,
+            gid: 0,
+        }
+    }
+}
+
 /// What [`Node::make`] makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Make<'a> {
@@ -315,29 +346,6 @@ pub enum Make<'a> {
     },
 }
 
-/// How a walk along several names ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Walked<T> {
-    /// Behind the last name: what was asked for, and the identity of the file that the names lead to. That can be a
-    /// symbolic link.
-    Through(T, Qid),
-    /// At a symbolic link that more names come behind; the index of its name.
-    Link(usize),
-    /// At the name with this index, which can't be walked to, for this reason.
-    Blocked(usize, Error),
-}
-
-impl<T> Walked<T> {
-    /// The same with another form of what was asked for.
-    pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Walked<U> {
-        match self {
-            Walked::Through(found, qid) => Walked::Through(form(found), qid),
-            Walked::Link(at) => Walked::Link(at),
-            Walked::Blocked(at, error) => Walked::Blocked(at, error),
-        }
-    }
-}
-
 /// A file that [`Node::create`] made, or found, and opened.
 #[derive(Debug)]
 pub struct Created<N: Node> {
@@ -345,114 +353,6 @@ pub struct Created<N: Node> {
     pub node: N,
     /// The same, open.
     pub file: N::File,
-}
-
-/// An open file or directory of a tree, without a position. Dropping it closes it and gives back its locks.
-#[allow(
-    async_fn_in_trait,
-    reason = "callers poll the futures on the thread where they make them"
-)]
-pub trait OpenFile {
-    /// Reads bytes at `offset`; fewer than asked for only at the end, or where the file has no more for now. 0: the end.
-    ///
-    /// # Errors
-    /// EBADF for a file that is not open for reading, EISDIR for a directory.
-    async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize>;
-
-    /// Writes bytes at `offset`, or at the end if the file was opened with APPEND; returns how many. 0 only for none.
-    ///
-    /// # Errors
-    /// EBADF for a file that is not open for writing.
-    async fn write(&self, _from: &[u8], _offset: u64) -> Result<usize> {
-        Err(Errno::EBADF.into())
-    }
-
-    /// Hands the entries of a directory to `each`, from the one behind `offset` on (0: the first, else the offset of an
-    /// entry seen before), until `each` returns `false`, which means that it did not take that entry. Whether "." and
-    /// ".." are among them is left to the tree.
-    ///
-    /// # Errors
-    /// ENOTDIR when this is no directory.
-    async fn readdir(
-        &self,
-        _offset: u64,
-        _each: &mut dyn FnMut(&DirEntry<'_>) -> bool,
-    ) -> Result<()> {
-        Err(Errno::ENOTDIR.into())
-    }
-
-    /// The attributes in `mask`, as [`Node::getattr`].
-    ///
-    /// # Errors
-    /// EOPNOTSUPP where the tree tells them of nodes only.
-    async fn getattr(&self, _mask: AttrMask) -> Result<Attr> {
-        Err(Errno::EOPNOTSUPP.into())
-    }
-
-    /// Changes attributes, as [`Node::setattr`].
-    ///
-    /// # Errors
-    /// EROFS where the tree has no changes, or changes them by nodes only.
-    async fn setattr(&self, _attr: &SetAttr) -> Result<()> {
-        Err(Errno::EROFS.into())
-    }
-
-    /// Returns when the content, and unless `data_only` the attributes too, are on stable storage.
-    async fn fsync(&self, _data_only: bool) -> Result<()> {
-        Ok(())
-    }
-
-    /// Takes or gives back a lock on a range of bytes (length 0: to the end) for the process `owner` of the machine
-    /// `client`. Never waits: [`LockStatus::BLOCKED`] says that another lock is in the way.
-    async fn lock(&self, _lock: &Lock<'_>, _flags: LockFlags) -> Result<LockStatus> {
-        Err(Errno::EOPNOTSUPP.into())
-    }
-
-    /// Closes the file and reports what there is to report. It is closed even then.
-    ///
-    /// # Errors
-    /// What the tree's peer or disk finds only now, such as the failure of a write.
-    async fn close(self) -> Result<()>
-    where
-        Self: Sized,
-    {
-        Ok(())
-    }
-
-    /// The lock that is in the way of this one, if there is one.
-    async fn getlock(&self, _lock: &Lock<'_>) -> Result<Option<HeldLock>> {
-        Err(Errno::EOPNOTSUPP.into())
-    }
-}
-
-/// A lock that a process asks for, or asks about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lock<'a> {
-    /// Shared, exclusive, or giving back.
-    pub kind: LockKind,
-    /// The first byte.
-    pub start: u64,
-    /// How many bytes; 0: to the end of the file, however far it grows.
-    pub length: u64,
-    /// The number of the process that asks.
-    pub owner: u32,
-    /// The name of the machine that asks.
-    pub client: &'a [u8],
-}
-
-/// A lock that is held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldLock {
-    /// Shared or exclusive.
-    pub kind: LockKind,
-    /// The first byte.
-    pub start: u64,
-    /// How many bytes; 0: to the end.
-    pub length: u64,
-    /// The number of the process that holds it, 0 where the tree does not know.
-    pub owner: u32,
-    /// The name of the machine that holds it.
-    pub client: Vec<u8>,
 }
 
 /// Whether these bytes are a name that trees take: one component, and neither "." nor "..".

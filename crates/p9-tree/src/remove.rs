@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use p9_wire::{DirEntryKind, Errno, FileKind, OpenFlags, UnlinkFlags};
+use p9_wire::{Attr, DirEntry, DirEntryKind, Errno, FileKind, OpenFlags, QidKind, UnlinkFlags};
 
 use crate::{Error, Node, OpenFile, Result};
 
@@ -11,14 +11,18 @@ use crate::{Error, Node, OpenFile, Result};
 const MOST_PASSES: u32 = 64;
 
 /// How many entries are taken of a listing at a time: not more, as there may be little memory.
-const AT_ONCE: usize = 128;
+const TAKEN: usize = 64;
 
 /// A directory that is being emptied.
-struct Level<N> {
+struct Level<N: Node> {
     dir: N,
     /// Its name in the directory above.
     name: Vec<u8>,
+    listing: N::File,
+    /// Entries that were taken of the listing, the first one last.
     entries: Vec<(Vec<u8>, DirEntryKind)>,
+    /// Where it goes on behind them.
+    offset: u64,
     /// Whether this pass of the listing removed anything.
     progress: bool,
     passes: u32,
@@ -27,50 +31,67 @@ struct Level<N> {
 impl<N: Node> Level<N> {
     async fn new(above: &N, name: Vec<u8>) -> Result<Level<N>> {
         let dir = above.walk(&name).await?;
-        let entries = entries(&dir).await?;
+        if !dir.qid().kind.contains(QidKind::DIR) {
+            return Err(Errno::ENOTDIR.into());
+        }
         Ok(Level {
+            listing: dir.open(OpenFlags::DIRECTORY).await?,
             dir,
             name,
-            entries,
+            entries: Vec::new(),
+            offset: 0,
             progress: false,
             passes: 1,
         })
     }
-}
 
-/// Some entries of a directory, "." and ".." left out.
-async fn entries<N: Node>(dir: &N) -> Result<Vec<(Vec<u8>, DirEntryKind)>> {
-    let file = dir.open(OpenFlags::DIRECTORY).await?;
-    let mut entries = Vec::new();
-    let mut may_be_links = false;
-    file.readdir(0, &mut |entry| {
-        may_be_links |= entry.may_be_link();
-        if !matches!(entry.name, b"." | b"..") {
-            entries.push((entry.name.to_vec(), entry.kind));
+    /// The next entry, "." and ".." left out.
+    async fn next(&mut self) -> Result<Option<(Vec<u8>, DirEntryKind)>> {
+        while self.entries.is_empty() {
+            let (entries, offset) = (&mut self.entries, &mut self.offset);
+            let (start, mut seen, mut may_be_links) = (*offset, false, false);
+            let mut take = |entry: &DirEntry<'_>, _: Option<&Attr>| {
+                if entries.len() == TAKEN {
+                    return false;
+                }
+                seen = true;
+                may_be_links |= entry.may_be_link();
+                *offset = entry.offset;
+                if !matches!(entry.name, b"." | b"..") {
+                    entries.push((entry.name.to_vec(), entry.kind));
+                }
+                true
+            };
+            self.listing.readdir_some(start, &mut take).await?;
+            if may_be_links {
+                // The directory itself may be what a link leads to.
+                return Err(Error::HiddenLinks);
+            }
+            if !seen {
+                return Ok(None);
+            }
+            self.entries.reverse();
         }
-        entries.len() < AT_ONCE
-    })
-    .await?;
-    if may_be_links {
-        return Err(Error::HiddenLinks);
+        Ok(self.entries.pop())
     }
-    Ok(entries)
 }
 
 /// Removes the directory `name` of `parent` and all that is in it. Symbolic links are removed, not followed.
-pub(crate) async fn remove_all<N: Node>(parent: &N, name: Vec<u8>) -> Result<()> {
+///
+/// # Errors
+/// Those of [`Node::unlink`]; ENOTDIR for anything but a directory.
+pub async fn remove_all<N: Node>(parent: &N, name: &[u8]) -> Result<()> {
     let mut levels = Vec::new();
-    levels.push(Level::new(parent, name).await?);
+    levels.push(Level::new(parent, name.to_vec()).await?);
     while let Some(level) = levels.last_mut() {
-        if let Some((name, kind)) = level.entries.pop() {
-            let mut is_dir = kind.file_kind() == Some(FileKind::DIR);
+        if let Some((name, kind)) = level.next().await? {
+            let kind = kind.file_kind();
+            let mut is_dir = kind == Some(FileKind::DIR);
             if !is_dir {
                 match level.dir.unlink(&name, UnlinkFlags::empty()).await {
                     Ok(()) | Err(Error::Errno(Errno::ENOENT)) => level.progress = true,
                     // What Linux and POSIX call it.
-                    Err(Error::Errno(Errno::EISDIR | Errno::EPERM))
-                        if kind.file_kind().is_none() =>
-                    {
+                    Err(Error::Errno(Errno::EISDIR | Errno::EPERM)) if kind.is_none() => {
                         is_dir = true;
                     }
                     Err(error) => return Err(error),
@@ -86,15 +107,13 @@ pub(crate) async fn remove_all<N: Node>(parent: &N, name: Vec<u8>) -> Result<()>
         let Some(mut done) = levels.pop() else { break };
         let above = levels.last().map_or(parent, |level| &level.dir);
         match above.unlink(&done.name, UnlinkFlags::REMOVE_DIR).await {
-            // Entries that were not taken, or were passed over when others were removed.
+            // Entries may be passed over when others are removed meanwhile.
             Err(Error::Errno(Errno::ENOTEMPTY | Errno::EEXIST))
                 if done.progress && done.passes < MOST_PASSES =>
             {
-                let entries = entries(&done.dir).await?;
-                // A pass that is full is one of many of a large directory.
-                done.passes += u32::from(entries.len() < AT_ONCE);
                 done.progress = false;
-                done.entries = entries;
+                done.passes += 1;
+                done.offset = 0;
                 levels.push(done);
             }
             result => result?,

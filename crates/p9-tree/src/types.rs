@@ -1,29 +1,5 @@
 //! Small types of operations on files.
 
-use alloc::vec::Vec;
-
-/// How far a path leads when no symbolic link is followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// To its end; that is no symbolic link.
-    Found {
-        /// Whether it is a directory.
-        is_dir: bool,
-    },
-    /// To a symbolic link.
-    Link {
-        /// The index of its name in the path, from 0.
-        at: usize,
-        /// What it says; never empty.
-        target: Vec<u8>,
-    },
-    /// To a directory that has no such name.
-    Missing {
-        /// The index of the name that is not there, from 0.
-        at: usize,
-    },
-}
-
 /// Where to move a file's position to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeekFrom {

@@ -220,7 +220,7 @@ impl Tree {
         let (fs, inherited) = self.as_caller(caller, place.parent)?;
         let fs = fs.to_async();
         fs.session()
-            .block_on(fs.create_dir(path, mode | inherited))?;
+            .block_on(fs.create_dir_with_mode(path, mode | inherited))?;
         self.lookup(place)
     }
 

@@ -1,8 +1,9 @@
 //! Files, with the names and habits of `std::fs`.
 //!
 //! [`Fs`] is a mounted tree, [`File`] an open file; their methods block. [`aio`] has the same
-//! operations as `async` functions for any executor; both are thin faces of one engine, the
-//! [session](crate::session), and can be used side by side.
+//! operations as `async` functions for any executor; both can be used side by side. The methods are
+//! those of [files of any tree](p9_tree::files); what makes this one fast are the nodes and open files here
+//! ([`aio::RemoteNode`], [`aio::RemoteFile`]), over the [session](crate::session).
 //!
 //! # What servers do differently, and what is done about it
 //! | what | whose | here |
@@ -31,15 +32,198 @@
 #![forbid(unsafe_code)]
 
 pub mod aio;
-mod blocking;
 mod options;
+mod remote;
 
-pub use blocking::{DirEntry, File, FileLock, Fs, ReadDir, WithMetadata};
+use alloc::boxed::Box;
+use core::ops::Deref;
+
+use p9_tree::DynNode;
+use p9_tree::ns::Tree;
+
+use self::remote::{RemoteFile, RemoteNode};
+use crate::Dialect;
+use crate::session::{Interrupt, Recovery, Session, Stats};
+use crate::transport::Transport;
+
 pub use options::MountOptions;
 pub use p9_tree::{
-    FileTimes, FileType, LockRange, Metadata, OpenOptions, OpenPath, Permissions, Probe, Result,
-    SeekFrom, StatFs, SystemTime,
+    FileTimes, FileType, LockRange, Metadata, OpenOptions, OpenPath, Permissions, Result, SeekFrom,
+    Span, StatFs, SystemTime,
 };
 
 pub use crate::Error;
-pub use crate::session::Span;
+
+/// An open file on a server.
+pub type File = p9_tree::files::File<RemoteFile>;
+
+/// A lock on bytes of such a file; dropping it unlocks them.
+pub type FileLock<'a> = p9_tree::files::FileLock<'a, RemoteFile>;
+
+/// The entries of a directory on a server.
+pub type ReadDir = p9_tree::files::ReadDir<RemoteNode>;
+
+/// The same with their attributes.
+pub type WithMetadata = p9_tree::files::WithMetadata<RemoteNode>;
+
+/// One of these entries.
+pub type DirEntry = p9_tree::files::DirEntry<RemoteNode>;
+
+/// A mounted file tree. Clones are cheap and mean the same mount.
+///
+/// What can be done with files are the methods of [`p9_tree::files::Fs`], which it is as well: those of every tree.
+///
+/// # Blocking
+/// Every method blocks until the server has answered, each request no longer than
+/// [`MountOptions::timeout`]. While it waits, the hook set with
+/// [`set_idle_hook`](Self::set_idle_hook) is called.
+///
+/// ```
+/// use xen9p::fs::{Fs, Result};
+///
+/// fn count_lines(fs: &Fs) -> Result<usize> {
+///     let mut lines = 0;
+///     for entry in fs.read_dir("/data")? {
+///         let path = entry?.path();
+///         if fs.metadata(&path)?.is_file() {
+///             lines += fs.read(&path)?.iter().filter(|&&b| b == b'\n').count();
+///         }
+///     }
+///     Ok(lines)
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Fs {
+    files: p9_tree::files::Fs<RemoteNode>,
+}
+
+impl Deref for Fs {
+    type Target = p9_tree::files::Fs<RemoteNode>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.files
+    }
+}
+
+impl From<aio::Fs> for Fs {
+    fn from(fs: aio::Fs) -> Self {
+        Fs {
+            files: fs.files.into(),
+        }
+    }
+}
+
+impl Fs {
+    /// Agrees with the server behind `transport` on a dialect and a message size, and attaches to
+    /// its tree.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`](super::Error::Protocol) when there is no dialect or message size that both
+    /// sides can do.
+    pub fn mount(transport: impl Transport + 'static, options: &MountOptions) -> Result<Fs> {
+        Fs::mount_over(Box::new(transport), options, None)
+    }
+
+    /// The same for a mount that goes on after its connection is lost: what then becomes of files and of what
+    /// is under way is written [there](Recovery).
+    ///
+    /// # Errors
+    /// As [`mount`](Self::mount).
+    pub fn mount_recovering(
+        transport: impl Transport + 'static,
+        options: &MountOptions,
+        recovery: Recovery,
+    ) -> Result<Fs> {
+        Fs::mount_over(Box::new(transport), options, Some(recovery))
+    }
+
+    /// [`mount`](Self::mount) over a boxed transport, and with `recovery`, as
+    /// [`mount_recovering`](Self::mount_recovering) does.
+    ///
+    /// # Errors
+    /// As [`mount`](Self::mount).
+    pub fn mount_over(
+        transport: Box<dyn Transport>,
+        options: &MountOptions,
+        recovery: Option<Recovery>,
+    ) -> Result<Fs> {
+        let session = Session::new(transport, &options.session_config())?;
+        if let Some(recovery) = recovery {
+            session.set_recovery(recovery);
+        }
+        session
+            .block_on(aio::Fs::mount(&session, options))
+            .map(Fs::from)
+    }
+
+    /// Attaches once more over the same connection, to the same or another tree, as the same or
+    /// another user. Only user, tree, gid and umask of `options` matter.
+    ///
+    /// # Errors
+    /// What the server refuses.
+    pub fn attach(&self, options: &MountOptions) -> Result<Fs> {
+        let fs = self.to_async();
+        self.session().block_on(fs.attach(options)).map(Fs::from)
+    }
+
+    /// Gives up this mount: tells the server that its root is no longer used. Files that are still
+    /// open stay usable; the connection closes with the last handle to it.
+    ///
+    /// Same as dropping the last clone, except that it waits and reports errors.
+    pub fn unmount(self) -> Result<()> {
+        let session = self.session().clone();
+        session.block_on(self.files.into_async().into_root().unmount())
+    }
+
+    /// The asynchronous face of the same mount.
+    pub fn to_async(&self) -> aio::Fs {
+        aio::Fs {
+            files: self.files.as_async().clone(),
+        }
+    }
+
+    fn session(&self) -> &Session {
+        self.files.as_async().root().session()
+    }
+
+    /// The dialect agreed on.
+    pub fn dialect(&self) -> Dialect {
+        self.session().dialect()
+    }
+
+    /// The largest message agreed on, in bytes.
+    pub fn msize(&self) -> u32 {
+        self.session().msize()
+    }
+
+    /// Counters of the connection.
+    pub fn stats(&self) -> Stats {
+        self.session().stats()
+    }
+
+    /// The switch that ends waiting operations of this connection.
+    pub fn interrupt(&self) -> Interrupt {
+        self.session().interrupt()
+    }
+
+    /// Has `hook` called each time a blocking call is about to wait, and in between at least every
+    /// 100 ms: the place to look for a shutdown request or a key press. It must not wait itself. A
+    /// blocking call from within the hook works, but does not call the hook again. `None` removes it.
+    pub fn set_idle_hook(&self, hook: Option<Box<dyn FnMut()>>) {
+        self.session().set_idle_hook(hook);
+    }
+}
+
+impl Tree for Fs {
+    fn root(&self) -> DynNode {
+        DynNode::new(self.files.as_async().root().clone())
+    }
+}
+
+impl OpenPath for Fs {
+    type File = File;
+
+    fn open_path(&self, path: &[u8], options: &OpenOptions) -> Result<File> {
+        self.open_with(path, options)
+    }
+}

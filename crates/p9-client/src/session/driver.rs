@@ -1,13 +1,16 @@
 //! The driver: the one place that waits, in the transport, and holds no borrow while it does.
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
 use core::mem;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
+use p9_tree::Driver;
+
 use super::engine::Engine;
-use super::{Deferred, Session, Shared};
+use super::{Deferred, Error, Session, Shared};
 use crate::transport::{Transport, TransportError};
 use xen9p_time::Instant;
 
@@ -29,7 +32,7 @@ impl Session {
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut output = None;
-        self.drive(&mut |cx| {
+        self.run_to_end(&mut |cx| {
             let poll = future.as_mut().poll(cx);
             poll.map(|done| output = Some(done))
         });
@@ -37,7 +40,7 @@ impl Session {
     }
 
     /// Calls `poll` until it is ready. One function for all kinds of futures: an image has dozens.
-    fn drive(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) {
+    fn run_to_end(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) {
         let mut cx = Context::from_waker(Waker::noop());
         loop {
             let seen = self.progress();
@@ -241,6 +244,17 @@ impl Session {
         }
         // Keeps the allocation.
         self.shared.engine.borrow_mut().reuse(woken);
+    }
+}
+
+impl Driver for Session {
+    fn drive(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) -> Result<(), Error> {
+        self.run_to_end(poll);
+        Ok(())
+    }
+
+    fn share(&self) -> Rc<dyn Driver> {
+        Rc::new(self.clone())
     }
 }
 

@@ -54,9 +54,9 @@ use engine::Engine;
 use p9_wire as wire;
 use xen9p_time::Instant;
 
-pub use bulk::Span;
 pub(crate) use bulk::WriteBehindQueue;
 pub use fid::{Fid, Walk};
+pub use p9_tree::Span;
 pub use recovery::{Recovery, Redial};
 pub use violation::{Scope, Violation};
 

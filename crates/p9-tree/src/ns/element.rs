@@ -3,10 +3,10 @@
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
-use super::{NewFiles, Tree};
+use super::Tree;
 use crate::drive::block_on_pinned;
 use crate::erased::Boxed;
-use crate::{CleanPath, Driver, DynNode, Result, Walked};
+use crate::{CleanPath, Driver, DynNode, NewFiles, Node, Result, Walked};
 
 /// How a tree is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Mounted {
         Rc::new(Mounted {
             root: tree.root(),
             driver: tree.driver(),
-            new_files: tree.new_files(),
+            new_files: tree.root().new_files(),
             tree,
             number,
         })

@@ -158,7 +158,8 @@ impl File {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
-        self.run(self.inner.any().read(into, offset))
+        let driver = &*self.tree.driver;
+        self.inner.any().read_here(driver, into, offset, false)
     }
 
     /// Writes at `offset`, whatever the position; a file opened to append is written at its end all the
@@ -167,7 +168,8 @@ impl File {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
-        self.run(self.inner.any().write(from, offset))
+        let driver = &*self.tree.driver;
+        self.inner.any().write_here(driver, from, offset, false)
     }
 
     /// Fills the buffer from `offset` on, whatever the position.

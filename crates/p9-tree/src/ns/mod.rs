@@ -119,7 +119,8 @@ pub use self::node::{NsFile, NsNode};
 pub use self::table::Bind;
 pub use crate::trees::{MemTree, Synthetic};
 
-pub use self::tree::{NewFiles, NodeTree, ReadOnly, Tree};
+pub use self::tree::{NodeTree, ReadOnly, Tree};
+pub use crate::NewFiles;
 
 /// A name space. Clones are cheap and mean the same one; [`fork`](Self::fork) makes a private copy.
 ///

@@ -33,7 +33,7 @@ impl View {
             Make::Node { .. } => mode & !new.umask,
             Make::Symlink(_) => mode,
         };
-        let made = node.any().make(&name, what, mode, new.gid);
+        let made = node.into_any().make(&name, what, mode, new.gid);
         dir.tree.run(made)
     }
 

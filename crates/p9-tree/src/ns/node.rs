@@ -390,9 +390,9 @@ impl Node for NsNode {
         self.made(&dir, name, made)
     }
 
-    async fn make(&self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
+    async fn make(self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
         let (dir, node) = self.vacant(name).await?;
-        let made = node.any().make(name, what, mode, gid);
+        let made = node.into_any().make(name, what, mode, gid);
         dir.tree.wait(self.view.wait, made).await
     }
 

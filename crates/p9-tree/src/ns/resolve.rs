@@ -247,8 +247,12 @@ impl View {
             let place = Place { dir, node, name };
             return Ok(Some(place));
         }
-        let found = tree.run(tree.root.any().dir_at(&names))?;
-        Ok(found.map(|node| Place { dir, node, name }))
+        Ok(match tree.run(tree.root.any().dir_at(&names))? {
+            Walked::Through(node, qid) if qid.kind.contains(QidKind::DIR) => {
+                Some(Place { dir, node, name })
+            }
+            _ => None,
+        })
     }
 
     /// The element that takes a new name in a directory.

@@ -15,33 +15,9 @@ pub trait Tree {
     /// The root of the tree.
     fn root(&self) -> DynNode;
 
-    /// How to wait for the tree, for callers that block. Without it, for a tree that never waits.
+    /// How to wait for the tree, for callers that block. Without it, as its root says.
     fn driver(&self) -> Rc<dyn Driver> {
-        Rc::new(NeverWaits)
-    }
-
-    /// What becomes of the mode and the group of what is made in it.
-    fn new_files(&self) -> NewFiles {
-        NewFiles::default()
-    }
-}
-
-/// What becomes of the mode and the group of new files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewFiles {
-    /// Permission bits that they never get.
-    pub umask: u32,
-    /// The group that they get.
-    pub gid: u32,
-}
-
-impl Default for NewFiles {
-    /// umask 022 and group 0.
-    fn default() -> Self {
-        NewFiles {
-            umask: 0o022,
-            gid: 0,
-        }
+        self.root().driver().share()
     }
 }
 
@@ -58,10 +34,6 @@ impl<T: Tree + ?Sized> Tree for Rc<T> {
 
     fn driver(&self) -> Rc<dyn Driver> {
         (**self).driver()
-    }
-
-    fn new_files(&self) -> NewFiles {
-        (**self).new_files()
     }
 }
 

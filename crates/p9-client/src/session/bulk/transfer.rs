@@ -3,11 +3,11 @@
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use super::Span;
 use crate::Error;
 use crate::session::Fid;
 use crate::session::request::{PendingRequest, Retries};
 use crate::session::violation::Violation;
+use p9_tree::Span;
 use p9_wire::{IO_HEADER_LEN, Payload, Reply, Request};
 use xen9p_time::Instant;
 

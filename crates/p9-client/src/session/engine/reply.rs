@@ -7,9 +7,9 @@ use core::task::{Poll, Waker};
 use super::slot::{Outcome, Place, State};
 use super::{Engine, RETRYABLE_LOSS};
 use crate::Error;
-use crate::session::bulk::{Bytes, Span};
 use crate::session::violation::{Scope, Violation};
 use crate::transport::Lane;
+use p9_tree::Span;
 use p9_wire::{READ_HEADER_LEN, Reader, Reply};
 
 impl Engine {
@@ -276,7 +276,10 @@ impl Engine {
             if let Ok(len) = count
                 && let Some(transport) = self.device.get()
             {
-                see(&mut Span::new(Bytes::Lane(transport, lane), len));
+                see(&mut Span::new(len, &mut |at, into| {
+                    // Smaller than a message.
+                    transport.copy_out(lane, (READ_HEADER_LEN + at) as u32, into);
+                }));
             }
             self.drop_head(index);
             return self.took(count);
@@ -284,7 +287,11 @@ impl Engine {
         let dialect = self.dialect;
         let slot = self.slot(index)?;
         let count = slot.data(dialect).map(|data| {
-            see(&mut Span::new(Bytes::Own(data), data.len()));
+            see(&mut Span::new(data.len(), &mut |at, into| {
+                if let Some(from) = data.get(at..at + into.len()) {
+                    into.copy_from_slice(from);
+                }
+            }));
             data.len()
         });
         self.retire(index);

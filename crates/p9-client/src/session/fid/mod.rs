@@ -3,6 +3,7 @@
 
 mod classic;
 mod pipelined;
+mod way;
 
 use alloc::vec::Vec;
 use core::fmt;

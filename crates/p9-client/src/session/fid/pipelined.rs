@@ -6,13 +6,11 @@
 //! sent behind it without having done anything.
 
 use super::Fid;
-use super::Walk;
+use super::way::Way;
 use crate::Error;
 use crate::session::request::PendingRequest;
+use p9_tree::Walked;
 use p9_wire::{Attr, AttrMask, OpenFlags, Payload, Qid, Reply, Request};
-
-/// Result of a pipelined request; `None` if the request before it failed, so that this one did nothing.
-type PipelinedResult<T> = Option<Result<T, Error>>;
 
 fn attributes(reply: &Reply<'_>) -> Option<Attr> {
     match *reply {
@@ -36,51 +34,52 @@ fn created(reply: &Reply<'_>) -> Option<(Qid, u32)> {
 }
 
 impl Fid {
-    /// Walks `names`, of which there is at least one, and asks for the attributes of what they lead to,
-    /// for which no fid is kept.
+    /// Walks `names`, at least one and at most 16, from this file, which has the identity `qid`, and asks for the attributes
+    /// of what they lead to, for which no fid is kept.
     ///
     /// # Errors
-    /// Of the session. What became of the walk and of the question is in the two results.
+    /// Of the session, and what the server says to the question. What became of the walk is in the result.
     pub async fn walk_getattr(
         &self,
+        qid: Qid,
         names: &[&[u8]],
         mask: AttrMask,
-    ) -> Result<(Result<Walk, Error>, PipelinedResult<Attr>), Error> {
+    ) -> Result<Walked<Attr>, Error> {
         let session = self.session();
         let new = Fid::new(session)?;
         let request = self.walk_message(&new, names)?;
         let mut walk = session.send(&request).await?;
         let fid = new.number();
-        let getattr = Request::Getattr { fid, mask };
-        let mut ahead = walk.send_pipelined(&getattr)?;
+        let mut ahead = walk.send_pipelined(&Request::Getattr { fid, mask })?;
         if ahead.is_some()
             && let Some(clunk) = walk.send_pipelined(&Request::Clunk { fid })?
         {
             clunk.detach();
         }
         let walked = self.walked(&mut walk, &request, names.len()).await;
-        if !walk_ended(&walked, names.len(), &mut ahead)? {
-            return Ok((walked, None));
-        }
-        let attr = match ahead {
+        let walked = ended(Way::new(qid).go(walked, names.len()), &mut ahead)?;
+        let answer = async |()| match ahead {
             Some(mut pending) => pending.answer(attributes).await,
             None => new.getattr(mask).await,
         };
-        Ok((walked, Some(attr)))
+        walked.then(answer).await
     }
 
-    /// Walks `names` and opens what they lead to. The fid is of use if the walk led to its end.
+    /// Walks `names`, at least one and at most 16, from this file, which has the identity `qid`, and opens what they lead to.
+    /// Gives the fid, and what became of opening it.
     ///
     /// Not for [`OpenFlags::TRUNCATE`]: a server that leaves the new fid at a file half way, as diod does,
     /// would empty that.
     ///
     /// # Errors
-    /// Of the session. What became of the walk and of opening is in the two results.
+    /// Of the session. What became of the walk is in the result.
+    #[allow(clippy::type_complexity, reason = "a fid, and what Rlopen says")]
     pub async fn walk_lopen(
         &self,
+        qid: Qid,
         names: &[&[u8]],
         flags: OpenFlags,
-    ) -> Result<(Fid, Result<Walk, Error>, PipelinedResult<(Qid, u32)>), Error> {
+    ) -> Result<Walked<(Fid, Result<(Qid, u32), Error>)>, Error> {
         debug_assert!(!flags.contains(OpenFlags::TRUNCATE));
         let session = self.session();
         let new = Fid::new(session)?;
@@ -89,14 +88,15 @@ impl Fid {
         let fid = new.number();
         let mut ahead = walk.send_pipelined(&Request::Lopen { fid, flags })?;
         let walked = self.walked(&mut walk, &request, names.len()).await;
-        if !walk_ended(&walked, names.len(), &mut ahead)? {
-            return Ok((new, walked, None));
-        }
-        let open = match ahead {
-            Some(mut pending) => pending.answer(opened).await,
-            None => new.lopen(flags).await,
+        let walked = ended(Way::new(qid).go(walked, names.len()), &mut ahead)?;
+        let answer = async |()| {
+            let open = match ahead {
+                Some(mut pending) => pending.answer(opened).await,
+                None => new.lopen(flags).await,
+            };
+            Ok((new, open))
         };
-        Ok((new, walked, Some(open)))
+        walked.then(answer).await
     }
 
     /// Makes a file in this directory and opens it, with a new fid.
@@ -122,8 +122,8 @@ impl Fid {
             gid,
         })?;
         let walked = self.walked(&mut walk, &request, 0).await;
-        walk_ended(&walked, 0, &mut ahead)?;
-        walked?;
+        let walked = Way::new(Qid::default()).go(walked, 0);
+        ended(walked, &mut ahead)?.through()?;
         let (qid, iounit) = match ahead {
             Some(mut pending) => pending.answer(created).await?,
             None => new.lcreate(name, flags, mode, gid).await?,
@@ -160,19 +160,15 @@ impl Fid {
     }
 }
 
-/// Whether the walk led to its end. If not, what was sent behind it is left to fail.
-fn walk_ended(
-    walked: &Result<Walk, Error>,
-    names: usize,
+/// How a walk ended. If not at its end, what was sent behind it is left to fail.
+fn ended<T>(
+    walked: Result<Walked<T>, Error>,
     ahead: &mut Option<PendingRequest>,
-) -> Result<bool, Error> {
-    match walked {
-        Ok(walk) if walk.names == names => return Ok(true),
-        Ok(_) | Err(Error::Errno(_)) => {}
-        Err(error) => return Err(*error),
-    }
-    if let Some(pending) = ahead.take() {
+) -> Result<Walked<T>, Error> {
+    if let Ok(Walked::Link(_) | Walked::Blocked(..)) = walked
+        && let Some(pending) = ahead.take()
+    {
         pending.detach();
     }
-    Ok(false)
+    walked
 }

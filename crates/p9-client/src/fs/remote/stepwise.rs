@@ -12,7 +12,7 @@
 
 use alloc::vec::Vec;
 
-use super::node;
+use super::fid::unsupported;
 use crate::fs::{Error, Result};
 use crate::session::Fid;
 use p9_wire::{Dialect, Errno, StatLayout};
@@ -58,7 +58,7 @@ impl Stepwise {
         if core::mem::take(&mut self.misplaced) {
             if self.is_spent(fid) {
                 let op = "listing so many entries by messages this small";
-                return Err(node::unsupported(fid, op));
+                return Err(unsupported(fid, op));
             }
             self.changing = !self.go_back(fid, into).await?;
         }

@@ -6,7 +6,9 @@
 
 use alloc::vec::Vec;
 
-use super::File;
+use p9_tree::OpenFile;
+
+use super::RemoteFile;
 use crate::fs::{Error, Result};
 
 /// Whole reads in a row, each where the one before ended, after which reading ahead begins. Streams,
@@ -42,13 +44,13 @@ impl Ahead {
     }
 }
 
-impl File {
+impl RemoteFile {
     /// Reads at `position`, out of what was read ahead or, if that seems to pay, with more than is
     /// asked for.
     pub(super) async fn read_ahead(&self, into: &mut [u8], position: u64) -> Result<usize> {
         let most = self.read_ahead_limit() / BLOCK * BLOCK;
         if into.is_empty() || into.len() > most / 2 {
-            return self.read_at(into, position).await;
+            return self.read(into, position).await;
         }
         // Taken out, as another read of this file may run before this one ends.
         let mut ahead = self.ahead.take();
@@ -57,7 +59,7 @@ impl File {
         if found.is_empty() {
             let whole = position == ahead.end && ahead.streak >= STREAK;
             if !whole {
-                let count = self.read_at(into, position).await?;
+                let count = self.read(into, position).await?;
                 let goes_on = position == ahead.end && count == into.len();
                 ahead.streak = if goes_on { ahead.streak + 1 } else { 0 };
                 ahead.end = position + count as u64;
@@ -74,7 +76,7 @@ impl File {
             ahead.bytes.resize(more, 0);
             ahead.start = position;
             ahead.changes = changes;
-            let count = self.read_at(&mut ahead.bytes, position).await?;
+            let count = self.read(&mut ahead.bytes, position).await?;
             ahead.bytes.truncate(count);
             found = &ahead.bytes;
         }

@@ -3,19 +3,19 @@
 use embedded_io::{ErrorType, Read, Seek, Write};
 
 use super::File;
-use crate::fs::{Error, SeekFrom};
+use crate::{Error, OpenFile, SeekFrom};
 
-impl ErrorType for File {
+impl<F> ErrorType for File<F> {
     type Error = Error;
 }
 
-impl Read for File {
+impl<F: OpenFile> Read for File<F> {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Error> {
         File::read(self, into)
     }
 }
 
-impl Write for File {
+impl<F: OpenFile> Write for File<F> {
     fn write(&mut self, from: &[u8]) -> Result<usize, Error> {
         File::write(self, from)
     }
@@ -25,7 +25,7 @@ impl Write for File {
     }
 }
 
-impl Seek for File {
+impl<F: OpenFile> Seek for File<F> {
     fn seek(&mut self, to: embedded_io::SeekFrom) -> Result<u64, Error> {
         File::seek(
             self,

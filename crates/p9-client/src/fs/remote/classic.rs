@@ -4,10 +4,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::node::unsupported;
+use super::fid::unsupported;
 use crate::Dialect;
-use crate::fs::{Error, FileType, Metadata, OpenOptions, Permissions, Result};
+use crate::fs::{Error, FileType, Permissions, Result};
 use crate::session::Fid;
+use p9_tree::Make;
 use p9_wire::Errno;
 use p9_wire::{
     Attr, AttrMask, DirMode, OpenFlags, OpenMode, Qid, SetAttr, SetAttrMask, Stat, Time,
@@ -44,39 +45,14 @@ fn open_mode(flags: OpenFlags) -> OpenMode {
     mode
 }
 
-/// Linux's flags for what the options ask for; further flags can't be carried.
-fn flags_of(fid: &Fid, options: &OpenOptions) -> Result<OpenFlags> {
-    if !options.further_flags().is_empty() {
-        return Err(unsupported(fid, "custom_flags"));
-    }
-    let mut flags = options.open_flags();
-    flags.set(OpenFlags::TRUNCATE, options.is_truncate());
-    Ok(flags)
-}
-
-/// Opens the file. Whether the server appends is never relied on: not all can.
-pub(super) async fn open(fid: &Fid, options: &OpenOptions) -> Result<(Qid, u32)> {
-    open_file(fid, flags_of(fid, options)?).await
-}
-
-/// The same, with Linux's flags, of which all that the dialect lacks are hints.
-pub(super) async fn open_file(fid: &Fid, flags: OpenFlags) -> Result<(Qid, u32)> {
+/// Opens the file, with Linux's flags, of which all that the dialect lacks are hints. Whether the server appends is never
+/// relied on: not all can.
+pub(super) async fn open(fid: &Fid, flags: OpenFlags) -> Result<(Qid, u32)> {
     fid.open(open_mode(flags)).await
 }
 
-/// Makes a file, which must not be there (QEMU does not check that), and opens it.
+/// Makes a file, which must not be there (QEMU does not check that), and opens it; with flags as for [`open`].
 pub(super) async fn create(
-    fid: &mut Fid,
-    name: &[u8],
-    options: &OpenOptions,
-    mode: u32,
-) -> Result<(Qid, u32)> {
-    let flags = flags_of(fid, options)?;
-    create_file(fid, name, flags, mode).await
-}
-
-/// The same, with Linux's flags, of which all that the dialect lacks are hints.
-pub(super) async fn create_file(
     fid: &mut Fid,
     name: &[u8],
     flags: OpenFlags,
@@ -87,9 +63,24 @@ pub(super) async fn create_file(
     fid.create(name, perm, open, b"").await
 }
 
+/// Makes what is no regular file. The fid of the directory is used up; whether it may be asked about is the caller's to say.
+pub(super) async fn make(
+    dir: Fid,
+    name: &[u8],
+    what: Make<'_>,
+    mode: u32,
+    may_ask: bool,
+) -> Result<()> {
+    match what {
+        Make::Dir => make_dir(dir, name, mode & 0o7777, may_ask).await,
+        Make::Symlink(target) => symlink(dir, name, target).await,
+        Make::Node { major, minor } => mknod(dir, name, mode, (major, minor)).await,
+    }
+}
+
 /// Makes a directory. As on a local file system it gets the setgid bit of the one it is in, if that may be asked for it:
 /// QEMU takes the bit away that its kernel has passed on, and ignores it in Tcreate.
-pub(super) async fn make_dir(mut dir: Fid, name: &[u8], mode: u32, may_ask: bool) -> Result<()> {
+async fn make_dir(mut dir: Fid, name: &[u8], mode: u32, may_ask: bool) -> Result<()> {
     let inherits = may_ask
         && is_unix(&dir)
         && dir
@@ -104,8 +95,8 @@ pub(super) async fn make_dir(mut dir: Fid, name: &[u8], mode: u32, may_ask: bool
     Ok(())
 }
 
-/// Makes something that is no regular file. The fid is used up.
-pub(super) async fn make(
+/// Makes something that the dialect has a mode bit for. The fid is used up.
+async fn make_with(
     mut dir: Fid,
     name: &[u8],
     perm: DirMode,
@@ -119,11 +110,11 @@ pub(super) async fn make(
 }
 
 /// Makes a symbolic link (9P2000.u).
-pub(super) async fn symlink(dir: Fid, name: &[u8], target: &[u8]) -> Result<()> {
+async fn symlink(dir: Fid, name: &[u8], target: &[u8]) -> Result<()> {
     if !is_unix(&dir) {
         return Err(unsupported(&dir, "symlink"));
     }
-    make(dir, name, DirMode::SYMLINK, 0o777, target).await
+    make_with(dir, name, DirMode::SYMLINK, 0o777, target).await
 }
 
 /// Makes a hard link (9P2000.u).
@@ -132,16 +123,11 @@ pub(super) async fn link(dir: Fid, file: &Fid, name: &[u8]) -> Result<()> {
         return Err(unsupported(&dir, "hard_link"));
     }
     let extension = format!("{}", file.number().0);
-    make(dir, name, DirMode::LINK, 0o777, extension.as_bytes()).await
+    make_with(dir, name, DirMode::LINK, 0o777, extension.as_bytes()).await
 }
 
 /// Makes a device, named pipe or socket (9P2000.u).
-pub(super) async fn mknod(
-    dir: Fid,
-    name: &[u8],
-    mode: u32,
-    (major, minor): (u32, u32),
-) -> Result<()> {
+async fn mknod(dir: Fid, name: &[u8], mode: u32, (major, minor): (u32, u32)) -> Result<()> {
     if !is_unix(&dir) {
         return Err(unsupported(&dir, "mknod"));
     }
@@ -157,7 +143,7 @@ pub(super) async fn mknod(
     } else {
         return Err(Errno::EINVAL.into());
     };
-    make(dir, name, perm, mode, extension.as_bytes()).await
+    make_with(dir, name, perm, mode, extension.as_bytes()).await
 }
 
 /// The permission bits as the dialect has them.
@@ -198,13 +184,8 @@ fn time_of(seconds: u32) -> Time {
     }
 }
 
-/// What a stat says, in the words of this library. A dialect that has no numbers for users leaves
-/// them `u32::MAX`.
-pub(super) fn metadata_of(stat: &Stat<'_>) -> Metadata {
-    Metadata::from(&attr_of(stat))
-}
-
-fn attr_of(stat: &Stat<'_>) -> Attr {
+/// What a stat says. A dialect that has no numbers for users leaves them `u32::MAX`.
+pub(super) fn attr_of(stat: &Stat<'_>) -> Attr {
     Attr {
         valid: AttrMask::BASIC - AttrMask::CTIME,
         qid: stat.qid,
@@ -223,10 +204,6 @@ fn attr_of(stat: &Stat<'_>) -> Attr {
 
 pub(super) async fn attr(fid: &Fid) -> Result<Attr> {
     fid.stat(attr_of).await
-}
-
-pub(super) async fn stat(fid: &Fid) -> Result<Metadata> {
-    fid.stat(metadata_of).await
 }
 
 pub(super) async fn readlink(fid: &Fid) -> Result<Vec<u8>> {

@@ -1,0 +1,373 @@
+//! An open file or directory on a server.
+
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use p9_tree::{CleanPath, Driver, Lock, Node, OpenFile, Span};
+use p9_wire::{
+    Attr, AttrMask, DirEntry, Errno, LockFlags, LockKind, LockStatus, OpenFlags, Qid, QidKind,
+    SetAttr, SetAttrMask, Statfs,
+};
+
+use super::ahead::Ahead;
+use super::attributes::{root_attr, setattr};
+use super::identity::check_identity;
+use super::listing::Listing;
+use super::{Mount, RemoteNode, classic, fid, writes};
+use crate::fs::{Error, Result};
+use crate::session::{Fid, Session, WriteBehindQueue};
+
+/// Linux's flags that decide about access; all others are hints.
+const DECIDE: OpenFlags = OpenFlags::WRITE_ONLY
+    .union(OpenFlags::READ_WRITE)
+    .union(OpenFlags::CREATE)
+    .union(OpenFlags::EXCLUSIVE)
+    .union(OpenFlags::TRUNCATE)
+    .union(OpenFlags::APPEND)
+    .union(OpenFlags::DIRECTORY);
+
+/// An open file or directory on a server.
+pub struct RemoteFile {
+    fid: Fid,
+    qid: Qid,
+    iounit: u32,
+    flags: OpenFlags,
+    path: Rc<CleanPath>,
+    /// How often the mount had changed names when this file was known to be itself.
+    changes_seen: Cell<u64>,
+    /// How long the file is as far as this handle knows, if it is open to append.
+    known_len: Cell<Option<u64>>,
+    pub(super) ahead: RefCell<Ahead>,
+    /// The bytes to be written behind at most, and those that are.
+    behind: Option<(usize, RefCell<WriteBehindQueue>)>,
+    /// Where the last listing was left.
+    listing: Cell<Option<Listing>>,
+    /// Also keeps the root alive as long as the file.
+    mount: Rc<Mount>,
+}
+
+impl fmt::Debug for RemoteFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteFile")
+            .field("path", &String::from_utf8_lossy(self.path.as_bytes()))
+            .field("fid", &self.fid)
+            .field("qid", &self.qid)
+            .field("flags", &(self.flags & DECIDE))
+            .finish_non_exhaustive()
+    }
+}
+
+impl RemoteFile {
+    pub(super) fn new(
+        mount: Rc<Mount>,
+        path: Rc<CleanPath>,
+        fid: Fid,
+        (qid, iounit): (Qid, u32),
+        flags: OpenFlags,
+    ) -> Self {
+        let empty = flags.intersects(OpenFlags::TRUNCATE | OpenFlags::EXCLUSIVE);
+        RemoteFile {
+            fid,
+            qid,
+            iounit,
+            flags,
+            path,
+            changes_seen: Cell::new(mount.changes_of_names.get()),
+            known_len: Cell::new(empty.then_some(0)),
+            ahead: RefCell::default(),
+            behind: None,
+            listing: Cell::new(None),
+            mount,
+        }
+    }
+
+    /// The session under this file.
+    pub fn session(&self) -> &Session {
+        self.fid.session()
+    }
+
+    /// Most bytes to read ahead.
+    pub(super) fn read_ahead_limit(&self) -> usize {
+        self.mount.read_ahead.min(self.chunk())
+    }
+
+    /// Refuses to read a directory as a file. Servers differ: some refuse with another error, some give entries.
+    fn check_readable(&self) -> Result<()> {
+        match self.qid.kind.contains(QidKind::DIR) {
+            true => Err(Errno::EISDIR.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until the server has what was written behind. An error will be told again.
+    fn settle(&self) -> impl Future<Output = Result<()>> {
+        poll_fn(|cx| self.poll_settle(cx, false))
+    }
+
+    #[inline(never)]
+    fn poll_settle(&self, cx: &mut Context<'_>, tell: bool) -> Poll<Result<()>> {
+        let settled = self.poll_behind(cx, |behind, cx| behind.poll_settle(cx, &self.fid));
+        if tell { self.tell(settled) } else { settled }
+    }
+
+    /// Works on what is written behind, if anything may be.
+    fn poll_behind<T: Default>(
+        &self,
+        cx: &mut Context<'_>,
+        work: impl FnOnce(&mut WriteBehindQueue, &mut Context<'_>) -> Poll<Result<T>>,
+    ) -> Poll<Result<T>> {
+        match self
+            .behind
+            .as_ref()
+            .map(|(_, queue)| queue.try_borrow_mut())
+        {
+            None => Poll::Ready(Ok(T::default())),
+            Some(Ok(mut behind)) => work(&mut behind, cx),
+            // A waker that was called out of this very work polls another operation at once.
+            Some(Err(_)) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The program gets to know of the error, if it is one of writing behind.
+    fn tell<T>(&self, result: Poll<Result<T>>) -> Poll<Result<T>> {
+        if let Poll::Ready(Err(error)) = result
+            && let Some((_, behind)) = &self.behind
+            && let Ok(mut behind) = behind.try_borrow_mut()
+        {
+            behind.told(error);
+        }
+        result
+    }
+
+    /// Hands out entries of the directory: all there are, or only `some`.
+    async fn list(
+        &self,
+        offset: u64,
+        some: bool,
+        each: &mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
+    ) -> Result<()> {
+        if !self.qid.kind.contains(QidKind::DIR) {
+            return Err(Errno::ENOTDIR.into());
+        }
+        let left = self.listing.take().filter(|left| left.goes_on_at(offset));
+        let mut listing = left.unwrap_or_else(|| Listing::new(&self.fid, offset));
+        let handed_out = listing.hand_out(&self.fid, some, each).await;
+        self.listing.set(Some(listing));
+        handed_out
+    }
+}
+
+impl OpenFile for RemoteFile {
+    fn driver(&self) -> &dyn Driver {
+        self.session()
+    }
+
+    fn chunk(&self) -> usize {
+        let most = self.session().msize() - p9_wire::IO_HEADER_LEN;
+        let chunk = match self.iounit {
+            0 => most,
+            iounit => iounit.min(most),
+        };
+        chunk as usize
+    }
+
+    /// What the iounit promises (open(5) of Plan 9).
+    fn whole_reads(&self) -> usize {
+        match self.iounit {
+            0 => 0,
+            _ => self.chunk(),
+        }
+    }
+
+    async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        self.check_readable()?;
+        self.settle().await?;
+        self.fid.read_at(offset, into, self.iounit).await
+    }
+
+    async fn read_next(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        self.check_readable()?;
+        self.settle().await?;
+        self.read_ahead(into, offset).await
+    }
+
+    async fn read_lent(
+        &self,
+        offset: u64,
+        len: usize,
+        see: &mut dyn FnMut(&mut Span<'_>),
+    ) -> Result<usize> {
+        self.check_readable()?;
+        self.settle().await?;
+        self.fid.read_lent_at(offset, len, see, self.iounit).await
+    }
+
+    async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
+        self.flush().await?;
+        if !self.flags.contains(OpenFlags::APPEND) {
+            return self.fid.write_at(offset, from, self.iounit, false).await;
+        }
+        let len = match self.known_len.get() {
+            // The server appends, wherever that is; one that does not is told where the end was last.
+            Some(len) if fid::is_linux(&self.fid) => len,
+            // As near as one gets: someone else may append in between.
+            _ => self.getattr(AttrMask::SIZE).await?.size,
+        };
+        let count = self.fid.write_at(len, from, self.iounit, true).await?;
+        self.known_len.set(Some(len + count as u64));
+        Ok(count)
+    }
+
+    fn write_behind(&mut self, bytes: usize) {
+        let queue = RefCell::new(WriteBehindQueue::new(bytes, self.chunk()));
+        self.behind = Some((bytes, queue));
+    }
+
+    async fn write_next(&self, from: &[u8], offset: u64) -> Result<usize> {
+        match self.behind {
+            Some((limit, _)) if (1..limit).contains(&from.len()) => {
+                poll_fn(|cx| {
+                    self.tell(self.poll_behind(cx, |behind, cx| {
+                        behind.poll_write(cx, &self.fid, offset, from)
+                    }))
+                })
+                .await
+            }
+            _ => self.write(from, offset).await,
+        }
+    }
+
+    async fn flush(&self) -> Result<()> {
+        poll_fn(|cx| self.poll_settle(cx, true)).await
+    }
+
+    async fn write_and_close(self, content: &[u8]) -> Result<()> {
+        let new = self.flags.contains(OpenFlags::EXCLUSIVE);
+        if !new || content.is_empty() || content.len() > self.chunk() {
+            let mut done = 0;
+            while let Some(rest) = content.get(done..).filter(|rest| !rest.is_empty()) {
+                done += self.write(rest, done as u64).await?;
+            }
+            return self.close().await;
+        }
+        let RemoteFile {
+            fid, mount, path, ..
+        } = self;
+        let mut done = fid.write_and_close(content).await?;
+        if done < content.len() {
+            let names: Vec<&[u8]> = path.names().collect();
+            let root = RemoteNode::root(mount);
+            let again = root.open_at(&names, OpenFlags::WRITE_ONLY).await?;
+            let again = again.through()?;
+            while let Some(rest) = content.get(done..).filter(|rest| !rest.is_empty()) {
+                done += again.write(rest, done as u64).await?;
+            }
+            again.close().await?;
+        }
+        Ok(())
+    }
+
+    async fn readdir(
+        &self,
+        offset: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        self.list(offset, false, &mut |entry, _| each(entry)).await
+    }
+
+    async fn readdir_some(
+        &self,
+        offset: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
+    ) -> Result<()> {
+        self.list(offset, true, each).await
+    }
+
+    async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
+        self.settle().await?;
+        let attr = if fid::is_linux(&self.fid) {
+            self.fid.getattr(mask).await?
+        } else if self.path.is_root() {
+            root_attr(&self.fid, self.qid).await?
+        } else {
+            classic::attr(&self.fid).await?
+        };
+        if self.flags.contains(OpenFlags::APPEND) && attr.valid.contains(AttrMask::SIZE) {
+            self.known_len.set(Some(attr.size));
+        }
+        Ok(attr)
+    }
+
+    async fn setattr(&self, attr: &SetAttr) -> Result<()> {
+        // Servers that truncate by path do not check this.
+        if attr.valid.contains(SetAttrMask::SIZE) && !writes(self.flags) {
+            return Err(Error::InvalidInput("the file is not open for writing"));
+        }
+        self.settle().await?;
+        self.known_len.set(None);
+        let (path, seen) = (&self.path, &self.changes_seen);
+        check_identity(&self.mount, &self.fid, self.qid, path, seen).await?;
+        setattr(&self.fid, attr).await
+    }
+
+    async fn fsync(&self, data_only: bool) -> Result<()> {
+        self.flush().await?;
+        match fid::is_linux(&self.fid) {
+            true => self.fid.fsync(data_only).await,
+            false => classic::fsync(&self.fid).await,
+        }
+    }
+
+    async fn statfs(&self) -> Result<Statfs> {
+        fid::only_linux(&self.fid, "statfs")?;
+        self.fid.statfs().await
+    }
+
+    async fn lock(&self, lock: &Lock<'_>, _flags: LockFlags) -> Result<LockStatus> {
+        fid::only_linux(&self.fid, "lock")?;
+        let settled = self.settle().await;
+        if lock.kind != LockKind::UNLOCK || settled == Err(Error::Interrupted) {
+            // What was written under the lock is still to be sent.
+            settled?;
+        }
+        let owner = (lock.owner, lock.client);
+        let locked = self
+            .fid
+            .lock(lock.kind, lock.start, lock.length, owner)
+            .await?;
+        settled.map(|()| locked)
+    }
+
+    async fn lock_in_time(&self, lock: &Lock<'_>) -> Result<LockStatus> {
+        let session = self.session();
+        let until = session.now() + session.timeout();
+        let mut pause = Duration::from_millis(5);
+        loop {
+            match self.lock(lock, LockFlags::empty()).await? {
+                LockStatus::BLOCKED | LockStatus::GRACE => {}
+                status => return Ok(status),
+            }
+            let now = session.now();
+            if now >= until {
+                return Err(Error::TimedOut);
+            }
+            session.sleep(pause.min(until - now)).await?;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+    }
+
+    async fn close(self) -> Result<()> {
+        let flushed = self.flush().await;
+        let closed = self.fid.close().await;
+        flushed.and(closed)
+    }
+}
