@@ -138,11 +138,19 @@ impl<'a> SharedMemory<'a> {
     /// `offset` is not in this memory, or `into` is larger than it.
     #[inline]
     pub fn copy_out_around(self, offset: usize, into: &mut [u8]) {
+        if offset < self.len && into.len() <= self.len - offset {
+            // SAFETY: as in `copy_in_around`.
+            return unsafe { copy_from_shared(self.start.add(offset), into) };
+        }
+        self.copy_out_twice(offset, into);
+    }
+
+    /// [`copy_out_around`](Self::copy_out_around) for what goes beyond the end.
+    #[inline(never)]
+    fn copy_out_twice(self, offset: usize, into: &mut [u8]) {
         let (first, rest) = into.split_at_mut(self.until_end(offset, into.len()));
         self.copy_out(offset, first);
-        if !rest.is_empty() {
-            self.copy_out(0, rest);
-        }
+        self.copy_out(0, rest);
     }
 
     /// As [`copy_in`](Self::copy_in), for a ring: after the last byte comes the first.
@@ -151,11 +159,20 @@ impl<'a> SharedMemory<'a> {
     /// `offset` is not in this memory, or `from` is larger than it.
     #[inline]
     pub fn copy_in_around(self, offset: usize, from: &[u8]) {
+        if offset < self.len && from.len() <= self.len - offset {
+            // SAFETY: `offset` and as many bytes from there on are in this memory; it is mapped for `'a`, by the contract of
+            // `new`.
+            return unsafe { copy_to_shared(from, self.start.add(offset)) };
+        }
+        self.copy_in_twice(offset, from);
+    }
+
+    /// [`copy_in_around`](Self::copy_in_around) for what goes beyond the end.
+    #[inline(never)]
+    fn copy_in_twice(self, offset: usize, from: &[u8]) {
         let (first, rest) = from.split_at(self.until_end(offset, from.len()));
         self.copy_in(offset, first);
-        if !rest.is_empty() {
-            self.copy_in(0, rest);
-        }
+        self.copy_in(0, rest);
     }
 
     /// How many of `len` bytes from `offset` on come before the end.

@@ -217,15 +217,16 @@ impl Ring {
         if !self.has_room(request, reply)? {
             return Ok(false);
         }
+        let (requests, mask, mut out_prod) = (self.requests, self.size - 1, self.out_prod);
         for part in parts {
             // Together with the other parts it is no longer than the free space, so it stays off what the backend has not
             // read yet.
-            let offset = self.offset(self.out_prod);
-            self.requests.copy_in_around(offset, part);
-            self.out_prod = self.out_prod.wrapping_add(part.len() as u32);
+            requests.copy_in_around((out_prod & mask) as usize, part);
+            out_prod = out_prod.wrapping_add(part.len() as u32);
         }
         // Who sees this sees the message.
-        self.shared.out_prod.store(self.out_prod, Ordering::Release);
+        self.shared.out_prod.store(out_prod, Ordering::Release);
+        self.out_prod = out_prod;
         self.reserved_reply_bytes += reply;
         self.event_due = true;
         Ok(true)

@@ -13,6 +13,8 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 const WORD: usize = size_of::<u64>();
 /// Bytes that one turn of the loop takes.
 const BLOCK: usize = 8 * WORD;
+/// Half of that, of which a message without data has one at the most.
+const HALF: usize = 4 * WORD;
 
 /// Reads the byte at `from`.
 ///
@@ -51,6 +53,32 @@ unsafe fn store_byte(to: *mut u8, byte: u8) {
 unsafe fn store_word(to: *mut u8, word: [u8; WORD]) {
     // SAFETY: as in `load_word`.
     unsafe { AtomicU64::from_ptr(to.cast()) }.store(u64::from_ne_bytes(word), Relaxed);
+}
+
+/// Reads the 32 bytes at `from`.
+///
+/// # Safety
+/// As [`load_word`], for 32 bytes.
+#[inline(always)]
+unsafe fn load_half(from: *const u8) -> [[u8; WORD]; HALF / WORD] {
+    // SAFETY: within the 32 bytes, and aligned, being multiples of 8 away.
+    let word = |index: usize| unsafe { load_word(from.add(index * WORD)) };
+    [word(0), word(1), word(2), word(3)]
+}
+
+/// Writes the 32 bytes at `to`.
+///
+/// # Safety
+/// As [`load_word`], for writes of 32 bytes.
+#[inline(always)]
+unsafe fn store_half(to: *mut u8, half: [[u8; WORD]; HALF / WORD]) {
+    // SAFETY: within the 32 bytes, and aligned, being multiples of 8 away.
+    let word = |index: usize, word| unsafe { store_word(to.add(index * WORD), word) };
+    let [a, b, c, d] = half;
+    word(0, a);
+    word(1, b);
+    word(2, c);
+    word(3, d);
 }
 
 /// Reads the 64 bytes at `from`.
@@ -119,6 +147,17 @@ pub unsafe fn copy_from_shared(shared: NonNull<u8>, into: &mut [u8]) {
             from = from.add(BLOCK);
         }
     }
+    let rest = match rest.split_first_chunk_mut::<HALF>() {
+        Some((half, rest)) => {
+            // SAFETY: as for the blocks.
+            unsafe {
+                half.as_chunks_mut().0.copy_from_slice(&load_half(from));
+                from = from.add(HALF);
+            }
+            rest
+        }
+        None => rest,
+    };
     let (words, tail) = rest.as_chunks_mut::<WORD>();
     for word in words {
         // SAFETY: as for the blocks.
@@ -161,6 +200,19 @@ pub unsafe fn copy_to_shared(from: &[u8], shared: NonNull<u8>) {
             to = to.add(BLOCK);
         }
     }
+    let rest = match rest.split_first_chunk::<HALF>() {
+        Some((half, rest)) => {
+            let mut words = [[0; WORD]; HALF / WORD];
+            words.copy_from_slice(half.as_chunks().0);
+            // SAFETY: as for the blocks.
+            unsafe {
+                store_half(to, words);
+                to = to.add(HALF);
+            }
+            rest
+        }
+        None => rest,
+    };
     let (words, tail) = rest.as_chunks::<WORD>();
     for word in words {
         // SAFETY: as for the blocks.
