@@ -110,7 +110,7 @@ fn names_are_changed_through_a_name_space_as_without() {
         (requests, (session.now() - before).as_millis())
     };
     type Row<'a> = (&'a str, &'a dyn Fn(&Fs), &'a dyn Fn(&Fs));
-    let rows: [Row<'_>; 6] = [
+    let rows: [Row<'_>; 9] = [
         (
             "make a directory",
             &|fs| fs.create_dir("/d/e/a").unwrap(),
@@ -135,6 +135,27 @@ fn names_are_changed_through_a_name_space_as_without() {
             "remove a file",
             &|fs| fs.remove_file("/d/e/fc").unwrap(),
             &|_| ns.remove_file("/d/e/fd").unwrap(),
+        ),
+        (
+            "write a whole file",
+            &|fs| fs.write("/d/e/wa", "x").unwrap(),
+            &|_| ns.write("/d/e/wb", "x").unwrap(),
+        ),
+        (
+            "copy",
+            &|fs| assert_eq!(fs.copy("/d/g", "/d/e/ga"), Ok(1)),
+            &|_| assert_eq!(ns.copy("/d/g", "/d/e/gb"), Ok(1)),
+        ),
+        (
+            "remove a directory with what is in it",
+            &|fs| {
+                fs.create_dir_all("/d/e/ra/x").unwrap();
+                fs.remove_dir_all("/d/e/ra").unwrap();
+            },
+            &|_| {
+                ns.create_dir_all("/d/e/rb/x").unwrap();
+                ns.remove_dir_all("/d/e/rb").unwrap();
+            },
         ),
         (
             "remove a directory",

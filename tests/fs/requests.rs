@@ -143,7 +143,7 @@ fn a_name_space_costs_no_request() {
     ns.mount(MemTree::new(), "/mnt/none").unwrap();
     let (many, long) = ("/d/e/f", "/many/1");
     type Pair<'a> = (&'a str, &'a dyn Fn(&Fs) -> bool, &'a dyn Fn() -> bool);
-    let table: [Pair<'_>; 5] = [
+    let table: [Pair<'_>; 10] = [
         ("stat", &|fs| fs.metadata(many).is_ok(), &|| {
             ns.metadata(many).is_ok()
         }),
@@ -163,6 +163,29 @@ fn a_name_space_costs_no_request() {
         ("open of nothing", &|fs| fs.open("/none").is_err(), &|| {
             ns.open("/none").is_err()
         }),
+        ("read a whole file", &|fs| fs.read(many).is_ok(), &|| {
+            ns.read(many).is_ok()
+        }),
+        (
+            "whether a path exists",
+            &|fs| fs.exists(many).is_ok(),
+            &|| ns.exists(many).is_ok(),
+        ),
+        (
+            "a listing",
+            &|fs| fs.read_dir("/many").unwrap().count() == 500,
+            &|| ns.read_dir("/many").unwrap().count() == 500,
+        ),
+        (
+            "a listing with attributes",
+            &|fs| fs.read_dir("/many").unwrap().with_metadata().count() == 500,
+            &|| ns.read_dir("/many").unwrap().with_metadata().count() == 500,
+        ),
+        (
+            "a change of attributes",
+            &|fs| fs.truncate(long, 0).is_ok(),
+            &|| ns.truncate(long, 0).is_ok(),
+        ),
     ];
     for (name, plain, within) in table {
         let expected = measure(&bed, &|fs| assert!(plain(fs), "{name}"));

@@ -1,6 +1,7 @@
 //! Requests on open files allocate nothing (docs/speed.md).
 
 use xen9p::fs::{Fs, MountOptions, OpenOptions};
+use xen9p::ns::Namespace;
 use xen9p_testing::count::allocations;
 use xen9p_testing::server::still::Still;
 
@@ -100,4 +101,29 @@ fn requests_on_open_files_allocate_nothing() {
     behind.close().unwrap();
     let metadata = || assert!(file.metadata().unwrap().is_file());
     assert_eq!(count(metadata), 0, "metadata");
+}
+
+#[test]
+fn requests_on_open_files_of_a_name_space_allocate_nothing() {
+    let fs = Fs::mount(Still::new(64 << 10), &MountOptions::new()).unwrap();
+    let ns = Namespace::new(fs);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&ns, "/f")
+        .unwrap();
+    let mut page = vec![0; 4096];
+    let mut large = vec![0; 1 << 20];
+    let read = || file.read_exact_at(&mut page, 8192).unwrap();
+    assert_eq!(count(read), 0, "page read");
+    let read = || file.read_exact_at(&mut large, 0).unwrap();
+    assert_eq!(count(read), 0, "read of 1 MiB");
+    assert_eq!(
+        count(|| file.write_all_at(&page, 8192).unwrap()),
+        0,
+        "page write"
+    );
+    (0..1000).for_each(|_| file.read_exact(&mut page).unwrap());
+    let read = || file.read_exact(&mut page).unwrap();
+    assert_eq!(count(read), 0, "read at the position");
 }

@@ -108,13 +108,13 @@ fn list(shell: &mut Shell<'_>, directory: &Place, how: How) -> Result<(), Fail> 
 
 /// All entries with their attributes, in order; `None` if they are too many to be kept.
 fn details(shell: &mut Shell<'_>, directory: &Place, how: How) -> Result<Option<Details>, Fail> {
-    let entries = directory.ns.read_dir_with_metadata(&directory.path);
+    let entries = directory.ns.read_dir(&directory.path);
     let entries = entries.map_err(|error| directory.fail(error))?;
     let mut details = Details::default();
-    for entry in entries {
-        let entry = entry.map_err(|error| directory.fail(error))?;
+    for entry in entries.with_metadata() {
+        let (entry, metadata) = entry.map_err(|error| directory.fail(error))?;
         let name = entry.file_name();
-        if how.shows(name) && !details.push(shell, name, entry.metadata()) {
+        if how.shows(name) && !details.push(shell, name, metadata) {
             return Ok(None);
         }
     }

@@ -62,6 +62,12 @@ pub trait Node: Clone {
         false
     }
 
+    /// The same directory, for several operations at the same time that [`driver`](Self::driver) waits for. Override it where
+    /// an operation waits for itself.
+    fn concurrent(&self) -> Self {
+        self.clone()
+    }
+
     /// The file of this name in this directory.
     ///
     /// # Errors

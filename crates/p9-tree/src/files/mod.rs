@@ -235,6 +235,9 @@ impl<N: Node> Iterator for ReadDir<N> {
     type Item = Result<DirEntry<N>>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(inner) = self.inner.next_taken() {
+            return Some(Ok(DirEntry { inner }));
+        }
         let driver = self.inner.driver().share();
         let next = block_on(&*driver, async { self.inner.next().await.transpose() });
         Some(next.transpose()?.map(|inner| DirEntry { inner }))
@@ -253,6 +256,10 @@ impl<N: Node + 'static> Iterator for WithMetadata<N> {
     type Item = Result<(DirEntry<N>, Result<Metadata>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let driver = self.inner.driver().share();
+        if let Err(error) = block_on(&*driver, self.inner.prepare()) {
+            return Some(Err(error));
+        }
         let driver = self.inner.driver().share();
         let next = block_on(&*driver, async { self.inner.next().await.transpose() });
         Some(

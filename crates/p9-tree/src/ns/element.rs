@@ -6,15 +6,17 @@ use alloc::vec::Vec;
 use super::Tree;
 use crate::drive::block_on_pinned;
 use crate::erased::Boxed;
-use crate::{CleanPath, Driver, DynNode, NewFiles, Node, Result, Walked};
+use crate::{CleanPath, Driver, DynNode, NewFiles, Node, Result};
 
 /// How a tree is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     /// In the call, by the tree's driver: futures are then ready when they are polled first.
     Here,
-    /// By whoever polls.
+    /// By the caller, who polls.
     Polled,
+    /// By the caller for the tree of this number, whose driver the caller uses; in the call for others.
+    Within(u64),
 }
 
 /// A tree that was mounted.
@@ -39,7 +41,7 @@ impl Mounted {
     }
 
     /// Does something with the tree, and waits for it.
-    pub(super) fn run<T>(&self, mut operation: Boxed<'_, T>) -> Result<T> {
+    fn run<T>(&self, mut operation: Boxed<'_, T>) -> Result<T> {
         block_on_pinned(&*self.driver, operation.as_mut())
     }
 
@@ -47,7 +49,8 @@ impl Mounted {
     /// there is one function for each kind of result.
     pub(super) async fn wait<T>(&self, wait: Wait, operation: Boxed<'_, T>) -> Result<T> {
         match wait {
-            Wait::Here => self.run(operation),
+            Wait::Within(number) if number == self.number => operation.await,
+            Wait::Here | Wait::Within(_) => self.run(operation),
             Wait::Polled => operation.await,
         }
     }
@@ -74,10 +77,12 @@ impl Element {
         }
     }
 
-    /// What lies below it by this path.
-    pub(super) fn join(&self, rest: &[u8]) -> Result<Element> {
+    /// What lies below it by these names.
+    pub(super) fn join(&self, names: &[&[u8]]) -> Result<Element> {
         let mut at = self.at.clone();
-        at.extend(rest)?;
+        for name in names {
+            at.push(name)?;
+        }
         Ok(Element::new(self.tree.clone(), at))
     }
 
@@ -94,17 +99,6 @@ impl Element {
         self.at.names().collect()
     }
 
-    /// Its node, waiting for it.
-    ///
-    /// # Errors
-    /// As [`node`](Self::node).
-    pub(super) fn node_here(&self) -> Result<DynNode> {
-        if self.at.is_root() {
-            return Ok(self.tree.root.clone());
-        }
-        through(self.tree.run(self.tree.root.any().walk_at(&self.names()))?)
-    }
-
     /// Its node.
     ///
     /// # Errors
@@ -115,15 +109,6 @@ impl Element {
         }
         let names = self.names();
         let walked = self.tree.wait(wait, self.tree.root.any().walk_at(&names));
-        through(walked.await?)
-    }
-}
-
-/// What a walk leads to that no symbolic link should be on the way of.
-pub(super) fn through<T>(walked: Walked<T>) -> Result<T> {
-    match walked {
-        Walked::Through(found, _) => Ok(found),
-        Walked::Link(_) => Err(p9_wire::Errno::ENOENT.into()),
-        Walked::Blocked(_, error) => Err(error),
+        walked.await?.through()
     }
 }

@@ -1,313 +1,242 @@
-//! An open file.
+//! An open file or directory of a name space.
 
 use alloc::rc::Rc;
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::Cell;
 use core::fmt;
 
-use p9_wire::SetAttr;
+use p9_wire::{Attr, AttrMask, DirEntry, Errno, LockFlags, LockStatus, SetAttr, Statfs};
 
-use super::element::Mounted;
-use super::ops::{ATTRIBUTES, mode, size};
-use crate::drive::block_on_pinned;
-use crate::erased::Boxed;
-use crate::{DynFile, Error, FileTimes, Metadata, Permissions, Result, SeekFrom};
+use super::element::{Mounted, Wait};
+use super::node::{NsNode, qid_in};
+use crate::trees::{Listed, Snapshot, hand_out};
+use crate::{Driver, DynFile, HeldLock, Lock, NeverWaits, Node, OpenFile, Result, Span};
 
-/// Room to begin with and the most to make at a time when a file is read to its end, in bytes.
-const FIRST_ROOM: usize = 16 << 10;
-const MOST_ROOM: usize = 4 << 20;
+/// An open file or directory of a name space. It keeps its tree mounted.
+pub struct NsFile(Open);
 
-/// An open file of a [`Namespace`](super::Namespace), with a position; the counterpart of
-/// `fs::File`, with the same methods less the locks and the lent reads.
-///
-/// Dropping a file closes it; [`close`](Self::close) also reports errors.
-pub struct File {
-    inner: DynFile,
-    /// How to wait for it, and what keeps its tree mounted.
-    tree: Rc<Mounted>,
-    append: bool,
-    /// `None` after something was appended: at the end, wherever that is.
-    position: Cell<Option<u64>>,
+enum Open {
+    /// Of one tree.
+    File(Rc<Mounted>, Wait, DynFile),
+    /// A directory that several trees or mount points make.
+    Dir(NsNode, Snapshot),
 }
 
-impl fmt::Debug for File {
+impl fmt::Debug for NsFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("File")
-            .field("append", &self.append)
-            .field("position", &self.position.get())
-            .finish_non_exhaustive()
+        match &self.0 {
+            Open::File(_, _, file) => f.debug_tuple("NsFile").field(file).finish(),
+            Open::Dir(node, _) => f.debug_tuple("NsFile").field(node).finish(),
+        }
     }
 }
 
-impl File {
-    pub(super) fn new(inner: DynFile, tree: Rc<Mounted>, append: bool) -> Self {
-        File {
-            inner,
-            tree,
-            append,
-            position: Cell::new(Some(0)),
+impl NsFile {
+    pub(super) fn new(tree: Rc<Mounted>, wait: Wait, file: DynFile) -> Self {
+        NsFile(Open::File(tree, wait, file))
+    }
+
+    pub(super) fn of_dir(node: NsNode, entries: Vec<Listed>) -> Self {
+        NsFile(Open::Dir(node, Snapshot::of(entries)))
+    }
+}
+
+impl OpenFile for NsFile {
+    fn driver(&self) -> &dyn Driver {
+        &NeverWaits
+    }
+
+    fn chunk(&self) -> usize {
+        match &self.0 {
+            Open::File(_, _, file) => file.chunk(),
+            Open::Dir(..) => 0,
         }
     }
 
-    fn run<T>(&self, mut operation: Boxed<'_, T>) -> Result<T> {
-        block_on_pinned(&*self.tree.driver, operation.as_mut())
+    fn whole_reads(&self) -> usize {
+        match &self.0 {
+            Open::File(_, _, file) => file.whole_reads(),
+            Open::Dir(..) => 0,
+        }
     }
 
-    fn setattr(&self, attr: SetAttr) -> Result<()> {
-        self.run(self.inner.any().setattr(&attr))
+    async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        match &self.0 {
+            Open::File(tree, Wait::Here, file) => {
+                file.any().read_here(&*tree.driver, into, offset, false)
+            }
+            Open::File(_, _, file) => file.read(into, offset).await,
+            Open::Dir(..) => Err(Errno::EISDIR.into()),
+        }
     }
 
-    /// Reads at the position and moves it. Returns how many bytes; 0 means end of file (or an empty
-    /// buffer).
-    ///
-    /// # Errors
-    /// EBADF for a file that is not open for reading.
-    pub fn read(&self, into: &mut [u8]) -> Result<usize> {
-        let position = self.stream_position()?;
-        let count = self.read_at(into, position)?;
-        self.position.set(Some(position + count as u64));
-        Ok(count)
+    async fn read_next(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        match &self.0 {
+            Open::File(tree, Wait::Here, file) => {
+                file.any().read_here(&*tree.driver, into, offset, true)
+            }
+            Open::File(_, _, file) => file.read_next(into, offset).await,
+            Open::Dir(..) => Err(Errno::EISDIR.into()),
+        }
     }
 
-    /// Fills the buffer from the position on.
-    ///
-    /// # Errors
-    /// [`Error::UnexpectedEof`] when the file ends before.
-    pub fn read_exact(&self, into: &mut [u8]) -> Result<()> {
-        let mut done = 0;
-        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.read(rest)? {
-                0 => return Err(Error::UnexpectedEof),
-                count => done += count,
+    async fn read_lent(
+        &self,
+        offset: u64,
+        len: usize,
+        see: &mut dyn FnMut(&mut Span<'_>),
+    ) -> Result<usize> {
+        match &self.0 {
+            Open::File(tree, wait, file) => {
+                let read = file.any().read_lent(offset, len, see);
+                tree.wait(*wait, read).await
+            }
+            Open::Dir(..) => Err(Errno::EISDIR.into()),
+        }
+    }
+
+    async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
+        match &self.0 {
+            Open::File(tree, Wait::Here, file) => {
+                file.any().write_here(&*tree.driver, from, offset, false)
+            }
+            Open::File(_, _, file) => file.write(from, offset).await,
+            Open::Dir(..) => Err(Errno::EBADF.into()),
+        }
+    }
+
+    fn write_behind(&mut self, bytes: usize) {
+        if let Open::File(_, _, file) = &mut self.0 {
+            file.write_behind(bytes);
+        }
+    }
+
+    async fn write_next(&self, from: &[u8], offset: u64) -> Result<usize> {
+        match &self.0 {
+            Open::File(tree, Wait::Here, file) => {
+                file.any().write_here(&*tree.driver, from, offset, true)
+            }
+            Open::File(_, _, file) => file.write_next(from, offset).await,
+            Open::Dir(..) => Err(Errno::EBADF.into()),
+        }
+    }
+
+    async fn flush(&self) -> Result<()> {
+        match &self.0 {
+            Open::File(tree, wait, file) => tree.wait(*wait, file.any().flush()).await,
+            Open::Dir(..) => Ok(()),
+        }
+    }
+
+    async fn write_and_close(self, content: &[u8]) -> Result<()> {
+        match self.0 {
+            Open::File(tree, wait, file) => {
+                let written = file.into_any().write_and_close(content);
+                tree.wait(wait, written).await
+            }
+            Open::Dir(..) => Err(Errno::EBADF.into()),
+        }
+    }
+
+    async fn readdir(
+        &self,
+        offset: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        match &self.0 {
+            Open::File(tree, wait, file) => {
+                let mut each = |entry: &DirEntry<'_>| {
+                    each(&DirEntry {
+                        qid: qid_in(tree, entry.qid),
+                        ..*entry
+                    })
+                };
+                let listed = file.any().readdir(offset, &mut each);
+                tree.wait(*wait, listed).await
+            }
+            Open::Dir(node, listing) => {
+                let entries = match listing.taken(offset) {
+                    Some(taken) => taken,
+                    None => listing.take(node.entries().await?),
+                };
+                hand_out(&entries, offset, each)
             }
         }
-        Ok(())
     }
 
-    /// Reads from the position to the end of the file and appends it to `into`; returns how many bytes
-    /// that were. On an error what was read before it has been appended.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`].
-    pub fn read_to_end(&self, into: &mut Vec<u8>) -> Result<usize> {
-        let begin = into.len();
-        let mut room = FIRST_ROOM;
-        loop {
-            let start = into.len();
-            into.try_reserve(room).map_err(|_| Error::OutOfMemory)?;
-            into.resize(start + room, 0);
-            let count = self.read(into.get_mut(start..).unwrap_or(&mut []));
-            into.truncate(start + count.unwrap_or(0));
-            match count? {
-                0 => return Ok(into.len() - begin),
-                // A large file: more requests can travel at once.
-                count if count == room => room = (room * 4).min(MOST_ROOM),
-                _ => {}
-            }
-        }
-    }
-
-    /// As [`read_to_end`](Self::read_to_end), for text.
-    ///
-    /// # Errors
-    /// [`Error::NotUtf8`]; `into` is then unchanged.
-    pub fn read_to_string(&self, into: &mut String) -> Result<usize> {
-        let mut bytes = Vec::new();
-        self.read_to_end(&mut bytes)?;
-        let text = core::str::from_utf8(&bytes).map_err(|_| Error::NotUtf8)?;
-        into.try_reserve(text.len())
-            .map_err(|_| Error::OutOfMemory)?;
-        into.push_str(text);
-        Ok(bytes.len())
-    }
-
-    /// Writes at the position and moves it. Returns how many bytes were taken, which may be fewer.
-    ///
-    /// # Errors
-    /// EBADF for a file that is not open for writing.
-    pub fn write(&self, from: &[u8]) -> Result<usize> {
-        if self.append {
-            let count = self.write_at(from, 0)?;
-            self.position.set(None);
-            return Ok(count);
-        }
-        let position = self.stream_position()?;
-        let count = self.write_at(from, position)?;
-        self.position.set(Some(position + count as u64));
-        Ok(count)
-    }
-
-    /// Writes all bytes at the position.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    pub fn write_all(&self, from: &[u8]) -> Result<()> {
-        let mut done = 0;
-        while let Some(rest) = from.get(done..).filter(|rest| !rest.is_empty()) {
-            match self.write(rest)? {
-                0 => return Err(Error::WriteZero),
-                count => done += count,
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads at `offset`, whatever the position.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
-        let driver = &*self.tree.driver;
-        self.inner.any().read_here(driver, into, offset, false)
-    }
-
-    /// Writes at `offset`, whatever the position; a file opened to append is written at its end all the
-    /// same.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    pub fn write_at(&self, from: &[u8], offset: u64) -> Result<usize> {
-        let driver = &*self.tree.driver;
-        self.inner.any().write_here(driver, from, offset, false)
-    }
-
-    /// Fills the buffer from `offset` on, whatever the position.
-    ///
-    /// # Errors
-    /// [`Error::UnexpectedEof`] when the file ends before.
-    pub fn read_exact_at(&self, into: &mut [u8], offset: u64) -> Result<()> {
-        let mut done = 0;
-        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.read_at(rest, offset.saturating_add(done as u64))? {
-                0 => return Err(Error::UnexpectedEof),
-                count => done += count,
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes all bytes at `offset`, whatever the position.
-    ///
-    /// # Errors
-    /// As [`write_at`](Self::write_at).
-    pub fn write_all_at(&self, from: &[u8], offset: u64) -> Result<()> {
-        let mut done = 0;
-        while let Some(rest) = from.get(done..).filter(|rest| !rest.is_empty()) {
-            match self.write_at(rest, offset.saturating_add(done as u64))? {
-                0 => return Err(Error::WriteZero),
-                count => done += count,
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves the position and returns the new one. Beyond the end is legal.
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] for a position before the beginning.
-    pub fn seek(&self, to: SeekFrom) -> Result<u64> {
-        let position = match to {
-            SeekFrom::Start(position) => Some(position),
-            SeekFrom::Current(by) => self.stream_position()?.checked_add_signed(by),
-            SeekFrom::End(by) => self.metadata()?.len().checked_add_signed(by),
+    async fn readdir_some(
+        &self,
+        offset: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
+    ) -> Result<()> {
+        let Open::File(tree, wait, file) = &self.0 else {
+            return self.readdir(offset, &mut |entry| each(entry, None)).await;
         };
-        let position = position
-            .filter(|&position| position <= i64::MAX as u64)
-            .ok_or(Error::InvalidInput(
-                "a position before the beginning of the file or beyond 2^63 - 1",
-            ))?;
-        self.position.set(Some(position));
-        Ok(position)
+        let mut each = |entry: &DirEntry<'_>, attr: Option<&Attr>| {
+            let qid = qid_in(tree, entry.qid);
+            let attr = attr.map(|attr| Attr { qid, ..*attr });
+            each(&DirEntry { qid, ..*entry }, attr.as_ref())
+        };
+        let listed = file.any().readdir_some(offset, &mut each);
+        tree.wait(*wait, listed).await
     }
 
-    /// Moves the position to the beginning.
-    ///
-    /// # Errors
-    /// None in practice.
-    pub fn rewind(&self) -> Result<()> {
-        self.seek(SeekFrom::Start(0)).map(drop)
-    }
-
-    /// The position. Asks the tree only after a write to a file opened to append.
-    ///
-    /// # Errors
-    /// What the tree says.
-    pub fn stream_position(&self) -> Result<u64> {
-        match self.position.get() {
-            Some(position) => Ok(position),
-            None => self.seek(SeekFrom::End(0)),
+    async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
+        match &self.0 {
+            Open::Dir(node, _) => node.getattr(mask).await,
+            Open::File(tree, wait, file) => {
+                let mut attr = tree.wait(*wait, file.any().getattr(mask)).await?;
+                attr.qid = qid_in(tree, attr.qid);
+                Ok(attr)
+            }
         }
     }
 
-    /// Attributes of the file.
-    ///
-    /// # Errors
-    /// What the tree says.
-    pub fn metadata(&self) -> Result<Metadata> {
-        let attr = self.run(self.inner.any().getattr(ATTRIBUTES))?;
-        Ok(Metadata::from(&attr))
-    }
-
-    /// Cuts or extends (with zeros) the file to `len` bytes. The position stays.
-    ///
-    /// # Errors
-    /// EINVAL for a file that is not open for writing.
-    pub fn set_len(&self, len: u64) -> Result<()> {
-        self.setattr(size(len))
-    }
-
-    /// Changes the permission bits.
-    ///
-    /// # Errors
-    /// What the tree says.
-    pub fn set_permissions(&self, permissions: Permissions) -> Result<()> {
-        self.setattr(mode(permissions))
-    }
-
-    /// Changes access and modification time.
-    ///
-    /// # Errors
-    /// What the tree says.
-    pub fn set_times(&self, times: FileTimes) -> Result<()> {
-        let attr = times.to_setattr();
-        match attr.valid.is_empty() {
-            true => Ok(()),
-            false => self.setattr(attr),
+    async fn setattr(&self, attr: &SetAttr) -> Result<()> {
+        match &self.0 {
+            Open::Dir(node, _) => node.setattr(attr).await,
+            Open::File(tree, wait, file) => tree.wait(*wait, file.any().setattr(attr)).await,
         }
     }
 
-    /// Returns when the tree has all that was written: at once, as nothing is written behind in a name space.
-    ///
-    /// # Errors
-    /// None.
-    pub fn flush(&self) -> Result<()> {
-        Ok(())
+    async fn fsync(&self, data_only: bool) -> Result<()> {
+        match &self.0 {
+            Open::Dir(..) => Ok(()),
+            Open::File(tree, wait, file) => tree.wait(*wait, file.any().fsync(data_only)).await,
+        }
     }
 
-    /// Returns when content and attributes are as safe as the tree can make them.
-    ///
-    /// # Errors
-    /// As `fs::File::sync_all`.
-    pub fn sync_all(&self) -> Result<()> {
-        self.run(self.inner.any().fsync(false))
+    async fn statfs(&self) -> Result<Statfs> {
+        match &self.0 {
+            Open::Dir(node, _) => node.statfs().await,
+            Open::File(tree, wait, file) => tree.wait(*wait, file.any().statfs()).await,
+        }
     }
 
-    /// Returns when the content is as safe as the tree can make it.
-    ///
-    /// # Errors
-    /// As [`sync_all`](Self::sync_all).
-    pub fn sync_data(&self) -> Result<()> {
-        self.run(self.inner.any().fsync(true))
+    async fn lock(&self, lock: &Lock<'_>, flags: LockFlags) -> Result<LockStatus> {
+        match &self.0 {
+            Open::Dir(..) => Err(Errno::EOPNOTSUPP.into()),
+            Open::File(tree, wait, file) => tree.wait(*wait, file.any().lock(lock, flags)).await,
+        }
     }
 
-    /// Closes the file and reports what the tree says. The file is closed even then.
-    ///
-    /// # Errors
-    /// What the tree says.
-    pub fn close(self) -> Result<()> {
-        let File { inner, tree, .. } = self;
-        let mut closed = inner.into_any().close();
-        block_on_pinned(&*tree.driver, closed.as_mut())
+    async fn lock_in_time(&self, lock: &Lock<'_>) -> Result<LockStatus> {
+        match &self.0 {
+            Open::Dir(..) => Err(Errno::EOPNOTSUPP.into()),
+            Open::File(tree, wait, file) => tree.wait(*wait, file.any().lock_in_time(lock)).await,
+        }
+    }
+
+    async fn getlock(&self, lock: &Lock<'_>) -> Result<Option<HeldLock>> {
+        match &self.0 {
+            Open::Dir(..) => Err(Errno::EOPNOTSUPP.into()),
+            Open::File(tree, wait, file) => tree.wait(*wait, file.any().getlock(lock)).await,
+        }
+    }
+
+    async fn close(self) -> Result<()> {
+        match self.0 {
+            Open::Dir(..) => Ok(()),
+            Open::File(tree, wait, file) => tree.wait(wait, file.into_any().close()).await,
+        }
     }
 }

@@ -60,10 +60,10 @@
 //! * **Between trees** nothing can be renamed or hard-linked: EXDEV. Clones of one
 //!   `Fs` that were mounted separately are different trees, binds of one mount are not.
 //! * **Names in use** as mount points, or on the way to one, can't be removed or renamed: EBUSY.
-//! * **Cost**: where one tree alone has a path, and no symbolic link is on the way, an operation takes as many requests as
-//!   on `Fs` (which keeps a directory for a moment in which names are changed one after the other; a name space does
-//!   not). Else the path is looked up first: one walk, one more for each symbolic link on the way and each element of
-//!   a union that lacks the name. Reading and writing open files take as many requests, and an allocation each.
+//! * **Cost**: where one tree alone may have a path an operation takes as many requests as on `Fs`. In a union the path is
+//!   looked up: one walk for each element that lacks the name. As trees of different types stand behind one type, each
+//!   operation of a tree allocates once, and once more for a node or an open file that it gives; reading and writing open
+//!   files allocate nothing.
 //! * **Open files** stay usable when what they came from is unmounted.
 //!
 //! # Differences to Plan 9
@@ -84,15 +84,12 @@
 //!   sealed too.
 
 mod dial;
-mod dir;
 mod element;
 mod error;
 mod file;
 mod layout;
-mod names;
 mod node;
-mod ops;
-mod resolve;
+mod operations;
 mod table;
 mod tree;
 
@@ -102,33 +99,66 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
+use core::ops::Deref;
 
 use p9_wire::{Errno, QidKind};
 
 use self::element::{Element, Mounted, Wait};
-use self::resolve::View;
+use self::node::View;
 use self::table::Table;
-use crate::{CleanPath, Node};
+use crate::files::aio::{Found, Lookup};
+use crate::{CleanPath, Error, Node, OpenOptions, OpenPath, block_on, files};
 
 pub use self::dial::{DialError, Dialers};
-pub use self::dir::{DirEntry, ReadDir};
 pub use self::error::NsError;
-pub use self::file::File;
+pub use self::file::NsFile;
 pub use self::layout::{BindOption, Layout, LayoutError, MountOption, OptionError};
-pub use self::node::{NsFile, NsNode};
+pub use self::node::NsNode;
 pub use self::table::Bind;
 pub use crate::trees::{MemTree, Synthetic};
 
 pub use self::tree::{NodeTree, ReadOnly, Tree};
 pub use crate::NewFiles;
 
+/// An open file of a name space.
+pub type File = files::File<NsFile>;
+
+/// The entries of a directory of a name space: those of its trees, each name once, and the mount points in it. A directory
+/// that several trees make, or that has mount points in it, may have 131,072 names; more are [`Error::OutOfMemory`].
+pub type ReadDir = files::ReadDir<NsNode>;
+
+/// The same with their attributes.
+pub type WithMetadata = files::WithMetadata<NsNode>;
+
+/// One of these entries.
+pub type DirEntry = files::DirEntry<NsNode>;
+
 /// A name space. Clones are cheap and mean the same one; [`fork`](Self::fork) makes a private copy.
 ///
 /// See the [module](self) for the rules. Changes of the name space fail with [`NsError`], operations on
-/// files with [`Error`](crate::Error); both block as the trees do.
+/// files with [`Error`]; both block as the trees do.
+///
+/// What can be done with files are the methods of [`files::Fs`], which it is as well: those of every tree.
 #[derive(Clone)]
 pub struct Namespace {
     table: Rc<RefCell<Table>>,
+    files: files::Fs<NsNode>,
+}
+
+impl Deref for Namespace {
+    type Target = files::Fs<NsNode>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.files
+    }
+}
+
+impl OpenPath for Namespace {
+    type File = File;
+
+    fn open_path(&self, path: &[u8], options: &OpenOptions) -> crate::Result<File> {
+        self.open_with(path, options)
+    }
 }
 
 /// A place where something is mounted or bound, as [`Namespace::mount_points`] lists it.
@@ -161,36 +191,36 @@ impl Namespace {
 
     /// As [`new`](Self::new), for a tree that is shared.
     pub fn with_root(root: Rc<dyn Tree>) -> Namespace {
-        Namespace {
-            table: Rc::new(RefCell::new(Table::new(root))),
-        }
+        Namespace::over(Table::new(root))
     }
 
-    /// The root of the name space as a node, for a server that gives it to others: what waits is for the one who polls
+    fn over(table: Table) -> Namespace {
+        let table = Rc::new(RefCell::new(table));
+        let view = View {
+            table: table.clone(),
+            wait: Wait::Here,
+        };
+        let files = files::Fs::new(NsNode::root(view));
+        Namespace { table, files }
+    }
+
+    /// The root of the name space as a node, for a server that gives it to others: what waits is for the caller who polls
     /// to wait for, and what was mounted by [`Tree::driver`] is not asked.
     pub fn node(&self) -> NsNode {
-        NsNode::root(self.view(Wait::Polled))
+        self.node_waiting(Wait::Polled)
     }
 
-    fn view(&self, wait: Wait) -> View {
-        View {
+    fn node_waiting(&self, wait: Wait) -> NsNode {
+        NsNode::root(View {
             table: self.table.clone(),
             wait,
-        }
-    }
-
-    /// Does what blocks.
-    fn run<T>(&self, operation: impl FnOnce(View) -> crate::Result<T>) -> crate::Result<T> {
-        operation(self.view(Wait::Here))
+        })
     }
 
     /// A copy that changes apart from this one; the trees and their files are the same.
     #[must_use]
     pub fn fork(&self) -> Namespace {
-        let table = self.table.borrow().clone();
-        Namespace {
-            table: Rc::new(RefCell::new(table)),
-        }
+        Namespace::over(self.table.borrow().clone())
     }
 
     /// Forbids every further mount, bind and unmount, for all clones and for what is forked from them.
@@ -267,19 +297,21 @@ impl Namespace {
         self.check_open()?;
         let new = self.find(new.as_ref()).map_err(NsError::NoSource)?;
         let old = self.find(old.as_ref()).map_err(NsError::NoPlace)?;
-        if new.elements.is_empty() {
+        let (from, onto) = (new.node.seen(), old.node.seen());
+        if from.elements.is_empty() {
             // A directory made of mount points alone; those would not come along.
             return Err(NsError::NoSource(Errno::ENOENT.into()));
         }
-        if new.is_dir != old.is_dir {
+        if from.is_dir() != onto.is_dir() {
             return Err(NsError::KindDiffers);
         }
-        if how.unites() && !new.is_dir {
+        if how.unites() && !from.is_dir() {
             return Err(NsError::FileUnion);
         }
         let (gone, bound) = {
             let mut table = self.table.borrow_mut();
-            table.bind(old.path, old.is_dir, new.elements, old.elements, how)
+            let (new, under) = (from.elements.clone(), onto.elements.clone());
+            table.bind(old.path, onto.is_dir(), new, under, how)
         };
         drop(gone);
         bound
@@ -313,19 +345,48 @@ impl Namespace {
         let new = self.find(new.as_ref()).map_err(NsError::NoSource)?;
         let gone = {
             let mut table = self.table.borrow_mut();
-            table.unmount(&path, Some(&new.elements))?
+            table.unmount(&path, Some(&new.node.seen().elements))?
         };
         drop(gone);
         Ok(())
     }
 
-    fn find(&self, path: &[u8]) -> crate::Result<resolve::Found> {
-        self.run(|view| view.find(path, true))
+    fn find(&self, path: &[u8]) -> crate::Result<Found<NsNode>> {
+        let files = self.files.as_async();
+        block_on(files.root().driver(), files.find(path, true))
     }
 
+    /// The path to mount at, and whether a directory or something else is there. Names that are missing
+    /// are no hindrance.
     fn mount_path(&self, path: &[u8]) -> core::result::Result<(CleanPath, Option<bool>), NsError> {
-        let found = self.run(|view| Ok(view.mount_path(path)));
-        found.map_err(NsError::NoPlace)?
+        let files = self.files.as_async();
+        let mut way = CleanPath::new(path).map_err(NsError::NoPlace)?;
+        let mut missing: Vec<Vec<u8>> = Vec::new();
+        let (mut path, is_dir) = loop {
+            let lookup = files.lookup(way.clone(), true);
+            match block_on(files.root().driver(), lookup) {
+                Ok(Lookup::Found(found)) => break (found.path.bare(), Some(found.is_dir())),
+                Ok(Lookup::Missing(path)) => {
+                    missing.extend(path.file_name().map(<[u8]>::to_vec));
+                    break (path.parent(), Some(true));
+                }
+                Err(Error::Errno(Errno::ENOENT)) if !way.is_root() => {
+                    missing.extend(way.file_name().map(<[u8]>::to_vec));
+                    way.pop();
+                }
+                Err(error) => return Err(NsError::NoPlace(error)),
+            }
+        };
+        if missing.is_empty() {
+            return Ok((path, is_dir));
+        }
+        if is_dir == Some(false) {
+            return Err(NsError::NoPlace(Errno::ENOTDIR.into()));
+        }
+        for name in missing.iter().rev() {
+            path.push(name).map_err(NsError::NoPlace)?;
+        }
+        Ok((path, None))
     }
 
     /// The path of a mount point. The last name is not looked up: it may lead to something that is gone.

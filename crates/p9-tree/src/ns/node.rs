@@ -1,30 +1,20 @@
-//! A name space as a tree of nodes.
+//! A file as a name space shows it.
 
-use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use p9_wire::{
-    Attr, AttrMask, DirEntry, DirEntryKind, Errno, FileKind, LockFlags, LockStatus, OpenFlags, Qid,
-    QidKind, SetAttr, Statfs, UnlinkFlags, XattrFlags,
-};
+use p9_wire::{Errno, Qid, QidKind};
 
 use super::element::{Element, Mounted, Wait};
-use super::resolve::{Place, View};
-use super::table::creator;
+use super::table::{Table, creator};
 use super::{Namespace, Tree};
-use crate::trees::{Listed, Snapshot, hand_out};
-use crate::{CleanPath, Created, DynFile, DynNode, HeldLock, Lock, Make, Node, OpenFile, Result};
+use crate::{CleanPath, DynNode, Node, Result, Walked};
 
 /// What tells the numbers of the files of one tree from those of another.
 const OTHER_TREE: u64 = 0xd6e8_feb8_6659_fd93;
-
-/// The most entries of a directory that is made of several.
-const MOST_ENTRIES: usize = 1 << 17;
 
 /// A file as a [`Namespace`] shows it, by the rules of that; given out by [`Namespace::node`].
 ///
@@ -32,34 +22,86 @@ const MOST_ENTRIES: usize = 1 << 17;
 /// path that it was walked to by. The numbers of files are those of their trees, each tree's mixed in another way.
 #[derive(Clone)]
 pub struct NsNode {
-    view: View,
-    seen: Rc<Seen>,
+    pub(super) view: View,
+    /// `None` for the root, which is what the name space has there at the time.
+    seen: Option<Rc<Seen>>,
 }
 
-struct Seen {
-    path: CleanPath,
-    /// As in [`Found`](super::resolve::Found).
-    elements: Vec<Element>,
-    /// The node of the first element; `None` if there is none.
+/// A name space, and how its trees are waited for.
+#[derive(Clone)]
+pub(super) struct View {
+    pub(super) table: Rc<core::cell::RefCell<Table>>,
+    pub(super) wait: Wait,
+}
+
+/// What is seen at a path.
+pub(super) struct Seen {
+    pub(super) path: CleanPath,
+    /// One, or several directories that are united, or none for a directory that only leads to mount points.
+    pub(super) elements: Vec<Element>,
+    /// The node of the first element, if it was walked to.
+    pub(super) node: Option<DynNode>,
+    pub(super) qid: Qid,
+}
+
+/// A directory in which a name is changed: the element of it, its node, and the name.
+pub(super) struct Place {
+    pub(super) dir: Element,
+    pub(super) node: DynNode,
+    pub(super) name: Vec<u8>,
+}
+
+/// Where names lead from a node: from which elements on, and by which of the names.
+pub(super) struct Way {
+    pub(super) path: CleanPath,
+    pub(super) elements: Vec<Element>,
     node: Option<DynNode>,
-    qid: Qid,
+    /// How many names lead to the elements.
+    skip: usize,
+}
+
+/// The way through one element.
+pub(super) struct Through<'a> {
+    /// What the names lead to.
+    pub(super) element: Element,
+    /// Where to walk from in its tree, and how many names come before those of the way.
+    pub(super) from: DynNode,
+    before: usize,
+    skip: usize,
+    names: &'a [&'a [u8]],
+}
+
+impl Through<'_> {
+    /// All names to be walked.
+    pub(super) fn names(&self) -> Vec<&[u8]> {
+        match self.before {
+            0 => self.names.to_vec(),
+            _ => self.element.names(),
+        }
+    }
+
+    /// A name of those, as one of the way's; `None` for one that comes before them.
+    fn index(&self, at: usize) -> Option<usize> {
+        at.checked_sub(self.before).map(|at| self.skip + at)
+    }
 }
 
 impl fmt::Debug for NsNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = String::from_utf8_lossy(self.seen.path.as_bytes());
+        let path = self.path();
+        let path = String::from_utf8_lossy(path.as_bytes());
         f.debug_tuple("NsNode").field(&path).finish()
     }
 }
 
 impl Tree for Namespace {
     fn root(&self) -> DynNode {
-        DynNode::new(NsNode::root(self.view(Wait::Here)))
+        DynNode::new(self.node_waiting(Wait::Here))
     }
 }
 
 /// The identity of a tree's file in the name space.
-fn qid_in(tree: &Mounted, qid: Qid) -> Qid {
+pub(super) fn qid_in(tree: &Mounted, qid: Qid) -> Qid {
     Qid {
         path: qid.path ^ tree.number.wrapping_mul(OTHER_TREE),
         ..qid
@@ -67,7 +109,7 @@ fn qid_in(tree: &Mounted, qid: Qid) -> Qid {
 }
 
 /// The identity of a directory that only leads to mount points, by its path (FNV-1a).
-fn qid_of(path: &CleanPath) -> Qid {
+pub(super) fn qid_of(path: &CleanPath) -> Qid {
     let hash = path
         .as_bytes()
         .iter()
@@ -81,52 +123,81 @@ fn qid_of(path: &CleanPath) -> Qid {
     }
 }
 
-impl NsNode {
-    pub(super) fn root(view: View) -> Self {
-        let path = CleanPath::root();
-        let nearest = view.table.borrow().nearest(&path);
-        let first = nearest.elements.first();
-        // What is bound over the root from within a tree is walked to when it is needed.
-        let node = first
-            .filter(|first| first.at.is_root())
-            .map(|first| first.tree.root.clone());
-        let qid = match (first, &node) {
-            (Some(first), Some(node)) => qid_in(&first.tree, node.qid()),
-            _ => qid_of(&path),
-        };
-        let elements = nearest.elements;
-        let seen = Rc::new(Seen {
-            path,
-            elements,
-            node,
-            qid,
-        });
-        NsNode { view, seen }
-    }
-
-    /// What is at a path, as its elements and the node of the first.
-    fn at(&self, path: CleanPath, elements: Vec<Element>, node: Option<DynNode>) -> Self {
+impl Seen {
+    fn new(path: CleanPath, elements: Vec<Element>, node: Option<DynNode>) -> Self {
         let qid = match (elements.first(), &node) {
             (Some(first), Some(node)) => qid_in(&first.tree, node.qid()),
             _ => qid_of(&path),
         };
-        NsNode {
-            view: self.view.clone(),
-            seen: Rc::new(Seen {
-                path,
-                elements,
-                node,
-                qid,
-            }),
+        Seen {
+            path,
+            elements,
+            node,
+            qid,
         }
     }
 
-    fn is_dir(&self) -> bool {
-        self.seen.qid.kind.contains(QidKind::DIR)
+    /// The root, as the table has it now.
+    fn root(table: &Table) -> Self {
+        let path = CleanPath::root();
+        let elements = table.nearest(&path).elements;
+        let first = elements.first();
+        // What is bound over the root from within a tree is walked to when it is needed.
+        let node = first.filter(|first| first.at.is_root());
+        let node = node.map(|first| first.tree.root.clone());
+        Seen::new(path, elements, node)
     }
 
-    fn path_of(&self, name: &[u8]) -> Result<CleanPath> {
-        let mut path = self.seen.path.clone();
+    pub(super) fn is_dir(&self) -> bool {
+        self.qid.kind.contains(QidKind::DIR)
+    }
+}
+
+impl NsNode {
+    pub(super) fn root(view: View) -> Self {
+        NsNode { view, seen: None }
+    }
+
+    /// What is at a path, as its elements and the node of the first.
+    pub(super) fn at(
+        &self,
+        path: CleanPath,
+        elements: Vec<Element>,
+        node: Option<DynNode>,
+    ) -> Self {
+        NsNode {
+            view: self.view.clone(),
+            seen: Some(Rc::new(Seen::new(path, elements, node))),
+        }
+    }
+
+    /// What is seen here.
+    pub(super) fn seen(&self) -> Rc<Seen> {
+        match &self.seen {
+            Some(seen) => seen.clone(),
+            None => Rc::new(Seen::root(&self.view.table.borrow())),
+        }
+    }
+
+    fn into_seen(self) -> Rc<Seen> {
+        match self.seen {
+            Some(seen) => seen,
+            None => Rc::new(Seen::root(&self.view.table.borrow())),
+        }
+    }
+
+    /// What keeps the tree of the first element mounted, if it was walked to.
+    pub(super) fn first_tree(&self) -> Option<&Rc<Mounted>> {
+        Some(&self.seen.as_ref()?.elements.first()?.tree)
+    }
+
+    fn path(&self) -> CleanPath {
+        let seen = self.seen.as_ref();
+        seen.map_or_else(CleanPath::root, |seen| seen.path.clone())
+    }
+
+    pub(super) fn path_of(&self, name: &[u8]) -> Result<CleanPath> {
+        let mut path = self.path();
         path.push(name)?;
         Ok(path)
     }
@@ -134,457 +205,238 @@ impl NsNode {
     /// The first element and its node.
     ///
     /// # Errors
-    /// EROFS for a directory that only leads to mount points.
-    async fn real(&self) -> Result<(&Element, DynNode)> {
-        let first = self.seen.elements.first().ok_or(Errno::EROFS)?;
-        match &self.seen.node {
-            Some(node) => Ok((first, node.clone())),
-            None => Ok((first, first.node(self.view.wait).await?)),
-        }
-    }
-
-    /// Does something with the node of the first element.
-    async fn on<T>(&self, work: impl AsyncFnOnce(&DynNode) -> Result<T>) -> Result<T> {
-        let (element, node) = self.real().await?;
-        element
-            .tree
-            .wait(self.view.wait, Box::pin(work(&node)))
-            .await
+    /// `otherwise` for a directory that only leads to mount points.
+    pub(super) async fn real(&self, otherwise: Errno) -> Result<(Element, DynNode)> {
+        let seen = self.seen();
+        let first = seen.elements.first().ok_or(otherwise)?;
+        Ok((first.clone(), self.node_of(&seen, first).await?))
     }
 
     /// The node of an element of this directory.
-    async fn node_of(&self, element: &Element) -> Result<DynNode> {
-        match (&self.seen.node, self.seen.elements.first()) {
+    pub(super) async fn node_of(&self, seen: &Seen, element: &Element) -> Result<DynNode> {
+        match (&seen.node, seen.elements.first()) {
             (Some(node), Some(first)) if first.is(element) => Ok(node.clone()),
             _ => element.node(self.view.wait).await,
         }
     }
 
-    /// The directory that takes what is made in this one.
-    async fn taker(&self) -> Result<(Element, DynNode)> {
-        if !self.is_dir() {
-            return Err(Errno::ENOTDIR.into());
+    /// One of the elements and its node, which is no one else's if this node was not and the element is the first.
+    ///
+    /// # Errors
+    /// EROFS when there is none.
+    pub(super) async fn into_element(
+        self,
+        choose: fn(&[Element]) -> Option<&Element>,
+    ) -> Result<(Element, DynNode)> {
+        let wait = self.view.wait;
+        let mut seen = self.into_seen();
+        let element = choose(&seen.elements).ok_or(Errno::EROFS)?.clone();
+        let is_first = seen
+            .elements
+            .first()
+            .is_some_and(|first| first.is(&element));
+        let node = match Rc::get_mut(&mut seen) {
+            Some(seen) if is_first => seen.node.take(),
+            None if is_first => seen.node.clone(),
+            _ => None,
+        };
+        match node {
+            Some(node) => Ok((element, node)),
+            None => element.node(wait).await.map(|node| (element, node)),
         }
-        let taker = creator(&self.seen.elements).ok_or(Errno::EROFS)?;
-        Ok((taker.clone(), self.node_of(taker).await?))
     }
 
-    /// The same for a name that is free.
-    async fn vacant(&self, name: &[u8]) -> Result<(Element, DynNode)> {
-        match self.walk(name).await {
-            Ok(_) => Err(Errno::EEXIST.into()),
-            Err(error) if error.is_not_found() => self.taker().await,
-            Err(error) => Err(error),
+    /// The element that takes what is made in this directory.
+    async fn into_taker(self) -> Result<(Element, DynNode)> {
+        match self.seen().is_dir() {
+            true => self.into_element(creator).await,
+            false => Err(Errno::ENOTDIR.into()),
         }
     }
 
-    /// What was made by this name in that element.
-    fn made(&self, dir: &Element, name: &[u8], node: DynNode) -> Result<Self> {
-        let element = dir.join(name)?;
-        Ok(self.at(self.path_of(name)?, vec![element], Some(node)))
+    /// The same for a name that is free. Where one tree alone may have it, that is left to the tree to say.
+    pub(super) async fn into_vacant(self, name: &[u8]) -> Result<(Element, DynNode)> {
+        let path = self.path_of(name)?;
+        if self.view.table.borrow().holds(&path) {
+            return Err(Errno::EEXIST.into());
+        }
+        if self.seen().elements.len() > 1 {
+            match self.walk(name).await {
+                Ok(_) => return Err(Errno::EEXIST.into()),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.into_taker().await
+    }
+
+    /// The directory that takes a name which is not there.
+    pub(super) async fn taking(&self, name: &[u8]) -> Result<Place> {
+        let (dir, node) = self.clone().into_taker().await?;
+        let name = name.to_vec();
+        Ok(Place { dir, node, name })
     }
 
     /// The element that has this name in this directory, to be removed or renamed: its directory there, and its name.
-    async fn movable(&self, name: &[u8]) -> Result<Place> {
+    pub(super) async fn movable(&self, name: &[u8]) -> Result<Place> {
         let path = self.path_of(name)?;
         if self.view.table.borrow().holds(&path) {
             return Err(Errno::EBUSY.into());
         }
-        let there = self.walk(name).await?;
-        let element = there.seen.elements.first().ok_or(Errno::EROFS)?;
+        let seen = self.seen();
+        if let [only] = &seen.elements[..] {
+            let (dir, name) = (only.clone(), name.to_vec());
+            let node = self.node_of(&seen, only).await?;
+            return Ok(Place { dir, node, name });
+        }
+        let there = self.walk(name).await?.seen();
+        let element = there.elements.first().ok_or(Errno::EROFS)?;
         let dir = Element::new(element.tree.clone(), element.at.parent());
-        let node = self.node_of(&dir).await?;
+        let node = self.node_of(&seen, &dir).await?;
         let name = element.at.file_name().ok_or(Errno::EBUSY)?.to_vec();
         Ok(Place { dir, node, name })
     }
 
-    /// The entries of all elements, each name once, and the mount points in it.
-    async fn entries(&self) -> Result<Vec<Listed>> {
-        let mut entries: BTreeMap<Vec<u8>, Listed> = BTreeMap::new();
-        for element in &self.seen.elements {
-            let listed = async {
-                let dir = self.node_of(element).await?;
-                let list = list(&dir, &element.tree);
-                element.tree.wait(self.view.wait, Box::pin(list)).await
-            };
-            match listed.await {
-                Ok(list) => {
-                    for entry in list {
-                        entries.entry(entry.name.clone()).or_insert(entry);
-                    }
-                }
-                // Gone since it was bound.
-                Err(error) if error.is_not_found() && self.seen.elements.len() > 1 => {}
-                Err(error) => return Err(error),
-            }
-            if entries.len() > MOST_ENTRIES {
-                return Err(crate::Error::OutOfMemory);
-            }
+    /// Where names lead from here.
+    pub(super) fn way(&self, names: &[&[u8]]) -> Result<Way> {
+        let mut path = self.path();
+        let depth = path.names().count();
+        for name in names {
+            path.push(name)?;
         }
-        let points = self.view.table.borrow().names_in(&self.seen.path);
-        for (name, is_dir) in points {
-            let kind = match is_dir {
-                true => FileKind::DIR,
-                false => FileKind::REGULAR,
-            };
-            let qid = Qid {
-                kind: match is_dir {
-                    true => QidKind::DIR,
-                    false => QidKind::empty(),
-                },
-                ..qid_of(&self.path_of(&name)?)
-            };
-            let listed = Listed {
-                qid,
-                kind: DirEntryKind::of(kind),
-                name: name.clone(),
-            };
-            entries.insert(name, listed);
-        }
-        Ok(entries.into_values().collect())
-    }
-}
-
-/// The entries of a directory of a tree, "." and ".." left out.
-async fn list(dir: &DynNode, tree: &Mounted) -> Result<Vec<Listed>> {
-    let file = dir.open(OpenFlags::DIRECTORY).await?;
-    let mut entries = Vec::new();
-    file.readdir(0, &mut |entry| {
-        if !matches!(entry.name, b"." | b"..") {
-            entries.push(Listed {
-                qid: qid_in(tree, entry.qid),
-                kind: entry.kind,
-                name: entry.name.to_vec(),
-            });
-        }
-        entries.len() <= MOST_ENTRIES
-    })
-    .await?;
-    file.close().await?;
-    Ok(entries)
-}
-
-impl Node for NsNode {
-    type File = NsFile;
-
-    fn qid(&self) -> Qid {
-        self.seen.qid
-    }
-
-    async fn walk(&self, name: &[u8]) -> Result<Self> {
-        if !self.is_dir() {
-            return Err(Errno::ENOTDIR.into());
-        }
-        let path = self.path_of(name)?;
         // Trees are asked with the table free: they may use the name space.
         let nearest = self.view.table.borrow().nearest(&path);
-        if nearest.rest.is_empty() {
-            let node = match nearest.elements.first() {
-                Some(first) => Some(first.node(self.view.wait).await?),
+        Ok(match &self.seen {
+            Some(seen) if nearest.depth <= depth => Way {
+                path,
+                elements: seen.elements.clone(),
+                node: seen.node.clone(),
+                skip: 0,
+            },
+            _ => Way {
+                path,
+                elements: nearest.elements,
+                node: None,
+                skip: nearest.depth.saturating_sub(depth),
+            },
+        })
+    }
+
+    /// The way by `names` through one of its elements.
+    fn through<'a>(
+        &self,
+        way: &Way,
+        element: &Element,
+        names: &'a [&'a [u8]],
+    ) -> Result<Through<'a>> {
+        let names = names.get(way.skip..).unwrap_or(&[]);
+        let (from, before) = match (&way.node, way.elements.first()) {
+            (Some(node), Some(first)) if first.is(element) => (node.clone(), 0),
+            _ => (element.tree.root.clone(), element.at.names().count()),
+        };
+        Ok(Through {
+            element: element.join(names)?,
+            from,
+            before,
+            skip: way.skip,
+            names,
+        })
+    }
+
+    /// The way by `names`, if one tree alone may have what is there: then all can be asked for at once.
+    pub(super) fn alone<'a>(
+        &self,
+        way: &Way,
+        names: &'a [&'a [u8]],
+    ) -> Result<Option<Through<'a>>> {
+        match &way.elements[..] {
+            [only] if names.len() > way.skip => self.through(way, only, names).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What a tree said to be at the end of a way, or on it; `None` if mount points may lead there all the same.
+    pub(super) fn told<T>(
+        &self,
+        way: &Way,
+        through: &Through<'_>,
+        walked: Walked<T>,
+    ) -> Option<Walked<T>> {
+        match walked {
+            Walked::Through(..) => Some(walked),
+            Walked::Link(at) => through.index(at).map(Walked::Link),
+            Walked::Blocked(at, error) => {
+                let table = self.view.table.borrow();
+                let at = through.index(at);
+                let is_last = at.is_some_and(|at| at + 1 == way.skip + through.names.len());
+                let leads = || table.leads_on(&way.path.parent());
+                match error.is_not_found() {
+                    true if table.leads_on(&way.path) || (!is_last && leads()) => None,
+                    true => at.map(|at| Walked::Blocked(at, error)),
+                    false => Some(Walked::Blocked(at.unwrap_or(way.skip), error)),
+                }
+            }
+        }
+    }
+
+    /// Walks by names, of which there is at least one.
+    pub(super) async fn walk_way(&self, names: &[&[u8]]) -> Result<Walked<Self>> {
+        let way = self.way(names)?;
+        if names.len() == way.skip {
+            let node = match way.elements.first() {
+                Some(first) => match first.node(self.view.wait).await {
+                    Ok(node) => Some(node),
+                    // Gone since it was bound.
+                    Err(error) if error.is_not_found() && way.elements.len() > 1 => None,
+                    Err(error) => return Err(error),
+                },
                 None => None,
             };
-            return Ok(self.at(path, nearest.elements, node));
+            let found = self.at(way.path, way.elements, node);
+            let qid = found.qid();
+            return Ok(Walked::Through(found, qid));
         }
-        for element in &self.seen.elements {
-            let walked = async {
-                let dir = self.node_of(element).await?;
-                element
-                    .tree
-                    .wait(self.view.wait, dir.any().walk(name))
-                    .await
-            };
-            match walked.await {
-                Ok(node) => return self.made(element, name, node),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        match self.view.table.borrow().leads_on(&path) {
-            true => Ok(self.at(path, Vec::new(), None)),
-            false => Err(Errno::ENOENT.into()),
-        }
-    }
-
-    async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
-        if self.seen.elements.is_empty() {
-            return Ok(Attr {
-                valid: AttrMask::BASIC,
-                qid: self.seen.qid,
-                mode: FileKind::DIR.bits() | 0o555,
-                nlink: 1,
-                blksize: 4096,
-                ..Attr::default()
-            });
-        }
-        let mut attr = self.on(async |node| node.getattr(mask).await).await?;
-        attr.qid.path = self.seen.qid.path;
-        Ok(attr)
-    }
-
-    async fn setattr(&self, attr: &SetAttr) -> Result<()> {
-        self.on(async |node| node.setattr(attr).await).await
-    }
-
-    async fn open(&self, flags: OpenFlags) -> Result<NsFile> {
-        if self.is_dir() {
-            let writes = OpenFlags::WRITE_ONLY | OpenFlags::READ_WRITE | OpenFlags::TRUNCATE;
-            if flags.intersects(writes) {
-                return Err(Errno::EISDIR.into());
-            }
-            return Ok(NsFile(Open::Dir(self.clone(), Snapshot::default())));
-        }
-        let file = self.on(async |node| node.open(flags).await).await?;
-        Ok(self.file(file))
-    }
-
-    async fn create(
-        &self,
-        name: &[u8],
-        flags: OpenFlags,
-        mode: u32,
-        gid: u32,
-    ) -> Result<Created<Self>> {
-        if !flags.contains(OpenFlags::EXCLUSIVE) {
-            match self.walk(name).await {
-                Ok(node) => {
-                    let file = node.open(flags).await?;
-                    return Ok(Created { node, file });
+        // The first element that has the first name decides.
+        let mut missing = way.skip;
+        for element in &way.elements {
+            let through = self.through(&way, element, names)?;
+            let asked = through.names();
+            let walked = through.from.any().walk_at(&asked);
+            let walked = element.tree.wait(self.view.wait, walked).await?;
+            match walked {
+                Walked::Through(node, _) => {
+                    let found = self.at(way.path.clone(), vec![through.element], Some(node));
+                    let qid = found.qid();
+                    return Ok(Walked::Through(found, qid));
                 }
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
+                // It is itself no longer where it was bound from, if what stopped the walk comes before.
+                Walked::Link(at) => match through.index(at) {
+                    Some(at) => return Ok(Walked::Link(at)),
+                    None => continue,
+                },
+                Walked::Blocked(at, error) if error.is_not_found() => match through.index(at) {
+                    Some(at) if at > way.skip => {
+                        missing = at;
+                        break;
+                    }
+                    // It lacks the first name.
+                    _ => continue,
+                },
+                Walked::Blocked(at, error) => {
+                    let at = through.index(at).unwrap_or(way.skip);
+                    return Ok(Walked::Blocked(at, error));
+                }
             }
         }
-        let (dir, node) = self.vacant(name).await?;
-        let made = node.any().create(name, flags, mode, gid);
-        let made = dir.tree.wait(self.view.wait, made).await?;
-        let node = self.made(&dir, name, made.node)?;
-        let file = node.file(made.file);
-        Ok(Created { node, file })
-    }
-
-    async fn mkdir(&self, name: &[u8], mode: u32, gid: u32) -> Result<Self> {
-        let (dir, node) = self.vacant(name).await?;
-        let made = node.any().mkdir(name, mode, gid);
-        let made = dir.tree.wait(self.view.wait, made).await?;
-        self.made(&dir, name, made)
-    }
-
-    async fn symlink(&self, name: &[u8], target: &[u8], gid: u32) -> Result<Self> {
-        let (dir, node) = self.vacant(name).await?;
-        let made = node.any().symlink(name, target, gid);
-        let made = dir.tree.wait(self.view.wait, made).await?;
-        self.made(&dir, name, made)
-    }
-
-    async fn mknod(
-        &self,
-        name: &[u8],
-        mode: u32,
-        major: u32,
-        minor: u32,
-        gid: u32,
-    ) -> Result<Self> {
-        let (dir, node) = self.vacant(name).await?;
-        let made = node.any().mknod(name, mode, (major, minor), gid);
-        let made = dir.tree.wait(self.view.wait, made).await?;
-        self.made(&dir, name, made)
-    }
-
-    async fn make(self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
-        let (dir, node) = self.vacant(name).await?;
-        let made = node.into_any().make(name, what, mode, gid);
-        dir.tree.wait(self.view.wait, made).await
-    }
-
-    async fn link(&self, original: &Self, name: &[u8]) -> Result<()> {
-        let (old, original) = original.real().await?;
-        let (dir, node) = self.vacant(name).await?;
-        if !old.same_tree(&dir) {
-            return Err(Errno::EXDEV.into());
+        // Elements are dropped with the table free: with the last one goes the tree.
+        if self.view.table.borrow().leads_on(&way.path) {
+            let found = self.at(way.path, Vec::new(), None);
+            let qid = found.qid();
+            return Ok(Walked::Through(found, qid));
         }
-        let linked = node.any().link(&original, name);
-        dir.tree.wait(self.view.wait, linked).await
-    }
-
-    async fn rename(&self, name: &[u8], to: &Self, new_name: &[u8]) -> Result<()> {
-        let old = self.movable(name).await?;
-        let new = match to.movable(new_name).await {
-            Ok(there) => there,
-            // Within a directory it stays in its element.
-            Err(error) if error.is_not_found() && to.seen.path == self.seen.path => Place {
-                dir: old.dir.clone(),
-                node: old.node.clone(),
-                name: new_name.to_vec(),
-            },
-            Err(error) if error.is_not_found() => {
-                let (dir, node) = to.taker().await?;
-                let name = new_name.to_vec();
-                Place { dir, node, name }
-            }
-            Err(error) => return Err(error),
-        };
-        if !old.dir.same_tree(&new.dir) {
-            return Err(Errno::EXDEV.into());
+        if self.view.table.borrow().leads_on(&way.path.parent()) {
+            missing = names.len().saturating_sub(1);
         }
-        let renamed = old.node.any().rename(&old.name, &new.node, &new.name);
-        old.dir.tree.wait(self.view.wait, renamed).await
-    }
-
-    async fn unlink(&self, name: &[u8], flags: UnlinkFlags) -> Result<()> {
-        let Place { dir, node, name } = self.movable(name).await?;
-        let removed = node.any().unlink(&name, flags);
-        dir.tree.wait(self.view.wait, removed).await
-    }
-
-    async fn remove_all(&self, name: &[u8]) -> Result<()> {
-        let Place { dir, node, name } = self.movable(name).await?;
-        let removed = node.any().remove_all(&name);
-        dir.tree.wait(self.view.wait, removed).await
-    }
-
-    async fn readlink(&self) -> Result<Vec<u8>> {
-        self.on(async |node| node.readlink().await).await
-    }
-
-    async fn statfs(&self) -> Result<Statfs> {
-        self.on(async |node| node.statfs().await).await
-    }
-
-    async fn xattr(&self, name: &[u8], max: usize) -> Result<Vec<u8>> {
-        self.on(async |node| node.xattr(name, max).await).await
-    }
-
-    async fn list_xattrs(&self, max: usize) -> Result<Vec<u8>> {
-        self.on(async |node| node.list_xattrs(max).await).await
-    }
-
-    async fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
-        self.on(async |node| node.set_xattr(name, value, flags).await)
-            .await
-    }
-
-    async fn remove_xattr(&self, name: &[u8]) -> Result<()> {
-        self.on(async |node| node.remove_xattr(name).await).await
-    }
-}
-
-impl NsNode {
-    fn file(&self, file: DynFile) -> NsFile {
-        NsFile(Open::File(self.clone(), file))
-    }
-}
-
-/// An open file or directory of a name space.
-pub struct NsFile(Open);
-
-enum Open {
-    File(NsNode, DynFile),
-    Dir(NsNode, Snapshot),
-}
-
-impl fmt::Debug for NsFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Open::File(node, _) | Open::Dir(node, _)) = &self.0;
-        f.debug_tuple("NsFile").field(node).finish()
-    }
-}
-
-impl NsFile {
-    /// Does something with the open file; `otherwise` is the error for a directory.
-    async fn on<T>(
-        &self,
-        otherwise: Errno,
-        work: impl AsyncFnOnce(&DynFile) -> Result<T>,
-    ) -> Result<T> {
-        match &self.0 {
-            Open::File(node, file) => {
-                let element = node.seen.elements.first().ok_or(Errno::ESTALE)?;
-                element
-                    .tree
-                    .wait(node.view.wait, Box::pin(work(file)))
-                    .await
-            }
-            Open::Dir(..) => Err(otherwise.into()),
-        }
-    }
-}
-
-impl OpenFile for NsFile {
-    async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
-        self.on(Errno::EISDIR, async |file| file.read(into, offset).await)
-            .await
-    }
-
-    async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
-        self.on(Errno::EBADF, async |file| file.write(from, offset).await)
-            .await
-    }
-
-    async fn readdir(
-        &self,
-        offset: u64,
-        each: &mut dyn FnMut(&DirEntry<'_>) -> bool,
-    ) -> Result<()> {
-        let Open::Dir(node, listing) = &self.0 else {
-            return Err(Errno::ENOTDIR.into());
-        };
-        let entries = match listing.taken(offset) {
-            Some(taken) => taken,
-            None => listing.take(node.entries().await?),
-        };
-        hand_out(&entries, offset, each)
-    }
-
-    async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
-        match &self.0 {
-            Open::Dir(node, _) => node.getattr(mask).await,
-            Open::File(node, _) => {
-                let attr = self.on(Errno::EISDIR, async |file| file.getattr(mask).await);
-                let mut attr = attr.await?;
-                attr.qid.path = node.seen.qid.path;
-                Ok(attr)
-            }
-        }
-    }
-
-    async fn setattr(&self, attr: &SetAttr) -> Result<()> {
-        match &self.0 {
-            Open::Dir(node, _) => node.setattr(attr).await,
-            Open::File(..) => {
-                self.on(Errno::EISDIR, async |file| file.setattr(attr).await)
-                    .await
-            }
-        }
-    }
-
-    async fn fsync(&self, data_only: bool) -> Result<()> {
-        match &self.0 {
-            Open::Dir(..) => Ok(()),
-            Open::File(..) => {
-                self.on(Errno::EISDIR, async |file| file.fsync(data_only).await)
-                    .await
-            }
-        }
-    }
-
-    async fn lock(&self, lock: &Lock<'_>, flags: LockFlags) -> Result<LockStatus> {
-        self.on(Errno::EOPNOTSUPP, async |file| file.lock(lock, flags).await)
-            .await
-    }
-
-    async fn getlock(&self, lock: &Lock<'_>) -> Result<Option<HeldLock>> {
-        self.on(Errno::EOPNOTSUPP, async |file| file.getlock(lock).await)
-            .await
-    }
-
-    async fn close(self) -> Result<()> {
-        match self.0 {
-            Open::Dir(..) => Ok(()),
-            Open::File(node, file) => {
-                let element = node.seen.elements.first().ok_or(Errno::ESTALE)?;
-                let closed = file.into_any().close();
-                element.tree.wait(node.view.wait, closed).await
-            }
-        }
+        Ok(Walked::Blocked(missing, Errno::ENOENT.into()))
     }
 }

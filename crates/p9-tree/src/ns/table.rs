@@ -82,14 +82,11 @@ struct Point {
     elements: Vec<Element>,
 }
 
-/// What the table knows of the way to a path.
+/// The last point on the way to a path.
 pub(super) struct Nearest {
-    /// How many names the way to the nearest point has.
+    /// How many names the way to it has.
     pub(super) depth: usize,
-    pub(super) is_dir: bool,
     pub(super) elements: Vec<Element>,
-    /// The way from there on, empty or with a leading slash.
-    pub(super) rest: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -125,19 +122,15 @@ impl Table {
     /// The longest part of the path that something is mounted at.
     pub(super) fn nearest(&self, path: &CleanPath) -> Nearest {
         let points = self.points.iter();
-        let ways = points.filter_map(|point| Some((point, path.below(&point.path)?)));
-        match ways.min_by_key(|(_, rest)| rest.len()) {
-            Some((point, rest)) => Nearest {
+        let on_the_way = points.filter(|point| path.below(&point.path).is_some());
+        match on_the_way.max_by_key(|point| point.path.as_bytes().len()) {
+            Some(point) => Nearest {
                 depth: point.path.names().count(),
-                is_dir: point.is_dir,
                 elements: point.elements.clone(),
-                rest: rest.to_vec(),
             },
             None => Nearest {
                 depth: 0,
-                is_dir: true,
                 elements: vec![self.root.clone()],
-                rest: path.below(&CleanPath::root()).unwrap_or(&[]).to_vec(),
             },
         }
     }

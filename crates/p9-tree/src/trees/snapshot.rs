@@ -2,7 +2,7 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
 use p9_wire::{DirEntry, DirEntryKind, Qid};
 
@@ -19,17 +19,31 @@ pub(crate) struct Listed {
 /// The entries of an open directory. They are taken when the listing begins, and again when it begins anew, so that the
 /// directory may change meanwhile and no entry is passed over or told twice.
 #[derive(Default)]
-pub(crate) struct Snapshot(RefCell<Option<Rc<[Listed]>>>);
+pub(crate) struct Snapshot {
+    entries: RefCell<Option<Rc<[Listed]>>>,
+    /// Whether they were taken for a listing that has not begun.
+    fresh: Cell<bool>,
+}
 
 impl Snapshot {
-    /// What was taken, unless the listing begins at this offset.
+    /// Entries that were taken when the directory was opened.
+    pub(crate) fn of(entries: Vec<Listed>) -> Self {
+        Snapshot {
+            entries: RefCell::new(Some(entries.into())),
+            fresh: Cell::new(true),
+        }
+    }
+
+    /// What was taken, unless a listing that has begun begins anew at this offset.
     pub(crate) fn taken(&self, offset: u64) -> Option<Rc<[Listed]>> {
-        self.0.borrow().as_ref().filter(|_| offset > 0).cloned()
+        let fresh = self.fresh.replace(false);
+        let entries = self.entries.borrow();
+        entries.as_ref().filter(|_| fresh || offset > 0).cloned()
     }
 
     pub(crate) fn take(&self, entries: Vec<Listed>) -> Rc<[Listed]> {
         let entries: Rc<[Listed]> = entries.into();
-        let old = self.0.replace(Some(entries.clone()));
+        let old = self.entries.replace(Some(entries.clone()));
         drop(old);
         entries
     }

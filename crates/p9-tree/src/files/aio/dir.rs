@@ -85,6 +85,11 @@ impl<N: Node> ReadDir<N> {
         }
     }
 
+    /// The next of the entries that need not be waited for.
+    pub(in crate::files) fn next_taken(&mut self) -> Option<DirEntry<N>> {
+        self.ready.pop_front()
+    }
+
     /// Takes entries when there are none left.
     async fn fill(&mut self) -> Result<()> {
         if !self.ready.is_empty() || self.ended {
@@ -178,8 +183,28 @@ impl<N: Node> fmt::Debug for WithMetadata<N> {
 }
 
 impl<N: Node + 'static> WithMetadata<N> {
+    /// How to wait for what was asked for.
     pub(in crate::files) fn driver(&self) -> &dyn crate::Driver {
-        self.listing.driver()
+        match &self.directory {
+            Some(directory) => directory.driver(),
+            None => self.listing.driver(),
+        }
+    }
+
+    /// Finds out how to wait.
+    pub(in crate::files) async fn prepare(&mut self) -> Result<()> {
+        if self.directory.is_none() && !self.ended {
+            self.listing.fill().await?;
+            if self
+                .listing
+                .ready
+                .front()
+                .is_some_and(|next| next.listed.is_none())
+            {
+                self.directory().await?;
+            }
+        }
+        Ok(())
     }
 
     /// The next entry; `None` at the end. After an error the listing is over; what concerns one entry
@@ -249,8 +274,9 @@ impl<N: Node + 'static> WithMetadata<N> {
             return Ok(directory.clone());
         }
         let found = self.listing.fs.find(&self.listing.path, true).await?;
-        self.directory = Some(found.node.clone());
-        Ok(found.node)
+        let directory = found.node.concurrent();
+        self.directory = Some(directory.clone());
+        Ok(directory)
     }
 }
 

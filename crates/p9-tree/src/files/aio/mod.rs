@@ -22,6 +22,7 @@ use crate::{
 
 pub use dir::{DirEntry, ReadDir, WithMetadata};
 pub use file::File;
+pub(crate) use lookup::{Found, Lookup};
 
 /// What is asked for of a file.
 pub(super) const ATTRIBUTES: AttrMask = AttrMask::BASIC.union(AttrMask::BTIME);
