@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use xen9p::hypercall::XenError;
 use xen9p::sys;
-use xen9p::transport::xen9pfs::{self, ConnectError};
+use xen9p::transport::xen9pfs::{self, ConnectError, Endpoints};
 use xen9p::transport::{Lane, Transport, TransportError};
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
@@ -227,18 +227,39 @@ fn a_device_left_in_any_state_is_brought_back() {
         for left in [Initialised, Connected, Closing, Closed] {
             let bed = bed(program);
             // The frontend before us connected, and left it so.
-            let transport = bed.connect().unwrap();
+            let endpoints = Endpoints::new(&bed.xen).unwrap();
+            let connect = || endpoints.connect(xen9pfs::device(&bed.xen, None).unwrap(), &config());
+            let transport = connect().unwrap();
             let front = format!("{}/state", bed.share.borrow().front());
             if matches!(left, Closing | Closed) {
                 bed.fake.dom0().write(&front, (left as u32).to_string());
                 bed.fake.settle();
             }
-            let mut again = bed.connect().unwrap();
+            let mut again = connect().unwrap();
             exchange(&mut again, 3).unwrap();
             drop(again);
             drop(transport);
+            drop(endpoints);
             bed.flat();
         }
+    }
+}
+
+#[test]
+fn a_device_is_connected_once_at_a_time() {
+    for program in PROGRAMS {
+        let bed = bed(program);
+        let mut transport = bed.connect().unwrap();
+        assert_eq!(bed.connect().err(), Some(ConnectError::InUse));
+        // Nothing of the first has changed.
+        exchange(&mut transport, 1).unwrap();
+        transport.close();
+        let mut again = bed.connect().unwrap();
+        drop(transport);
+        exchange(&mut again, 1).unwrap();
+        assert_eq!(bed.connect().err(), Some(ConnectError::InUse));
+        drop(again);
+        bed.flat();
     }
 }
 

@@ -209,6 +209,9 @@ impl<P: Platform> Events<P> {
     }
 
     fn register(&self, port: Port, close: bool) -> EventChannel<P> {
+        if close {
+            self.platform().port_opened(port);
+        }
         self.table.slots.borrow_mut().push(Slot {
             port,
             handler: None,
@@ -283,8 +286,8 @@ impl<P: Platform> Events<P> {
         }
     }
 
-    /// Begins a new moment.
-    fn bump(&self) {
+    /// Begins a new moment: something happened that is no event of a port.
+    pub(super) fn bump(&self) {
         let next = self.table.generation.get().wrapping_add(1);
         self.table.generation.set(next);
     }
@@ -437,6 +440,7 @@ impl<P: Platform> Drop for EventChannel<P> {
         // The handler may own other channels: drop it with no borrow held.
         drop(slot);
         if self.close {
+            self.events.platform().port_closed(self.port);
             // Closing fails only for a port that is not open, which this one is.
             let _ = event_channel::close(self.events.platform(), self.port);
             // The next owner of the number must not take an event of this one for its own: Xen forgets it with the port, but

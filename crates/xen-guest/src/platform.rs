@@ -48,10 +48,13 @@
 //!    `hlt` with interrupts enabled only after looking at these with interrupts disabled. The timer is one of them:
 //!    it may fire before the halt, and before the clock as this processor reckons it shows the deadline.
 //!    `examples/embed-rust` does the latter.
-//! 10. [`conformance::check`] passes.
-//! 11. [`Xen::new`](crate::Xen::new), `xen9pfs::device`,
+//! 10. A kernel that has drivers for the grant table or for xenstore already keeps them:
+//!     [`grant_driver`](Platform::grant_driver) instead of step 5, [`store_driver`](Platform::store_driver) instead of
+//!     xenstore's ring; [`port_opened`](Platform::port_opened) and [`port_closed`](Platform::port_closed) tell its event
+//!     dispatcher what it has to expect.
+//! 11. [`conformance::check`] passes.
+//! 12. [`Xen::new`](crate::Xen::new), `xen9pfs::device`,
 //!     `xen9pfs::connect`, `Fs::mount`.
-
 //!
 //! # Save and restore
 //!
@@ -73,8 +76,10 @@
 
 pub mod conformance;
 mod domain;
+mod drivers;
 
 use core::num::NonZeroUsize;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use crate::hypercall::XenError;
@@ -84,6 +89,7 @@ use xen9p_time::Instant;
 
 pub(crate) use domain::Claim;
 pub use domain::{DomainState, InUse, Resource};
+pub use drivers::{GrantDriver, StoreDriver};
 pub use xen_abi::Frame;
 
 /// Size of a page, of a grant frame and of every ring page, in bytes.
@@ -215,6 +221,30 @@ pub unsafe trait Platform: Clone + 'static {
     ///
     /// An event that arrives after the answer is seen by the next call: never lost.
     fn take_pending(&self, port: Port) -> bool;
+
+    /// Told of a port that the drivers opened, before anything can fire there. The builder's ports are not told.
+    fn port_opened(&self, _port: Port) {}
+
+    /// Told of a port that the drivers are about to close, after which its number may be that of another.
+    fn port_closed(&self, _port: Port) {}
+
+    /// The references that the drivers may use, the others being those of other drivers of this kernel's. All of them by
+    /// default.
+    fn grant_refs(&self) -> Range<u32> {
+        0..u32::MAX
+    }
+
+    /// The kernel's own driver of the grant table. With one, [`grant_frame`](Self::grant_frame) is never called; without,
+    /// which is the default, the drivers own the table.
+    fn grant_driver(&self) -> Option<&dyn GrantDriver> {
+        None
+    }
+
+    /// The kernel's own connection to xenstore. With one, [`xenstore_ring`](Self::xenstore_ring) is never called;
+    /// without, which is the default, the drivers own the ring.
+    fn store_driver(&self) -> Option<&dyn StoreDriver> {
+        None
+    }
 
     /// Blocks until one of `ports` has fired and was not taken yet, or `deadline` has passed. May
     /// return early for no reason. `ports` may be empty: a plain sleep. The drivers never pass more than

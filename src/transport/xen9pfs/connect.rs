@@ -63,8 +63,8 @@ pub fn device<P: Platform>(xen: &Xen<P>, tag: Option<&str>) -> Result<Device<P>,
 /// with the backend, and waits until it serves them. Blocks, but for no longer than
 /// [`Config::timeout`] at each of these steps.
 ///
-/// One connection per device at a time. QEMU before version 10 dies when a device is connected for
-/// a second time.
+/// One connection per device at a time: a second one is refused until the first is closed. QEMU before version 10 dies
+/// when a device is connected for a second time even then: a program keeps the connection that it has.
 ///
 /// # Errors
 /// See [`ConnectError`]; the device is left as closed as the backend lets it.
@@ -91,6 +91,8 @@ pub(super) fn connect_as<P: Platform>(
         },
         error => error,
     };
+    let claim = device.claim().ok_or(ConnectError::InUse)?;
+    connection.claim.set(Some(claim));
     let state = device.watch_backend()?;
     device
         .reset(&state, config.timeout)

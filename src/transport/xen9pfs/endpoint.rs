@@ -242,12 +242,13 @@ impl<P: Platform> Transport for Xen9pfs<P> {
         if self.monitor.is_stale() {
             // The device of this name is another one now. Those that follow it are told all the same.
             let _ = self.sound();
-            return;
+        } else {
+            self.fail(TransportError::Closed);
+            if !self.monitor.connection.superseded.get() {
+                leave(&self.monitor.device, &self.monitor.state, rings);
+            }
         }
-        self.fail(TransportError::Closed);
-        if !self.monitor.connection.superseded.get() {
-            leave(&self.monitor.device, &self.monitor.state, rings);
-        }
+        drop(self.monitor.connection.claim.take());
     }
 }
 

@@ -28,6 +28,8 @@ pub enum ConnectError {
     },
     /// The backend went to this state instead of connecting.
     Refused(XenbusState),
+    /// The device is connected already, and that connection is not closed.
+    InUse,
     /// The device was removed meanwhile.
     Gone,
     /// A node of the device's is missing or makes no sense.
@@ -75,6 +77,9 @@ impl fmt::Display for ConnectError {
             ConnectError::Refused(state) => write!(
                 f,
                 "the 9pfs backend went to state {state} instead of connecting; its log may say why"
+            ),
+            ConnectError::InUse => f.write_str(
+                "the 9pfs device is connected already: use the mount that there is, or close it first",
             ),
             ConnectError::Gone => f.write_str("the 9pfs device was removed while connecting"),
             ConnectError::BadNode(node) => XenbusError::BadNode(node).fmt(f),

@@ -191,6 +191,7 @@ impl<P: Platform> Endpoints<P> {
             if let Some(former) = known.monitor.upgrade() {
                 former.fail(TransportError::Lost("the device was connected anew"));
                 former.connection.superseded.set(true);
+                drop(former.connection.claim.take());
             }
             Some(Rc::clone(&known.connection))
         });

@@ -3,6 +3,7 @@
 use alloc::rc::{Rc, Weak};
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::fmt;
 use core::time::Duration;
 
 use super::connect::name;
@@ -11,20 +12,31 @@ use crate::platform::Platform;
 use crate::time::Instant;
 use crate::transport::TransportError;
 use crate::xen::event::{EventChannel, Port};
-use crate::xen::xenbus::{BackendState, Device, XenbusState};
+use crate::xen::xenbus::{BackendState, Device, DeviceClaim, XenbusState};
 
 /// How often the event channels are looked at while nothing happens: a backend that was killed
 /// changes nothing else.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is left of a connection when all else is gone: which it was, and why it ended.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ConnectionState {
     /// Its number among those of the device, from 1 on.
     pub(super) number: u64,
     pub(super) fault: Cell<Option<TransportError>>,
     /// The device's state is another connection's business by now.
     pub(super) superseded: Cell<bool>,
+    /// Until the device is let go of.
+    pub(super) claim: Cell<Option<DeviceClaim>>,
+}
+
+impl fmt::Debug for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("ConnectionState");
+        out.field("number", &self.number)
+            .field("fault", &self.fault);
+        out.finish_non_exhaustive()
+    }
 }
 
 /// What tells whether a connection is still there.

@@ -184,7 +184,14 @@ impl Session {
         self.shared.nested.get()
     }
 
-    fn progress(&self) -> u64 {
+    /// When [`pump`](Self::pump) has something to do even if nothing arrives: for loops that wait by other means than
+    /// [`wait`](Self::wait).
+    pub fn next_wakeup(&self) -> Instant {
+        self.with_or(Instant::NEVER, |engine| engine.next_wakeup())
+    }
+
+    /// A number that changes whenever an operation may have got further.
+    pub fn progress(&self) -> u64 {
         self.with_or(0, |engine| engine.progress())
     }
 

@@ -33,6 +33,7 @@ use crate::hypercall::event_channel::{self, Status};
 use crate::hypercall::grant_table::{self, Memory};
 use crate::hypercall::{DomId, XenError, version};
 use crate::shared::SharedMemory;
+use crate::store::wire::{self, Kind};
 use xen_abi as sys;
 
 /// What a platform does wrong.
@@ -176,6 +177,7 @@ pub fn check<P: Platform>(platform: &P, mut tell: impl FnMut(&'static str, Outco
     rule("events are neither lost nor made up", events(platform));
     rule("time goes forward", clock(platform));
     rule("the builder's rings are pages with ports", rings(platform));
+    rule("the kernel's xenstore driver answers", store(platform));
     failures
 }
 
@@ -294,8 +296,8 @@ fn own_number<P: Platform>(platform: &P) -> Result<DomId, Violation> {
     }
 }
 
-/// A page granted to this domain itself can be read through the grant, and no more when it is revoked.
-fn grants<P: Platform>(platform: &P) -> Outcome {
+/// The first frame of the grant table is where it was.
+fn grant_frames<P: Platform>(platform: &P) -> Outcome {
     let table = |index| {
         let mapped = platform.grant_frame(index);
         mapped.map_err(refused("a frame of the grant table can't be mapped"))
@@ -312,6 +314,14 @@ fn grants<P: Platform>(platform: &P) -> Outcome {
             "grant_frame returned two addresses for one frame",
             first.addr().get() as u64,
         );
+    }
+    Ok(())
+}
+
+/// A page granted to this domain itself can be read through the grant, and no more when it is revoked.
+fn grants<P: Platform>(platform: &P) -> Outcome {
+    if platform.grant_driver().is_none() {
+        grant_frames(platform)?;
     }
     let me = own_number(platform)?;
     let Ok(grants) = Grants::new(platform.clone()) else {
@@ -411,8 +421,30 @@ fn clock<P: Platform>(platform: &P) -> Outcome {
     violation("the clock stands still", platform.now().as_nanos())
 }
 
+/// Every domain may read its number, and no domain what does not exist.
+fn store<P: Platform>(platform: &P) -> Outcome {
+    let Some(driver) = platform.store_driver() else {
+        return Ok(());
+    };
+    let read = |path: &[u8]| driver.request(Kind::READ.0, 0, path);
+    match read(b"domid\0") {
+        Ok(number) if wire::decimal(&number).is_some() => {}
+        Ok(answer) => return violation("the value of \"domid\" is no number", answer.len() as u64),
+        Err(_) => return violation("\"domid\" can't be read", 0),
+    }
+    match read(b"xen9p-there-is-no-such-node\0") {
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(_) => violation("a node that is not there is refused with another error", 0),
+        Ok(answer) => violation("a node that is not there has a value", answer.len() as u64),
+    }
+}
+
 fn rings<P: Platform>(platform: &P) -> Outcome {
-    let rings = [platform.xenstore_ring(), platform.console_ring()];
+    let xenstore = match platform.store_driver() {
+        Some(_) => None,
+        None => platform.xenstore_ring(),
+    };
+    let rings = [xenstore, platform.console_ring()];
     for ring in rings.into_iter().flatten() {
         let address = ring.page.addr().get();
         if !address.is_multiple_of(PAGE_SIZE) {

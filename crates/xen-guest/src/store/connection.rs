@@ -31,7 +31,8 @@ enum Pending {
 
 /// One domain's connection to xenstored.
 pub(super) struct Connection {
-    ring: Ring,
+    /// `None` where the kernel has a driver of its own, by which everything goes at once.
+    ring: Option<Ring>,
     decoder: Decoder,
     /// Bytes of requests that are not in the ring yet.
     backlog: VecDeque<u8>,
@@ -49,9 +50,9 @@ pub(super) struct Connection {
 impl Connection {
     /// Takes over the ring where it stands. Requests are numbered after `last_request`, the last of an earlier driver of
     /// this ring, which may have left some unanswered.
-    pub(super) fn new(page: SharedMemory<'static>, last_request: u32) -> Self {
+    pub(super) fn new(page: Option<SharedMemory<'static>>, last_request: u32) -> Self {
         Connection {
-            ring: Ring::new(page),
+            ring: page.map(Ring::new),
             decoder: Decoder::default(),
             backlog: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -66,11 +67,11 @@ impl Connection {
 
     /// Begins anew in a domain that was resumed elsewhere, with the watches that there were, of which xenstored
     /// there knows nothing yet: returns their paths and tokens. Requests that wait for an answer wait in vain.
-    pub(super) fn restart(&mut self, page: SharedMemory<'static>) -> Vec<(String, u32)> {
-        self.ring = Ring::new(page);
+    pub(super) fn restart(&mut self, page: Option<SharedMemory<'static>>) -> Vec<(String, u32)> {
+        self.ring = page.map(Ring::new);
         // What is left over of the old connection, if the toolstack left it in the ring. A lie about how
         // much that is comes up again at once.
-        let _ = self.ring.answers.skip();
+        let _ = self.ring.as_mut().map(|ring| ring.answers.skip());
         self.decoder = Decoder::default();
         self.backlog.clear();
         self.pending.clear();
@@ -88,12 +89,13 @@ impl Connection {
         self.backlog.is_empty()
             && self.abandoned.is_empty()
             && !self.pending.values().any(|p| matches!(p, Pending::Waiting))
-            && self.ring.requests.room() == Ok(XENSTORE_RING_SIZE)
+            && (self.ring.as_ref()).is_none_or(|it| it.requests.room() == Ok(XENSTORE_RING_SIZE))
     }
 
     /// Whether xenstored serves the ring; not so while it starts or reconnects.
     pub(super) fn is_connected(&self) -> bool {
-        self.ring.connection.load(Ordering::Acquire) == XENSTORE_CONNECTED
+        (self.ring.as_ref())
+            .is_none_or(|ring| ring.connection.load(Ordering::Acquire) == XENSTORE_CONNECTED)
     }
 
     /// The error that ended the connection, if one did.
@@ -140,6 +142,20 @@ impl Connection {
         }
         self.pending.insert(request, Pending::Waiting);
         Ok(request)
+    }
+
+    /// Notes the answer to a request that the kernel's driver made, and returns the number by which it is had.
+    pub(super) fn answered(&mut self, kind: Kind, transaction: u32, payload: Vec<u8>) -> u32 {
+        let request = self.free_number();
+        let header = Header {
+            kind,
+            request,
+            transaction,
+            length: payload.len() as u32,
+        };
+        let message = Message { header, payload };
+        self.pending.insert(request, Pending::Answered(message));
+        request
     }
 
     /// The number of the last request.
@@ -213,8 +229,12 @@ impl Connection {
     }
 
     fn exchange(&mut self) -> Result<bool, InvalidIndex> {
+        let Some(ring) = &mut self.ring else {
+            return Ok(false);
+        };
         let mut piece = [0; XENSTORE_RING_SIZE as usize];
-        let count = self.ring.answers.pull(&mut piece)?;
+        let count = ring.answers.pull(&mut piece)?;
+        let has_failed = ring.error.load(Ordering::Acquire) != 0;
         let mut input = &piece[..count];
         while !input.is_empty() && self.broken.is_none() {
             match self.decoder.feed(&mut input) {
@@ -223,7 +243,7 @@ impl Connection {
                 Err(_) => self.fail("a message claims to be longer than messages can be"),
             }
         }
-        if self.ring.error.load(Ordering::Acquire) != 0 {
+        if has_failed {
             self.fail("xenstored reports an error in our use of the ring");
         }
         // Last, since an answer may have led to a request.
@@ -234,8 +254,11 @@ impl Connection {
     /// Moves the backlog into the ring as far as there is room.
     fn send(&mut self) -> Result<bool, InvalidIndex> {
         let mut sent = false;
+        let Some(ring) = &mut self.ring else {
+            return Ok(false);
+        };
         while !self.backlog.is_empty() {
-            let count = self.ring.requests.push(self.backlog.as_slices().0)?;
+            let count = ring.requests.push(self.backlog.as_slices().0)?;
             if count == 0 {
                 break;
             }
@@ -279,7 +302,14 @@ impl Connection {
             return self.fail("a watch event without path or token");
         };
         let token = wire::decimal(token).and_then(|token| u32::try_from(token).ok());
-        if let Some(queue) = token.and_then(|token| self.watches.get(&token)) {
+        if let Some(token) = token {
+            self.fired(path, token);
+        }
+    }
+
+    /// Files that a watch fired, if it is still there.
+    pub(super) fn fired(&self, path: &[u8], token: u32) {
+        if let Some(queue) = self.watches.get(&token) {
             queue.add(path);
         }
     }

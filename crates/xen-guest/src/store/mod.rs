@@ -21,10 +21,10 @@ use core::fmt;
 use core::time::Duration;
 
 use self::connection::Connection;
-use self::watch::Queue;
 use self::wire::{Kind, Message};
 use crate::event::{EventChannel, Events, Port};
 use crate::platform::{Claim, InUse, MappedRing, Platform, Resource};
+use crate::xenbus::Claims;
 use xen9p_time::Instant;
 
 pub use error::{Refusal, StoreError};
@@ -57,9 +57,11 @@ pub struct XenStore<P: Platform> {
 
 struct Inner<P: Platform> {
     events: Events<P>,
-    channel: RefCell<EventChannel<P>>,
+    /// `None` where the kernel has a driver of its own.
+    channel: RefCell<Option<EventChannel<P>>>,
     connection: RefCell<Connection>,
     timeout: Cell<Duration>,
+    claims: Claims,
     /// Makes this the only connection of the domain.
     _claim: Claim<P>,
 }
@@ -83,35 +85,57 @@ impl<P: Platform> Clone for XenStore<P> {
 impl<P: Platform> fmt::Debug for XenStore<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("XenStore")
-            .field("port", &self.inner.channel.borrow().port())
+            .field("port", &self.port())
             .field("watches", &self.open_watches())
             .finish()
     }
 }
 
 impl<P: Platform> XenStore<P> {
-    /// Connects over the ring that the platform has.
+    /// Connects over the ring that the platform has, or goes through the kernel's own
+    /// [driver](Platform::store_driver), whose other users notice nothing.
     ///
-    /// Waits for a xenstored that is not there yet, and drops watches that an earlier kernel left
-    /// behind where xenstored can.
+    /// On a ring it has to be alone: nothing of another driver may be under way. It waits for a xenstored that is not
+    /// there yet, and drops all watches of the domain where xenstored can.
     ///
     /// # Errors
     /// [`StoreError::Missing`] in a domain without xenstore; [`StoreError::InUse`] while another `XenStore` of this
     /// domain exists; [`StoreError::Timeout`] and [`StoreError::Broken`] when it does not answer or not sensibly.
     pub fn connect(events: &Events<P>) -> Result<Self, StoreError> {
-        let ring = MappedRing::xenstore(events.platform()).ok_or(StoreError::Missing)?;
-        let last_request = events.platform().domain_state().last_store_request();
+        let platform = events.platform();
+        let ring = Self::ring(platform)?;
+        let last_request = platform.domain_state().last_store_request();
+        let claim = Claim::new(platform, Resource::XenstoreRing)?;
+        let channel = ring.as_ref().map(|ring| Self::adopt(events, ring.port));
         let inner = Rc::new(Inner {
-            _claim: Claim::new(events.platform(), Resource::XenstoreRing)?,
-            channel: RefCell::new(Self::adopt(events, ring.port)?),
+            _claim: claim,
+            channel: RefCell::new(channel.transpose()?),
             events: events.clone(),
-            connection: RefCell::new(Connection::new(ring.page, last_request)),
+            connection: RefCell::new(Connection::new(ring.map(|it| it.page), last_request)),
             timeout: Cell::new(DEFAULT_TIMEOUT),
+            claims: Claims::default(),
         });
         let store = XenStore { inner };
-        store.wait_for_service()?;
-        store.reset_watches()?;
+        if platform.store_driver().is_none() {
+            store.wait_for_service()?;
+            store.reset_watches()?;
+        }
         Ok(store)
+    }
+
+    /// The ring, unless the kernel has a driver for it.
+    fn ring(platform: &P) -> Result<Option<MappedRing>, StoreError> {
+        match platform.store_driver() {
+            Some(_) => Ok(None),
+            None => {
+                let ring = MappedRing::xenstore(platform).ok_or(StoreError::Missing)?;
+                Ok(Some(ring))
+            }
+        }
+    }
+
+    fn port(&self) -> Option<Port> {
+        self.inner.channel.borrow().as_ref().map(EventChannel::port)
     }
 
     fn adopt(events: &Events<P>, port: Port) -> Result<EventChannel<P>, StoreError> {
@@ -122,11 +146,13 @@ impl<P: Platform> XenStore<P> {
     /// Listens, and waits until xenstored serves the ring.
     fn wait_for_service(&self) -> Result<(), StoreError> {
         let weak = Rc::downgrade(&self.inner);
-        self.inner.channel.borrow().on_event(move || {
-            if let Some(inner) = weak.upgrade() {
-                inner.pump();
-            }
-        });
+        if let Some(channel) = &*self.inner.channel.borrow() {
+            channel.on_event(move || {
+                if let Some(inner) = weak.upgrade() {
+                    inner.pump();
+                }
+            });
+        }
         self.wait_until(self.deadline(), |connection| {
             Ok(connection.is_connected().then_some(()))
         })
@@ -153,10 +179,17 @@ impl<P: Platform> XenStore<P> {
     /// As [`connect`](Self::connect).
     pub(super) fn resumed(&self) -> Result<(), StoreError> {
         let inner = &*self.inner;
-        let ring = MappedRing::xenstore(self.events().platform()).ok_or(StoreError::Missing)?;
-        let channel = Self::adopt(&inner.events, ring.port)?;
-        drop(inner.channel.replace(channel));
-        let watches = inner.connection.borrow_mut().restart(ring.page);
+        let ring = Self::ring(self.events().platform())?;
+        let channel = ring.as_ref().map(|it| Self::adopt(&inner.events, it.port));
+        drop(inner.channel.replace(channel.transpose()?));
+        let page = ring.map(|ring| ring.page);
+        let watches = inner.connection.borrow_mut().restart(page);
+        if let Some(driver) = self.events().platform().store_driver() {
+            return watches
+                .iter()
+                .map(|(path, token)| driver.watch(path, *token))
+                .fold(Ok(()), Result::and);
+        }
         self.wait_for_service()?;
         // All are asked for before an answer is waited for: then a xenstored that is late, as where many domains are
         // restored at once, or that refuses one of them, has the others watched nevertheless.
@@ -182,6 +215,11 @@ impl<P: Platform> XenStore<P> {
             Err(StoreError::Refused(_)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The devices that have a driver.
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.inner.claims
     }
 
     /// The events that the connection hangs on.
@@ -313,49 +351,6 @@ impl<P: Platform> XenStore<P> {
             .map(drop)
     }
 
-    /// Watches a node and everything below it.
-    ///
-    /// # Errors
-    /// [`Refusal::NoSpace`] or [`Refusal::TooBig`] when the domain has as many watches as it may
-    /// have; see [`StoreError`].
-    pub fn watch(&self, path: &str) -> Result<Watch<P>, StoreError> {
-        wire::check_path(path)?;
-        let queue = Rc::new(Queue::new(path.into()));
-        let token = self
-            .inner
-            .connection
-            .borrow_mut()
-            .add_watch(Rc::clone(&queue));
-        let request = self.submit_watch(path, token).inspect_err(|_| {
-            self.inner.connection.borrow_mut().remove_watch(token);
-        })?;
-        // Made before the answer, so that a failed one is taken back like any other.
-        let watch = Watch::new(self.clone(), token, queue);
-        self.answer(Kind::WATCH, request, self.deadline())?;
-        Ok(watch)
-    }
-
-    fn submit_watch(&self, path: &str, token: u32) -> Result<u32, StoreError> {
-        let text = alloc::format!("{token}");
-        let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", text.as_bytes(), b"\0"];
-        self.submit(Kind::WATCH, NO_TRANSACTION, &payload)
-    }
-
-    /// Ends a watch, as far as that needs no waiting.
-    fn unwatch(&self, path: &str, token: u32) {
-        let text = alloc::format!("{token}");
-        let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", text.as_bytes(), b"\0"];
-        {
-            let mut connection = self.inner.connection.borrow_mut();
-            connection.remove_watch(token);
-            // Fails only when the connection is over.
-            if let Ok(request) = connection.submit(Kind::UNWATCH, NO_TRANSACTION, &payload) {
-                connection.abandon(request);
-            }
-        }
-        self.inner.pump();
-    }
-
     fn read_in(&self, transaction: u32, path: &str) -> Result<Vec<u8>, StoreError> {
         self.path_request(Kind::READ, transaction, path)
     }
@@ -447,10 +442,21 @@ impl<P: Platform> XenStore<P> {
         self.answer(kind, request, self.deadline())
     }
 
-    /// Queues a request and returns its number. It leaves when a caller waits for an answer.
+    /// Queues a request and returns its number. It leaves when somebody waits for an answer. The kernel's own driver, if it
+    /// has one, is asked at once.
     fn submit(&self, kind: Kind, transaction: u32, payload: &[&[u8]]) -> Result<u32, StoreError> {
+        let Some(driver) = self.events().platform().store_driver() else {
+            let mut connection = self.inner.connection.borrow_mut();
+            return connection.submit(kind, transaction, payload);
+        };
+        let payload = payload.concat();
+        if payload.len() > wire::PAYLOAD_MAX {
+            return Err(StoreError::Invalid("path and value are too long together"));
+        }
+        // Nothing is borrowed while the driver waits.
+        let answer = driver.request(kind.0, transaction, &payload)?;
         let mut connection = self.inner.connection.borrow_mut();
-        connection.submit(kind, transaction, payload)
+        Ok(connection.answered(kind, transaction, answer))
     }
 
     /// Waits for the answer to a request of this kind and returns its payload.
@@ -504,7 +510,8 @@ impl<P: Platform> Inner<P> {
         let moved = self.connection.borrow_mut().pump();
         if moved {
             // Refused only when the port is gone, which a timeout says too.
-            let _ = self.channel.borrow().notify();
+            let channel = self.channel.borrow();
+            let _ = channel.as_ref().map(EventChannel::notify);
         }
     }
 }

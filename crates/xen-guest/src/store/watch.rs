@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 
-use super::{StoreError, XenStore};
+use super::wire::{self, Kind};
+use super::{NO_TRANSACTION, StoreError, XenStore};
 use crate::platform::Platform;
 use xen9p_time::Instant;
 
@@ -73,6 +74,77 @@ pub struct Watch<P: Platform> {
     store: XenStore<P>,
     token: u32,
     queue: Rc<Queue>,
+}
+
+impl<P: Platform> XenStore<P> {
+    /// Watches a node and everything below it.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSpace`](super::Refusal::NoSpace) or [`Refusal::TooBig`](super::Refusal::TooBig) when the domain has as many watches as it may
+    /// have; see [`StoreError`].
+    pub fn watch(&self, path: &str) -> Result<Watch<P>, StoreError> {
+        wire::check_path(path)?;
+        let queue = Rc::new(Queue::new(path.into()));
+        let token = self
+            .inner
+            .connection
+            .borrow_mut()
+            .add_watch(Rc::clone(&queue));
+        if let Some(driver) = self.events().platform().store_driver() {
+            // Watched before there is a handle, whose end would be one of the watch.
+            let watched = driver.watch(path, token);
+            return match watched {
+                Ok(()) => Ok(Watch::new(self.clone(), token, queue)),
+                Err(error) => {
+                    self.inner.connection.borrow_mut().remove_watch(token);
+                    Err(error)
+                }
+            };
+        }
+        let request = self.submit_watch(path, token).inspect_err(|_| {
+            self.inner.connection.borrow_mut().remove_watch(token);
+        })?;
+        // Made before the answer, so that a failed one is taken back like any other.
+        let watch = Watch::new(self.clone(), token, queue);
+        self.answer(Kind::WATCH, request, self.deadline())?;
+        Ok(watch)
+    }
+
+    /// Takes in that a watch fired which the kernel's own [driver](Platform::store_driver) made: the path that xenstore
+    /// says has changed, and the token. Tokens that mean no watch are those of watches that are gone.
+    ///
+    /// From wherever the platform may call the drivers, and from within its `wait` and the driver's `request`; never
+    /// from an interrupt handler.
+    pub fn watch_fired(&self, path: &[u8], token: u32) {
+        self.inner.connection.borrow().fired(path, token);
+        // Waiters look again.
+        self.inner.events.bump();
+    }
+
+    pub(super) fn submit_watch(&self, path: &str, token: u32) -> Result<u32, StoreError> {
+        let text = alloc::format!("{token}");
+        let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", text.as_bytes(), b"\0"];
+        self.submit(Kind::WATCH, NO_TRANSACTION, &payload)
+    }
+
+    /// Ends a watch, as far as that needs no waiting.
+    fn unwatch(&self, path: &str, token: u32) {
+        if let Some(driver) = self.events().platform().store_driver() {
+            self.inner.connection.borrow_mut().remove_watch(token);
+            return driver.unwatch(path, token);
+        }
+        let text = alloc::format!("{token}");
+        let payload: [&[u8]; 4] = [path.as_bytes(), b"\0", text.as_bytes(), b"\0"];
+        {
+            let mut connection = self.inner.connection.borrow_mut();
+            connection.remove_watch(token);
+            // Fails only when the connection is over.
+            if let Ok(request) = connection.submit(Kind::UNWATCH, NO_TRANSACTION, &payload) {
+                connection.abandon(request);
+            }
+        }
+        self.inner.pump();
+    }
 }
 
 impl<P: Platform> Watch<P> {

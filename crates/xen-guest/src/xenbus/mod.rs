@@ -4,6 +4,7 @@
 //! in each ([`XenbusState`]; public/io/xenbus.h). Everything here is the same for all kinds of
 //! devices; what the other nodes mean is the business of the drivers.
 
+mod claim;
 mod handshake;
 mod state;
 
@@ -16,6 +17,8 @@ use super::store::{self, IsConflict, StoreError, XenStore};
 use crate::hypercall::DomId;
 use crate::platform::Platform;
 
+pub(crate) use claim::Claims;
+pub use claim::DeviceClaim;
 pub use handshake::{Handshake, Step};
 pub use state::{BackendState, XenbusState};
 

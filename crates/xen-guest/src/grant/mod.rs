@@ -6,6 +6,8 @@
 //! nothing reuses them before Xen says that the mapping is gone. The table is the domain's own, in
 //! version 1 (public/grant_table.h).
 
+mod error;
+
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -21,6 +23,7 @@ use crate::platform::{Claim, Frame, InUse, PAGE_SIZE, Page, Platform, Resource};
 use crate::shared::{SharedMemory, SharedWord};
 use xen_abi as sys;
 
+pub use error::GrantError;
 pub use xen_abi::GrantRef;
 
 /// Entries in one frame of the table.
@@ -30,58 +33,6 @@ const PER_FRAME: u32 = (PAGE_SIZE / size_of::<sys::grant_entry_v1>()) as u32;
 /// that the peer mapped or unmapped at that very moment; one that does so forever is left to the
 /// quarantine.
 const REVOKE_TRIES: u32 = 8;
-
-/// Why pages could not be shared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum GrantError {
-    /// Memory is short.
-    NoMemory,
-    /// The grant table could not grow.
-    Table(XenError),
-    /// This many pages are shared already, which is the limit.
-    Limit(usize),
-    /// The peer holds on to this many pages that were taken back from it, which is more than the limit.
-    Quarantine(usize),
-    /// The platform's pages are not page-aligned: it breaks its contract. The number is the address.
-    Misaligned(usize),
-    /// A page lies higher than a version-1 entry can say (16 TiB).
-    OutOfReach(Frame),
-}
-
-impl fmt::Display for GrantError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GrantError::NoMemory => f.write_str("out of memory for pages to share"),
-            GrantError::Table(error) => write!(
-                f,
-                "the grant table can't grow: {error}; a larger max_grant_frames helps"
-            ),
-            GrantError::Limit(pages) => write!(f, "{pages} pages are shared, no more are allowed"),
-            GrantError::Quarantine(pages) => write!(
-                f,
-                "the other domain still maps {pages} pages that were taken back from it; \
-                 no new ones are shared with it before it lets go"
-            ),
-            GrantError::Misaligned(address) => write!(
-                f,
-                "the platform's pages at {address:#x} are not page-aligned: it breaks its contract"
-            ),
-            GrantError::OutOfReach(frame) => {
-                write!(f, "{frame:?} is too high for a version-1 grant")
-            }
-        }
-    }
-}
-
-impl core::error::Error for GrantError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            GrantError::Table(error) => Some(error),
-            _ => None,
-        }
-    }
-}
 
 /// How much may be shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +185,9 @@ impl<P: Platform> Grants<P> {
         if shared_pages.get().saturating_add(count.get()) > limits.get().pages {
             return Err(GrantError::Limit(shared_pages.get()));
         }
-        self.reserve(count.get())?;
+        if platform.grant_driver().is_none() {
+            self.reserve(count.get())?;
+        }
         let first = platform.alloc_pages(count).ok_or(GrantError::NoMemory)?;
         if !first.addr().get().is_multiple_of(PAGE_SIZE) {
             // It is not given back either: it is not known what such an address is part of.
@@ -255,24 +208,59 @@ impl<P: Platform> Grants<P> {
                 return Err(error);
             }
         };
-        let start = {
-            let free = self.table.free.borrow();
-            free.len() - count.get()
+        let mut block = Block {
+            remote,
+            first,
+            count,
+            refs: Vec::new(),
         };
-        // `reserve` made sure that there are as many; the last ones are the hottest.
-        let refs: Vec<GrantRef> = self.table.free.borrow_mut().split_off(start);
-        for (&reference, frame) in refs.iter().zip(frames) {
-            self.activate(reference, remote, frame);
-        }
         shared_pages.set(shared_pages.get() + count.get());
+        if let Err(error) = self.grant_all(&mut block, frames) {
+            shared_pages.set(shared_pages.get() - count.get());
+            self.take_back(block);
+            return Err(error);
+        }
         Ok(SharedPages {
             grants: self.clone(),
             remote,
             first,
             count,
-            refs: refs.into_boxed_slice(),
+            refs: block.refs.into_boxed_slice(),
             resumes: self.table.resumes.get(),
         })
+    }
+
+    /// Grants the frames of a block, and lists the references there, as far as it comes.
+    fn grant_all(&self, block: &mut Block, frames: Vec<u32>) -> Result<(), GrantError> {
+        let Some(driver) = self.table.platform.grant_driver() else {
+            // `reserve` made sure that there are as many; the last ones are the hottest.
+            let start = self.table.free.borrow().len() - block.count.get();
+            block.refs = self.table.free.borrow_mut().split_off(start);
+            for (&reference, frame) in block.refs.iter().zip(frames) {
+                self.activate(reference, block.remote, frame);
+            }
+            return Ok(());
+        };
+        let usable = &self.table.usable;
+        for frame in frames {
+            let granted = driver.grant(block.remote, Frame(frame.into()));
+            block.refs.push(granted.map_err(GrantError::Table)?);
+            usable.set(usable.get() + 1);
+        }
+        Ok(())
+    }
+
+    /// Ends the grants of a block and gives its pages back, at once or, when the peer has some of them mapped, later.
+    fn take_back(&self, mut block: Block) -> bool {
+        self.revoke_all(&mut block);
+        if block.refs.is_empty() {
+            self.release(&block);
+            return true;
+        }
+        let total = &self.table.total_quarantined_pages;
+        total.set(total.get() + block.count.get() as u64);
+        self.table.quarantine.borrow_mut().push(block);
+        false
     }
 
     /// Begins anew if the domain was resumed elsewhere meanwhile: its table is another, and empty, and no domain has mapped
@@ -314,6 +302,10 @@ impl<P: Platform> Grants<P> {
     fn reserve(&self, count: usize) -> Result<(), GrantError> {
         while self.table.free.borrow().len() < count {
             let index = self.table.frames.borrow().len() as u32;
+            let ours = self.table.platform.grant_refs();
+            if index * PER_FRAME >= ours.end {
+                return Err(GrantError::Table(XenError::ENOSPC));
+            }
             let frame = self
                 .table
                 .platform
@@ -327,6 +319,7 @@ impl<P: Platform> Grants<P> {
             let fresh = (first..(index + 1) * PER_FRAME)
                 .rev()
                 .map(GrantRef)
+                .filter(|reference| ours.contains(&reference.0))
                 // The kernel that ran in this domain before us may have left grants behind.
                 .filter(|&reference| self.entry(reference).flags.load(Ordering::Relaxed) == 0);
             let fresh: Vec<GrantRef> = fresh.collect();
@@ -359,6 +352,9 @@ impl<P: Platform> Grants<P> {
 
     /// Ends a grant. `false` when the peer has the page mapped.
     fn revoke(&self, reference: GrantRef) -> bool {
+        if let Some(driver) = self.table.platform.grant_driver() {
+            return driver.end(reference);
+        }
         let flags = self.entry(reference).flags;
         let mut current = flags.load(Ordering::Acquire);
         for _ in 0..REVOKE_TRIES {
@@ -377,8 +373,10 @@ impl<P: Platform> Grants<P> {
     fn revoke_all(&self, block: &mut Block) {
         block.refs.retain(|&reference| {
             let revoked = self.revoke(reference);
-            if revoked {
-                self.table.free.borrow_mut().push(reference);
+            match self.table.platform.grant_driver() {
+                _ if !revoked => {}
+                None => self.table.free.borrow_mut().push(reference),
+                Some(_) => self.table.usable.set(self.table.usable.get() - 1),
             }
             !revoked
         });
@@ -462,20 +460,11 @@ impl<P: Platform> SharedPages<P> {
         let pages = block.count.get();
         table.shared_pages.set(table.shared_pages.get() - pages);
         grants.follow_resume();
-        if self.resumes == table.resumes.get() {
-            grants.revoke_all(&mut block);
-        } else {
+        if self.resumes != table.resumes.get() {
             // These references may be others' by now.
             block.refs.clear();
         }
-        if block.refs.is_empty() {
-            grants.release(&block);
-            return true;
-        }
-        let total = &table.total_quarantined_pages;
-        total.set(total.get() + pages as u64);
-        table.quarantine.borrow_mut().push(block);
-        false
+        grants.take_back(block)
     }
 }
 
