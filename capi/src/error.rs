@@ -29,6 +29,14 @@ impl Fail {
         }
     }
 
+    /// An error without a text, which needs no memory.
+    pub(crate) fn quiet(errno: Errno) -> Self {
+        Fail {
+            errno,
+            text: String::new(),
+        }
+    }
+
     /// A pointer that must not be null.
     pub(crate) fn null(what: &str) -> Self {
         Fail::new(Errno::EFAULT, format_args!("{what} is a null pointer"))
@@ -37,7 +45,9 @@ impl Fail {
     /// Keeps the text and returns the number.
     pub(crate) fn tell(self) -> i64 {
         let number = -i64::from(self.errno.number());
-        with_text(|text| *text = self.text);
+        if !self.text.is_empty() {
+            with_text(|text| *text = self.text);
+        }
         number
     }
 }
@@ -51,6 +61,7 @@ impl From<fs::Error> for Fail {
 impl From<ConnectError> for Fail {
     fn from(error: ConnectError) -> Self {
         let errno = match error {
+            ConnectError::InUse => Errno::EBUSY,
             ConnectError::NoDevice | ConnectError::NoSuchTag(_) => Errno::ENODEV,
             ConnectError::Waited { .. } => Errno::ETIMEDOUT,
             ConnectError::Refused(_) | ConnectError::Gone => Errno::ENXIO,
@@ -85,7 +96,8 @@ pub(crate) fn status(result: Result<()>) -> i32 {
 ///
 /// # Safety
 /// `into` is NULL or valid for writes of `size` bytes.
-unsafe fn copy_text(text: &str, into: *mut u8, size: usize) -> usize {
+pub(crate) unsafe fn copy_text(text: impl AsRef<[u8]>, into: *mut u8, size: usize) -> usize {
+    let text = text.as_ref();
     if !into.is_null() && size > 0 {
         let count = text.len().min(size - 1);
         // SAFETY: `count` + 1 bytes fit.
@@ -97,7 +109,7 @@ unsafe fn copy_text(text: &str, into: *mut u8, size: usize) -> usize {
     text.len()
 }
 
-/// The text of the last call that failed, for people: what was tried, what was found, what to do. Copied with a final
+/// The text of the last call that failed, of any thread, for people: what was tried, what was found, what to do. Copied with a final
 /// NUL as far as it fits; returns its whole length.
 ///
 /// # Safety
@@ -105,7 +117,7 @@ unsafe fn copy_text(text: &str, into: *mut u8, size: usize) -> usize {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xen9p_last_error(into: *mut c_char, size: usize) -> usize {
     // SAFETY: the caller's promise.
-    with_text(|text| unsafe { copy_text(text, into.cast(), size) }).unwrap_or(0)
+    with_text(|text| unsafe { copy_text(&*text, into.cast(), size) }).unwrap_or(0)
 }
 
 /// The text of an error number, negative or not: "No such file or directory". Copied as by xen9p_last_error().

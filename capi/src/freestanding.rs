@@ -3,7 +3,7 @@
 use alloc::string::ToString;
 use core::panic::PanicInfo;
 
-use crate::platform::{callback, table};
+use crate::platform::callback;
 use crate::reserve::Allocator;
 
 #[global_allocator]

@@ -1,30 +1,33 @@
 //! Numbers for what is open.
 
-use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::pin::Pin;
 
 use xen9p::errno::Errno;
-use xen9p::fs::aio;
-use xen9p::p9::session::Session;
+use xen9p::fs::aio::RemoteNode;
 
+use crate::dirs::SharedDir;
 use crate::error::{Fail, Result};
+use crate::files::File;
+use crate::mount::Mount;
+use crate::operations::Operation;
 use crate::xen9p_handle;
 
-/// An operation that was started: its future, and the session that drives it.
-pub(crate) struct Operation {
-    pub(crate) session: Session,
-    pub(crate) future: Pin<Box<dyn Future<Output = Result<i64>>>>,
+/// What a handle stands for, and the mount that it belongs to, which stays connected as long.
+#[derive(Clone)]
+pub(crate) struct Open {
+    pub(crate) mount: Rc<Mount>,
+    pub(crate) kind: Kind,
 }
 
 /// Something open.
 #[derive(Clone)]
-pub(crate) enum Open {
-    Mount(aio::Fs),
-    File(Rc<aio::File>),
-    Dir(Rc<RefCell<aio::ReadDir>>),
+pub(crate) enum Kind {
+    Mount,
+    Node(RemoteNode),
+    File(Rc<File>),
+    Dir(SharedDir),
     Operation(Rc<RefCell<Operation>>),
 }
 
@@ -40,11 +43,16 @@ struct Slot {
 /// All that is open.
 pub(crate) struct Handles {
     slots: Vec<Slot>,
+    /// The generation of a new place.
+    first_generation: u16,
 }
 
 impl Handles {
     pub(crate) const fn new() -> Self {
-        Handles { slots: Vec::new() }
+        Handles {
+            slots: Vec::new(),
+            first_generation: 1,
+        }
     }
 
     pub(crate) fn add(&mut self, open: Open) -> Result<xen9p_handle> {
@@ -53,7 +61,7 @@ impl Handles {
             Some(index) => index,
             None if self.slots.len() < MAX_HANDLES && self.slots.try_reserve(1).is_ok() => {
                 self.slots.push(Slot {
-                    generation: 1,
+                    generation: self.first_generation,
                     open: None,
                 });
                 self.slots.len() - 1
@@ -81,6 +89,15 @@ impl Handles {
         slot.generation = slot.generation.checked_add(1).unwrap_or(1);
         let open = slot.open.take();
         open.ok_or_else(|| Fail::new(Errno::EBADF, "the handle is not open"))
+    }
+
+    /// All that is open, which is no more; the numbers of before mean nothing that is opened later.
+    pub(crate) fn take_all(&mut self) -> Vec<Open> {
+        let latest = self.slots.iter().map(|slot| slot.generation).max();
+        let latest = latest.unwrap_or(self.first_generation);
+        self.first_generation = latest.checked_add(1).unwrap_or(1);
+        let slots = core::mem::take(&mut self.slots);
+        slots.into_iter().filter_map(|slot| slot.open).collect()
     }
 }
 

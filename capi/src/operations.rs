@@ -1,128 +1,158 @@
-//! Operations that are started, and asked about later.
+//! Calls that take time: run to their end at once, or started and asked about later.
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::cell::RefCell;
-use core::ffi::c_void;
+use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
 use xen9p::errno::Errno;
 use xen9p::time::Instant;
 
 use crate::error::{Fail, Result};
-use crate::files::{buffer, buffer_mut, file};
-use crate::handles::{Open, Operation, wrong};
-use crate::state::{enter, enter_status, give, handles, mounted};
+use crate::handles::{Kind, Open, wrong};
+use crate::mount::Mount;
+use crate::state::{enter, enter_status, give, handles};
 use crate::xen9p_handle;
 
 /// What xen9p_poll() returns, negated, while an operation is not over.
 pub const XEN9P_EINPROGRESS: i64 = 115;
 
-/// Starts an operation.
-///
-/// # Safety
-/// `op` is NULL or valid; the future's buffers are valid until the operation is over or given up.
-unsafe fn start(
-    file: &Rc<xen9p::fs::aio::File>,
-    future: impl Future<Output = Result<i64>> + 'static,
-    op: *mut xen9p_handle,
-) -> Result<()> {
-    let session = file.get_ref().session().clone();
-    let mut future: core::pin::Pin<Box<dyn Future<Output = Result<i64>>>> = Box::pin(future);
-    // So that the request travels before anybody asks.
-    let mut context = Context::from_waker(Waker::noop());
-    if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
-        future = Box::pin(core::future::ready(result));
+/// A deadline that never comes, for xen9p_wait().
+pub const XEN9P_FOREVER: u64 = u64::MAX;
+
+pub(crate) type Call = Pin<Box<dyn Future<Output = Result<i64>>>>;
+
+/// A call that was started.
+pub(crate) struct Operation {
+    future: Call,
+    result: Option<Result<i64>>,
+}
+
+impl Operation {
+    /// Whether it is over.
+    fn is_over(&mut self) -> bool {
+        if self.result.is_none()
+            && let Poll::Ready(result) = self
+                .future
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            self.result = Some(result);
+        }
+        self.result.is_some()
     }
-    session.pump();
-    let operation = Operation { session, future };
+}
+
+/// Polls until it is ready or the clock shows `deadline`, and sleeps in between, when others may use the library.
+fn drive(mount: &Mount, deadline: Instant, is_ready: &mut dyn FnMut() -> bool) -> bool {
+    let mut may_sleep = false;
+    loop {
+        if is_ready() {
+            return true;
+        }
+        if may_sleep && !mount.sleep(deadline) {
+            return false;
+        }
+        may_sleep = mount.look();
+    }
+}
+
+/// Runs a call to its end where `op` is NULL, and otherwise starts it and hands out its handle. One function for all kinds
+/// of futures: there are dozens.
+///
+/// # Safety
+/// `op` is NULL or valid; what the future has of the caller's is valid until it is over or given up.
+pub(crate) unsafe fn submit(
+    mount: Rc<Mount>,
+    op: *mut xen9p_handle,
+    mut future: Call,
+) -> Result<i64> {
+    if op.is_null() {
+        return run(&mount, future.as_mut());
+    }
+    let mut operation = Operation {
+        future,
+        result: None,
+    };
+    if !operation.is_over() {
+        // So that the request travels before anybody asks.
+        mount.look();
+    }
+    let kind = Kind::Operation(Rc::new(RefCell::new(operation)));
     // SAFETY: the caller's promise.
-    unsafe { give(op, "op", Open::Operation(Rc::new(RefCell::new(operation)))) }
+    unsafe { give(op, "op", Open { mount, kind }) }?;
+    Ok(0)
 }
 
-/// As xen9p_read(), without blocking: xen9p_poll() tells the result. The buffer is the library's until then.
-///
-/// # Safety
-/// Pointers are NULL or valid; `into` until the operation is over or closed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn xen9p_read_start(
-    handle: xen9p_handle,
-    into: *mut c_void,
-    size: usize,
-    offset: u64,
-    op: *mut xen9p_handle,
-) -> i32 {
-    enter_status(|| {
-        let file = file(handle)?;
-        if op.is_null() {
-            return Err(Fail::null("op"));
+/// Runs a call to its end.
+pub(crate) fn run(
+    mount: &Mount,
+    mut future: Pin<&mut (dyn Future<Output = Result<i64>> + 'static)>,
+) -> Result<i64> {
+    let mut outcome = Ok(0);
+    drive(mount, Instant::NEVER, &mut || {
+        let poll = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        let is_ready = poll.is_ready();
+        if let Poll::Ready(result) = poll {
+            outcome = result;
         }
-        // SAFETY: the caller's promise.
-        let into: &'static mut [u8] = unsafe { buffer_mut(into, size) }?;
-        let reader = file.clone();
-        let future = async move { Ok(reader.read_at(into, offset).await? as i64) };
-        // SAFETY: as above.
-        unsafe { start(&file, future, op) }
-    })
+        is_ready
+    });
+    outcome
 }
 
-/// As xen9p_write(), without blocking.
-///
-/// # Safety
-/// As xen9p_read_start().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn xen9p_write_start(
-    handle: xen9p_handle,
-    from: *const c_void,
-    size: usize,
-    offset: u64,
-    op: *mut xen9p_handle,
-) -> i32 {
-    enter_status(|| {
-        let file = file(handle)?;
-        if op.is_null() {
-            return Err(Fail::null("op"));
-        }
-        // SAFETY: the caller's promise.
-        let from: &'static [u8] = unsafe { buffer(from, size) }?;
-        let writer = file.clone();
-        let future = async move { Ok(writer.write_at(from, offset).await? as i64) };
-        // SAFETY: as above.
-        unsafe { start(&file, future, op) }
-    })
+/// The operation is asked about by another thread at the moment.
+fn used_elsewhere() -> Fail {
+    Fail::new(Errno::EBUSY, "another thread waits for the operation")
 }
 
-/// Moves everything on that can be, without blocking, and asks about an operation: its result, which closes the handle,
-/// or -XEN9P_EINPROGRESS. Call it when an event came, or whenever there is time; xen9p_close() gives the operation up.
+/// Asks about an operation, without blocking: its result, which closes the handle, or -XEN9P_EINPROGRESS. Moves
+/// everything else on, too. xen9p_close() gives the operation up.
 #[unsafe(no_mangle)]
 pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
     enter(|| {
-        let Open::Operation(operation) = handles(|handles| handles.get(op))? else {
+        let open = handles(|handles| handles.get(op))?;
+        let Kind::Operation(operation) = open.kind else {
             return Err(wrong("an operation"));
         };
-        let mut operation = operation.borrow_mut();
-        operation.session.pump();
-        let mut context = Context::from_waker(Waker::noop());
-        match operation.future.as_mut().poll(&mut context) {
-            Poll::Ready(result) => {
-                handles(|handles| handles.take(op))?;
-                result
-            }
-            Poll::Pending => {
-                operation.session.pump();
-                Err(Fail::new(Errno::EINPROGRESS, "the operation is not over"))
-            }
+        let mut operation = operation.try_borrow_mut().map_err(|_| used_elsewhere())?;
+        if !operation.is_over() {
+            open.mount.look();
         }
+        if !operation.is_over() {
+            return Err(Fail::new(Errno::EINPROGRESS, "the operation is not over"));
+        }
+        handles(|handles| handles.take(op))?;
+        operation.result.take().unwrap_or(Ok(0))
     })
 }
 
-/// Blocks until something may have happened on a mount's connection, or the clock shows `deadline`: what to do between
-/// calls of xen9p_poll() when there is nothing else.
+/// Blocks until the clock of `now` shows `deadline`, or until the operation is over; of the handle of a mount: until an
+/// operation on it may have got further since this was called last. Returns early now and then. A loop that polls all its
+/// operations, and calls this when none is over, misses nothing.
 #[unsafe(no_mangle)]
-pub extern "C" fn xen9p_wait(fs: xen9p_handle, deadline: u64) -> i32 {
+pub extern "C" fn xen9p_wait(handle: xen9p_handle, deadline: u64) -> i32 {
     enter_status(|| {
-        let fs = mounted(fs)?;
-        fs.session().wait(Instant::from_nanos(deadline));
-        Ok(())
+        let open = handles(|handles| handles.get(handle))?;
+        let deadline = Instant::from_nanos(deadline);
+        match open.kind {
+            Kind::Mount => {
+                if open.mount.look() && !open.mount.has_news() {
+                    open.mount.sleep(deadline);
+                    open.mount.look();
+                }
+                open.mount.take_news();
+                Ok(())
+            }
+            Kind::Operation(operation) => {
+                let mut operation = operation.try_borrow_mut().map_err(|_| used_elsewhere())?;
+                drive(&open.mount, deadline, &mut || operation.is_over());
+                Ok(())
+            }
+            _ => Err(wrong("a mount or an operation")),
+        }
     })
 }

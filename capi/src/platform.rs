@@ -1,16 +1,22 @@
 //! What the kernel provides: callbacks, and a [`Platform`] made of them.
 
+use alloc::vec::Vec;
 use core::cell::UnsafeCell;
-use core::ffi::{c_char, c_void};
+use core::ffi::{c_char, c_int, c_void};
 use core::num::NonZeroUsize;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use xen9p::hypercall::XenError;
 use xen9p::hypercall::raw::Gate;
-use xen9p::platform::{BuilderRing, DomainState, Frame, Page, Platform};
+use xen9p::hypercall::{DomId, XenError};
+use xen9p::platform::{BuilderRing, DomainState, Frame, GrantDriver, Page, Platform, StoreDriver};
 use xen9p::time::Instant;
 use xen9p::xen::event::Port;
+use xen9p::xen::grant::GrantRef;
+use xen9p::xen::store::StoreError;
+
+use crate::{store, threads};
 
 /// A ring that Xen's domain builder made: its page, mapped for good, and its event channel.
 #[repr(C)]
@@ -22,8 +28,9 @@ pub struct xen9p_ring {
     pub port: u32,
 }
 
-/// What the kernel provides. The library copies it. Each callback gets `context` as its first argument; none may be
-/// NULL. No callback but `wait` may block, and none may call the library.
+/// What the kernel provides. The library copies it. Each callback gets `context` as its first argument. Those of the first
+/// group are needed; of the others NULL is what a kernel leaves out. No callback may call the library, but where that is
+/// said, and only `wait` and `store_request` may block.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct xen9p_platform {
@@ -33,12 +40,16 @@ pub struct xen9p_platform {
     pub version: u32,
     /// Handed to each callback.
     pub context: *mut c_void,
+    /// How much memory the kernel has, in bytes: an eighth of it goes into the rings of a mount. 0: 16 MiB, with which reads
+    /// are about half as fast as with 64.
+    pub memory: usize,
     /// Memory of a size above 0, aligned to a power of two; NULL when there is none.
     pub alloc: Option<unsafe extern "C" fn(*mut c_void, size: usize, align: usize) -> *mut c_void>,
     /// Takes memory of `alloc` back; size and alignment are those that were asked for.
     pub free:
         Option<unsafe extern "C" fn(*mut c_void, memory: *mut c_void, size: usize, align: usize)>,
-    /// `count` zeroed pages of 4096 bytes, next to each other, page-aligned, mapped read-write; NULL when there are none.
+    /// `count` zeroed pages of 4096 bytes, next to each other, page-aligned, mapped read-write; NULL when there are none,
+    /// however large `count` is: xen9p_check_platform() asks for 2^40.
     pub alloc_pages: Option<unsafe extern "C" fn(*mut c_void, count: usize) -> *mut c_void>,
     /// Takes pages of `alloc_pages` back; the count is that which was asked for.
     pub free_pages: Option<unsafe extern "C" fn(*mut c_void, first: *mut c_void, count: usize)>,
@@ -47,61 +58,164 @@ pub struct xen9p_platform {
     /// Makes a hypercall with five arguments and returns Xen's answer; see xen9p_hypercall().
     pub hypercall:
         Option<unsafe extern "C" fn(*mut c_void, number: u32, args: *const usize) -> isize>,
-    /// Frame `index` of the domain's grant table, version 1, mapped read-write for good; the same address each time.
-    /// NULL when the table can't become that large.
-    pub grant_frame: Option<unsafe extern "C" fn(*mut c_void, index: u32) -> *mut c_void>,
     /// Nanoseconds of the monotonic clock.
     pub now: Option<unsafe extern "C" fn(*mut c_void) -> u64>,
-    /// Whether the port fired since this was asked the last time; forgets that it did.
-    pub take_pending: Option<unsafe extern "C" fn(*mut c_void, port: u32) -> bool>,
-    /// Blocks until one of the ports fired and was not taken, or the clock shows `deadline`. May return early.
+    /// Not 0 if the port fired since this was asked the last time; forgets that it did.
+    pub take_pending: Option<unsafe extern "C" fn(*mut c_void, port: u32) -> c_int>,
+    /// Blocks until one of the ports fired and was not taken, or the clock shows `deadline`; XEN9P_FOREVER never comes, and
+    /// where the kernel's clock is a signed one, what is above its largest number does not either. May return early.
+    /// `count` may be 0: a plain sleep.
+    ///
+    /// With `lock`, this is called with the lock held, gives it up while it sleeps, and has it again when it returns, as a
+    /// wait on a condition variable does: what fires, and a call of `wake`, after the lock was given up ends it.
+    /// xen9p_watch_fired() may be called from in here.
     pub wait:
         Option<unsafe extern "C" fn(*mut c_void, ports: *const u32, count: usize, deadline: u64)>,
-    /// Told when the library can't go on because of a bug; does not return.
+    /// Told when the library can't go on because of a bug; does not return. `message` has `length` bytes and no NUL.
     pub panic: Option<unsafe extern "C" fn(*mut c_void, message: *const c_char, length: usize)>,
-    /// Xenstore's ring.
+
+    /// The grant table, in one of two ways. This is the first: frame `index` of the domain's table, version 1, mapped
+    /// read-write for good; the same address each time; NULL when the table can't become that large. The references from
+    /// `first_grant` on, `grants` of them, are then the library's alone, whatever their entries say; it uses those from 8 on
+    /// that are free when it first sees them. `grants` 0: all behind `first_grant`.
+    pub grant_frame: Option<unsafe extern "C" fn(*mut c_void, index: u32) -> *mut c_void>,
+    /// See `grant_frame`.
+    pub first_grant: u32,
+    /// See `grant_frame`.
+    pub grants: u32,
+    /// The second way, for kernels that have an allocator of references: lets a domain map a frame for reading and writing,
+    /// and returns the reference, or a negative number when there is none.
+    pub grant: Option<unsafe extern "C" fn(*mut c_void, domain: u32, frame: u64) -> i64>,
+    /// Ends a grant and takes the reference back: not 0, unless the other domain has the frame mapped; it is asked again
+    /// later then.
+    pub end_grant: Option<unsafe extern "C" fn(*mut c_void, reference: u32) -> c_int>,
+
+    /// Xenstore, in one of two ways. This is the first: the ring, which is the library's alone from the first xen9p_mount()
+    /// on, with no request of the kernel's under way. All watches of the domain are dropped then.
     pub xenstore: xen9p_ring,
+    /// The second way, for kernels with a connection of their own: makes a request of type XS_... (io/xs_wire.h) in a
+    /// transaction, with the payload of the wire, and copies the payload of the answer, at most 4096 bytes, to `answer`.
+    /// Returns its length; or a negative error number, for XS_ERROR that of xen9p_store_error(). May block, for a bounded
+    /// time, without the lock.
+    pub store_request: Option<
+        unsafe extern "C" fn(
+            *mut c_void,
+            kind: u32,
+            transaction: u32,
+            payload: *const c_void,
+            length: usize,
+            answer: *mut c_void,
+        ) -> i64,
+    >,
+    /// Has xenstore watch a path under a token; 0, or a negative error number. When it fires the kernel calls
+    /// xen9p_watch_fired(), the first time at once. As store_request(), it may block.
+    pub store_watch: Option<
+        unsafe extern "C" fn(*mut c_void, path: *const c_char, token: *const c_char) -> c_int,
+    >,
+    /// Ends a watch.
+    pub store_unwatch:
+        Option<unsafe extern "C" fn(*mut c_void, path: *const c_char, token: *const c_char)>,
+
+    /// Told of a port that the library opened, before anything can fire there: a kernel with a dispatcher binds a handler
+    /// that notes the event for `take_pending` and ends `wait`, and unmasks the port. Where `wait` polls (SCHEDOP_poll),
+    /// ports stay masked, and this is NULL.
+    pub port_opened: Option<unsafe extern "C" fn(*mut c_void, port: u32)>,
+    /// Told of a port that the library closes next: its number may be another's then. Must not close it itself.
+    pub port_closed: Option<unsafe extern "C" fn(*mut c_void, port: u32)>,
+
+    /// For kernels with threads that call the library at the same time: takes a lock, which is held during each call, but
+    /// while `wait` sleeps and `store_request` works. All three, or none: then all calls are to come one at a time, from any
+    /// thread, and one that comes while another waits is -EBUSY.
+    pub lock: Option<unsafe extern "C" fn(*mut c_void)>,
+    /// Gives the lock back.
+    pub unlock: Option<unsafe extern "C" fn(*mut c_void)>,
+    /// Has every `wait` return that sleeps now. Called with the lock held.
+    pub wake: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
-/// The callbacks, once they are there.
+/// Memory of a kernel that does not say how much it has.
+const DEFAULT_MEMORY: usize = 16 << 20;
+
+impl xen9p_platform {
+    /// Whether all is there that has to be, in one of the ways that there are.
+    fn is_complete(&self) -> bool {
+        let base = self.alloc.is_some()
+            && self.free.is_some()
+            && self.alloc_pages.is_some()
+            && self.free_pages.is_some()
+            && self.frame.is_some()
+            && self.hypercall.is_some()
+            && self.now.is_some()
+            && self.take_pending.is_some()
+            && self.wait.is_some()
+            && self.panic.is_some();
+        let all_or_none = |parts: &[bool]| parts.iter().all(|&part| part == parts[0]);
+        let store = [
+            self.store_request.is_some(),
+            self.store_watch.is_some(),
+            self.store_unwatch.is_some(),
+        ];
+        let threads = [
+            self.lock.is_some(),
+            self.unlock.is_some(),
+            self.wake.is_some(),
+        ];
+        let one_store = !store[0] || self.xenstore.page.is_null();
+        let one_table = self.grant.is_some() == self.end_grant.is_some()
+            && self.grant.is_some() != self.grant_frame.is_some();
+        base && one_store && one_table && all_or_none(&store) && all_or_none(&threads)
+    }
+
+    pub(crate) fn known_memory(&self) -> usize {
+        match self.memory {
+            0 => DEFAULT_MEMORY,
+            bytes => bytes,
+        }
+    }
+}
+
+/// The callbacks, while they are there.
 struct Table(UnsafeCell<Option<xen9p_platform>>);
 
-// SAFETY: written once, by the first call; the interface asks for one thread.
+// SAFETY: written by xen9p_init and xen9p_exit alone, at which no other call is made; the interface asks for that.
 unsafe impl Sync for Table {}
 
 static TABLE: Table = Table(UnsafeCell::new(None));
 
 /// Keeps the callbacks, unless one is missing.
 pub(crate) fn install(platform: &xen9p_platform) -> bool {
-    let p = platform;
-    let complete = p.alloc.is_some()
-        && p.free.is_some()
-        && p.alloc_pages.is_some()
-        && p.free_pages.is_some()
-        && p.frame.is_some()
-        && p.hypercall.is_some()
-        && p.grant_frame.is_some()
-        && p.now.is_some()
-        && p.take_pending.is_some()
-        && p.wait.is_some()
-        && p.panic.is_some();
+    let complete = platform.is_complete();
     if complete {
-        // SAFETY: one thread, and no reference exists: `table` gives copies.
+        // SAFETY: no other call is made, and no reference exists: `table` gives copies.
         unsafe { *TABLE.0.get() = Some(*platform) };
     }
     complete
 }
 
+/// Forgets the callbacks.
+pub(crate) fn uninstall() {
+    // SAFETY: as in `install`.
+    unsafe { *TABLE.0.get() = None };
+}
+
+/// Sets where xenstore's ring is, in a domain that was resumed.
+pub(crate) fn move_ring(ring: xen9p_ring) {
+    // SAFETY: as in `install`; the lock is held.
+    if let Some(table) = unsafe { &mut *TABLE.0.get() } {
+        table.xenstore = ring;
+    }
+}
+
 /// The callbacks.
 pub(crate) fn table() -> Option<xen9p_platform> {
-    // SAFETY: one thread; a copy is made.
+    // SAFETY: a copy is made, while nobody writes.
     unsafe { *TABLE.0.get() }
 }
 
 /// Calls a callback.
 macro_rules! callback {
     ($name:ident, $otherwise:expr $(, $argument:expr)*) => {
-        match table().and_then(|table| Some((table.$name?, table.context))) {
+        match crate::platform::table().and_then(|table| Some((table.$name?, table.context))) {
             // SAFETY: the kernel's function, called as the header says.
             Some((function, context)) => unsafe { function(context $(, $argument)*) },
             None => $otherwise,
@@ -109,6 +223,11 @@ macro_rules! callback {
     };
 }
 pub(crate) use callback;
+
+/// The clock.
+pub(crate) fn now() -> Instant {
+    Instant::from_nanos(callback!(now, 0))
+}
 
 /// The kernel.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +261,22 @@ unsafe impl Platform for Kernel {
         NonNull::new(page.cast()).ok_or(XenError::ENOSPC)
     }
 
+    fn grant_refs(&self) -> Range<u32> {
+        let (first, count) = table().map_or((0, 0), |table| (table.first_grant, table.grants));
+        match count {
+            0 => first..u32::MAX,
+            count => first..first.saturating_add(count),
+        }
+    }
+
+    fn grant_driver(&self) -> Option<&dyn GrantDriver> {
+        table()?.grant.is_some().then_some(self as _)
+    }
+
+    fn store_driver(&self) -> Option<&dyn StoreDriver> {
+        table()?.store_request.is_some().then_some(self as _)
+    }
+
     fn domain_state(&self) -> &DomainState {
         // There is one kernel, see `TABLE`.
         static STATE: DomainState = DomainState::new();
@@ -162,7 +297,7 @@ unsafe impl Platform for Kernel {
     }
 
     fn now(&self) -> Instant {
-        Instant::from_nanos(callback!(now, 0))
+        now()
     }
 
     fn wall_clock(&self) -> u64 {
@@ -170,31 +305,63 @@ unsafe impl Platform for Kernel {
     }
 
     fn take_pending(&self, port: Port) -> bool {
-        callback!(take_pending, false, port.0)
+        let taken = callback!(take_pending, 0, port.0) != 0;
+        if taken {
+            threads::note_event();
+        }
+        taken
+    }
+
+    fn port_opened(&self, port: Port) {
+        callback!(port_opened, (), port.0);
+    }
+
+    fn port_closed(&self, port: Port) {
+        callback!(port_closed, (), port.0);
     }
 
     fn wait(&self, ports: &[Port], deadline: Instant) {
-        // A Port is a transparent u32.
-        callback!(
-            wait,
-            (),
-            ports.as_ptr().cast(),
-            ports.len(),
-            deadline.as_nanos()
-        );
+        threads::wait(ports, deadline);
     }
 }
 
-/// Makes a hypercall with five arguments by the processor's instruction: for the callback `hypercall`. `pv` says whether
-/// the domain is a PV one.
+// SAFETY: the header asks for it.
+unsafe impl GrantDriver for Kernel {
+    fn grant(&self, remote: DomId, frame: Frame) -> Result<GrantRef, XenError> {
+        let reference = callback!(grant, -1, remote.0.into(), frame.0);
+        let reference = u32::try_from(reference).map_err(|_| XenError::ENOSPC)?;
+        Ok(GrantRef(reference))
+    }
+
+    fn end(&self, reference: GrantRef) -> bool {
+        callback!(end_grant, 0, reference.0) != 0
+    }
+}
+
+impl StoreDriver for Kernel {
+    fn request(&self, kind: u32, transaction: u32, payload: &[u8]) -> Result<Vec<u8>, StoreError> {
+        store::request(kind, transaction, payload)
+    }
+
+    fn watch(&self, path: &str, token: u32) -> Result<(), StoreError> {
+        store::watch(path, token)
+    }
+
+    fn unwatch(&self, path: &str, token: u32) {
+        store::unwatch(path, token);
+    }
+}
+
+/// Makes a hypercall with five arguments by the processor's instruction: for the callback `hypercall`. `pv` is not 0 in a
+/// PV domain. May be called at any time.
 ///
 /// # Safety
 /// The code runs in such a domain, and the arguments are valid for the call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn xen9p_hypercall(pv: bool, number: u32, args: *const usize) -> isize {
+pub unsafe extern "C" fn xen9p_hypercall(pv: c_int, number: u32, args: *const usize) -> isize {
     // Asking the processor leaves the domain for a microsecond: once is enough.
     static GATE: AtomicU8 = AtomicU8::new(0);
-    let gate = match (pv, GATE.load(Ordering::Relaxed)) {
+    let gate = match (pv != 0, GATE.load(Ordering::Relaxed)) {
         (true, _) => Gate::Syscall,
         (false, 1) => Gate::Vmcall,
         (false, 2) => Gate::Vmmcall,

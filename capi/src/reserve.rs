@@ -8,7 +8,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
 use core::ptr::null_mut;
 
-use crate::platform::{callback, table};
+use crate::platform::callback;
 
 /// Size of a reserve. Of all calls a mount needs the most of it, about a third.
 const SIZE: usize = 64 << 10;
@@ -94,6 +94,14 @@ pub(crate) fn ready() -> bool {
         .start
         .set(callback!(alloc, null_mut(), SIZE, ALIGN).cast());
     missing.is_whole()
+}
+
+/// Gives the reserves back that nothing is left in.
+pub(crate) fn give_back() {
+    for reserve in RESERVES.0.iter().filter(|reserve| reserve.is_whole()) {
+        let memory = reserve.start.replace(null_mut());
+        callback!(free, (), memory.cast(), SIZE, ALIGN);
+    }
 }
 
 // SAFETY: memory is the kernel's, whose callbacks keep the contract of an allocator, as the header asks; or part of a

@@ -1,43 +1,68 @@
-//! What is set up once, and mounting.
+//! What is set up once, and given back.
 
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::ffi::{CStr, c_char, c_void};
-use core::time::Duration;
+use core::ffi::{c_char, c_int, c_void};
 
 use xen9p::errno::Errno;
-use xen9p::fs::{Fs, MountOptions, aio};
+use xen9p::hypercall::XenError;
 use xen9p::platform::conformance;
-use xen9p::transport::xen9pfs::{self, Config};
-use xen9p::xen::Xen;
+use xen9p::transport::xen9pfs::Endpoints;
+use xen9p::xen;
 use xen9p::xen::event::Events;
+use xen9p::xen::suspend::{SuspendError, SuspendReturn, Suspended};
 
-use crate::error::{Fail, Result, number, status};
-use crate::handles::{Handles, Open, wrong};
-use crate::platform::{Kernel, install, table, xen9p_platform};
-use crate::reserve::ready;
-use crate::version::{read_platform, sized};
-use crate::xen9p_handle;
+use crate::error::{Fail, Result, number};
+use crate::handles::{Handles, Open};
+use crate::mount::Mount;
+use crate::platform::{Kernel, install, move_ring, table, uninstall, xen9p_platform, xen9p_ring};
+use crate::threads::{self, Entered, busy};
+use crate::version::read_platform;
+use crate::{reserve, xen9p_handle};
+
+/// The domain's devices, once the first is looked for.
+#[derive(Clone)]
+pub(crate) struct Xen {
+    pub(crate) domain: xen::Xen<Kernel>,
+    pub(crate) endpoints: Endpoints<Kernel>,
+}
 
 /// What the library keeps.
 pub(crate) struct State {
-    /// Connected at the first mount.
-    xen: Option<Xen<Kernel>>,
+    pub(crate) domain: Option<xen::Xen<Kernel>>,
+    endpoints: Option<Endpoints<Kernel>>,
+    /// Devices that are connected.
+    pub(crate) mounts: Vec<Rc<Mount>>,
+    /// Devices that are being connected, by their directories.
+    pub(crate) connecting: Vec<String>,
     handles: Handles,
     text: String,
 }
 
-struct OneThread(RefCell<State>);
+struct Locked(RefCell<State>);
 
-// SAFETY: the interface asks for one thread.
-unsafe impl Sync for OneThread {}
+// SAFETY: the kernel's lock, or the order that the interface asks for where there is none, keeps threads apart.
+unsafe impl Sync for Locked {}
 
-static STATE: OneThread = OneThread(RefCell::new(State {
-    xen: None,
+static STATE: Locked = Locked(RefCell::new(State {
+    domain: None,
+    endpoints: None,
+    mounts: Vec::new(),
+    connecting: Vec::new(),
     handles: Handles::new(),
     text: String::new(),
 }));
+
+/// Works on the state. Only for a moment: nothing in it waits.
+pub(crate) fn with_state<T>(work: impl FnOnce(&mut State) -> T) -> Result<T> {
+    match STATE.0.try_borrow_mut() {
+        Ok(mut state) => Ok(work(&mut state)),
+        Err(_) => Err(busy()),
+    }
+}
 
 /// Works on the text of the last error; not while it is worked on already.
 pub(crate) fn with_text<T>(work: impl FnOnce(&mut String) -> T) -> Option<T> {
@@ -45,157 +70,9 @@ pub(crate) fn with_text<T>(work: impl FnOnce(&mut String) -> T) -> Option<T> {
     Some(work(&mut state.text))
 }
 
-/// Works on what is open. Only for a moment: nothing in it waits.
+/// Works on what is open. Only for a moment, as well.
 pub(crate) fn handles<T>(work: impl FnOnce(&mut Handles) -> Result<T>) -> Result<T> {
-    match STATE.0.try_borrow_mut() {
-        Ok(mut state) => work(&mut state.handles),
-        Err(_) => Err(busy()),
-    }
-}
-
-fn busy() -> Fail {
-    Fail::new(
-        Errno::EBUSY,
-        "the library was called from one of its callbacks",
-    )
-}
-
-/// What keeps one call from running inside another.
-pub(crate) struct Entered(());
-
-static ENTERED: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
-
-impl Entered {
-    pub(crate) fn new() -> Result<Entered> {
-        match ENTERED.swap(true, core::sync::atomic::Ordering::Relaxed) {
-            false => Ok(Entered(())),
-            true => Err(busy()),
-        }
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        ENTERED.store(false, core::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-/// Runs one call.
-pub(crate) fn enter(call: impl FnOnce() -> Result<i64>) -> i64 {
-    match table().is_some() && !ready() {
-        true => -i64::from(Errno::ENOMEM.number()),
-        false => enter_anyway(call),
-    }
-}
-
-/// Runs one call, even if memory is short: it gives some back.
-pub(crate) fn enter_anyway(call: impl FnOnce() -> Result<i64>) -> i64 {
-    if table().is_none() {
-        // Not even an error's text can be allocated.
-        return -i64::from(Errno::ENXIO.number());
-    }
-    number(Entered::new().and_then(|entered| {
-        let result = call();
-        drop(entered);
-        result
-    }))
-}
-
-/// As [`enter`], for calls that only succeed or fail.
-pub(crate) fn enter_status(call: impl FnOnce() -> Result<()>) -> i32 {
-    enter(|| call().map(|()| 0)) as i32
-}
-
-/// Says what the kernel provides: the first call, and made once. Connects to nothing yet.
-///
-/// -EINVAL: a callback is missing, or `size` is that of no version. -EPROTONOSUPPORT (93): the kernel was compiled with
-/// the header of another version, which does not fit this library. -EEXIST: this was done already.
-///
-/// # Safety
-/// `platform` is NULL or points to a platform whose callbacks do what is said there, for ever.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn xen9p_init(platform: *const xen9p_platform) -> i32 {
-    // Nothing may be allocated before there is an allocator: errors have no text here.
-    // SAFETY: the caller's promise.
-    let platform = match unsafe { read_platform(platform) } {
-        Ok(platform) => platform,
-        Err(error) => return -(error.number() as i32),
-    };
-    if table().is_some() {
-        return status(Err(Fail::new(
-            Errno::EEXIST,
-            "xen9p_init was called already",
-        )));
-    }
-    match install(&platform) {
-        true => 0,
-        false => -(Errno::EINVAL.number() as i32),
-    }
-}
-
-/// Checks that the callbacks keep their promises, as far as that shows from inside the domain; before the first
-/// xen9p_mount(). `tell` gets each violation as a text with a final NUL, and may be NULL. Returns how many there are.
-///
-/// # Safety
-/// `tell` may be called with `context` until this returns.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn xen9p_check_platform(
-    tell: Option<unsafe extern "C" fn(*mut c_void, violation: *const c_char)>,
-    context: *mut c_void,
-) -> i32 {
-    enter(|| {
-        let failures = conformance::check(&Kernel, |rule, outcome| {
-            if let (Err(violation), Some(tell)) = (outcome, tell) {
-                let text = format!("{rule}: {violation}\0");
-                // SAFETY: the caller's function; the text ends with a NUL.
-                unsafe { tell(context, text.as_ptr().cast()) };
-            }
-        });
-        Ok(failures as i64)
-    }) as i32
-}
-
-/// What a mount may be told. All zero but `size` is a good choice.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct xen9p_mount_options {
-    /// sizeof (struct xen9p_mount_options).
-    pub size: usize,
-    /// The largest 9P message to ask for, in bytes; 0: what the rings allow.
-    pub msize: u32,
-    /// How many seconds each step of connecting, and each answer, may take; 0: 20.
-    pub timeout: u32,
-    /// How much memory the domain has, in bytes, by which the rings are sized; 0: 16 MiB.
-    pub memory: usize,
-}
-
-/// Connects to the 9pfs device with this tag (NULL: the first) and mounts its tree. Blocks, no longer than `timeout` at
-/// each step. `options` may be NULL.
-///
-/// -ENODEV: there is no such device. -ETIMEDOUT: its backend does not answer.
-///
-/// # Safety
-/// Pointers are NULL or valid; `tag` ends with a NUL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn xen9p_mount(
-    tag: *const c_char,
-    options: *const xen9p_mount_options,
-    fs: *mut xen9p_handle,
-) -> i32 {
-    enter_status(|| {
-        // SAFETY: the caller's promise.
-        let options = unsafe { sized(options, "the options") }?;
-        let tag = match tag.is_null() {
-            true => None,
-            // SAFETY: as above.
-            false => Some(unsafe { CStr::from_ptr(tag) }.to_str()),
-        };
-        let tag = tag.transpose();
-        let tag = tag.map_err(|_| Fail::new(Errno::EINVAL, "the tag is not UTF-8"))?;
-        let mounted = mount(tag, &options)?;
-        // SAFETY: as above.
-        unsafe { give(fs, "fs", Open::Mount(mounted)) }
-    })
+    with_state(|state| work(&mut state.handles))?
 }
 
 /// Hands out a handle.
@@ -212,40 +89,196 @@ pub(crate) unsafe fn give(into: *mut xen9p_handle, name: &str, open: Open) -> Re
     Ok(())
 }
 
-fn xen() -> Result<Xen<Kernel>> {
-    let known = STATE.0.try_borrow().map_err(|_| busy())?.xen.clone();
-    if let Some(xen) = known {
-        return Ok(xen);
-    }
-    let xen = Xen::new(Events::new(Kernel))?;
-    STATE.0.try_borrow_mut().map_err(|_| busy())?.xen = Some(xen.clone());
-    Ok(xen)
+/// Runs one call.
+pub(crate) fn enter(call: impl FnOnce() -> Result<i64>) -> i64 {
+    enter_anyway(|| match reserve::ready() {
+        true => call(),
+        // No text, which would take memory.
+        false => Err(Fail::quiet(Errno::ENOMEM)),
+    })
 }
 
-fn mount(tag: Option<&str>, options: &xen9p_mount_options) -> Result<aio::Fs> {
-    let xen = xen()?;
-    let mut config = Config::for_memory(match options.memory {
-        0 => 16 << 20,
-        bytes => bytes,
+/// Runs one call, even if memory is short: it gives some back.
+pub(crate) fn enter_anyway(call: impl FnOnce() -> Result<i64>) -> i64 {
+    if table().is_none() {
+        // Not even an error's text can be allocated.
+        return -i64::from(Errno::ENXIO.number());
+    }
+    // The lock is given back behind the text of an error.
+    let (entered, result) = match Entered::new() {
+        Ok(entered) => (Some(entered), call()),
+        Err(error) => (None, Err(error)),
+    };
+    let result = number(result);
+    drop(entered);
+    result
+}
+
+/// As [`enter`], for calls that only succeed or fail.
+pub(crate) fn enter_status(call: impl FnOnce() -> Result<()>) -> i32 {
+    enter(|| call().map(|()| 0)) as i32
+}
+
+/// The domain's devices; connects to xenstore at the first time.
+pub(crate) fn xen() -> Result<Xen> {
+    let (domain, endpoints) = with_state(|state| (state.domain.clone(), state.endpoints.clone()))?;
+    let domain = match domain {
+        Some(domain) => domain,
+        None => {
+            let domain = xen::Xen::new(Events::new(Kernel))?;
+            // Before the first watch: it fires at once, and the kernel tells of it.
+            with_state(|state| state.domain = Some(domain.clone()))?;
+            domain
+        }
+    };
+    let endpoints = match endpoints {
+        Some(endpoints) => endpoints,
+        None => {
+            let endpoints = Endpoints::new(&domain)?;
+            with_state(|state| state.endpoints = Some(endpoints.clone()))?;
+            endpoints
+        }
+    };
+    Ok(Xen { domain, endpoints })
+}
+
+/// Says what the kernel provides: the first call, and made once until xen9p_exit(). Connects to nothing yet. No other call
+/// may be made at the same time.
+///
+/// -EINVAL: a callback is missing, or `size` is that of no version. -EPROTONOSUPPORT (93): the kernel was compiled with
+/// the header of another version, which does not fit this library. -EEXIST: this was done already.
+///
+/// # Safety
+/// `platform` is NULL or points to a platform whose callbacks do what is said there, for ever.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xen9p_init(platform: *const xen9p_platform) -> i32 {
+    // Nothing may be allocated before there is an allocator: errors have no text here.
+    // SAFETY: the caller's promise.
+    let platform = match unsafe { read_platform(platform) } {
+        Ok(platform) => platform,
+        Err(error) => return -(error.number() as i32),
+    };
+    if table().is_some() {
+        return -(Errno::EEXIST.number() as i32);
+    }
+    match install(&platform) {
+        true => 0,
+        false => -(Errno::EINVAL.number() as i32),
+    }
+}
+
+/// Closes everything, disconnects all devices, and gives all memory, ports, grants and watches back. Blocks, no longer than
+/// some seconds for each device. xen9p_init() may follow. Pages that a backend does not let go of are never given back.
+///
+/// -EBUSY: a thread is in a call; nothing is closed.
+#[unsafe(no_mangle)]
+pub extern "C" fn xen9p_exit() -> i32 {
+    let result = enter_anyway(|| {
+        if threads::sleepers() > 0 {
+            return Err(busy());
+        }
+        let open = handles(|handles| Ok(handles.take_all()))?;
+        // Each with nothing borrowed: some of it waits.
+        drop(open);
+        let mounts = with_state(|state| core::mem::take(&mut state.mounts))?;
+        drop(mounts);
+        let endpoints = with_state(|state| state.endpoints.take())?;
+        drop(endpoints);
+        if let Some(domain) = with_state(|state| state.domain.take())? {
+            // Xenstore answers in order: nothing of ours is under way when it has answered this.
+            let _ = domain.store.read("domid");
+        }
+        with_state(|state| {
+            state.connecting = Vec::new();
+            state.text = String::new();
+        })?;
+        threads::forget();
+        Ok(0)
     });
-    let mut mount = MountOptions::new();
-    if options.msize != 0 {
-        mount = mount.msize(options.msize);
+    if result == 0 {
+        reserve::give_back();
+        uninstall();
     }
-    if options.timeout != 0 {
-        let timeout = Duration::from_secs(options.timeout.into());
-        config.timeout = timeout;
-        mount = mount.timeout(timeout);
-    }
-    let device = xen9pfs::device(&xen, tag)?;
-    let transport = xen9pfs::connect(&xen, device, &config)?;
-    Ok(Fs::mount(transport, &mount)?.to_async())
+    result as i32
 }
 
-/// The mount that a handle means.
-pub(crate) fn mounted(fs: xen9p_handle) -> Result<aio::Fs> {
-    match handles(|handles| handles.get(fs))? {
-        Open::Mount(fs) => Ok(fs),
-        _ => Err(wrong("a mount")),
-    }
+/// Checks that the callbacks keep their promises, as far as that shows from inside the domain; before the first
+/// xen9p_mount(). `tell` gets each breach as a text with a final NUL, and may be NULL. Returns how many there are.
+///
+/// # Safety
+/// `tell` may be called with `context` until this returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xen9p_check_platform(
+    tell: Option<unsafe extern "C" fn(*mut c_void, breach: *const c_char)>,
+    context: *mut c_void,
+) -> i32 {
+    enter(|| {
+        let failures = conformance::check(&Kernel, |rule, outcome| {
+            if let (Err(breach), Some(tell)) = (outcome, tell) {
+                let text = format!("{rule}: {breach}\0");
+                // SAFETY: the caller's function; the text ends with a NUL.
+                unsafe { tell(context, text.as_ptr().cast()) };
+            }
+        });
+        Ok(failures as i64)
+    }) as i32
 }
+
+/// Suspends the domain by calling `suspend`, with the lock held, and goes on when it returns. `suspend` makes the hypercall
+/// (SCHEDOP_shutdown with SHUTDOWN_suspend), puts the kernel back to work, and returns 0 in a domain that was resumed
+/// elsewhere, 1 if it was cancelled, or a negative number if it was not made. Where the library owns xenstore's ring,
+/// `xenstore` is where it was, to be set to where it is now.
+///
+/// After 0 ports, grants and frames of the table are asked for anew, and none of before is used again; watches too. Mounts
+/// are lost, unless they were made with `recovery`: what is open fails with -EIO, and can be closed and mounted again.
+///
+/// Returns what `suspend` did. -EBUSY: a thread is in a call, or xenstore has not answered something; not suspended.
+///
+/// # Safety
+/// `suspend` may be called with `context` and a valid ring until this returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xen9p_suspend(
+    suspend: Option<unsafe extern "C" fn(*mut c_void, xenstore: *mut xen9p_ring) -> c_int>,
+    context: *mut c_void,
+) -> i32 {
+    enter(|| {
+        let suspend = suspend.ok_or_else(|| Fail::null("suspend"))?;
+        if threads::sleepers() > 0 {
+            return Err(busy());
+        }
+        let mut ring = table().map_or(NO_RING, |table| table.xenstore);
+        let mut machine = || {
+            // SAFETY: the caller's function; the ring is valid.
+            let how = unsafe { suspend(context, &mut ring) };
+            if how == 0 {
+                move_ring(ring);
+            }
+            how
+        };
+        let Some(domain) = with_state(|state| state.domain.clone())? else {
+            // Nothing is connected.
+            return Ok(machine().into());
+        };
+        let mut how = 0;
+        let suspended = domain.suspend(|| {
+            how = machine();
+            let suspended = match how {
+                0 => Suspended::Resumed,
+                1.. => Suspended::Cancelled,
+                _ => return Err(XenError::EINVAL),
+            };
+            // SAFETY: the caller's function made the call, once, and says how it came back.
+            Ok(unsafe { SuspendReturn::assume(suspended) })
+        });
+        match suspended {
+            Ok(_) | Err(SuspendError::Machine(_)) => Ok(how.into()),
+            Err(error @ SuspendError::Busy(_)) => Err(Fail::new(Errno::EBUSY, error)),
+            Err(error) => Err(Fail::new(Errno::EIO, error)),
+        }
+    }) as i32
+}
+
+const NO_RING: xen9p_ring = xen9p_ring {
+    page: core::ptr::null_mut(),
+    port: 0,
+};

@@ -41,7 +41,7 @@ struct console_ring {
 static long hypercall(uint32_t number, size_t a, size_t b, size_t c)
 {
     size_t args[5] = { a, b, c, 0, 0 };
-    return xen9p_hypercall(false, number, args);
+    return xen9p_hypercall(0, number, args);
 }
 
 static uint64_t parameter(uint32_t index)
@@ -217,16 +217,16 @@ static uint64_t frame(void *context, const void *page)
 static ptrdiff_t call(void *context, uint32_t number, const size_t *args)
 {
     (void)context;
-    return xen9p_hypercall(false, number, args);
+    return xen9p_hypercall(0, number, args);
 }
 
 static void *grant_frame(void *context, uint32_t index)
 {
-    static bool mapped[32];
+    static unsigned char mapped[32];
     (void)context;
     if (index >= 32 || (!mapped[index] && !map(1, index, free_frames + index)))
         return NULL;
-    mapped[index] = true;
+    mapped[index] = 1;
     return (void *)((free_frames + index) * PAGE);
 }
 
@@ -247,11 +247,11 @@ static uint64_t now(void *context)
     return time;
 }
 
-static bool take_pending(void *context, uint32_t port)
+static int take_pending(void *context, uint32_t port)
 {
     uint64_t bit = 1ull << port % 64;
     (void)context;
-    return port < 4096 && __atomic_fetch_and(&shared->pending[port / 64], ~bit, __ATOMIC_SEQ_CST) & bit;
+    return port < 4096 && (__atomic_fetch_and(&shared->pending[port / 64], ~bit, __ATOMIC_SEQ_CST) & bit) != 0;
 }
 
 static void wait(void *context, const uint32_t *ports, size_t count, uint64_t deadline)
@@ -306,28 +306,28 @@ static void copy(xen9p_handle fs, const char *from, const char *to)
 {
     xen9p_handle source, target, reads[2];
     uint64_t offset = 0;
-    expect("open", xen9p_open(fs, from, XEN9P_READ, 0, &source), 0);
-    expect("open", xen9p_open(fs, to, XEN9P_WRITE | XEN9P_CREATE | XEN9P_TRUNCATE, 0644, &target), 0);
+    expect("open", xen9p_open(fs, from, XEN9P_READ, 0, &source, NULL), 0);
+    expect("open", xen9p_open(fs, to, XEN9P_WRITE | XEN9P_CREATE | XEN9P_TRUNCATE, 0644, &target, NULL), 0);
     for (int64_t last = 1; last;) {
         size_t half = sizeof large / 2;
         for (int i = 0; i < 2; i++)
-            expect("read_start", xen9p_read_start(source, large + i * half, half, offset + i * half, &reads[i]), 0);
+            expect("read", xen9p_read(source, large + i * half, half, offset + i * half, &reads[i]), 0);
         for (int i = 0; i < 2; i++) {
             while ((last = xen9p_poll(reads[i])) == -XEN9P_EINPROGRESS)
                 xen9p_wait(fs, now(NULL) + 1000000000);
             expect("poll", last, 0);
             expect("poll of an operation that is over", xen9p_poll(reads[i]), -9);
             for (int64_t done = 0; done < last;)
-                done += expect("write", xen9p_write(target, large + i * half + done, last - done, offset + done), 1);
+                done += expect("write", xen9p_write(target, large + i * half + done, last - done, offset + done, NULL), 1);
             offset += last;
             if (last < (int64_t)half && i == 0) {
-                expect("close of an operation", xen9p_close(reads[1]), 0);
+                expect("close of an operation", xen9p_close(reads[1], NULL), 0);
                 break;
             }
         }
     }
-    expect("close", xen9p_close(source), 0);
-    expect("close", xen9p_close(target), 0);
+    expect("close", xen9p_close(source, NULL), 0);
+    expect("close", xen9p_close(target, NULL), 0);
 }
 
 void kernel_main(const struct start_info *info)
@@ -373,31 +373,33 @@ void kernel_main(const struct start_info *info)
     if (xen9p_check_platform(tell_violation, NULL))
         expect("check_platform", -1, 0);
     expect("mount", xen9p_mount(NULL, NULL, &fs), 0);
-    expect("opendir", xen9p_opendir(fs, "/", &dir), 0);
-    while (expect("readdir", xen9p_readdir(dir, &entry), 0)) {
+    expect("opendir", xen9p_opendir(fs, "/", &dir, NULL), 0);
+    while (expect("readdir", xen9p_readdir(dir, &entry, NULL), 0)) {
         print("entry ");
         print(entry.name);
         print("\r\n");
     }
-    expect("close", xen9p_close(dir), 0);
-    expect("open", xen9p_open(fs, "/hello.txt", XEN9P_READ, 0, &file), 0);
-    int64_t count = expect("read", xen9p_read(file, text, sizeof text - 1, 0), 1);
+    expect("close", xen9p_close(dir, NULL), 0);
+    expect("open", xen9p_open(fs, "/hello.txt", XEN9P_READ, 0, &file, NULL), 0);
+    int64_t count = expect("read", xen9p_read(file, text, sizeof text - 1, 0, NULL), 1);
     text[count] = 0;
     print("read ");
     print(text);
     print("\r");
-    expect("close", xen9p_close(file), 0);
-    expect("read of a closed file", xen9p_read(file, text, sizeof text, 0), -9);
-    expect("open of nothing", xen9p_open(fs, NULL, XEN9P_READ, 0, &file), -14);
-    expect("open of what is missing", xen9p_open(fs, "/missing", XEN9P_READ, 0, &file), -2);
+    expect("close", xen9p_close(file, NULL), 0);
+    expect("read of a closed file", xen9p_read(file, text, sizeof text, 0, NULL), -9);
+    expect("open of nothing", xen9p_open(fs, NULL, XEN9P_READ, 0, &file, NULL), -14);
+    expect("open of what is missing", xen9p_open(fs, "/missing", XEN9P_READ, 0, &file, NULL), -2);
 
-    expect("open", xen9p_open(fs, "/from-c.txt", XEN9P_WRITE | XEN9P_CREATE, 0644, &file), 0);
-    expect("write", xen9p_write(file, written, sizeof written - 1, 0), sizeof written - 1);
-    expect("fstat", xen9p_fstat(file, &stat), 0);
+    expect("open", xen9p_open(fs, "/from-c.txt", XEN9P_WRITE | XEN9P_CREATE, 0644, &file, NULL), 0);
+    expect("write", xen9p_write(file, written, sizeof written - 1, 0, NULL), sizeof written - 1);
+    expect("stat", xen9p_stat(file, NULL, 0, &stat, NULL), 0);
     expect("the size", (int64_t)stat.size, sizeof written - 1);
-    expect("close", xen9p_close(file), 0);
+    expect("close", xen9p_close(file, NULL), 0);
     copy(fs, "/large.bin", "/copy.bin");
-    expect("close", xen9p_close(fs), 0);
+    expect("close", xen9p_close(fs, NULL), 0);
+    expect("exit", xen9p_exit(), 0);
+    expect("exit again", xen9p_exit(), -6);
     print("[xen9p] exit 0\r\n");
     while (console->out_cons != console->out_prod)
         hypercall(HYPERCALL_sched_op, 0, 0, 0);

@@ -82,7 +82,8 @@ unsafe fn work() -> Result<(), i64> {
     // SAFETY: all pointers are valid; strings end with a NUL.
     let result = unsafe { work_on(&mut open) };
     for handle in open.into_iter().rev() {
-        let closed = inside(|| xen9p_close(handle));
+        // SAFETY: no operation is started.
+        let closed = inside(|| unsafe { xen9p_close(handle, null_mut()) });
         assert!(closed == 0 || closed == -12, "{closed}");
     }
     result
@@ -98,13 +99,25 @@ unsafe fn work_on(open: &mut Vec<xen9p_handle>) -> Result<(), i64> {
     let flags = XEN9P_READ | XEN9P_WRITE | XEN9P_CREATE;
     // SAFETY: the caller's promise; all pointers are valid.
     unsafe {
-        check(inside(|| xen9p_mount(null(), null(), &mut fs)).into())?;
+        // So that each time begins with a mount.
+        let options = xen9p_mount_options {
+            size: size_of::<xen9p_mount_options>(),
+            disconnect: 1,
+            ..Default::default()
+        };
+        check(inside(|| xen9p_mount(null(), &options, &mut fs)).into())?;
         open.push(fs);
-        check(inside(|| xen9p_open(fs, c"/m".as_ptr(), flags, 0o644, &mut file)).into())?;
+        check(
+            inside(|| xen9p_open(fs, c"/m".as_ptr(), flags, 0o644, &mut file, null_mut())).into(),
+        )?;
         open.push(file);
-        check(inside(|| xen9p_write(file, data.cast(), 50_000, 0)))?;
-        check(inside(|| xen9p_read(file, data.cast(), 50_000, 0)))?;
-        check(inside(|| xen9p_read_start(file, data.cast(), 50_000, 0, &mut op)).into())?;
+        check(inside(|| {
+            xen9p_write(file, data.cast(), 50_000, 0, null_mut())
+        }))?;
+        check(inside(|| {
+            xen9p_read(file, data.cast(), 50_000, 0, null_mut())
+        }))?;
+        check(inside(|| xen9p_read(file, data.cast(), 50_000, 0, &mut op)))?;
         loop {
             match inside(|| xen9p_poll(op)) {
                 result if result == -XEN9P_EINPROGRESS => {
@@ -114,20 +127,20 @@ unsafe fn work_on(open: &mut Vec<xen9p_handle>) -> Result<(), i64> {
                 // Over, and closed, or not asked about.
                 result => {
                     if result == -12 {
-                        inside(|| xen9p_close(op));
+                        inside(|| xen9p_close(op, null_mut()));
                     }
                     check(result)?;
                     break;
                 }
             }
         }
-        check(inside(|| xen9p_opendir(fs, c"/".as_ptr(), &mut dir)).into())?;
+        check(inside(|| xen9p_opendir(fs, c"/".as_ptr(), &mut dir, null_mut())).into())?;
         open.push(dir);
         let mut entry = std::mem::zeroed::<xen9p_dirent>();
-        while check(inside(|| xen9p_readdir(dir, &mut entry)).into())? == 1 {}
+        while check(inside(|| xen9p_readdir(dir, &mut entry, null_mut())).into())? == 1 {}
         let mut stat = xen9p_stat::default();
-        check(inside(|| xen9p_stat(fs, c"/m".as_ptr(), &mut stat)).into())?;
-        check(inside(|| xen9p_unlink(fs, c"/m".as_ptr())).into())?;
+        check(inside(|| xen9p_stat(fs, c"/m".as_ptr(), 0, &mut stat, null_mut())).into())?;
+        check(inside(|| xen9p_unlink(fs, c"/m".as_ptr(), null_mut())).into())?;
     }
     Ok(())
 }

@@ -1,0 +1,576 @@
+//! Attributes, and extended ones.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::ffi::{c_char, c_void};
+
+use xen9p::errno::Errno;
+use xen9p::fs::{FileTimes, Metadata, Permissions, StatFs, SystemTime};
+use xen9p::p9::wire::{AttrMask, SetAttr, SetAttrMask, XattrFlags};
+use xen9p::tree::{Node, OpenFile};
+
+use crate::error::{Fail, Result};
+use crate::files::File;
+use crate::mount::Mount;
+use crate::names::node;
+use crate::operations::submit;
+use crate::paths::{Place, buffer, buffer_mut, bytes, place};
+use crate::state::enter;
+use crate::version::sized;
+use crate::xen9p_handle;
+
+/// A point in time: seconds since 1970, and nanoseconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct xen9p_time {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// And nanoseconds.
+    pub nanos: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// What is known of a file.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct xen9p_stat {
+    /// Size in bytes.
+    pub size: u64,
+    /// The number that identifies it on its server.
+    pub ino: u64,
+    /// How much it takes there, in blocks of 512 bytes.
+    pub blocks: u64,
+    /// The size of reads and writes that suits it, in bytes.
+    pub block_size: u64,
+    /// The device that it is, if it is one, as in Linux's st_rdev.
+    pub rdev: u64,
+    /// Number of names.
+    pub links: u64,
+    /// Last read.
+    pub accessed: xen9p_time,
+    /// Last change of the content.
+    pub modified: xen9p_time,
+    /// Last change of the attributes; 0 if the server does not tell.
+    pub changed: xen9p_time,
+    /// When it was made; 0 if the server does not tell.
+    pub created: xen9p_time,
+    /// Kind and permissions, as in Linux's st_mode.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Another number after each change of the content, where the server has one; 0: it has none.
+    pub version: u32,
+}
+
+/// Of xen9p_stat(): the attributes of a symbolic link itself.
+pub const XEN9P_NOFOLLOW: u32 = 1;
+
+/// `mode` counts.
+pub const XEN9P_SET_MODE: u32 = 1;
+/// `uid` counts.
+pub const XEN9P_SET_UID: u32 = 2;
+/// `gid` counts.
+pub const XEN9P_SET_GID: u32 = 4;
+/// `length` counts.
+pub const XEN9P_SET_LENGTH: u32 = 8;
+/// `accessed` counts.
+pub const XEN9P_SET_ACCESSED: u32 = 16;
+/// `modified` counts.
+pub const XEN9P_SET_MODIFIED: u32 = 32;
+/// The time of the last read is the server's present time.
+pub const XEN9P_SET_ACCESSED_NOW: u32 = 64;
+/// The time of the last change is the server's present time.
+pub const XEN9P_SET_MODIFIED_NOW: u32 = 128;
+
+/// Attributes to be changed: chmod, chown, utimes and truncate in one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct xen9p_setattr {
+    /// sizeof (struct xen9p_setattr).
+    pub size: usize,
+    /// What counts: XEN9P_SET_MODE and so on.
+    pub valid: u32,
+    /// Permissions.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Size of the file in bytes: it is cut, or extended by zeroes.
+    pub length: u64,
+    /// Last read.
+    pub accessed: xen9p_time,
+    /// Last change of the content.
+    pub modified: xen9p_time,
+}
+
+/// How full a file system is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct xen9p_statfs {
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Blocks that are free.
+    pub blocks_free: u64,
+    /// Blocks that are free for others than root.
+    pub blocks_available: u64,
+    /// Files there can be.
+    pub files: u64,
+    /// Files that can still be made.
+    pub files_free: u64,
+    /// Identifies the file system.
+    pub id: u64,
+    /// Bytes in a block.
+    pub block_size: u32,
+    /// Longest name, in bytes.
+    pub name_max: u32,
+    /// Linux's magic number of the kind of file system; 0 if the server does not tell.
+    pub kind: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+impl From<SystemTime> for xen9p_time {
+    fn from(time: SystemTime) -> Self {
+        xen9p_time {
+            seconds: time.secs(),
+            nanos: time.subsec_nanos(),
+            reserved: 0,
+        }
+    }
+}
+
+impl xen9p_time {
+    fn time(self) -> Result<SystemTime> {
+        match self.nanos {
+            0..1_000_000_000 => Ok(SystemTime::new(self.seconds, self.nanos)),
+            _ => Err(Fail::new(
+                Errno::EINVAL,
+                "a second has 1,000,000,000 nanoseconds",
+            )),
+        }
+    }
+}
+
+fn stat(found: &Metadata) -> xen9p_stat {
+    let time = |time: Option<SystemTime>| time.map_or(xen9p_time::default(), Into::into);
+    xen9p_stat {
+        size: found.len(),
+        ino: found.ino(),
+        blocks: found.blocks(),
+        block_size: found.blksize(),
+        rdev: found.rdev(),
+        links: found.nlink(),
+        accessed: found.accessed().into(),
+        modified: found.modified().into(),
+        changed: time(found.changed()),
+        created: time(found.created()),
+        mode: found.mode(),
+        uid: found.uid(),
+        gid: found.gid(),
+        version: found.version(),
+    }
+}
+
+const ATTRIBUTES: AttrMask = AttrMask::BASIC.union(AttrMask::BTIME);
+
+async fn metadata(mount: &Mount, place: Place, follow: bool) -> Result<Metadata> {
+    let attr = match place {
+        Place::Path(path) if follow => return Ok(mount.fs.metadata(path).await?),
+        Place::Path(path) => return Ok(mount.fs.symlink_metadata(path).await?),
+        Place::File(file) => match &*file {
+            File::Path(file) => return Ok(file.metadata().await?),
+            File::Node(file) => file.getattr(ATTRIBUTES).await?,
+        },
+        place => node(mount, place).await?.getattr(ATTRIBUTES).await?,
+    };
+    Ok(Metadata::from(&attr))
+}
+
+/// The attributes of what a path leads to; with NULL as the path those of the node, or of the open file. `flags`: 0 or
+/// XEN9P_NOFOLLOW; names in nodes are never followed.
+///
+/// # Safety
+/// Pointers are NULL or valid until the call is over; `path` ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xen9p_stat(
+    at: xen9p_handle,
+    path: *const c_char,
+    flags: u32,
+    into: *mut xen9p_stat,
+    op: *mut xen9p_handle,
+) -> i32 {
+    enter(|| {
+        if flags > XEN9P_NOFOLLOW {
+            return Err(Fail::new(Errno::EINVAL, "an unknown flag for xen9p_stat"));
+        }
+        // SAFETY: the caller's promise.
+        let (mount, place) = unsafe { place(at, path) }?;
+        if into.is_null() {
+            return Err(Fail::null("into"));
+        }
+        let of = mount.clone();
+        let future = async move {
+            let found = metadata(&of, place, flags == 0).await?;
+            // SAFETY: the caller's promise.
+            unsafe { into.write(stat(&found)) };
+            Ok(0)
+        };
+        // SAFETY: the caller's promise.
+        unsafe { submit(mount, op, Box::pin(future)) }
+    }) as i32
+}
+
+/// A change of attributes, checked.
+#[derive(Clone, Copy)]
+struct Change {
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    length: Option<u64>,
+    times: SetAttr,
+    file_times: FileTimes,
+}
+
+impl Change {
+    fn new(wish: &xen9p_setattr) -> Result<Self> {
+        let has = |flag| wish.valid & flag != 0;
+        let twice = |a, b| has(a) && has(b);
+        if wish.valid >= XEN9P_SET_MODIFIED_NOW * 2
+            || twice(XEN9P_SET_ACCESSED, XEN9P_SET_ACCESSED_NOW)
+            || twice(XEN9P_SET_MODIFIED, XEN9P_SET_MODIFIED_NOW)
+        {
+            return Err(Fail::new(
+                Errno::EINVAL,
+                "`valid` has an unknown bit, or a time and the present time",
+            ));
+        }
+        if wish.length > i64::MAX as u64 {
+            return Err(Fail::new(Errno::EINVAL, "a file size beyond 2^63 - 1"));
+        }
+        let mut file_times = FileTimes::new();
+        if has(XEN9P_SET_ACCESSED) {
+            file_times = file_times.set_accessed(wish.accessed.time()?);
+        }
+        if has(XEN9P_SET_MODIFIED) {
+            file_times = file_times.set_modified(wish.modified.time()?);
+        }
+        let mut times = file_times.to_setattr();
+        times.valid.set(
+            SetAttrMask::ATIME,
+            has(XEN9P_SET_ACCESSED) || has(XEN9P_SET_ACCESSED_NOW),
+        );
+        times.valid.set(
+            SetAttrMask::MTIME,
+            has(XEN9P_SET_MODIFIED) || has(XEN9P_SET_MODIFIED_NOW),
+        );
+        Ok(Change {
+            mode: has(XEN9P_SET_MODE).then_some(wish.mode & 0o7777),
+            uid: has(XEN9P_SET_UID).then_some(wish.uid),
+            gid: has(XEN9P_SET_GID).then_some(wish.gid),
+            length: has(XEN9P_SET_LENGTH).then_some(wish.length),
+            times,
+            file_times,
+        })
+    }
+
+    /// All of it as one request. `kind` is that of the file, which belongs to the mode.
+    fn to_setattr(self, kind: u32) -> SetAttr {
+        let mut attr = self.times;
+        let mut set = |mask, on: bool| attr.valid.set(mask, on);
+        set(SetAttrMask::MODE, self.mode.is_some());
+        set(SetAttrMask::UID, self.uid.is_some());
+        set(SetAttrMask::GID, self.gid.is_some());
+        set(SetAttrMask::SIZE, self.length.is_some());
+        attr.mode = kind | self.mode.unwrap_or(0);
+        attr.uid = self.uid.unwrap_or(0);
+        attr.gid = self.gid.unwrap_or(0);
+        attr.size = self.length.unwrap_or(0);
+        attr
+    }
+
+    async fn of_path(self, mount: &Mount, path: &[u8]) -> Result<()> {
+        let fs = &mount.fs;
+        if let Some(length) = self.length {
+            fs.truncate(path, length).await?;
+        }
+        if self.uid.is_some() || self.gid.is_some() {
+            fs.chown(path, self.uid, self.gid).await?;
+        }
+        if let Some(mode) = self.mode {
+            fs.set_permissions(path, Permissions::from_mode(mode))
+                .await?;
+        }
+        if !self.times.valid.is_empty() {
+            fs.set_times(path, self.path_times()?).await?;
+        }
+        Ok(())
+    }
+
+    /// The times, for paths, where both are the present one or none is.
+    fn path_times(self) -> Result<FileTimes> {
+        let exact = SetAttrMask::ATIME_SET | SetAttrMask::MTIME_SET;
+        let both = SetAttrMask::ATIME | SetAttrMask::MTIME;
+        match self.times.valid {
+            valid if valid == both => Ok(FileTimes::now()),
+            valid if !valid.intersects(both) || valid.intersects(exact) && self.is_exact() => {
+                Ok(self.file_times)
+            }
+            _ => Err(Fail::new(
+                Errno::EOPNOTSUPP,
+                "by a path both times are set to the present one, or none; use the node",
+            )),
+        }
+    }
+
+    /// Whether each time that is set is given.
+    fn is_exact(self) -> bool {
+        let valid = self.times.valid;
+        valid.contains(SetAttrMask::ATIME) == valid.contains(SetAttrMask::ATIME_SET)
+            && valid.contains(SetAttrMask::MTIME) == valid.contains(SetAttrMask::MTIME_SET)
+    }
+
+    async fn of_file(self, file: &File) -> Result<()> {
+        let file = match file {
+            File::Node(file) => {
+                let kind = match self.mode {
+                    Some(_) => file.getattr(AttrMask::MODE).await?.mode & KIND,
+                    None => 0,
+                };
+                return Ok(file.setattr(&self.to_setattr(kind)).await?);
+            }
+            File::Path(file) => file,
+        };
+        if self.uid.is_some() || self.gid.is_some() {
+            return Err(Fail::new(
+                Errno::EOPNOTSUPP,
+                "the owner is changed by the path or the node, not by an open file",
+            ));
+        }
+        if let Some(length) = self.length {
+            file.set_len(length).await?;
+        }
+        if let Some(mode) = self.mode {
+            file.set_permissions(Permissions::from_mode(mode)).await?;
+        }
+        if !self.times.valid.is_empty() {
+            file.set_times(self.path_times()?).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The bits of a mode that say the kind.
+const KIND: u32 = 0o170_000;
+
+/// Changes attributes of what a path leads to; with NULL as the path those of the node, or of the open file. Of a node all
+/// of them at once, else one after the other.
+///
+/// # Safety
+/// Pointers are NULL or valid; `path` ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xen9p_setattr(
+    at: xen9p_handle,
+    path: *const c_char,
+    change: *const xen9p_setattr,
+    op: *mut xen9p_handle,
+) -> i32 {
+    enter(|| {
+        if change.is_null() {
+            return Err(Fail::null("the change"));
+        }
+        // SAFETY: the caller's promise.
+        let change = Change::new(&unsafe { sized(change, "the change") }?)?;
+        // SAFETY: the caller's promise.
+        let (mount, place) = unsafe { place(at, path) }?;
+        let of = mount.clone();
+        let future = async move {
+            match place {
+                Place::Path(path) => change.of_path(&of, path).await?,
+                Place::File(file) => change.of_file(&file).await?,
+                place => {
+                    let node = node(&of, place).await?;
+                    let kind = match change.mode {
+                        Some(_) => node.getattr(AttrMask::MODE).await?.mode & KIND,
+                        None => 0,
+                    };
+                    node.setattr(&change.to_setattr(kind)).await?;
+                }
+            }
+            Ok(0)
+        };
+        // SAFETY: the caller's promise.
+        unsafe { submit(mount, op, Box::pin(future)) }
+    }) as i32
+}
+
+/// How full the file system is that a path leads to.
+///
+/// # Safety
+/// Pointers are NULL or valid until the call is over; `path` ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xen9p_statfs(
+    at: xen9p_handle,
+    path: *const c_char,
+    into: *mut xen9p_statfs,
+    op: *mut xen9p_handle,
+) -> i32 {
+    enter(|| {
+        // SAFETY: the caller's promise.
+        let (mount, place) = unsafe { place(at, path) }?;
+        if into.is_null() {
+            return Err(Fail::null("into"));
+        }
+        let of = mount.clone();
+        let future = async move {
+            let found = match place {
+                Place::Path(path) => of.fs.statfs(path).await?,
+                place => StatFs::from(&node(&of, place).await?.statfs().await?),
+            };
+            let full = xen9p_statfs {
+                blocks: found.blocks,
+                blocks_free: found.blocks_free,
+                blocks_available: found.blocks_available,
+                files: found.files,
+                files_free: found.files_free,
+                id: found.id,
+                block_size: found.block_size,
+                name_max: found.name_max,
+                kind: found.kind,
+                reserved: 0,
+            };
+            // SAFETY: the caller's promise.
+            unsafe { into.write(full) };
+            Ok(0)
+        };
+        // SAFETY: the caller's promise.
+        unsafe { submit(mount, op, Box::pin(future)) }
+    }) as i32
+}
+
+/// The longest value or list of extended attributes that Linux has, in bytes.
+const MAX_XATTR: usize = 64 << 10;
+
+/// What of a value is handed out: all of it, or where there is no room but for its length, that.
+fn hand_out(value: &[u8], into: &mut [u8]) -> Result<i64> {
+    if into.is_empty() {
+        return Ok(value.len() as i64);
+    }
+    let place = into
+        .get_mut(..value.len())
+        .ok_or_else(|| Fail::new(Errno::ERANGE, "the buffer is too small"))?;
+    place.copy_from_slice(value);
+    Ok(value.len() as i64)
+}
+
+async fn xattr(mount: &Rc<Mount>, place: Place, name: &[u8]) -> Result<Vec<u8>> {
+    Ok(match place {
+        Place::Path(path) => mount.fs.xattr(path, name).await?,
+        place => node(mount, place).await?.xattr(name, MAX_XATTR).await?,
+    })
+}
+
+async fn xattrs(mount: &Rc<Mount>, place: Place) -> Result<Vec<u8>> {
+    Ok(match place {
+        Place::Path(path) => {
+            let names = mount.fs.list_xattrs(path).await?;
+            names
+                .iter()
+                .flat_map(|name| name.iter().copied().chain([0]))
+                .collect()
+        }
+        place => node(mount, place).await?.list_xattrs(MAX_XATTR).await?,
+    })
+}
+
+/// The value of an extended attribute; with NULL as `name` the names of all, each with a final NUL. Returns how many bytes;
+/// nothing is copied where `size` is 0. -ERANGE (34): there are more than `size`.
+///
+/// # Safety
+/// Pointers are NULL or valid, `into` for `size` bytes, until the call is over; strings end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xen9p_getxattr(
+    at: xen9p_handle,
+    path: *const c_char,
+    name: *const c_char,
+    into: *mut c_void,
+    size: usize,
+    op: *mut xen9p_handle,
+) -> i64 {
+    enter(|| {
+        // SAFETY: the caller's promise.
+        let (mount, place) = unsafe { place(at, path) }?;
+        let name = match name.is_null() {
+            true => None,
+            // SAFETY: the caller's promise.
+            false => Some(unsafe { bytes(name, "the name") }?),
+        };
+        // SAFETY: the caller's promise.
+        let into = unsafe { buffer_mut(into, size) }?;
+        let of = mount.clone();
+        let future = async move {
+            let found = match name {
+                Some(name) => xattr(&of, place, name).await?,
+                None => xattrs(&of, place).await?,
+            };
+            hand_out(&found, into)
+        };
+        // SAFETY: the caller's promise.
+        unsafe { submit(mount, op, Box::pin(future)) }
+    })
+}
+
+/// Sets an extended attribute; NULL as the value removes it. An empty value can't be set: -EINVAL.
+///
+/// # Safety
+/// Pointers are NULL or valid, `value` for `size` bytes, until the call is over; strings end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xen9p_setxattr(
+    at: xen9p_handle,
+    path: *const c_char,
+    name: *const c_char,
+    value: *const c_void,
+    size: usize,
+    op: *mut xen9p_handle,
+) -> i32 {
+    enter(|| {
+        // SAFETY: the caller's promise.
+        let (mount, place) = unsafe { place(at, path) }?;
+        // SAFETY: the caller's promise.
+        let name = unsafe { bytes(name, "the name") }?;
+        if !value.is_null() && size == 0 {
+            return Err(Fail::new(
+                Errno::EINVAL,
+                "an extended attribute has a value",
+            ));
+        }
+        let value = match value.is_null() && size == 0 {
+            true => None,
+            // SAFETY: the caller's promise.
+            false => Some(unsafe { buffer(value, size) }?),
+        };
+        let of = mount.clone();
+        let future = async move {
+            match (place, value) {
+                (Place::Path(path), Some(value)) => of.fs.set_xattr(path, name, value).await?,
+                (Place::Path(path), None) => of.fs.remove_xattr(path, name).await?,
+                (place, value) => {
+                    let node = node(&of, place).await?;
+                    match value {
+                        Some(value) => {
+                            node.set_xattr(name, value, XattrFlags::empty()).await?;
+                        }
+                        None => node.remove_xattr(name).await?,
+                    }
+                }
+            }
+            Ok(0)
+        };
+        // SAFETY: the caller's promise.
+        unsafe { submit(mount, op, Box::pin(future)) }
+    }) as i32
+}

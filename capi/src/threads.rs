@@ -1,0 +1,154 @@
+//! Threads: one works in here at a time, and any number sleep.
+//!
+//! A thread that has to wait for an answer sleeps outside of everything: nothing of the library is borrowed or half done
+//! then, and the kernel's lock is free. What connects to a device, asks xenstore or disconnects sleeps in the middle of its
+//! work; nothing is borrowed there either, and others may come in.
+
+use core::cell::{Cell, RefCell};
+
+use xen9p::errno::Errno;
+use xen9p::time::Instant;
+use xen9p::xen::event::Port;
+
+use crate::error::{Fail, Result};
+use crate::platform::{callback, table};
+
+/// As many ports as the drivers ever wait for at once.
+const MAX_PORTS: usize = 128;
+
+struct Threads {
+    /// A thread works in here.
+    is_entered: Cell<bool>,
+    /// A callback runs that may call xen9p_watch_fired().
+    may_tell: Cell<bool>,
+    /// Threads that sleep.
+    sleepers: Cell<u32>,
+    /// An event was taken since the sleepers were woken.
+    has_taken: Cell<bool>,
+    /// Waiting with a deadline that has passed notes the ports instead, and that it came to that.
+    is_noting: Cell<bool>,
+    would_sleep: Cell<bool>,
+    ports: RefCell<([Port; MAX_PORTS], usize)>,
+}
+
+// SAFETY: the kernel's lock, or the order that the interface asks for where there is none, keeps threads apart.
+unsafe impl Sync for Threads {}
+
+static THREADS: Threads = Threads {
+    is_entered: Cell::new(false),
+    may_tell: Cell::new(false),
+    sleepers: Cell::new(0),
+    has_taken: Cell::new(false),
+    is_noting: Cell::new(false),
+    would_sleep: Cell::new(false),
+    ports: RefCell::new(([Port(0); MAX_PORTS], 0)),
+};
+
+fn has_lock() -> bool {
+    table().is_some_and(|table| table.lock.is_some())
+}
+
+/// What keeps one call from running inside another, and other threads out.
+pub(crate) struct Entered(());
+
+impl Entered {
+    pub(crate) fn new() -> Result<Entered> {
+        callback!(lock, ());
+        if THREADS.is_entered.replace(true) {
+            callback!(unlock, ());
+            return Err(busy());
+        }
+        Ok(Entered(()))
+    }
+}
+
+pub(crate) fn busy() -> Fail {
+    Fail::new(
+        Errno::EBUSY,
+        "the library was called from one of its callbacks, or by a second thread where the kernel provides no lock",
+    )
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        THREADS.is_entered.set(false);
+        wake();
+        callback!(unlock, ());
+    }
+}
+
+/// Whether xen9p_watch_fired() is called from a callback that may do that.
+pub(crate) fn may_tell() -> bool {
+    THREADS.may_tell.get()
+}
+
+/// Notes that an event was taken, which others may have waited for, too.
+pub(crate) fn note_event() {
+    THREADS.has_taken.set(true);
+}
+
+/// How many threads sleep.
+pub(crate) fn sleepers() -> u32 {
+    THREADS.sleepers.get()
+}
+
+fn wake() {
+    THREADS.has_taken.set(false);
+    if THREADS.sleepers.get() > 0 {
+        callback!(wake, ());
+    }
+}
+
+/// Runs a callback that blocks, with the library open to others where there is a lock.
+pub(crate) fn blocking<T>(callback: impl FnOnce() -> T) -> T {
+    if THREADS.has_taken.get() {
+        wake();
+    }
+    let told = THREADS.may_tell.replace(true);
+    let noting = THREADS.is_noting.replace(false);
+    if has_lock() {
+        THREADS.is_entered.set(false);
+    }
+    let result = callback();
+    THREADS.is_entered.set(true);
+    THREADS.is_noting.set(noting);
+    THREADS.may_tell.set(told);
+    result
+}
+
+/// Waits for ports, as the drivers do in the middle of their work.
+pub(crate) fn wait(ports: &[Port], deadline: Instant) {
+    if THREADS.is_noting.get() && deadline == Instant::from_nanos(0) {
+        let mut noted = THREADS.ports.borrow_mut();
+        let count = ports.len().min(MAX_PORTS);
+        noted.0[..count].copy_from_slice(&ports[..count]);
+        noted.1 = count;
+        THREADS.would_sleep.set(true);
+        return;
+    }
+    THREADS.sleepers.set(THREADS.sleepers.get() + 1);
+    // A Port is a transparent u32.
+    let list = ports.as_ptr().cast();
+    blocking(|| callback!(wait, (), list, ports.len(), deadline.as_nanos()));
+    THREADS.sleepers.set(THREADS.sleepers.get() - 1);
+}
+
+/// Runs what waits with a deadline of 0 in the end, and says whether it came to that: then there was nothing to do.
+pub(crate) fn without_sleep(work: impl FnOnce()) -> bool {
+    THREADS.would_sleep.set(false);
+    THREADS.is_noting.set(true);
+    work();
+    THREADS.is_noting.set(false);
+    THREADS.would_sleep.replace(false)
+}
+
+/// Sleeps until one of the ports fires that were waited for last.
+pub(crate) fn sleep(deadline: Instant) {
+    let (ports, count) = *THREADS.ports.borrow();
+    wait(&ports[..count], deadline);
+}
+
+/// Forgets the ports.
+pub(crate) fn forget() {
+    THREADS.ports.borrow_mut().1 = 0;
+}

@@ -1,0 +1,220 @@
+//! A kernel in C, as the library sees it, on the simulated Xen.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+pub mod memory;
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::num::NonZeroUsize;
+use std::ptr::{NonNull, null_mut};
+use std::rc::Rc;
+
+use memory::outside;
+use xen9p::hypercall::DomId;
+use xen9p::platform::Platform;
+use xen9p::time::Instant;
+use xen9p::xen::event::Port;
+use xen9p_capi::*;
+use xen9p_testing::backend::{Program, Share};
+use xen9p_testing::fake::{FakePlatform, FakeXen};
+use xen9p_testing::server::mem::{MemOptions, MemServer};
+
+pub const GUEST: DomId = DomId(3);
+
+/// The kernel: what the callbacks get as their context.
+pub struct Kernel {
+    pub platform: FakePlatform,
+    /// Calls the library from within `wait`, once, and keeps what it says.
+    pub meddle: Cell<Option<i32>>,
+}
+
+pub unsafe fn kernel<'a>(context: *mut c_void) -> &'a Kernel {
+    // SAFETY: the context is the kernel, which lives as long as the test.
+    unsafe { &*context.cast() }
+}
+
+fn count(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap()
+}
+
+unsafe extern "C" fn alloc(_: *mut c_void, size: usize, align: usize) -> *mut c_void {
+    memory::alloc(size, align).cast()
+}
+unsafe extern "C" fn free(_: *mut c_void, memory: *mut c_void, size: usize, align: usize) {
+    memory::free(memory.cast(), size, align);
+}
+unsafe extern "C" fn alloc_pages(context: *mut c_void, pages: usize) -> *mut c_void {
+    if pages > 1 << 20 {
+        return null_mut();
+    }
+    // SAFETY: as the library calls it.
+    let kernel = unsafe { kernel(context) };
+    let first = outside(|| kernel.platform.alloc_pages(count(pages)));
+    first.map_or(null_mut(), |first| first.as_ptr().cast())
+}
+unsafe extern "C" fn free_pages(context: *mut c_void, first: *mut c_void, pages: usize) {
+    let first = NonNull::new(first.cast()).unwrap();
+    // SAFETY: as the library calls it.
+    outside(|| unsafe { kernel(context).platform.free_pages(first, count(pages)) });
+}
+unsafe extern "C" fn frame(context: *mut c_void, page: *const c_void) -> u64 {
+    let page = NonNull::new(page.cast_mut().cast()).unwrap();
+    // SAFETY: as the library calls it.
+    unsafe { kernel(context) }.platform.frame(page).0
+}
+unsafe extern "C" fn hypercall(context: *mut c_void, number: u32, args: *const usize) -> isize {
+    // SAFETY: as the library calls it, with five arguments.
+    outside(|| unsafe {
+        kernel(context)
+            .platform
+            .hypercall(number, args.cast::<[usize; 5]>().read())
+    })
+}
+unsafe extern "C" fn grant_frame(context: *mut c_void, index: u32) -> *mut c_void {
+    // SAFETY: as the library calls it.
+    let kernel = unsafe { kernel(context) };
+    let page = outside(|| kernel.platform.grant_frame(index));
+    page.map_or(null_mut(), |page| page.as_ptr().cast())
+}
+pub unsafe extern "C" fn now(context: *mut c_void) -> u64 {
+    // SAFETY: as the library calls it.
+    outside(|| unsafe { kernel(context) }.platform.now().as_nanos())
+}
+pub unsafe extern "C" fn take_pending(context: *mut c_void, port: u32) -> c_int {
+    // SAFETY: as the library calls it.
+    outside(|| unsafe { kernel(context) }.platform.take_pending(Port(port))).into()
+}
+pub unsafe extern "C" fn wait(
+    context: *mut c_void,
+    ports: *const u32,
+    count: usize,
+    deadline: u64,
+) {
+    // SAFETY: as the library calls it.
+    let (kernel, ports) = unsafe { (kernel(context), std::slice::from_raw_parts(ports, count)) };
+    if kernel.meddle.get() == Some(0) {
+        kernel.meddle.set(Some(unsafe_close(1 << 16)));
+    }
+    outside(|| {
+        let ports: Vec<Port> = ports.iter().map(|&port| Port(port)).collect();
+        kernel.platform.wait(&ports, Instant::from_nanos(deadline));
+    });
+}
+unsafe extern "C" fn panic(_: *mut c_void, _: *const c_char, _: usize) {
+    unreachable!("the test's panics are std's")
+}
+
+fn unsafe_close(handle: xen9p_handle) -> i32 {
+    // SAFETY: no operation is started.
+    unsafe { xen9p_close(handle, null_mut()) }
+}
+
+pub fn last_error() -> String {
+    let mut text = [0; 200];
+    // SAFETY: the buffer has this size.
+    let length = unsafe { xen9p_last_error(text.as_mut_ptr(), text.len()) };
+    assert!(length > 0);
+    // SAFETY: it ends with a NUL.
+    unsafe { CStr::from_ptr(text.as_ptr()) }
+        .to_str()
+        .unwrap()
+        .into()
+}
+
+/// A domain with a share, and a kernel in it.
+pub struct World {
+    pub fake: FakeXen,
+    pub server: Rc<RefCell<MemServer>>,
+    pub share: Rc<RefCell<Share>>,
+    pub kernel: Box<Kernel>,
+}
+
+impl World {
+    pub fn new() -> World {
+        let fake = FakeXen::new();
+        let platform = fake.add_domain(GUEST);
+        let server = Rc::new(RefCell::new(MemServer::new(MemOptions::default())));
+        let serving = server.clone();
+        let handler = Box::new(move |request: &[u8]| serving.borrow_mut().handle(request));
+        let share = Share::new(&fake.dom0(), GUEST, 0, "share", Program::Qemu, handler);
+        let share = Rc::new(RefCell::new(share));
+        fake.share_peer(share.clone());
+        World {
+            fake,
+            server,
+            share,
+            kernel: Box::new(Kernel {
+                platform,
+                meddle: Cell::new(None),
+            }),
+        }
+    }
+
+    /// What a kernel provides that has nothing of its own: the library owns grant table and xenstore's ring.
+    pub fn callbacks(&self) -> xen9p_platform {
+        let ring = self.kernel.platform.xenstore_ring().unwrap();
+        xen9p_platform {
+            context: (&raw const *self.kernel).cast_mut().cast(),
+            alloc: Some(alloc),
+            free: Some(free),
+            alloc_pages: Some(alloc_pages),
+            free_pages: Some(free_pages),
+            frame: Some(frame),
+            hypercall: Some(hypercall),
+            grant_frame: Some(grant_frame),
+            now: Some(now),
+            take_pending: Some(take_pending),
+            wait: Some(wait),
+            panic: Some(panic),
+            xenstore: xen9p_ring {
+                page: ring.page.as_ptr().cast(),
+                port: ring.port.0,
+            },
+            ..nothing()
+        }
+    }
+}
+
+/// A platform without anything.
+pub fn nothing() -> xen9p_platform {
+    xen9p_platform {
+        size: size_of::<xen9p_platform>(),
+        version: XEN9P_VERSION,
+        context: null_mut(),
+        memory: 0,
+        alloc: None,
+        free: None,
+        alloc_pages: None,
+        free_pages: None,
+        frame: None,
+        hypercall: None,
+        now: None,
+        take_pending: None,
+        wait: None,
+        panic: None,
+        grant_frame: None,
+        first_grant: 0,
+        grants: 0,
+        grant: None,
+        end_grant: None,
+        xenstore: xen9p_ring {
+            page: null_mut(),
+            port: 0,
+        },
+        store_request: None,
+        store_watch: None,
+        store_unwatch: None,
+        port_opened: None,
+        port_closed: None,
+        lock: None,
+        unlock: None,
+        wake: None,
+    }
+}
+
+/// The library is one per program: tests take turns.
+pub fn turn() -> std::sync::MutexGuard<'static, ()> {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
