@@ -25,7 +25,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel xen9pd-static bootcheck embed bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel xen9pd-static bootcheck embed capi bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-capi test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -105,18 +105,21 @@ hostile:
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
 	@strip -o target/embed-rust.elf target/embed/release/embed-rust
-	+@$(CARGO) rustc --quiet --profile image -p xen9p-capi --features freestanding --crate-type staticlib
+	+@$(WITHOUT_MAKE) capi/dist.sh
 	+@$(MAKE) --no-print-directory --silent -C examples/embed-c OUT=../../target
 	+@$(CARGO) build --quiet --profile image --features rt $(foreach name,$(EXAMPLES),--bin $(name))
 	+@$(CARGO) build --quiet --release --manifest-path template/Cargo.toml --target-dir target/template
 	@cp target/template/release/my-app target/my-app.elf
 	@for name in $(EXAMPLES); do strip -o target/$$name.elf target/image/$$name || exit 1; done
 
+capi: ## Build the C library for any kernel's link: header, archive and object in target/capi-dist
+	+@$(WITHOUT_MAKE) capi/dist.sh
+
 test: test-fast test-slow ## All tests
 
 test-fast: test-host test-features test-oldest-rust test-other-targets test-miri ## All that needs no Xen: some minutes
 
-test-slow: test-elf test-boot test-xen test-hostile-short test-trixie test-posix ## The rest: machines that boot Xen, and the POSIX suites
+test-slow: test-elf test-capi test-boot test-xen test-hostile-short test-trixie test-posix ## The rest: machines that boot Xen, and the POSIX suites
 
 # The host tests include the models of shared words, which loom runs.
 test-host: packages-for-test ## Format, lints, docs, packages, and the host tests
@@ -156,6 +159,9 @@ test-oldest-rust: ## That the Rust version which Cargo.toml promises is enough
 
 test-elf: kernel ## What must and must not be in the image's ELF file
 	@tests/elf-check.sh target/image/xen9p
+
+test-capi: capi ## That the C library links in the ways that kernels link
+	@tests/capi-links.sh target/capi-dist
 
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(RUN_BED) test-boot

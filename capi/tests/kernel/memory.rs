@@ -66,7 +66,7 @@ pub fn outside<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-fn inside<T>(call: impl FnOnce() -> T) -> T {
+pub fn inside<T>(call: impl FnOnce() -> T) -> T {
     let before = INSIDE.replace(true);
     let result = call();
     INSIDE.set(before);

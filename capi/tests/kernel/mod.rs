@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod memory;
+pub mod own;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -27,6 +28,8 @@ pub struct Kernel {
     pub platform: FakePlatform,
     /// Calls the library from within `wait`, once, and keeps what it says.
     pub meddle: Cell<Option<i32>>,
+    /// Drivers of its own, where it has some.
+    pub own: Option<own::Own>,
 }
 
 pub unsafe fn kernel<'a>(context: *mut c_void) -> &'a Kernel {
@@ -147,6 +150,7 @@ impl World {
             kernel: Box::new(Kernel {
                 platform,
                 meddle: Cell::new(None),
+                own: None,
             }),
         }
     }
@@ -172,6 +176,35 @@ impl World {
                 port: ring.port.0,
             },
             ..nothing()
+        }
+    }
+}
+
+impl World {
+    /// With drivers of the kernel's own for all that there are ways for.
+    pub fn with_drivers(mut self) -> World {
+        self.kernel.own = Some(own::Own::new(self.kernel.platform.clone()));
+        self
+    }
+
+    pub fn own(&self) -> &own::Own {
+        self.kernel.own.as_ref().unwrap()
+    }
+
+    /// What such a kernel provides.
+    pub fn drivers(&self) -> xen9p_platform {
+        xen9p_platform {
+            grant_frame: None,
+            grant: Some(own::grant),
+            end_grant: Some(own::end_grant),
+            xenstore: nothing().xenstore,
+            store_request: Some(own::store_request),
+            store_watch: Some(own::store_watch),
+            store_unwatch: Some(own::store_unwatch),
+            port_opened: Some(own::port_opened),
+            port_closed: Some(own::port_closed),
+            wait: Some(own::wait),
+            ..self.callbacks()
         }
     }
 }
