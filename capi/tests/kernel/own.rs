@@ -79,7 +79,7 @@ impl Own {
     pub fn grant(&self, domain: u32, frame: u64) -> Option<u32> {
         let reference = self.free.borrow_mut().pop()?;
         let flags = sys::GTF_permit_access;
-        // SAFETY: the entry is this driver's; nobody looks at it before the flags are written.
+        // SAFETY: the entry is this driver's; Xen does not look at it before the flags are written.
         unsafe {
             self.entry(reference)
                 .write_volatile((0, domain as u16, frame as u32));
@@ -125,7 +125,7 @@ impl Own {
         bytes.extend(payload);
         let mut at = 0;
         while at < bytes.len() {
-            let sent = self.requests.borrow_mut().push(&bytes[at..]).unwrap() as usize;
+            let sent = self.requests.borrow_mut().push(&bytes[at..]).unwrap();
             at += sent;
             self.platform.xen().domain(super::GUEST).send(self.port.0);
             if sent == 0 {
@@ -139,7 +139,7 @@ impl Own {
     pub fn pump(&self, tell: &mut dyn FnMut(&[u8], &[u8])) {
         let mut bytes = [0; 1024];
         loop {
-            let count = self.answers.borrow_mut().pull(&mut bytes).unwrap() as usize;
+            let count = self.answers.borrow_mut().pull(&mut bytes).unwrap();
             if count == 0 {
                 return;
             }
