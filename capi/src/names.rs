@@ -89,7 +89,7 @@ pub unsafe extern "C" fn xen9p_mkdir(
         let place = place.name(&mount)?;
         let future = async move {
             match place {
-                Named::Path(fs, path) => fs.create_dir(path, mode & 0o7777).await?,
+                Named::Path(fs, path) => fs.create_dir_with_mode(path, mode & 0o7777).await?,
                 Named::In(dir, name) => dir.make(name, Make::Dir, mode & 0o7777, u32::MAX).await?,
             }
             Ok(0)
