@@ -71,7 +71,7 @@ bootcheck:
 	+@$(CARGO) build --profile image --features rt --bin bootcheck
 	+@strip -o $(BOOTCHECK) target/image/bootcheck
 
-bench: packages-for-run kernel bench-programs ## Measure xen9p beside Linux; leaves a report in target/bench
+bench: packages-for-run kernel xen9pd-static bench-programs ## Measure xen9p beside Linux, on QEMU and on xen9pd; leaves a report in target/bench
 	+@$(RUN_BED) bench
 
 bench-sweep: packages-for-run kernel bench-programs ## Measure xen9p with other numbers and sizes of rings
@@ -92,7 +92,8 @@ bench-costs: packages-for-run ## What the clock, a hypercall and copies cost in 
 bench-programs:
 	+@$(CARGO) build --profile image --features rt --bin bench --bin bench-limit --bin hello
 	+@for name in bench bench-limit hello; do strip -o target/$$name.elf target/image/$$name; done
-	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet -p xen9p-bench-linux --target x86_64-unknown-linux-gnu --target-dir target/static
+	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet -p xen9p-bench-linux -p xen9p-bench-floor --target x86_64-unknown-linux-gnu --target-dir target/static
+	+@strip -o target/bench-floor.static target/static/x86_64-unknown-linux-gnu/release/bench-floor
 
 # What the tests under xl need for hostile backends: the image that meets them, and the program that plays them in dom0.
 hostile:

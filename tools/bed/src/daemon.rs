@@ -15,10 +15,10 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Its log, on this machine as in dom0 below /host.
 pub const LOG: &str = "xen9pd.log";
 
-/// Starts it, and waits until it answers.
+/// Starts `$program`, xen9pd or what takes its place, and waits until it answers.
 const START: &str = r#"
-[ -e /usr/bin/xen9pd ] || cp /host/xen9pd /usr/bin/xen9pd
-setsid xen9pd run >>/host/xen9pd.log 2>&1 </dev/null &
+for name in xen9pd $program; do [ -e /usr/bin/$name ] || cp /host/$name /usr/bin/$name; done
+setsid $program run >>/host/xen9pd.log 2>&1 </dev/null &
 for try in $(seq 600); do
     xen9pd status --json >/dev/null 2>&1 && exit 0
     kill -0 $! || break
@@ -28,18 +28,46 @@ tail -n 5 /host/xen9pd.log
 exit 1
 "#;
 
+/// Ends it, and waits until it is gone.
+const STOP: &str = r#"
+pid=$(xenstore-read /local/domain/0/libxl/xen-9pfs/pid)
+kill $pid
+while [ -d /proc/$pid ] && ! grep -q '^State:.Z' /proc/$pid/status; do sleep 0.05; done
+"#;
+
 /// Brings it to dom0 and starts it.
 pub fn start(bed: &mut Bed, settings: &Settings) -> Result<()> {
-    let program = settings.root.join(PROGRAM);
-    bed.bring(&program, "xen9pd")?;
+    bring(bed, settings)?;
     start_again(bed)
+}
+
+/// Brings it to dom0.
+pub fn bring(bed: &Bed, settings: &Settings) -> Result<()> {
+    bed.bring(&settings.root.join(PROGRAM), "xen9pd")
 }
 
 /// Starts one that has ended.
 pub fn start_again(bed: &mut Bed) -> Result<()> {
-    let done = bed.run(START, START_TIMEOUT)?;
+    start_program(bed, "xen9pd")
+}
+
+/// Starts a program that takes its place: it has the same broker.
+pub fn start_program(bed: &mut Bed, program: &str) -> Result<()> {
+    let done = bed.run(&format!("program={program}\n{START}"), START_TIMEOUT)?;
     match done.status {
         0 => Ok(()),
-        _ => Err(fail!("xen9pd does not start: {}", done.output.trim_end())),
+        _ => Err(fail!(
+            "{program} does not start: {}",
+            done.output.trim_end()
+        )),
+    }
+}
+
+/// Ends it; workers go on until their guests end.
+pub fn stop(bed: &mut Bed) -> Result<()> {
+    let done = bed.run(STOP, START_TIMEOUT)?;
+    match done.status {
+        0 => Ok(()),
+        _ => Err(fail!("xen9pd does not end: {}", done.output.trim_end())),
     }
 }

@@ -6,7 +6,7 @@
 
 pub mod connect;
 pub mod counters;
-mod direct;
+pub mod direct;
 mod lane;
 mod serve;
 mod share;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 
-use p9_server::{Limits, Rights};
+use p9_server::{Limits, Node, Policy, Rights, Server};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::SIGTERM;
 
@@ -28,6 +28,7 @@ use crate::journal;
 use crate::sandbox::{self, Plan};
 use crate::xen::{evtchn, gntdev};
 use counters::{Counter, Counters};
+use direct::Direct;
 use serve::{Connection, Ends};
 use share::Share;
 
@@ -52,13 +53,24 @@ pub struct Task {
 /// What a worker says on standard output when it serves.
 pub const READY: &str = "ready";
 
-/// Does what standard input says. The last line on standard output is [`READY`], or says why it ended. `label`: what the log
-/// calls it.
+/// Serves the directory that standard input names, from inside the sandbox. `label`: what the log calls it.
 pub fn main(label: &str) -> ExitCode {
+    serve(label, sandboxed)
+}
+
+/// Serves what `share` makes of the task that standard input has. The last line on standard output is [`READY`], or says why
+/// the worker ended.
+pub fn serve<P>(label: &str, share: impl FnOnce(&Task) -> Result<P, String>) -> ExitCode
+where
+    P: Policy + 'static,
+    P::Node: Send,
+    <P::Node as Node>::File: Direct,
+    Server<P>: Send,
+{
     journal::set_process_peer(label);
     // The program is run by way of /proc, where it has no name.
     let _ = rustix::thread::set_name(c"xen9pd-worker");
-    match work() {
+    match work(share) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             last_words(&error);
@@ -74,7 +86,13 @@ fn last_words(text: &str) {
     }
 }
 
-fn work() -> Result<(), String> {
+fn work<P>(share: impl FnOnce(&Task) -> Result<P, String>) -> Result<(), String>
+where
+    P: Policy + 'static,
+    P::Node: Send,
+    <P::Node as Node>::File: Direct,
+    Server<P>: Send,
+{
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
@@ -90,6 +108,22 @@ fn work() -> Result<(), String> {
         let ring = connect::ring(task.domain, reference, port);
         rings.push(ring.map_err(|fault| format!("ring {index}: {fault}"))?);
     }
+    // In the sandbox no sockets are made.
+    let (stop, end) = UnixStream::pair().map_err(|error| error.to_string())?;
+    signal_hook::low_level::pipe::register(SIGTERM, end.try_clone().map_err(|e| e.to_string())?)
+        .map_err(|error| error.to_string())?;
+    let share = share(&task)?;
+    let (connection, ends) = Connection::new(share, Limits::default(), rings, &counters);
+    counters.set(Counter::Serving, 1);
+    // The broker may be gone, which is no reason not to serve.
+    let _ = writeln!(std::io::stdout(), "{READY}");
+    let why = wait(stop, end, ends);
+    connection.close();
+    why
+}
+
+/// Enters the sandbox with the directory that the task names.
+fn sandboxed(task: &Task) -> Result<Share, String> {
     let config = match &task.config {
         Some(file) => Config::load(file).map_err(|problems| {
             let first = problems.first().map(ToString::to_string);
@@ -99,10 +133,6 @@ fn work() -> Result<(), String> {
     };
     let (directory, options) = config.open(Path::new(&task.order.path))?;
     let options = task.order.restrict(options);
-    // In the sandbox no sockets are made.
-    let (stop, end) = UnixStream::pair().map_err(|error| error.to_string())?;
-    signal_hook::low_level::pipe::register(SIGTERM, end.try_clone().map_err(|e| e.to_string())?)
-        .map_err(|error| error.to_string())?;
     let plan = Plan {
         shares: vec![(directory, options)],
         max_descriptors: MAX_DESCRIPTORS,
@@ -113,14 +143,7 @@ fn work() -> Result<(), String> {
     let root = root.ok_or("the sandbox has no share")?;
     let tree = HostTree::new(root, entered.proc, options)
         .map_err(|error| format!("cannot share {}: {error}", task.order.path))?;
-    let share = Share::new(tree, Rights::ReadWrite);
-    let (connection, ends) = Connection::new(share, Limits::default(), rings, &counters);
-    counters.set(Counter::Serving, 1);
-    // The broker may be gone, which is no reason not to serve.
-    let _ = writeln!(std::io::stdout(), "{READY}");
-    let why = wait(stop, end, ends);
-    connection.close();
-    why
+    Ok(Share::new(tree, Rights::ReadWrite))
 }
 
 /// Waits for the end, which is the broker's wish, or has a reason.

@@ -145,7 +145,11 @@ fn panel(out: &mut String, results: &Results, kind: Kind, left: f64, bottom: f64
 /// A mark: full and round for what counts, others smaller and of other shapes.
 fn marker(out: &mut String, column: Column, color: &str, x: f64, y: f64) {
     let _ = match column {
-        Column::LinuxBest | Column::Ours => {
+        Column::LinuxBest
+        | Column::Ours
+        | Column::OursXen9pd
+        | Column::LinuxXen9pd
+        | Column::Floor => {
             writeln!(
                 out,
                 "<circle cx=\"{x:.1}\" cy=\"{y}\" r=\"5.5\" fill=\"{color}\"/>"

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::domain::Kind;
 
+/// Number of columns.
+pub const COLUMNS: usize = 8;
+
 /// Who did the work, and how.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Column {
@@ -17,11 +20,40 @@ pub enum Column {
     LinuxCached,
     /// The same requests, replies discarded unread.
     Limit,
+    /// Our guest, on xen9pd.
+    OursXen9pd,
+    /// Linux with the largest messages and no cache, on xen9pd.
+    LinuxXen9pd,
+    /// Our guest, on a backend that answers from memory.
+    Floor,
+}
+
+/// What serves the share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Server {
+    /// QEMU, as xl starts it.
+    Qemu,
+    /// xen9pd.
+    Xen9pd,
+    /// xen9pd's broker, worker and rings around files in memory.
+    Floor,
 }
 
 impl Column {
-    /// All, as the tables show them.
-    pub const ALL: [Column; 5] = [
+    /// All, as report.json has them.
+    pub const ALL: [Column; COLUMNS] = [
+        Column::Ours,
+        Column::LinuxBest,
+        Column::LinuxDefault,
+        Column::LinuxCached,
+        Column::Limit,
+        Column::OursXen9pd,
+        Column::LinuxXen9pd,
+        Column::Floor,
+    ];
+
+    /// Those on QEMU, as the tables show them.
+    pub const ON_QEMU: [Column; 5] = [
         Column::Ours,
         Column::LinuxBest,
         Column::LinuxDefault,
@@ -37,6 +69,19 @@ impl Column {
             Column::LinuxDefault => "linux_default",
             Column::LinuxCached => "linux_cached",
             Column::Limit => "limit",
+            Column::OursXen9pd => "ours_xen9pd",
+            Column::LinuxXen9pd => "linux_xen9pd",
+            Column::Floor => "floor",
+        }
+    }
+
+    /// The column for what a guest did, who knows nothing of its server.
+    pub fn on(self, server: Server) -> Column {
+        match (self, server) {
+            (Column::Ours, Server::Xen9pd) => Column::OursXen9pd,
+            (Column::LinuxBest, Server::Xen9pd) => Column::LinuxXen9pd,
+            (Column::Ours, Server::Floor) => Column::Floor,
+            (column, _) => column,
         }
     }
 }

@@ -1,11 +1,13 @@
-//! `make bench`: xen9p beside Linux, in the same dom0, by turns.
+//! `make bench`: xen9p beside Linux, and xen9pd beside QEMU, in the same dom0, by turns.
 
+mod backends;
 mod chart;
 mod data;
 mod facts;
 mod report;
 mod stage;
 mod sweep;
+mod table;
 
 use std::fs;
 
@@ -13,7 +15,7 @@ use crate::domain::Kind;
 use crate::host::{Context, Result};
 use crate::{Settings, dom0, fail, say};
 
-use data::{Column, Results};
+use data::{Column, Results, Server};
 use facts::Facts;
 use stage::Stage;
 
@@ -60,14 +62,21 @@ pub fn run(settings: &Settings) -> Result<u8> {
         for &kind in &kinds {
             say!("round {} of {rounds}, {}", round + 1, kind.name());
             facts.load.push(facts::load());
+            stage.serve_by(Server::Qemu)?;
             results.add(kind, stage.ours(kind)?);
             results.add(kind, stage.limit(kind)?);
             // Another one first in each round.
             let mut modes = LINUX;
             modes.rotate_left(round % LINUX.len());
             results.add(kind, stage.linux(kind, &modes)?);
+            stage.serve_by(Server::Xen9pd)?;
+            results.add(kind, stage.ours(kind)?);
+            results.add(kind, stage.linux(kind, &[Column::LinuxBest])?);
+            stage.serve_by(Server::Floor)?;
+            results.add(kind, stage.ours(kind)?);
         }
     }
+    stage.serve_by(Server::Qemu)?;
     for &kind in &kinds {
         say!("growth, {}", kind.name());
         let mut growth = Results::default();

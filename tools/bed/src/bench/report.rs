@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
-use super::data::{Column, Measure, Results};
+use super::backends;
+use super::data::{COLUMNS, Column, Measure, Results};
 use super::facts::Facts;
+use super::table::Table;
 use crate::domain::Kind;
 
 /// Both types of domain, as the tables show them.
@@ -204,6 +206,7 @@ pub fn markdown(results: &Results, facts: &Facts) -> String {
         out += "Milliseconds of processor time per MiB or operation, medians, without what measuring takes; a dash where that is more\n\
                 than what is measured. Ratio: how many times more sparing than Linux at its best.\n\n";
         out += &processors(results, kind);
+        out += &backends::section(results, kind);
     }
     out += &facts.rest();
     out += "\n## Aims\n\n";
@@ -243,7 +246,7 @@ fn times(results: &Results, kind: Kind, index: usize) -> String {
             "ms"
         };
         let mut row = vec![work.what.to_owned(), unit.to_owned()];
-        row.extend(Column::ALL.map(cell));
+        row.extend(Column::ON_QEMU.map(cell));
         row.push(
             ratio(results, kind, work.name, Column::LinuxBest, Measure::Time)
                 .map_or("–".into(), |r| format!("**{}**", digits(r))),
@@ -329,6 +332,11 @@ fn aims(results: &Results) -> String {
             judge(kind, what, 1.0, used(Measure::Dom0));
         }
     }
+    for kind in KINDS {
+        for (what, aim, found) in backends::aims(results, kind) {
+            judge(kind, what, aim, found);
+        }
+    }
     if missed.is_empty() {
         return format!("All {met} are met.\n");
     }
@@ -382,7 +390,7 @@ pub fn json(results: &Results, facts: &Facts) -> String {
 pub fn entry(
     name: &str,
     mode: &str,
-    values: [Option<f64>; 5],
+    values: [Option<f64>; COLUMNS],
     unit: &str,
     ratio: Option<f64>,
 ) -> String {
@@ -398,67 +406,6 @@ pub fn entry(
         number(ratio)
     );
     line
-}
-
-/// A table of markdown, whose columns also line up as text.
-pub struct Table {
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// With these heads.
-    pub fn new(heads: &[&str]) -> Table {
-        Table {
-            rows: vec![heads.iter().map(|&head| head.to_owned()).collect()],
-        }
-    }
-
-    /// Adds a row.
-    pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
-    }
-
-    /// Whether there is none but the head.
-    pub fn is_empty(&self) -> bool {
-        self.rows.len() == 1
-    }
-
-    /// The text.
-    pub fn finish(&self) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-                .max(3)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        let mut out = String::new();
-        for (index, row) in self.rows.iter().enumerate() {
-            for (column, width) in widths.iter().enumerate() {
-                let cell = row.get(column).map_or("", String::as_str);
-                let _ = match column {
-                    0 => write!(out, "| {cell:width$} "),
-                    _ => write!(out, "| {cell:>width$} "),
-                };
-            }
-            out += "|\n";
-            if index == 0 {
-                for (column, width) in widths.iter().enumerate() {
-                    let dashes = "-".repeat(width + 1);
-                    out += &if column == 0 {
-                        format!("|{dashes}-")
-                    } else {
-                        format!("|{dashes}:")
-                    };
-                }
-                out += "|\n";
-            }
-        }
-        out
-    }
 }
 
 #[cfg(test)]
@@ -487,8 +434,8 @@ mod tests {
     fn a_ratio_above_one_is_better() {
         let text = json(&results(2.0, 8.0), &Facts::default());
         let line = "{\"name\": \"unlink\", \"mode\": \"pv\", \"ours\": 2.0000, \"linux_best\": 8.0000, \
-                    \"linux_default\": null, \"linux_cached\": null, \"limit\": null, \"unit\": \"ms\", \
-                    \"ratio\": 4.0000}";
+                    \"linux_default\": null, \"linux_cached\": null, \"limit\": null, \"ours_xen9pd\": null, \
+                    \"linux_xen9pd\": null, \"floor\": null, \"unit\": \"ms\", \"ratio\": 4.0000}";
         assert!(text.contains(line), "{text}");
     }
 

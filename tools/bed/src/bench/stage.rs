@@ -5,14 +5,14 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::bench::data::{Column, Row};
+use crate::bench::data::{Column, Row, Server};
 use crate::bench::facts::Crowd;
 use crate::cpio::Archive;
 use crate::dom0::Image;
 use crate::domain::{Backend, Domain, Guest, Kind, Reason, Verdict};
 use crate::host::{Context, Result};
 use crate::xen::{self, Bed, Size};
-use crate::{Settings, fail, tail};
+use crate::{Settings, daemon, fail, tail};
 
 /// Time a guest may take.
 const BENCH_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -35,6 +35,7 @@ pub struct Stage {
     bed: Bed,
     scale: u32,
     runs: u32,
+    server: Server,
 }
 
 impl Stage {
@@ -44,6 +45,7 @@ impl Stage {
         for (from, to) in programs(settings) {
             bed.bring(&from, to)?;
         }
+        daemon::bring(&bed, settings)?;
         bed.bring(&image.kernel, "vmlinux")?;
         let initrd = bed.path().join("linux.cpio");
         let init = settings.root.join(LINUX);
@@ -52,6 +54,7 @@ impl Stage {
             bed,
             scale,
             runs: 0,
+            server: Server::Qemu,
         };
         stage.dom0(&format!(
             "set -e\nmkdir -p {BIN} /share\nmount -t tmpfs -o size=900M tmpfs /share\n\
@@ -59,6 +62,28 @@ impl Stage {
              {BIN}/bench-linux prepare /share/files {scale}\n"
         ))?;
         Ok(stage)
+    }
+
+    /// From now on, this serves the share. QEMU does where there is nothing else.
+    pub fn serve_by(&mut self, server: Server) -> Result<()> {
+        if self.server != Server::Qemu {
+            daemon::stop(&mut self.bed)?;
+        }
+        self.server = Server::Qemu;
+        match server {
+            Server::Qemu => {}
+            Server::Xen9pd => daemon::start_again(&mut self.bed)?,
+            Server::Floor => daemon::start_program(&mut self.bed, FLOOR)?,
+        }
+        self.server = server;
+        Ok(())
+    }
+
+    fn backend(&self) -> Backend {
+        match self.server {
+            Server::Qemu => Backend::Qemu,
+            Server::Xen9pd | Server::Floor => Backend::Xen9pdInstead,
+        }
     }
 
     /// Runs a script in dom0 that must succeed; returns its output.
@@ -128,7 +153,7 @@ impl Stage {
                 vcpus: 1,
                 command_line: format!("timeout=120 pair /control/{index} /files /out/{index}"),
                 shares: vec![("share".to_owned(), "/share".to_owned())],
-                backend: Backend::Qemu,
+                backend: self.backend(),
             };
             let name = &guest.name;
             let config = self.bed.path().join(format!("{name}.cfg"));
@@ -180,7 +205,7 @@ impl Stage {
             vcpus: 1,
             command_line: "selftest".to_owned(),
             shares: vec![("share".to_owned(), "/share/small".to_owned())],
-            backend: Backend::Qemu,
+            backend: self.backend(),
         };
         self.dom0("rm -rf /share/small && mkdir -p /share/small")?;
         let mut domain = Domain::create(&mut self.bed, &guest)?;
@@ -208,7 +233,7 @@ impl Stage {
             vcpus: 1,
             command_line: command_line.to_owned(),
             shares: vec![("share".to_owned(), "/share".to_owned())],
-            backend: Backend::Qemu,
+            backend: self.backend(),
         };
         let name = &guest.name;
         let scale = self.scale;
@@ -221,8 +246,12 @@ impl Stage {
         let doom = each(&format!(
             "{BIN}/bench-linux doom /share/out/@/doomed {scale}\n"
         ));
+        let claimed = match self.server {
+            Server::Qemu => "",
+            Server::Xen9pd | Server::Floor => CLAIMED,
+        };
         let script = format!(
-            "set -e\n{doom}xl create -p /host/{name}.cfg\nid=$(xl domid {name})\nxl vcpu-pin {name} 0 1\n\
+            "set -e\n{doom}xl create -p /host/{name}.cfg\nid=$(xl domid {name})\n{claimed}xl vcpu-pin {name} 0 1\n\
              {BIN}/bench-linux meter /share/control $id\n\
              log=/var/log/xen/xl-{name}.log\nuntil grep -q 'has shut down' $log; do sleep 0.1; done; cat $log\n\
              while xl domid {name} >/dev/null 2>&1; do sleep 0.1; done\n"
@@ -254,18 +283,32 @@ impl Stage {
             Some("sweep") => format!("{BIN}/bench-linux verify-sweep /share/out/@\n"),
             // This one checks by itself what it can, and removes it.
             Some("growth") => String::new(),
+            // It is in the memory of a worker that is gone.
+            _ if self.server == Server::Floor => String::new(),
             _ => format!("{BIN}/bench-linux verify /share/files /share/out/@ {scale}\n"),
         });
         self.dom0(&format!(
             "set -e\n{verify}while xl domid {name} >/dev/null 2>&1; do sleep 0.1; done\nrm -rf /share/out /share/control\n"
         ))?;
-        let rows: Vec<Row> = console.lines().filter_map(Row::parse).collect();
+        let mut rows: Vec<Row> = console.lines().filter_map(Row::parse).collect();
+        for row in &mut rows {
+            row.column = row.column.on(self.server);
+        }
         if rows.is_empty() {
             return Err(fail!("{name} measured nothing:\n{}", end()));
         }
         Ok(rows)
     }
 }
+
+/// Fails unless the device of domain `$id` was taken by what is to serve it, and not by QEMU.
+const CLAIMED: &str = "[ \"$(xenstore-read /local/domain/0/backend/9pfs/$id/0/xen9pd)\" = 1 ]\n";
+
+/// The floor's program in dom0.
+const FLOOR: &str = "bench-floor";
+
+/// The same, in the project's directory.
+const FLOOR_PROGRAM: &str = "target/bench-floor.static";
 
 /// Linux's side of the benchmark, in the project's directory.
 const LINUX: &str = "target/static/x86_64-unknown-linux-gnu/release/bench-linux";
@@ -278,6 +321,7 @@ fn programs(settings: &Settings) -> Vec<(PathBuf, &'static str)> {
         (at("target/bench.elf"), "bench.elf"),
         (at("target/bench-limit.elf"), "bench-limit.elf"),
         (at(LINUX), "bench-linux"),
+        (at(FLOOR_PROGRAM), FLOOR),
     ]
 }
 

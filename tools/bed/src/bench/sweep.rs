@@ -3,8 +3,9 @@
 use std::fs;
 
 use super::data::{Column, Measure, Results};
-use super::report::{Table, digits};
+use super::report::digits;
 use super::stage::Stage;
+use super::table::Table;
 use super::{kinds, report};
 use crate::host::{Context, Result};
 use crate::{Settings, dom0, say};
