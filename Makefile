@@ -25,7 +25,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel xen9pd-static bootcheck embed capi bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-capi test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-capi test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -102,6 +102,11 @@ hostile:
 	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --quiet -p xen9p-backend --target x86_64-unknown-linux-gnu --target-dir target/static
 	@strip -o target/xen9p-backend target/static/x86_64-unknown-linux-gnu/debug/xen9p-backend
 
+# The image that breaks the rules of rings, for the tests of xen9pd.
+lying-frontend:
+	+@$(CARGO) build --profile image --quiet --features rt --bin lying-frontend
+	@strip -o target/lying-frontend.elf target/image/lying-frontend
+
 # Kernels that embed the library and the template, packages of their own, as somebody else's would be; the examples.
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
@@ -167,7 +172,7 @@ test-capi: capi ## That the C library links in the ways that kernels link
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(RUN_BED) test-boot
 
-test-xen: packages-for-test-xen kernel embed $(XEN9PD) ## The image under xl, with real 9pfs devices
+test-xen: packages-for-test-xen kernel embed $(XEN9PD) $(XEN9PD:xen9pd-static=lying-frontend) ## The image under xl, with real 9pfs devices
 	@$(RUN_BED) test-xen
 
 test-hostile: packages-for-run hostile ## The image against hostile backends, in dom0
@@ -181,7 +186,7 @@ soak: packages-for-run kernel ## A guest works for MINUTES on two shares while t
 	@strip -o target/soak.elf target/image/soak-image
 	+@$(RUN_BED) soak
 
-test-trixie: packages-for-run kernel xen9pd-static ## A few of these, and `make run`, on Debian 13
+test-trixie: packages-for-run kernel xen9pd-static lying-frontend ## A few of these, and `make run`, on Debian 13
 	+@BED=trixie SHORT=1 $(RUN_BED) test-xen
 	+@BED=trixie $(RUN_BED) run
 

@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = &[
     ("linux-mounts-again-and-again", linux_mounts),
     ("broker-restarted-while-copying", broker_restarted),
     ("lying-frontends", lying_frontends),
+    ("lying-rings", lying_rings),
     ("nothing-left-behind", nothing_left_behind),
 ];
 
@@ -203,6 +204,31 @@ fn lying_frontends(lab: &mut Lab<'_>) -> Result<()> {
     // The device in good order is none the worse for it.
     ends_with(&lab.end_of(&mut domain)?, 0)?;
     share.holds("out.bin", &[0x5a; 1 << 20])?;
+    at_rest(lab)
+}
+
+/// An image of ours breaks the rules of rings on one device, one after the other, while another guest works.
+fn lying_rings(lab: &mut Lab<'_>) -> Result<()> {
+    const SIZE: usize = 16 << 20;
+
+    let [share, other] = [lab.directory()?, lab.directory()?];
+    let content = content(SIZE);
+    other.write("in.bin", &content)?;
+    let honest = lab
+        .guest(&"cp /in.bin /copy.bin; ".repeat(4))
+        .with("share", &other);
+    let mut honest = lab.start(&honest)?;
+    lab.grows(&mut honest, &other, 1)?;
+    let liar = lab.guest_of("lying-frontend", "")?.with("lie", &share);
+    let ended = lab.run(&liar)?;
+    let failed = |line: &&str| line.starts_with("FAILED");
+    let failed: Vec<&str> = ended.console.lines().filter(failed).collect();
+    if !failed.is_empty() {
+        return Err(fail!("{}", failed.join("\n")));
+    }
+    ends_with(&ended, 0)?;
+    ends_with(&lab.end_of(&mut honest)?, 0)?;
+    other.holds("copy.bin", &content)?;
     at_rest(lab)
 }
 
