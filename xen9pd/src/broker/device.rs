@@ -170,6 +170,10 @@ impl Device {
                 view.frontend = XenbusState::Unknown;
             }
             self.states = (view.backend, view.frontend);
+            if !self.machine.has_worker() && nodes::is_taken(store, &self.key, &view)? {
+                log::info!("another backend was first");
+                return self.forget(store, &state, &token);
+            }
             match self.machine.next(&view, Instant::now()) {
                 Step::Invite => {
                     nodes::invite(store, &self.key, view.backend)?;

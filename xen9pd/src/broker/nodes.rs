@@ -206,6 +206,16 @@ pub fn is_ours(store: &mut Store, key: &Key) -> Result<bool> {
     Ok(is_ours && store.is_alive(key.domain)?)
 }
 
+/// Whether another backend has taken a device that both could: it is not new any more, and this daemon has not claimed it.
+pub fn is_taken(store: &mut Store, key: &Key, view: &View) -> Result<bool> {
+    let is_new = matches!(view.backend, XenbusState::Initialising);
+    if key.kind == Kind::Daemon || !view.present || is_new {
+        return Ok(false);
+    }
+    let claim = store.read(&format!("{}/{CLAIMED}", key.path()))?;
+    Ok(claim.is_none())
+}
+
 /// How the device stands.
 pub fn look(store: &mut Store, key: &Key, frontend: &str) -> Result<View> {
     let back = key.path();
