@@ -25,7 +25,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-capi test-boot test-xen test-hostile test-hostile-short soak test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-capi test-boot test-xen test-hostile test-hostile-short soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -185,6 +185,9 @@ soak: packages-for-run kernel ## A guest works for MINUTES on two shares while t
 	+@$(CARGO) build --profile image --quiet --features rt --bin soak-image
 	@strip -o target/soak.elf target/image/soak-image
 	+@$(RUN_BED) soak
+
+test-xen9pd: packages-for-run kernel xen9pd-static lying-frontend ## A few of these with xen9pd on Debian 12; test-trixie has them on 13
+	+@BED=bookworm BACKEND=xen9pd SHORT=1 $(RUN_BED) test-xen
 
 test-trixie: packages-for-run kernel xen9pd-static lying-frontend ## A few of these, and `make run`, on Debian 13
 	+@BED=trixie SHORT=1 $(RUN_BED) test-xen

@@ -161,6 +161,11 @@ impl<'a> Lab<'a> {
         Err(fail!("{report}"))
     }
 
+    /// Names of the guests that this test has started.
+    pub fn names_of_this_test(&self) -> Vec<String> {
+        self.of_this_test.clone()
+    }
+
     /// What the user asked for.
     pub fn settings(&self) -> &'a Settings {
         self.settings

@@ -36,15 +36,17 @@ const SHORT_XEN9PD: &[&str] = &[
     "save-restore-while-copying",
 ];
 
-/// Whether a test is among those for which there is always time.
-fn is_short(backend: Backend, test: &str) -> bool {
-    match backend.is_xen9pd() {
-        true => {
-            let own = || dom0_daemon::TESTS.iter().any(|(name, _)| *name == test);
-            SHORT_XEN9PD.contains(&test) || own()
-        }
-        false => SHORT.contains(&test),
-    }
+/// Whether a test is among those for which there is always time. With xen9pd that is one type of guest for each way in which
+/// it gets devices.
+fn is_short(backend: Backend, kind: Kind, test: &str) -> bool {
+    let wanted = match backend {
+        Backend::Xen9pd => Kind::Pvh,
+        Backend::Xen9pdInstead => Kind::Pv,
+        Backend::Qemu | Backend::Daemon | Backend::QemuByHand => return SHORT.contains(&test),
+    };
+    let own = dom0_daemon::TESTS.iter().chain(dom0_daemon::CLAIM_TESTS);
+    let mut own = own.map(|(name, _)| *name);
+    kind == wanted && (SHORT_XEN9PD.contains(&test) || own.any(|name| name == test))
 }
 
 /// What xen-9pfsd can't do, and why. The first table in docs/xen-backends.md is made of it.
@@ -151,12 +153,14 @@ pub fn run(settings: &Settings) -> Result<u8> {
             lab.kind = kind;
             let embedded = embed::TESTS.iter().filter(|_| kind == Kind::Pvh);
             let daemon = dom0_daemon::TESTS.iter().filter(|_| backend.is_xen9pd());
+            let claims = dom0_daemon::CLAIM_TESTS.iter();
+            let claims = claims.filter(|_| backend == Backend::Xen9pdInstead);
             // To most of these, backends are all alike.
             let bad_input = bad_input::TESTS.iter().filter(|_| index == 0);
             let tests = with_files().chain(bad_input);
-            for (name, test) in tests.chain(embedded).chain(daemon) {
+            for (name, test) in tests.chain(embedded).chain(daemon).chain(claims) {
                 let whole = format!("{}/{}/{name}", backend.name(), kind.name());
-                if settings.short && !is_short(backend, name) {
+                if settings.short && !is_short(backend, kind, name) {
                     continue;
                 }
                 match beyond(backend, name) {
