@@ -35,7 +35,7 @@ work() {
     mount -t 9p -o trans=xen,version=9p2000.L,msize=$1 share /mnt
     cp -a /mnt/in /mnt/out$1
     diff -r /mnt/in /mnt/out$1
-    dd if=/mnt/in/big.bin of=/mnt/copy.bin bs=1M
+    dd if=/mnt/in/big.bin of=/mnt/copy.bin bs=128K
     cmp /mnt/in/big.bin /mnt/copy.bin
     mkdir /mnt/d && mv /mnt/copy.bin /mnt/d/moved.bin && ln -s moved.bin /mnt/d/link
     [ "$(readlink /mnt/d/link)" = moved.bin ]
@@ -73,7 +73,7 @@ fn linux_mounts(lab: &mut Lab<'_>) -> Result<()> {
             &vec![n; usize::from(n) * 2503],
         )?;
     }
-    let content: Vec<u8> = (0..3u32 << 20).map(|n| (n ^ (n >> 9)) as u8).collect();
+    let content: Vec<u8> = (0..512u32 << 10).map(|n| (n ^ (n >> 9)) as u8).collect();
     share.write("in/big.bin", &content)?;
     let guest = linux(lab)?.with("share", &share);
     let ended = lab.run(&guest)?;
