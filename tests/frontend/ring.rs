@@ -124,7 +124,7 @@ impl Ring {
 
     /// Sends a header that claims this size, with as many bytes behind it as fit.
     pub fn send_size(&mut self, size: u32) {
-        let mut message = vec![0; (size.clamp(7, SIZE / 2)) as usize];
+        let mut message = vec![0; size.clamp(7, SIZE - 256) as usize];
         message[..4].copy_from_slice(&size.to_le_bytes());
         message[4] = kind::TCLUNK;
         self.send(&message);
