@@ -74,7 +74,7 @@ bootcheck:
 bench: packages-for-run kernel xen9pd-static bench-programs ## Measure xen9p beside Linux, on QEMU and on xen9pd; leaves a report in target/bench
 	+@$(RUN_BED) bench
 
-bench-sweep: packages-for-run kernel bench-programs ## Measure xen9p with other numbers and sizes of rings
+bench-sweep: packages-for-run kernel xen9pd-static bench-programs ## Measure xen9p with other numbers and sizes of rings
 	+@$(RUN_BED) bench-sweep
 
 # Each operation's counts are a dump of callgrind's, with its name and the sum of so many operations.
