@@ -357,8 +357,8 @@ int32_t xen9p_stat(xen9p_handle at,
                    struct xen9p_stat *into,
                    xen9p_handle *op);
 
-/* Changes attributes of what a path leads to; with NULL as the path those of the node, or of the open file. Of a node all
- * of them at once, else one after the other. */
+/* Changes attributes of what a path leads to; with NULL as the path those of the node, or of the open file. The
+ * length first, then of a node all else at once, by a path or a file one after the other. */
 int32_t xen9p_setattr(xen9p_handle at,
                       const char *path,
                       const struct xen9p_setattr *change,

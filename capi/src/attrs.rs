@@ -278,19 +278,21 @@ impl Change {
         })
     }
 
-    /// All of it as one request. `kind` is that of the file, which belongs to the mode.
-    fn to_setattr(self, kind: u32) -> SetAttr {
+    /// As requests, which are empty where there is nothing to do. The length comes first, since servers write a time of
+    /// change when they cut a file, whatever time came with it. `kind` is that of the file, which belongs to the mode.
+    fn to_requests(self, kind: u32) -> [SetAttr; 2] {
+        let mut cut = SetAttr::default();
+        cut.valid.set(SetAttrMask::SIZE, self.length.is_some());
+        cut.size = self.length.unwrap_or(0);
         let mut attr = self.times;
         let mut set = |mask, on: bool| attr.valid.set(mask, on);
         set(SetAttrMask::MODE, self.mode.is_some());
         set(SetAttrMask::UID, self.uid.is_some());
         set(SetAttrMask::GID, self.gid.is_some());
-        set(SetAttrMask::SIZE, self.length.is_some());
         attr.mode = kind | self.mode.unwrap_or(0);
         attr.uid = self.uid.unwrap_or(0);
         attr.gid = self.gid.unwrap_or(0);
-        attr.size = self.length.unwrap_or(0);
-        attr
+        [cut, attr]
     }
 
     async fn of_path(self, mount: &Mount, path: &[u8]) -> Result<()> {
@@ -341,7 +343,12 @@ impl Change {
                     Some(_) => file.getattr(AttrMask::MODE).await?.mode & KIND,
                     None => 0,
                 };
-                return Ok(file.setattr(&self.to_setattr(kind)).await?);
+                for request in self.to_requests(kind) {
+                    if !request.valid.is_empty() {
+                        file.setattr(&request).await?;
+                    }
+                }
+                return Ok(());
             }
             File::Path(file) => file,
         };
@@ -367,8 +374,8 @@ impl Change {
 /// The bits of a mode that say the kind.
 const KIND: u32 = 0o170_000;
 
-/// Changes attributes of what a path leads to; with NULL as the path those of the node, or of the open file. Of a node all
-/// of them at once, else one after the other.
+/// Changes attributes of what a path leads to; with NULL as the path those of the node, or of the open file. The
+/// length first, then of a node all else at once, by a path or a file one after the other.
 ///
 /// # Safety
 /// Pointers are NULL or valid; `path` ends with a NUL.
@@ -398,7 +405,11 @@ pub unsafe extern "C" fn xen9p_setattr(
                         Some(_) => node.getattr(AttrMask::MODE).await?.mode & KIND,
                         None => 0,
                     };
-                    node.setattr(&change.to_setattr(kind)).await?;
+                    for request in change.to_requests(kind) {
+                        if !request.valid.is_empty() {
+                            node.setattr(&request).await?;
+                        }
+                    }
                 }
             }
             Ok(0)

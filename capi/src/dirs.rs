@@ -40,7 +40,7 @@ pub struct xen9p_dirent {
 /// A directory that is listed.
 pub(crate) enum Dir {
     Path(ReadDir),
-    Node(Box<NodeDir>),
+    Node(NodeDir),
 }
 
 /// The directory that a handle means; `None` while a call works on it.
@@ -157,11 +157,11 @@ async fn open(mount: &Mount, place: Place) -> Result<Dir> {
         Place::Node(node) => node,
         Place::File(_) => return Err(wrong("a mount or a node")),
     };
-    Ok(Dir::Node(Box::new(NodeDir {
+    Ok(Dir::Node(NodeDir {
         file: node.open(OpenFlags::DIRECTORY).await?,
         offset: 0,
         ready: VecDeque::new(),
-    })))
+    }))
 }
 
 /// Opens a directory to be listed; NULL as the path opens the node.
