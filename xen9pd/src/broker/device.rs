@@ -180,7 +180,6 @@ impl Device {
                 }
                 Step::Set(state) => {
                     if nodes::set(store, &self.key, view.backend, state)? {
-                        log::debug!("{} -> {state}", view.backend);
                         self.mention(state);
                     }
                 }
