@@ -33,7 +33,7 @@ const SHORT_XEN9PD: &[&str] = &[
     "selftest",
     "names",
     "backend-killed-while-copying",
-    "save-restore-while-copying",
+    "save-restore-with-another-share",
 ];
 
 /// Whether a test is among those for which there is always time. With xen9pd that is one type of guest for each way in which
