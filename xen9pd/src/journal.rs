@@ -254,4 +254,15 @@ mod tests {
         }
         assert_eq!(bucket.take(later), None);
     }
+
+    #[test]
+    fn lines_are_about_a_peer_while_its_work_is_done_and_no_longer() {
+        let label = || PEER.with_borrow(|peer| peer.as_ref().map(|peer| peer.0.label.clone()));
+        let (outer, inner) = (Peer::new("outer"), Peer::new("inner"));
+        about(&outer, || {
+            about(&inner, || assert_eq!(label().as_deref(), Some("inner")));
+            assert_eq!(label().as_deref(), Some("outer"));
+        });
+        assert_eq!(label(), None);
+    }
 }
