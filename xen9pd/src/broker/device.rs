@@ -251,3 +251,6 @@ impl Device {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -354,4 +354,6 @@ impl<C: Channel> Transaction<'_, C> {
 }
 
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;

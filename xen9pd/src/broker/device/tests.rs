@@ -1,0 +1,109 @@
+use super::*;
+use crate::xen::store::fake::World;
+use std::path::PathBuf;
+
+/// Serves everything.
+struct All;
+
+impl Policy for All {
+    fn decide(&self, _: &Key, _: &Order) -> Decision {
+        Decision::Serve
+    }
+
+    fn config(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+const FRONTEND: &str = "/local/domain/7/device/9pfs/0";
+
+fn key(kind: Kind) -> Key {
+    Key {
+        kind,
+        domain: 7,
+        device: 0,
+    }
+}
+
+/// A world with a new device of that kind, whose frontend is there.
+fn plugged(kind: Kind, frontend: &str) -> World {
+    let world = World::default();
+    world.set_alive(7, true);
+    let back = key(kind).path();
+    for (node, value) in [
+        ("frontend", frontend),
+        ("frontend-id", "7"),
+        ("online", "1"),
+        ("path", "/srv"),
+        ("state", "1"),
+    ] {
+        world.write(&format!("{back}/{node}"), value);
+    }
+    world.write(&format!("{FRONTEND}/state"), "1");
+    world
+}
+
+fn work(device: &mut Device, store: &mut Store) -> bool {
+    let settings = Settings {
+        directory: Path::new("/nowhere"),
+        program: Path::new("/nowhere/program"),
+        policy: &All,
+    };
+    device
+        .work(store, &settings, Path::new("/nowhere/workers"), false)
+        .unwrap()
+}
+
+fn state(world: &World, kind: Kind) -> String {
+    world.text(&format!("{}/state", key(kind).path())).unwrap()
+}
+
+#[test]
+fn a_device_that_qemu_takes_first_is_left_to_it() {
+    let key = key(Kind::Any);
+    let world = plugged(Kind::Any, FRONTEND);
+    let mut store = world.connect();
+    let mut device = Device::found(key, &mut store, &All).unwrap().unwrap();
+    // QEMU was quicker, and so is the frontend.
+    world.write(&format!("{}/state", key.path()), "2");
+    for (node, value) in [
+        ("version", "1"),
+        ("num-rings", "1"),
+        ("ring-ref0", "8"),
+        ("event-channel-0", "9"),
+        ("state", "3"),
+    ] {
+        world.write(&format!("{FRONTEND}/{node}"), value);
+    }
+    assert!(work(&mut device, &mut store), "it is no more");
+    assert_eq!(state(&world, Kind::Any), "2");
+    assert!(Device::found(key, &mut store, &All).unwrap().is_none());
+}
+
+#[test]
+fn a_device_is_forgotten_with_its_domain_though_its_nodes_stay() {
+    for kind in Kind::ALL {
+        let key = key(kind);
+        let world = plugged(kind, FRONTEND);
+        let mut store = world.connect();
+        let mut device = Device::found(key, &mut store, &All).unwrap().unwrap();
+        assert!(!work(&mut device, &mut store));
+        assert_eq!(state(&world, kind), "2");
+        world.set_alive(7, false);
+        device.domain_is_gone();
+        assert!(work(&mut device, &mut store), "it is no more");
+        assert!(Device::found(key, &mut store, &All).unwrap().is_none());
+        assert_eq!(store.watches(), 0);
+    }
+}
+
+#[test]
+fn a_frontend_of_another_domain_is_refused() {
+    let key = key(Kind::Daemon);
+    let world = plugged(Kind::Daemon, "/local/domain/0/device/9pfs/0");
+    let mut store = world.connect();
+    assert!(Device::found(key, &mut store, &All).unwrap().is_none());
+    assert_eq!(state(&world, Kind::Daemon), "6");
+    let reason = world.text("error/backend/xen_9pfs/7/0/error").unwrap();
+    assert!(reason.contains("not in domain 7"), "{reason}");
+}
