@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod config;
+mod crew;
 pub mod host;
 pub mod journal;
 pub mod listen;

@@ -53,6 +53,8 @@
 //! - It holds back a job that [is waiting](Job::is_waiting) for another, and tries it [again](Server::retry).
 //! - It tells the server of each job that it [gives up](Server::abandon).
 //!
+//! Where a thread runs one job after the other, one that [may take long](may_take_long) had better be run on another.
+//!
 //! # Contract
 //! Nothing that a peer sends makes the server panic, wait for ever, or use more than its [`Limits`] allow. A limit that is
 //! reached is an error for the peer that reached it. ".." ends at the root of an attach, and symbolic links are the peer's
@@ -69,6 +71,7 @@ mod fid;
 mod frame;
 mod job;
 mod limits;
+mod message;
 mod place;
 mod plan;
 mod ranges;
@@ -85,6 +88,7 @@ pub use export::{Authentication, Export, Exports, Login, Policy, Rights};
 pub use frame::Frames;
 pub use job::{Done, Job, Transfer};
 pub use limits::{Limits, Usage};
+pub use message::may_take_long;
 pub use p9_tree::{Node, OpenFile};
 pub use request::Ticket;
 pub use serve::{ServeError, serve};

@@ -3,14 +3,15 @@
 use alloc::vec::Vec;
 
 use p9_wire::{
-    Dialect, Errno, Fid, HEADER_LEN, Payload, READ_HEADER_LEN, Reader, Request, Tag,
-    WRITE_HEADER_LEN, WireError, kind, parse_header,
+    Dialect, Errno, Fid, HEADER_LEN, Payload, READ_HEADER_LEN, Request, Tag, WRITE_HEADER_LEN,
+    WireError, kind, parse_header,
 };
 
 use crate::export::Policy;
 use crate::fid::{Fids, Use};
 use crate::job::{Answer, Head, Job, Work};
 use crate::limits::{Limits, Usage};
+use crate::message::decode;
 use crate::place::Places;
 use crate::plan::Refusal;
 use crate::request::{Requests, State, Then, Ticket};
@@ -474,18 +475,6 @@ impl<N: p9_tree::Node> Reset<N> {
             places: self.places,
             answer,
         }
-    }
-}
-
-/// Decodes a message. In 9P2000.L, those of 9P2000.u are taken, too, as QEMU does: Unikraft makes its directories by Tcreate.
-fn decode(message: &[u8], dialect: Dialect) -> Result<(Dialect, Request<'_>), WireError> {
-    let decoded = Request::decode(Reader::new(message, dialect));
-    match decoded {
-        Err(WireError::Kind { .. }) if dialect == Dialect::Linux => {
-            let decoded = Request::decode(Reader::new(message, Dialect::Unix));
-            decoded.map(|(_, request)| (Dialect::Unix, request))
-        }
-        _ => decoded.map(|(_, request)| (dialect, request)),
     }
 }
 

@@ -1,19 +1,16 @@
 //! Serving shares over a socket, without Xen: `xen9pd --listen`.
 //!
-//! One thread for each connection, one engine for each thread.
+//! One engine for each connection, and one thread, and more for requests that take long.
 
 mod address;
+mod connection;
 mod shares;
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::pin::pin;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::thread;
-
-use p9_server::{Frames, Limits, Server};
 
 pub use address::{Address, Listener, Stream};
 pub use shares::{Shares, parse_share};
@@ -101,7 +98,7 @@ pub fn run(
             let _place = place;
             journal::set_thread_peer(&label);
             log::info!("connected");
-            match serve(stream, &shares) {
+            match connection::serve(stream, (*shares).clone()) {
                 Ok(()) => log::info!("disconnected"),
                 Err(error) => log::warn!("ended: {error}"),
             }
@@ -181,51 +178,4 @@ fn open(shares: &[Share], sandboxed: bool) -> Result<Vec<HostTree>, Error> {
             .map_err(|error| Error::Share(of(share), error))
     });
     trees.collect()
-}
-
-/// Serves a connection until the peer ends it.
-fn serve(mut stream: impl Read + Write, shares: &Shares) -> io::Result<()> {
-    let mut server = Server::new(shares.clone(), Limits::default());
-    let ended = exchange(&mut stream, &mut server);
-    // Files that go with their fid are removed.
-    drop(now(server.close().run(&mut [])));
-    ended
-}
-
-fn exchange(stream: &mut (impl Read + Write), server: &mut Server<Shares>) -> io::Result<()> {
-    let mut frames = Frames::new();
-    let mut buffer = vec![0; server.msize() as usize];
-    loop {
-        while let Some(message) = frames.next(server.msize()).map_err(io::Error::other)? {
-            let job = server.accept(0, message).map_err(io::Error::other)?;
-            let done = now(job.run(&mut buffer));
-            let reply = server.complete(done, &mut buffer);
-            stream.write_all(buffer.get(..reply.len()).unwrap_or_default())?;
-            frames.done();
-            while let Some(flushed) = server.next_flush(&mut buffer) {
-                stream.write_all(buffer.get(..flushed.len).unwrap_or_default())?;
-            }
-        }
-        let space = frames.space(server.msize()).map_err(io::Error::other)?;
-        match stream.read(space) {
-            Ok(0) => return Ok(()),
-            Ok(count) => frames.filled(count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// What comes of a future of a host directory, which never waits.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(value) = future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
-            return value;
-        }
-        thread::yield_now();
-    }
 }

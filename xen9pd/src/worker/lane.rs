@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
@@ -70,6 +70,8 @@ impl From<io::Error> for Broken {
 /// What all threads know of a ring.
 pub struct Lane {
     out: Mutex<Out>,
+    /// The frontend has taken replies.
+    taken: Condvar,
     /// Replies for this ring that other threads have made, whole messages.
     backlog: Mutex<Vec<Vec<u8>>>,
     channel: EventChannel,
@@ -91,6 +93,7 @@ impl Lane {
                 replies,
                 untold: None,
             }),
+            taken: Condvar::new(),
             backlog: Mutex::default(),
             channel,
             counters,
@@ -129,7 +132,43 @@ impl Lane {
             }
             self.channel
                 .wait(Some(Timespec::try_from(left).unwrap_or_default()))?;
+            self.taken.notify_all();
             self.counters.add(Counter::Waits, 1);
+        }
+    }
+
+    /// The sending side, once `size` bytes fit: for a thread that does not have the ring's requests. The one that has them
+    /// gets the events of both.
+    ///
+    /// # Errors
+    /// The frontend lies, or takes nothing.
+    pub fn await_room(&self, size: u32) -> Result<MutexGuard<'_, Out>, Broken> {
+        let mut out = self.out();
+        let deadline = Instant::now() + ROOM_TIMEOUT;
+        while out.replies.room()? < size {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Broken::Stuck);
+            }
+            let woken = self.taken.wait_timeout(out, left);
+            (out, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(out)
+    }
+
+    /// Sends what other threads have left, so that a frontend which goes on asking and takes no replies makes no heap of
+    /// them.
+    ///
+    /// # Errors
+    /// It lies, or takes nothing.
+    pub fn send_left(&self) -> Result<(), Broken> {
+        loop {
+            let Some(size) = self.backlog().first().map(Vec::len) else {
+                return Ok(());
+            };
+            let mut out = self.out();
+            self.make_room(&mut out, size as u32)?;
+            self.send_backlog(&mut out)?;
         }
     }
 
@@ -212,6 +251,9 @@ impl Lane {
         // Events that came since the last one was taken come now.
         self.channel.unmask()?;
         self.channel.wait(None)?;
+        // One that has just found no room waits by now, or finds it.
+        drop(self.out());
+        self.taken.notify_all();
         self.counters.add(Counter::Waits, 1);
         Ok(())
     }

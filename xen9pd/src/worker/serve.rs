@@ -1,20 +1,21 @@
-//! Serves a connection: a thread for each ring, one engine for all of them.
+//! Serves a connection: a thread for each ring, one engine for all of them, and more threads for requests that take long.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::pin;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use p9_server::{Done, Job, Limits, Node, Policy, Server, Transfer};
+use p9_server::{Done, Job, Limits, Node, Policy, Server, Transfer, may_take_long};
 use p9_wire::{Dialect, Payload, READ_HEADER_LEN, WRITE_HEADER_LEN, kind};
 
 use super::connect::Ring;
 use super::counters::{Counter, Counters};
 use super::direct::Direct;
 use super::lane::{Broken, Lane, Out};
+use crate::crew::Crew;
 use crate::xen::ring::Requests;
 
 /// The largest message that is agreed to, however large the rings are: each has a buffer for one.
@@ -23,12 +24,18 @@ const MAX_MSIZE: u32 = 1 << 20;
 /// How long a request that waits for another is left alone.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Requests that may take long and are done apart, for each connection.
+const MAX_APART: usize = 8;
+
 /// What the threads have in common.
 struct Shared<P: Policy> {
     server: Mutex<Server<P>>,
     /// Something was completed.
     completed: Condvar,
     lanes: Vec<Lane>,
+    /// Rings by number, with their requests.
+    crew: Crew<(usize, Requests)>,
+    ends: Sender<(usize, Broken)>,
     msize: u32,
     counters: Arc<Counters>,
 }
@@ -65,21 +72,21 @@ where
             lanes.push(Lane::new(replies, ring.channel, Arc::clone(counters)));
         }
         let msize = limits.msize;
+        let (sender, ends) = mpsc::channel();
         let shared = Arc::new(Shared {
             server: Mutex::new(Server::new(policy, limits)),
             completed: Condvar::new(),
+            crew: Crew::new(lanes.len() + MAX_APART),
             lanes,
+            ends: sender,
             msize,
             counters: Arc::clone(counters),
         });
-        let (sender, ends) = mpsc::channel();
-        for (index, requests) in all.into_iter().enumerate() {
-            let (shared, sender) = (Arc::clone(&shared), sender.clone());
-            thread::spawn(move || {
-                let Err(broken) = shared.serve(index, requests);
-                // Where there is none to hear it, the process is about to end.
-                let _ = sender.send((index, broken));
-            });
+        for ring in all.into_iter().enumerate() {
+            if let Err((index, _)) = Shared::hand_over(&shared, ring) {
+                let error = io::Error::from(io::ErrorKind::OutOfMemory);
+                let _ = shared.ends.send((index, error.into()));
+            }
         }
         (Connection { shared }, ends)
     }
@@ -94,20 +101,38 @@ where
 
 impl<P> Shared<P>
 where
-    P: Policy,
+    P: Policy + 'static,
     <P::Node as Node>::File: Direct,
+    Server<P>: Send,
 {
+    /// Leaves a ring to another thread, if there is one for it.
+    fn hand_over(self: &Arc<Self>, ring: (usize, Requests)) -> Result<(), (usize, Requests)> {
+        self.crew.hand_over(ring, || {
+            let shared = Arc::clone(self);
+            thread::Builder::new().spawn(move || {
+                while let Some((index, requests)) = shared.crew.next() {
+                    if let Err(broken) = shared.serve(index, requests) {
+                        // Where there is none to hear it, the process is about to end.
+                        let _ = shared.ends.send((index, broken));
+                    }
+                }
+            })?;
+            Ok(())
+        })
+    }
+
     fn server(&self) -> MutexGuard<'_, Server<P>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The work of a ring's thread.
-    fn serve(&self, index: usize, mut requests: Requests) -> Result<Infallible, Broken> {
+    /// The work of a ring's thread, until it has left the ring to another.
+    fn serve(self: &Arc<Self>, index: usize, mut requests: Requests) -> Result<(), Broken> {
         let lane = &self.lanes[index];
         let mut message = Vec::new();
         let mut buffer = vec![0; self.msize as usize];
         loop {
             while let Some(size) = requests.front()? {
+                lane.send_left()?;
                 self.counters.add(Counter::Requests, 1);
                 self.counters.add(Counter::BytesIn, size.into());
                 let mut head = [0; WRITE_HEADER_LEN];
@@ -121,6 +146,12 @@ where
                         requests.consume();
                         lane.consumed(&mut lane.out());
                         let job = self.server().accept(index as u32, &message)?;
+                        if may_take_long(&message) {
+                            match self.hand_over((index, requests)) {
+                                Ok(()) => return self.work_apart(index, job, &mut buffer),
+                                Err((_, own)) => requests = own,
+                            }
+                        }
                         if let Some(job) = self.ready(job) {
                             self.work(index, job, &mut buffer)?;
                         }
@@ -129,6 +160,22 @@ where
             }
             lane.rest()?;
         }
+    }
+
+    /// A request whose ring another thread has by now: that one is woken when there is room for a reply.
+    fn work_apart(
+        &self,
+        index: usize,
+        job: Job<'_, P::Node>,
+        buffer: &mut [u8],
+    ) -> Result<(), Broken> {
+        let lane = &self.lanes[index];
+        let need = self.largest_reply(&job);
+        let done = block_on(job.run(buffer));
+        let out = lane.await_room(need)?;
+        self.complete(index, done, out, buffer);
+        lane.tell(&mut lane.out());
+        Ok(())
     }
 
     /// Waits until the requests are done that this one depends on; `None`: it was taken back.
