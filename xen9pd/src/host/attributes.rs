@@ -7,12 +7,13 @@ use rustix::fs::{
 };
 
 use super::node::MODE_BITS;
-use super::{HostNode, Tree, errno, rights, sys};
+use super::{HostNode, Owners, Tree, errno, ids, rights, sys};
 
 impl HostNode {
     /// Changes attributes, one after the other.
     pub(super) fn change(&self, attr: &SetAttr) -> Result<()> {
         self.tree().writable()?;
+        self.permit(true, 0)?;
         let _user = self.assume()?;
         let has = |mask| attr.valid.intersects(mask);
         if has(SetAttrMask::SIZE) {
@@ -61,6 +62,13 @@ impl HostNode {
     }
 
     fn chown(&self, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+        let (mut uid, mut gid) = (uid, gid);
+        if let Owners::Map(map) = self.tree().options.owners {
+            let here = |ids: ids::Ids, id: Option<u32>| {
+                id.map(|id| ids.here(id).ok_or(Errno::EINVAL)).transpose()
+            };
+            (uid, gid) = (here(map.users, uid)?, here(map.groups, gid)?);
+        }
         let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
         rustix::fs::chownat(self.fd(), c"", uid, gid, AtFlags::EMPTY_PATH).map_err(errno)
     }
@@ -117,12 +125,17 @@ pub(super) fn of(tree: &Tree, stat: &Statx) -> Result<Attr> {
     let mut valid = AttrMask::BASIC;
     let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
     valid.set(AttrMask::BTIME, has_birth);
+    let (mut uid, mut gid) = (stat.stx_uid, stat.stx_gid);
+    if let Owners::Map(map) = tree.options.owners {
+        uid = map.users.there(uid).unwrap_or(ids::NOBODY);
+        gid = map.groups.there(gid).unwrap_or(ids::NOBODY);
+    }
     Ok(Attr {
         valid,
         qid: tree.qids.qid(stat)?,
         mode: u32::from(stat.stx_mode),
-        uid: stat.stx_uid,
-        gid: stat.stx_gid,
+        uid,
+        gid,
         nlink: u64::from(stat.stx_nlink),
         rdev: rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
         size: stat.stx_size,

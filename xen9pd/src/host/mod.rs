@@ -19,10 +19,12 @@ mod attributes;
 mod dir;
 mod directory;
 mod file;
+mod ids;
 mod limits;
 mod locks;
 mod node;
 mod options;
+mod owner;
 mod qid;
 mod rights;
 mod sys;
@@ -38,6 +40,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 pub use directory::Directory;
 pub use file::HostFile;
+pub use ids::IdMap;
 pub use node::HostNode;
 pub use options::{Limits, Options, Owners, ShareError, Xattrs};
 

@@ -7,22 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use p9_tree::{Created, Error, Node, Result};
 use p9_wire::{
-    Attr, AttrMask, Errno, FileKind, ModeBits, OpenFlags, Qid, SetAttr, Statfs, UnlinkFlags,
-    XattrFlags,
+    Attr, AttrMask, Errno, FileKind, OpenFlags, Qid, SetAttr, Statfs, UnlinkFlags, XattrFlags,
 };
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 
 use super::file::{HostFile, changes, open_flags};
 use super::limits::Usage;
-use super::options::Owners;
-use super::rights::{self, Assumed, Identity};
 use super::{Attach, FileId, Tree, attributes, errno, sys};
 
 /// How often a create without EXCLUSIVE looks again when the name comes and goes under it.
 const MAX_CREATE_TRIES: u32 = 100;
-
-/// In a request, no group.
-const NO_GROUP: u32 = u32::MAX;
 
 /// The bits of a mode that are not the kind.
 pub(super) const MODE_BITS: u32 = 0o7777;
@@ -100,43 +94,6 @@ impl HostNode {
         self.tree().usage.as_ref()
     }
 
-    /// Becomes the user that everything in this share is done as.
-    pub(super) fn assume(&self) -> Result<Option<Assumed>> {
-        match self.tree().options.owners {
-            Owners::None => Ok(None),
-            Owners::Squash { uid, gid } => {
-                let identity = Identity {
-                    uid,
-                    gid,
-                    capable: false,
-                };
-                let assumed = identity.assume(self.tree().privilege).map_err(errno)?;
-                Ok(Some(assumed))
-            }
-        }
-    }
-
-    /// Becomes the user that will own a file that is made now. The kernel then sets the owner as the file comes to
-    /// be: there is no moment at which another could have put something else in its place.
-    fn assume_owner(&self, group: u32, mode: u32) -> Result<Option<Assumed>> {
-        match self.tree().options.owners {
-            Owners::Squash { .. } => self.assume(),
-            Owners::None => {
-                let own = self.tree().privilege;
-                let identity = Identity {
-                    uid: self.0.attach.user.unwrap_or(own.uid()),
-                    gid: if group == NO_GROUP { own.gid() } else { group },
-                    capable: true,
-                };
-                // Without it, the kernel takes this bit off what is made in a directory of another group.
-                if identity.uid == own.uid() && mode & ModeBits::SET_GID.bits() != 0 {
-                    rights::with_fsetid(|| Ok(())).map_err(errno)?;
-                }
-                Ok(Some(identity.assume(own).map_err(errno)?))
-            }
-        }
-    }
-
     /// Opens this file once more, for reading and writing its content; refuses what is no regular file or directory.
     pub(super) fn reopen(&self, flags: OFlags) -> Result<OwnedFd> {
         match self.0.kind {
@@ -153,6 +110,7 @@ impl HostNode {
         if self.0.kind != FileKind::DIR {
             return Err(Errno::ENOTDIR.into());
         }
+        self.permit(false, 0o1)?;
         let fd = self
             .tree()
             .step(self.fd(), name, flags | OFlags::PATH, 0)
@@ -167,7 +125,7 @@ impl HostNode {
         if self.0.kind != FileKind::DIR {
             return Err(Errno::ENOTDIR.into());
         }
-        Ok(())
+        self.permit(true, 0)
     }
 
     /// Makes something in this directory with one system call, and returns its node.
@@ -245,14 +203,6 @@ impl HostNode {
         self.usage()?;
         self.step(name, OFlags::empty()).ok()
     }
-
-    /// See [`rights::lower_fsetid`]; a user who is not root has no CAP_FSETID.
-    pub(super) fn lower_fsetid(&self) -> Result<()> {
-        match self.tree().options.owners {
-            Owners::None => rights::lower_fsetid().map_err(errno),
-            Owners::Squash { .. } => Ok(()),
-        }
-    }
 }
 
 /// Names are checked by the callers of [`Node`]. This is the wall of the share, so it looks itself, too.
@@ -298,6 +248,7 @@ impl Node for HostNode {
         if changes(flags) {
             self.tree().writable()?;
         }
+        self.permit(changes(flags), 0o4)?;
         let slot = self.tree_arc().take_slot()?;
         let _user = self.assume()?;
         if flags.contains(OpenFlags::TRUNCATE) {
@@ -392,6 +343,7 @@ impl Node for HostNode {
 
     async fn link(&self, original: &Self, name: &[u8]) -> Result<()> {
         self.check_new(name)?;
+        original.permit(true, 0)?;
         let _user = self.assume()?;
         let source = sys::Decimal::of(original.fd());
         rustix::fs::linkat(
@@ -455,23 +407,27 @@ impl Node for HostNode {
     }
 
     async fn xattr(&self, name: &[u8], max: usize) -> Result<Vec<u8>> {
+        self.permit(false, 0o4)?;
         let _user = self.assume()?;
         self.get_xattr(name, max)
     }
 
     async fn list_xattrs(&self, max: usize) -> Result<Vec<u8>> {
+        self.permit(false, 0o4)?;
         let _user = self.assume()?;
         self.xattr_names(max)
     }
 
     async fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
         self.tree().writable()?;
+        self.permit(true, 0)?;
         let _user = self.assume()?;
         self.put_xattr(name, value, flags)
     }
 
     async fn remove_xattr(&self, name: &[u8]) -> Result<()> {
         self.tree().writable()?;
+        self.permit(true, 0)?;
         let _user = self.assume()?;
         self.take_xattr(name)
     }

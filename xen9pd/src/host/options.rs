@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::ids::IdMap;
 use super::rights::Privilege;
 
 /// How a directory is shared. The default: read-write, [`Owners::None`], no devices, `user.` attributes, no limits.
@@ -50,6 +51,9 @@ pub enum Owners {
         /// The group.
         gid: u32,
     },
+    /// As with `None`, but the peer's users and groups are others here: its root is not root. A file of a user or group
+    /// that is none of the peer's can't be changed, and be read as far as everyone may.
+    Map(IdMap),
 }
 
 /// Which extended attributes the peer sees and sets.
@@ -88,6 +92,8 @@ pub enum ShareError {
     Proc(rustix::io::Errno),
     /// What the share holds can't be counted, which its limits need.
     Count(rustix::io::Errno),
+    /// A map of owners needs a process that may become all of them.
+    CannotMap,
     /// Squashing to a user that this process can't become.
     CannotSquash {
         /// The user asked for.
@@ -110,6 +116,9 @@ impl fmt::Display for ShareError {
                 f,
                 "its files can't be counted, which max-files and max-space need: {error}"
             ),
+            ShareError::CannotMap => {
+                f.write_str("owners = map= needs root's rights: run xen9pd as root")
+            }
             ShareError::CannotSquash { uid, gid } => write!(
                 f,
                 "owners = squash={uid}:{gid} needs a process that may become that user: run xen9pd as root, or as user {uid} and group {gid}"
@@ -126,6 +135,7 @@ impl Options {
             Owners::Squash { uid, gid } if !privilege.may_become(uid, gid) => {
                 Err(ShareError::CannotSquash { uid, gid })
             }
+            Owners::Map(_) if !privilege.is_root() => Err(ShareError::CannotMap),
             _ => Ok(()),
         }
     }

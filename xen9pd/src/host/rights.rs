@@ -36,6 +36,11 @@ impl Privilege {
         self.gid
     }
 
+    /// Whether it may become any user.
+    pub(super) fn is_root(self) -> bool {
+        self.root
+    }
+
     pub(super) fn may_become(self, uid: u32, gid: u32) -> bool {
         self.root || (self.uid, self.gid) == (uid, gid)
     }

@@ -4,7 +4,7 @@ use p9_tree::Result;
 use p9_wire::{Errno, FileKind, XattrFlags};
 use rustix::fs::{OFlags, XattrFlags as SetFlags};
 
-use super::{HostNode, Xattrs, errno};
+use super::{HostNode, Options, Owners, Xattrs, errno};
 
 /// The most that Linux has for a value, and for the names of a file together.
 const MAX_XATTR: usize = 64 << 10;
@@ -16,9 +16,14 @@ const SHOWN: [&[u8]; 3] = [
     b"system.posix_acl_default",
 ];
 
-impl Xattrs {
-    fn shows(self, name: &[u8]) -> bool {
-        match self {
+impl Options {
+    fn shows(&self, name: &[u8]) -> bool {
+        // There are numbers of users in lists for access control, and in some that mean something to this machine.
+        let holds_ids = !name.starts_with(b"user.");
+        if holds_ids && matches!(self.owners, Owners::Map(_)) {
+            return false;
+        }
+        match self.xattrs {
             Xattrs::None => false,
             Xattrs::User => SHOWN
                 .iter()
@@ -45,8 +50,8 @@ impl HostNode {
     }
 
     pub(super) fn xattr_names(&self, max: usize) -> Result<Vec<u8>> {
-        let policy = self.tree().options.xattrs;
-        if policy == Xattrs::None {
+        let options = &self.tree().options;
+        if options.xattrs == Xattrs::None {
             return Err(Errno::EOPNOTSUPP.into());
         }
         if !self.has_content() {
@@ -58,7 +63,7 @@ impl HostNode {
         names.truncate(len);
         let mut shown = Vec::new();
         for name in names.split_inclusive(|&byte| byte == 0) {
-            if policy.shows(name.strip_suffix(b"\0").unwrap_or(name)) {
+            if options.shows(name.strip_suffix(b"\0").unwrap_or(name)) {
                 shown.extend_from_slice(name);
             }
         }
@@ -89,14 +94,14 @@ impl HostNode {
 
     /// Whether the peer may know of attributes of this name.
     fn check_xattr(&self, name: &[u8]) -> Result<bool> {
-        let policy = self.tree().options.xattrs;
-        if policy == Xattrs::None {
+        let options = &self.tree().options;
+        if options.xattrs == Xattrs::None {
             return Err(Errno::EOPNOTSUPP.into());
         }
         if name.is_empty() || name.len() > p9_tree::MAX_NAME || name.contains(&0) {
             return Err(Errno::EINVAL.into());
         }
-        Ok(policy.shows(name))
+        Ok(options.shows(name))
     }
 
     /// Whether this is one of the files that can have attributes of users: Linux gives them to nothing else, and

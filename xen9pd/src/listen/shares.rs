@@ -97,7 +97,7 @@ fn share_of(path: &str, options: &str) -> Result<Share, String> {
             }
             _ => {
                 return Err(format!(
-                    "{option:?} is no option of a share: there are ro, rw, devices, one-file-system, name=NAME, owners=none, owners=squash=UID:GID, xattrs=none|user|all, max-files=N, max-space=MiB, max-open-files=N"
+                    "{option:?} is no option of a share: there are ro, rw, devices, one-file-system, name=NAME, owners=none, owners=squash=UID:GID, owners=map=FILE, xattrs=none|user|all, max-files=N, max-space=MiB, max-open-files=N"
                 ));
             }
         }

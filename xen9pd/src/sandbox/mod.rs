@@ -158,7 +158,7 @@ fn needed(shares: &[(Directory, Options)]) -> CapabilitySet {
     for (_, options) in shares {
         // To become the owner of a new file, or the user of all.
         needed |= CapabilitySet::SETUID | CapabilitySet::SETGID;
-        if options.owners == Owners::None {
+        if !matches!(options.owners, Owners::Squash { .. }) {
             needed |= CapabilitySet::DAC_OVERRIDE
                 | CapabilitySet::CHOWN
                 | CapabilitySet::FOWNER

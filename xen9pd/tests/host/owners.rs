@@ -3,8 +3,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use p9_tree::{Node, OpenFile};
-use p9_wire::{Errno, FileKind, OpenFlags, SetAttr, SetAttrMask, UnlinkFlags};
-use xen9pd::host::{Owners, ShareError};
+use p9_wire::{Errno, FileKind, OpenFlags, SetAttr, SetAttrMask, UnlinkFlags, XattrFlags};
+use xen9pd::host::{IdMap, Owners, ShareError};
 
 use super::*;
 
@@ -207,4 +207,98 @@ fn others_can_squash_to_themselves_only() {
     })
     .join()
     .unwrap();
+}
+
+fn mapped(map: &str) -> Share {
+    Share::new(Options {
+        owners: Owners::Map(IdMap::parse(map).unwrap()),
+        ..Options::default()
+    })
+}
+
+#[test]
+fn mapped_users_are_others_here() {
+    if !is_root() {
+        return;
+    }
+    let share = mapped("b 0 100000 1000");
+    chown(&share.inside, Some(100_000), Some(100_000)).unwrap();
+    let root = share.tree.root(Some(0)).unwrap();
+    let file = create(&root, "file", 0o600, 7).unwrap();
+    assert_eq!(owner_of(&share, "file"), (100_000, 100_007));
+    assert_eq!((attr(&file).uid, attr(&file).gid), (0, 7));
+    let user = share.tree.root(Some(5)).unwrap();
+    let dir = now(user.mkdir(b"dir", 0o700, NO_GROUP)).unwrap();
+    assert_eq!(owner_of(&share, "dir"), (100_005, 100_000));
+    // The peer's root goes everywhere, as it does at home.
+    let dir = share.node("dir").map(|_| dir).unwrap();
+    create(&dir, "inner", 0o600, 0).unwrap();
+    set_owner(&file, 8, 9).unwrap();
+    assert_eq!(owner_of(&share, "file"), (100_008, 100_009));
+    assert_eq!((attr(&file).uid, attr(&file).gid), (8, 9));
+    // Numbers that are nobody's.
+    assert_eq!(errno(set_owner(&file, 1000, 9)), Errno::EINVAL);
+    assert_eq!(owner_of(&share, "file"), (100_008, 100_009));
+    assert_eq!(errno(create(&root, "x", 0o600, 1000)), Errno::EOVERFLOW);
+    let stranger = share.tree.root(Some(1000)).unwrap();
+    assert_eq!(errno(create(&stranger, "x", 0o600, 0)), Errno::EOVERFLOW);
+    // A program with the set-user-ID bit runs as that user here, not as root.
+    chmod(&file, 0o4755).unwrap();
+    assert_eq!(share.path("file").metadata().unwrap().uid(), 100_008);
+}
+
+/// Otherwise the peer's root would be root here by way of a file that is root's.
+#[test]
+fn files_of_users_outside_the_map_are_not_the_peer_s_to_change() {
+    if !is_root() {
+        return;
+    }
+    let share = mapped("b 0 100000 1000");
+    chown(&share.inside, Some(100_000), Some(100_000)).unwrap();
+    for (name, uid, gid) in [("root's", 0, 0), ("group's", 100_001, 0)] {
+        let node = share.make(name, b"content");
+        chown(share.path(name), Some(uid), Some(gid)).unwrap();
+        let seen = attr(&node);
+        let expected = if uid == 0 { 65534 } else { 1 };
+        assert_eq!((seen.uid, seen.gid), (expected, 65534));
+        assert_eq!(errno(chmod(&node, 0o6777)), Errno::EACCES, "{name}");
+        assert_eq!(errno(set_owner(&node, 0, 0)), Errno::EACCES);
+        assert_eq!(errno(set_len(&node, 0)), Errno::EACCES);
+        for flags in [OpenFlags::WRITE_ONLY, OpenFlags::TRUNCATE] {
+            assert_eq!(errno(now(node.open(flags))), Errno::EACCES);
+        }
+        let set = now(node.set_xattr(b"user.x", b"y", XattrFlags::empty()));
+        assert_eq!(errno(set), Errno::EACCES);
+        assert_eq!(errno(now(share.root.link(&node, b"link"))), Errno::EACCES);
+        now(node.open(OpenFlags::empty())).unwrap();
+        std::fs::set_permissions(share.path(name), PermissionsExt::from_mode(0o660)).unwrap();
+        assert_eq!(errno(now(node.open(OpenFlags::empty()))), Errno::EACCES);
+    }
+    std::fs::create_dir(share.path("dir")).unwrap();
+    let dir = share.node("dir").unwrap();
+    assert_eq!(errno(create(&dir, "new", 0o600, 0)), Errno::EACCES);
+    std::fs::write(share.path("dir/file"), "").unwrap();
+    share.node("dir/file").unwrap();
+    let removed = now(dir.unlink(b"file", UnlinkFlags::empty()));
+    assert_eq!(errno(removed), Errno::EACCES);
+    let moved = now(dir.rename(b"file", &share.root, b"mine"));
+    assert_eq!(errno(moved), Errno::EACCES);
+    std::fs::set_permissions(share.path("dir"), PermissionsExt::from_mode(0o700)).unwrap();
+    assert_eq!(errno(share.node("dir/file")), Errno::EACCES);
+}
+
+#[test]
+fn access_control_lists_are_hidden_where_owners_are_mapped() {
+    if !is_root() {
+        return;
+    }
+    let share = mapped("b 0 100000 1000");
+    let node = share.make("file", b"");
+    chown(share.path("file"), Some(100_000), Some(100_000)).unwrap();
+    now(node.set_xattr(b"user.x", b"y", XattrFlags::empty())).unwrap();
+    assert_eq!(now(node.list_xattrs(100)).unwrap(), b"user.x\0");
+    let acl = now(node.xattr(b"system.posix_acl_access", 100));
+    assert_eq!(errno(acl), Errno::ENODATA);
+    let set = now(node.set_xattr(b"system.posix_acl_access", b"x", XattrFlags::empty()));
+    assert_eq!(errno(set), Errno::EPERM);
 }
