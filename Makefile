@@ -25,16 +25,18 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-capi test-boot test-xen test-hostile test-hostile-short soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-capi test-boot test-xen test-hostile test-hostile-short soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
 #: BACKEND  xen9pd|qemu|9pfsd run test-xen               what serves shares in dom0; on trixie xen9pd, on bookworm QEMU
 #: BED      bookworm|trixie   run test-xen test-hostile  Debian release of dom0: Xen 4.17 with QEMU, or Xen 4.20
+#: DESTDIR  directory         install                    the root that things are installed below
 #: IMAGE    file              run                        another image than target/xen9p.elf
 #: MEMORY   MiB               run                        of the guest; 64
 #: MINUTES  n                 soak                       how long it works
 #: ONLY     part of a name    test-* bench               only tests with that, or one of a,b,c, in their name; bench takes pv or pvh
+#: PREFIX   directory         install                    /usr/local
 #: ROUNDS   n                 bench                      how often each thing is measured
 #: SCALE    n                 bench                      files are one part in n of the full amounts; 25
 #: SEED     n                 soak test-posix            the same random work again
@@ -66,6 +68,33 @@ kernel: ## Build the image, target/xen9p.elf
 xen9pd-static:
 	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --quiet -p xen9pd --target x86_64-unknown-linux-gnu --target-dir target/static
 	+@strip -o target/xen9pd.static target/static/x86_64-unknown-linux-gnu/release/xen9pd
+
+PREFIX ?= /usr/local
+STAGE := target/deb/xen9pd
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+PACKAGING := xen9pd/packaging
+
+xen9pd-release:
+	+@$(CARGO) build --release --quiet -p xen9pd
+
+install: xen9pd-release ## Install xen9pd with its man pages and its unit for systemd
+	@install -d '$(DESTDIR)$(PREFIX)/sbin' '$(DESTDIR)$(PREFIX)/lib/systemd/system' '$(DESTDIR)$(PREFIX)/share/man/man8' \
+		'$(DESTDIR)$(PREFIX)/share/man/man5' '$(DESTDIR)$(PREFIX)/share/doc/xen9pd/examples'
+	@install -s target/release/xen9pd '$(DESTDIR)$(PREFIX)/sbin/xen9pd'
+	@sed 's|@SBINDIR@|$(PREFIX)/sbin|' $(PACKAGING)/xen9pd.service > '$(DESTDIR)$(PREFIX)/lib/systemd/system/xen9pd.service'
+	@sed 's|@VERSION@|$(VERSION)|' $(PACKAGING)/xen9pd.8 > '$(DESTDIR)$(PREFIX)/share/man/man8/xen9pd.8'
+	@sed 's|@VERSION@|$(VERSION)|' $(PACKAGING)/xen9pd.toml.5 > '$(DESTDIR)$(PREFIX)/share/man/man5/xen9pd.toml.5'
+	@install -m 644 $(PACKAGING)/example.toml '$(DESTDIR)$(PREFIX)/share/doc/xen9pd/examples/xen9pd.toml'
+	@chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/xen9pd.service' '$(DESTDIR)$(PREFIX)/share/man/man8/xen9pd.8' \
+		'$(DESTDIR)$(PREFIX)/share/man/man5/xen9pd.toml.5'
+
+deb: ## A Debian package of xen9pd, in target/deb
+	@rm -rf $(STAGE)
+	@$(MAKE) --no-print-directory install DESTDIR=$(STAGE) PREFIX=/usr
+	@$(PACKAGING)/deb $(STAGE) $(VERSION) target/deb
+
+test-deb: deb ## What is in that package; PACKAGE_IN=bookworm|trixie installs it there
+	@tests/package-check.sh target/deb/xen9pd_$(VERSION)_*.deb
 
 bootcheck:
 	+@$(CARGO) build --profile image --features rt --bin bootcheck

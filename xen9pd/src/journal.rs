@@ -61,6 +61,27 @@ pub fn about<T>(peer: &Peer, work: impl FnOnce() -> T) -> T {
     done
 }
 
+/// Tells systemd that this service is ready, if it was started as one that says so (sd_notify(3)).
+pub fn ready() {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let address = match name.as_encoded_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(&name),
+    };
+    let told = address.and_then(|address| {
+        let socket = UnixDatagram::unbound()?;
+        socket.send_to_addr(b"READY=1", &address)
+    });
+    if let Err(error) = told {
+        log::warn!("cannot tell systemd that xen9pd is ready: {error}");
+    }
+}
+
 /// Makes this the logger of the process. Lines go to standard error, with the journal's prefixes if that is where they go.
 pub fn start(level: LevelFilter) {
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();

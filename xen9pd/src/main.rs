@@ -192,3 +192,122 @@ fn run(directory: &Path, file: Option<PathBuf>) -> Result<(), String> {
     };
     broker::run(settings, &stop).map_err(|error| error.to_string())
 }
+
+/// The manual pages and the example say all that there is, and nothing else.
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// A page as it is read: without the commands of its form.
+    fn page(text: &str) -> String {
+        text.replace("\\-", "-").replace("\\[dq]", "\"")
+    }
+
+    fn program() -> String {
+        page(include_str!("../packaging/xen9pd.8"))
+    }
+
+    fn file() -> String {
+        page(include_str!("../packaging/xen9pd.toml.5"))
+    }
+
+    /// The lines that a page has behind each .TP, which name what the paragraph is about.
+    fn entries(page: &str) -> BTreeSet<String> {
+        let mut entries = BTreeSet::new();
+        let mut lines = page.lines();
+        while let Some(line) = lines.next() {
+            if line == ".TP" {
+                let entry = lines.next().unwrap_or_default();
+                let words = entry.split_whitespace().skip(1);
+                entries.extend(words.map(|word| word.trim_matches('"').to_owned()));
+            }
+        }
+        entries
+    }
+
+    #[test]
+    fn every_option_and_command_is_in_the_manual_page() {
+        let entries = entries(&program());
+        let command = Command::command();
+        let mut found = 0;
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            if command.is_hide_set() {
+                continue;
+            }
+            if command.get_name() != "xen9pd" {
+                assert!(
+                    entries.contains(command.get_name()),
+                    "{}",
+                    command.get_name()
+                );
+            }
+            for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                let option = format!("--{option}");
+                assert!(entries.contains(&option), "{option}: {entries:?}");
+                found += 1;
+            }
+        }
+        assert!(found >= 6, "{found}");
+        let known = command
+            .get_subcommands()
+            .flat_map(clap::Command::get_arguments);
+        let known: BTreeSet<_> = known
+            .chain(command.get_arguments())
+            .filter_map(clap::Arg::get_long)
+            .chain(["help", "version"])
+            .map(|name| format!("--{name}"))
+            .collect();
+        for entry in entries.iter().filter(|entry| entry.starts_with("--")) {
+            assert!(known.contains(entry), "{entry} is in the manual page alone");
+        }
+    }
+
+    #[test]
+    fn every_option_of_a_share_is_in_the_manual_page() {
+        let error = parse_share("/:nonsense").unwrap_err();
+        let (_, options) = error.split_once("there are ").unwrap();
+        let text = program();
+        for option in options.split(", ") {
+            let (name, _) = option.split_once('=').unwrap_or((option, ""));
+            assert!(text.contains(name), "{option}");
+        }
+    }
+
+    /// The keys that may stand where this one, which is none, does.
+    fn keys(text: &str) -> BTreeSet<String> {
+        let problems = Config::parse(text).unwrap_err();
+        let (_, expected) = problems[0].text.split_once("expected one of ").unwrap();
+        let names = expected.split(", ").map(|name| name.trim_matches('`'));
+        names.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_key_is_in_the_manual_page_and_in_the_example() {
+        let top = keys("nonsense = 1");
+        let defaults = keys("[defaults]\nnonsense = 1");
+        let share = keys("[[share]]\npath = \"/\"\nnonsense = 1");
+        assert!(defaults.is_subset(&share) && share.len() == defaults.len() + 2);
+        let all: BTreeSet<_> = top.union(&share).cloned().collect();
+        let entries = entries(&file());
+        let example = include_str!("../packaging/example.toml");
+        let values = ["\"all\"", "\"listed\"", "\"none\"", "\"squash=", "\"map="];
+        for key in &all {
+            assert!(entries.contains(key), "{key}: {entries:?}");
+            let used =
+                example.contains(&format!("\n{key} = ")) || example.contains(&format!("[{key}]"));
+            assert!(used, "{key} is not in the example");
+        }
+        for entry in &entries {
+            let known = all.contains(entry)
+                || values.iter().any(|value| value.contains(&**entry))
+                || ["UID", ":", "GID", "FILE"].contains(&&**entry);
+            assert!(known, "{entry} is in the manual page alone");
+        }
+        let config = Config::parse(example).unwrap();
+        assert_eq!(config.shares.len(), 1);
+    }
+}

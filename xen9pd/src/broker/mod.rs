@@ -115,6 +115,9 @@ pub struct Broker<'a> {
 pub fn run(settings: Settings<'_>, stop: &UnixStream) -> Result<(), Error> {
     let mut broker = Broker::new(settings)?;
     let mut stopping = stop;
+    broker.work()?;
+    // From here on a guest may be started.
+    crate::journal::ready();
     loop {
         broker.work()?;
         if broker.wait(stop)? {
