@@ -7,5 +7,6 @@ pub mod host;
 pub mod journal;
 pub mod listen;
 pub mod sandbox;
+mod words;
 pub mod worker;
 pub mod xen;

@@ -142,7 +142,7 @@ fn enter(part: &str, directory: &Path, inside: fn(&[HostNode])) {
         .into_iter()
         .zip(options)
         .map(|(root, options)| {
-            let tree = HostTree::new(root, entered.proc.clone(), options).unwrap();
+            let tree = HostTree::new(root, entered.proc.clone(), options, None).unwrap();
             tree.root(Some(77)).unwrap()
         })
         .collect();

@@ -239,6 +239,7 @@ impl Device {
             domain: self.key.domain,
             rings: offer.rings,
             counters: super::workers::Files::of(workers, &self.key).counters,
+            ledgers: settings.directory.join("usage"),
             config: settings.policy.config(),
             order: self.order.clone(),
         };

@@ -92,14 +92,11 @@ impl HostNode {
         }
         self.lower_fsetid()?;
         let fd = self.reopen(OFlags::WRONLY)?;
-        if let Some(usage) = self.usage() {
-            usage.grow(self.id(), len)?;
+        let set = || rustix::fs::ftruncate(&fd, len).map_err(errno);
+        match self.usage() {
+            Some(usage) => usage.change(self.id(), self.fd(), |_| len, set),
+            None => set(),
         }
-        rustix::fs::ftruncate(&fd, len).map_err(errno)?;
-        if let Some(usage) = self.usage() {
-            usage.settle(self.id(), len);
-        }
-        Ok(())
     }
 }
 
@@ -127,8 +124,8 @@ pub(super) fn of(tree: &Tree, stat: &Statx) -> Result<Attr> {
     valid.set(AttrMask::BTIME, has_birth);
     let (mut uid, mut gid) = (stat.stx_uid, stat.stx_gid);
     if let Owners::Map(map) = tree.options.owners {
-        uid = map.users.there(uid).unwrap_or(ids::NOBODY);
-        gid = map.groups.there(gid).unwrap_or(ids::NOBODY);
+        uid = map.users.there(uid).unwrap_or(ids::UNMAPPED);
+        gid = map.groups.there(gid).unwrap_or(ids::UNMAPPED);
     }
     Ok(Attr {
         valid,

@@ -107,15 +107,16 @@ impl HostFile {
         }
         let _user = self.node.assume()?;
         self.node.lower_fsetid()?;
-        if let Some(usage) = self.node.usage() {
-            let (id, len) = (self.node.id(), len as u64);
-            if self.flags.contains(OpenFlags::APPEND) {
-                usage.grow_by_append(id, self.fd.as_fd(), len)?;
-            } else {
-                usage.grow(id, offset.saturating_add(len))?;
-            }
-        }
-        call(self.fd.as_fd()).map_err(errno)
+        let write = || call(self.fd.as_fd()).map_err(errno);
+        let Some(usage) = self.node.usage() else {
+            return write();
+        };
+        let appends = self.flags.contains(OpenFlags::APPEND);
+        let grown = |size: u64| {
+            let start = if appends { size } else { offset };
+            size.max(start.saturating_add(len as u64))
+        };
+        usage.change(self.node.id(), self.fd.as_fd(), grown, write)
     }
 
     fn is_readable(&self) -> bool {

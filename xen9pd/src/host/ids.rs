@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// What a peer sees where a file belongs to a user or group that is none of its own.
-pub(super) const NOBODY: u32 = 65534;
+pub(super) const UNMAPPED: u32 = 65534;
 
 /// The most lines of one kind.
 const MAX_RANGES: usize = 8;

@@ -20,6 +20,7 @@ mod dir;
 mod directory;
 mod file;
 mod ids;
+mod ledger;
 mod limits;
 mod locks;
 mod node;
@@ -41,6 +42,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 pub use directory::Directory;
 pub use file::HostFile;
 pub use ids::IdMap;
+pub use ledger::Ledger;
 pub use node::HostNode;
 pub use options::{Limits, Options, Owners, ShareError, Xattrs};
 
@@ -128,17 +130,26 @@ impl HostTree {
     /// [`ShareError`] says what is wrong with the path or the options, in words.
     pub fn open(path: &Path, options: Options) -> Result<Self, ShareError> {
         let proc = ProcFd::open().map_err(ShareError::Proc)?;
-        HostTree::new(Directory::open(path)?.into(), proc, options)
+        let ledger = match options.limits.counts() {
+            true => Some(Ledger::private().map_err(|_| ShareError::Ledger)?),
+            false => None,
+        };
+        HostTree::new(Directory::open(path)?.into(), proc, options, ledger)
     }
 
     /// Shares the directory that `root` is a descriptor of.
     ///
-    /// Sets the umask of this process to 0: the peer has applied its own. With a limit on space or files, counts first
-    /// what the directory holds.
+    /// Sets the umask of this process to 0: the peer has applied its own. With a limit on space or files, takes a ledger, and
+    /// counts first what the directory holds if no other process does.
     ///
     /// # Errors
     /// [`ShareError`] says what this process can't do that the options ask for.
-    pub fn new(root: OwnedFd, proc: ProcFd, options: Options) -> Result<Self, ShareError> {
+    pub fn new(
+        root: OwnedFd,
+        proc: ProcFd,
+        options: Options,
+        ledger: Option<Ledger>,
+    ) -> Result<Self, ShareError> {
         let privilege = Privilege::of_this_thread().map_err(ShareError::Root)?;
         options.check(privilege)?;
         rustix::process::umask(Mode::empty());
@@ -147,13 +158,14 @@ impl HostTree {
             return Err(ShareError::NotADirectory);
         }
         let root_id = FileId::of(&stat);
-        let usage = match options.limits {
-            Limits {
-                max_files: None,
-                max_space: None,
-                ..
-            } => None,
-            limits => Some(Usage::count(root.as_fd(), limits).map_err(ShareError::Count)?),
+        let usage = match (options.limits.counts(), ledger) {
+            (false, _) => None,
+            (true, None) => return Err(ShareError::Ledger),
+            (true, Some(ledger)) => {
+                let (limits, cross_mounts) = (options.limits, options.cross_mounts);
+                let usage = Usage::new(root.as_fd(), ledger, limits, cross_mounts);
+                Some(usage.map_err(ShareError::Count)?)
+            }
         };
         Ok(HostTree(Arc::new(Tree {
             root,

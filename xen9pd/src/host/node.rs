@@ -12,6 +12,7 @@ use p9_wire::{
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 
 use super::file::{HostFile, changes, open_flags};
+use super::ledger::Changing;
 use super::limits::Usage;
 use super::{Attach, FileId, Tree, attributes, errno, sys};
 
@@ -58,7 +59,7 @@ impl HostNode {
         let tree = &attach.tree;
         let qid = tree.qids.qid(&stat)?;
         if let Some(usage) = &tree.usage {
-            usage.opened(&stat);
+            usage.opened(FileId::of(&stat), &fd)?;
         }
         Ok(HostNode(Arc::new(Inner {
             fd,
@@ -193,15 +194,60 @@ impl HostNode {
     }
 
     fn name_removed(&self) {
-        if let Some(usage) = self.usage() {
-            usage.name_removed(self.0.id, self.fd());
+        match self.usage() {
+            Some(usage) if self.0.kind == FileKind::DIR => usage.directory_removed(),
+            _ => {}
         }
     }
 
+    /// Waits until no other takes names from this directory, or `other`, where what goes with them is counted.
+    fn names(&self, other: &HostNode) -> Result<Option<[Option<Changing<'_>>; 2]>> {
+        let usage = self.usage();
+        usage
+            .map(|usage| usage.names(self.0.id, other.0.id))
+            .transpose()
+    }
+
     /// What goes when `name` is removed or replaced, so that its space is given back when nothing uses it any more.
-    fn victim(&self, name: &[u8]) -> Option<HostNode> {
-        self.usage()?;
-        self.step(name, OFlags::empty()).ok()
+    fn victim(&self, name: &[u8]) -> Result<Option<HostNode>> {
+        match self.usage() {
+            Some(_) => self.step(name, OFlags::empty()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Renames where what is replaced is counted: nothing else may be than what was looked at.
+    fn rename_counted(&self, name: &[u8], to: &HostNode, new_name: &[u8]) -> Result<()> {
+        let _names = self.names(to)?;
+        let file = self.step(name, OFlags::empty())?.0.id;
+        let mut alone = RenameFlags::NOREPLACE;
+        for _ in 0..MAX_CREATE_TRIES {
+            let (victim, flags) = match to.victim(new_name) {
+                // To itself: nothing happens.
+                Ok(victim) => (
+                    victim.filter(|victim| victim.0.id != file),
+                    RenameFlags::empty(),
+                ),
+                Err(error) if error.is_not_found() => (None, alone),
+                Err(error) => return Err(error),
+            };
+            match rustix::fs::renameat_with(self.fd(), name, to.fd(), new_name, flags) {
+                Ok(()) => {
+                    if let Some(victim) = &victim {
+                        victim.name_removed();
+                    }
+                    return Ok(());
+                }
+                // Made since the look: the next one finds it.
+                Err(rustix::io::Errno::EXIST) if flags == RenameFlags::NOREPLACE => {}
+                // A file system that does not have this flag.
+                Err(rustix::io::Errno::INVAL) if flags == RenameFlags::NOREPLACE => {
+                    alone = RenameFlags::empty();
+                }
+                Err(error) => return Err(errno(error)),
+            }
+        }
+        Err(Errno::EAGAIN.into())
     }
 }
 
@@ -254,12 +300,13 @@ impl Node for HostNode {
         if flags.contains(OpenFlags::TRUNCATE) {
             self.lower_fsetid()?;
         }
-        let fd = self.reopen(open_flags(flags))?;
-        if flags.contains(OpenFlags::TRUNCATE)
-            && let Some(usage) = self.usage()
-        {
-            usage.settle(self.0.id, 0);
-        }
+        let open = || self.reopen(open_flags(flags));
+        let fd = match self.usage() {
+            Some(usage) if flags.contains(OpenFlags::TRUNCATE) => {
+                usage.change(self.0.id, self.fd(), |_| 0, open)
+            }
+            _ => open(),
+        }?;
         Ok(HostFile::new(self.clone(), fd, flags, slot))
     }
 
@@ -360,19 +407,17 @@ impl Node for HostNode {
         self.check_new(name)?;
         to.check_new(new_name)?;
         let _user = self.assume()?;
-        let victim = to.victim(new_name);
-        rustix::fs::renameat_with(self.fd(), name, to.fd(), new_name, RenameFlags::empty())
-            .map_err(errno)?;
-        if let Some(victim) = &victim {
-            victim.name_removed();
+        if self.usage().is_some() {
+            return self.rename_counted(name, to, new_name);
         }
-        Ok(())
+        rustix::fs::renameat(self.fd(), name, to.fd(), new_name).map_err(errno)
     }
 
     async fn unlink(&self, name: &[u8], flags: UnlinkFlags) -> Result<()> {
         self.check_new(name)?;
         let _user = self.assume()?;
-        let victim = self.victim(name);
+        let _names = self.names(self)?;
+        let victim = self.victim(name)?;
         let mut at = AtFlags::empty();
         at.set(AtFlags::REMOVEDIR, flags.contains(UnlinkFlags::REMOVE_DIR));
         rustix::fs::unlinkat(self.fd(), name, at).map_err(errno)?;

@@ -80,6 +80,13 @@ pub struct Limits {
     pub max_open_files: Option<u64>,
 }
 
+impl Limits {
+    /// Whether what the share holds has to be counted, in a [`Ledger`](super::Ledger).
+    pub fn counts(&self) -> bool {
+        self.max_files.is_some() || self.max_space.is_some()
+    }
+}
+
 /// Why a directory can't be shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -92,6 +99,8 @@ pub enum ShareError {
     Proc(rustix::io::Errno),
     /// What the share holds can't be counted, which its limits need.
     Count(rustix::io::Errno),
+    /// There is no place for the numbers that limits need.
+    Ledger,
     /// A map of owners needs a process that may become all of them.
     CannotMap,
     /// Squashing to a user that this process can't become.
@@ -116,6 +125,7 @@ impl fmt::Display for ShareError {
                 f,
                 "its files can't be counted, which max-files and max-space need: {error}"
             ),
+            ShareError::Ledger => f.write_str("there is no place to count its files in"),
             ShareError::CannotMap => {
                 f.write_str("owners = map= needs root's rights: run xen9pd as root")
             }

@@ -85,6 +85,16 @@ pub(super) fn set_lock(fd: BorrowedFd<'_>, lock: RangeLock) -> Result<()> {
     fcntl_lock(fd, libc::F_OFD_SETLK, lock).map(drop)
 }
 
+/// Waits for a lock.
+pub(super) fn wait_for_lock(fd: BorrowedFd<'_>, lock: RangeLock) -> Result<()> {
+    loop {
+        match fcntl_lock(fd, libc::F_OFD_SETLKW, lock) {
+            Err(Errno::INTR) => {}
+            done => return done.map(drop),
+        }
+    }
+}
+
 /// The lock that is in the way of this one.
 pub(super) fn get_lock(fd: BorrowedFd<'_>, lock: RangeLock) -> Result<Option<RangeLock>> {
     let found = fcntl_lock(fd, libc::F_OFD_GETLK, lock)?;

@@ -16,7 +16,7 @@ pub use address::{Address, Listener, Stream};
 pub use shares::{Shares, parse_share};
 
 use crate::config::Share;
-use crate::host::{Directory, HostTree, Options, ProcFd, ShareError};
+use crate::host::{Directory, HostTree, Ledger, Options, ProcFd, ShareError};
 use crate::journal;
 use crate::sandbox::{self, Plan, SandboxError};
 
@@ -154,6 +154,13 @@ fn open(shares: &[Share], sandboxed: bool) -> Result<Vec<HostTree>, Error> {
         Ok((directory, share.options))
     });
     let directories: Vec<(Directory, Options)> = opened.collect::<Result<_, _>>()?;
+    // In the sandbox no files are made.
+    let ledgers = shares.iter().map(|share| {
+        let ledger = share.options.limits.counts().then(Ledger::private);
+        let ledger = ledger.transpose();
+        ledger.map_err(|_| Error::Share(of(share), ShareError::Ledger))
+    });
+    let ledgers: Vec<_> = ledgers.collect::<Result<_, _>>()?;
     let (roots, proc) = if sandboxed {
         let entered = sandbox::enter(Plan {
             shares: directories,
@@ -173,8 +180,9 @@ fn open(shares: &[Share], sandboxed: bool) -> Result<Vec<HostTree>, Error> {
             .map_err(|error| Error::Share(of(&shares[0]), ShareError::Proc(error)))?;
         (roots.collect(), proc)
     };
-    let trees = roots.into_iter().zip(shares).map(|(root, share)| {
-        HostTree::new(root, proc.clone(), share.options)
+    let trees = roots.into_iter().zip(ledgers).zip(shares);
+    let trees = trees.map(|((root, ledger), share)| {
+        HostTree::new(root, proc.clone(), share.options, ledger)
             .map_err(|error| Error::Share(of(share), error))
     });
     trees.collect()

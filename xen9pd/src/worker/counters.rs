@@ -6,14 +6,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
-use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// Bytes of the file.
-const SIZE: usize = 4096;
+use crate::words::{SIZE, Words};
 
 /// A thing that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +61,8 @@ pub const NAMES: [(Counter, &str); 13] = [
     (Counter::Stalls, "stalls"),
 ];
 
-/// The worker's side: shared by its threads.
-pub struct Counters {
-    words: NonNull<AtomicU64>,
-    /// Holds the lock.
-    _file: File,
-}
-
-// SAFETY: the file stays mapped, and is accessed atomically.
-unsafe impl Send for Counters {}
-// SAFETY: likewise.
-unsafe impl Sync for Counters {}
+/// The worker's side: shared by its threads. Its file is locked as long as this lives.
+pub struct Counters(Words);
 
 impl Counters {
     /// Takes the file, which the broker has made.
@@ -84,39 +72,19 @@ impl Counters {
     pub fn take(path: &Path) -> io::Result<Counters> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        file.set_len(SIZE as u64)?;
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice replaces none.
-        let at = unsafe { mmap(ptr::null_mut(), SIZE, access, MapFlags::SHARED, &file, 0) };
-        let words = NonNull::new(at?).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Counters {
-            words: words.cast(),
-            _file: file,
-        })
-    }
-
-    fn word(&self, counter: Counter) -> &AtomicU64 {
-        // SAFETY: within the mapping, which is there as long as this is, and which all of this machine accesses atomically or by
-        // system calls.
-        unsafe { self.words.add(counter as usize).as_ref() }
+        Words::map(file).map(Counters)
     }
 
     /// Adds to a counter.
     pub fn add(&self, counter: Counter, count: u64) {
-        self.word(counter).fetch_add(count, Ordering::Relaxed);
+        self.0
+            .get(counter as usize)
+            .fetch_add(count, Ordering::Relaxed);
     }
 
     /// Sets a counter.
     pub fn set(&self, counter: Counter, value: u64) {
-        self.word(counter).store(value, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Counters {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `take`, unmapped once; references to the words do not outlive `self`. While the file is mapped,
-        // it stays locked.
-        let _ = unsafe { munmap(self.words.as_ptr().cast(), SIZE) };
+        self.0.get(counter as usize).store(value, Ordering::Relaxed);
     }
 }
 

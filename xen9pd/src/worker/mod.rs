@@ -23,7 +23,7 @@ use signal_hook::consts::SIGTERM;
 
 use crate::broker::nodes::Order;
 use crate::config::Config;
-use crate::host::HostTree;
+use crate::host::{HostTree, Ledger};
 use crate::journal;
 use crate::sandbox::{self, Plan};
 use crate::xen::{evtchn, gntdev};
@@ -44,6 +44,9 @@ pub struct Task {
     pub rings: Vec<(u32, u32)>,
     /// The file for the counters.
     pub counters: PathBuf,
+    /// The directory of the files for what shares hold.
+    #[serde(default)]
+    pub ledgers: PathBuf,
     /// The file with the configuration, if there is one.
     pub config: Option<PathBuf>,
     /// What the toolstack wrote.
@@ -133,6 +136,13 @@ fn sandboxed(task: &Task) -> Result<Share, String> {
     };
     let (directory, options) = config.open(Path::new(&task.order.path))?;
     let options = task.order.restrict(options);
+    let ledger = match options.limits.counts() {
+        true => Some(
+            Ledger::shared(&task.ledgers, &directory)
+                .map_err(|error| format!("cannot count in {}: {error}", task.ledgers.display()))?,
+        ),
+        false => None,
+    };
     let plan = Plan {
         shares: vec![(directory, options)],
         max_descriptors: MAX_DESCRIPTORS,
@@ -141,7 +151,7 @@ fn sandboxed(task: &Task) -> Result<Share, String> {
     let entered = sandbox::enter(plan).map_err(|error| error.to_string())?;
     let root = entered.roots.into_iter().next();
     let root = root.ok_or("the sandbox has no share")?;
-    let tree = HostTree::new(root, entered.proc, options)
+    let tree = HostTree::new(root, entered.proc, options, ledger)
         .map_err(|error| format!("cannot share {}: {error}", task.order.path))?;
     Ok(Share::new(tree, Rights::ReadWrite))
 }

@@ -2,7 +2,9 @@
 
 use p9_tree::{Node, OpenFile};
 use p9_wire::{Errno, OpenFlags, UnlinkFlags};
-use xen9pd::host::Limits;
+use std::path::Path;
+
+use xen9pd::host::{Directory, Ledger, Limits, ProcFd};
 
 use super::*;
 
@@ -193,4 +195,126 @@ fn with_few_descriptors() {
     held.truncate(10);
     read(&held[0]).unwrap();
     create(&share.root, "new2", 0o644, NO_GROUP).unwrap();
+}
+
+/// The share as another process serves it, which has the same numbers.
+fn counted_in(ledgers: &Path, inside: &Path, limits: Limits) -> (HostTree, HostNode) {
+    let directory = Directory::open(inside).unwrap();
+    let ledger = Ledger::shared(ledgers, &directory).unwrap();
+    let options = Options {
+        limits,
+        ..Options::default()
+    };
+    let proc = ProcFd::open().unwrap();
+    let tree = HostTree::new(directory.into(), proc, options, Some(ledger)).unwrap();
+    let root = tree.root(None).unwrap();
+    (tree, root)
+}
+
+#[test]
+fn limits_hold_for_all_processes_that_serve_the_directory() {
+    let share = default_share();
+    let ledgers = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        max_files: Some(4),
+        max_space: Some(40 << 10),
+        max_open_files: None,
+    };
+    let join = || counted_in(ledgers.path(), &share.inside, limits);
+    let ((tree, one), (_, two)) = (join(), join());
+    let flags = OpenFlags::READ_WRITE;
+    let made = now(one.create(b"file", flags, 0o644, NO_GROUP)).unwrap();
+    now(made.file.write(&[1; 16 << 10], 0)).unwrap();
+    // The same file by two ways counts once, however far each has written.
+    let same = now(now(two.walk(b"file")).unwrap().open(flags)).unwrap();
+    now(same.write(&[2; 24 << 10], 0)).unwrap();
+    now(made.file.write(&[3; 24 << 10], 0)).unwrap();
+    assert_eq!(tree.usage(), Some((24 << 10, 2)));
+    let other = now(two.create(b"other", flags, 0o644, NO_GROUP)).unwrap();
+    assert_eq!(
+        errno(now(other.file.write(&[1; 20 << 10], 0))),
+        Errno::EDQUOT
+    );
+    now(other.file.write(&[1; 16 << 10], 0)).unwrap();
+    create(&one, "third", 0o644, NO_GROUP).unwrap();
+    assert_eq!(
+        errno(create(&two, "fourth", 0o644, NO_GROUP)),
+        Errno::EDQUOT
+    );
+    // One removes what the other has open: it counts until that is closed.
+    drop(same);
+    now(two.unlink(b"file", UnlinkFlags::empty())).unwrap();
+    assert_eq!(tree.usage(), Some((40 << 10, 4)));
+    assert_eq!(errno(now(other.file.write(b"x", 16 << 10))), Errno::EDQUOT);
+    drop(made);
+    assert_eq!(tree.usage(), Some((16 << 10, 3)));
+    now(two.mkdir(b"dir", 0o755, NO_GROUP)).unwrap();
+    // A rename to itself removes nothing.
+    now(one.rename(b"dir", &two, b"dir")).unwrap();
+    now(one.rename(b"other", &two, b"other")).unwrap();
+    assert_eq!(tree.usage(), Some((16 << 10, 4)));
+    now(one.unlink(b"dir", UnlinkFlags::REMOVE_DIR)).unwrap();
+    assert_eq!(tree.usage(), Some((16 << 10, 3)));
+}
+
+#[test]
+fn what_others_did_counts_when_the_first_process_begins_anew() {
+    let share = default_share();
+    let ledgers = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        max_files: Some(100),
+        ..Limits::default()
+    };
+    let join = || counted_in(ledgers.path(), &share.inside, limits);
+    let first = join();
+    share.make("behind its back", &[0; 5000]);
+    let second = join();
+    assert_eq!(second.0.usage(), Some((0, 1)));
+    drop((first, second));
+    assert_eq!(join().0.usage(), Some((8 << 10, 2)));
+}
+
+/// Changes that meet one another leave the numbers that counting anew would.
+#[test]
+fn numbers_stay_right_while_two_processes_work_on_the_same_files() {
+    let share = default_share();
+    let ledgers = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        max_space: Some(1 << 30),
+        ..Limits::default()
+    };
+    let join = || counted_in(ledgers.path(), &share.inside, limits);
+    let processes = [join(), join()];
+    std::thread::scope(|scope| {
+        for number in 0_u64..4 {
+            let root = &processes[number as usize % 2].1;
+            scope.spawn(move || {
+                let flags = OpenFlags::READ_WRITE;
+                let mut random = number + 1;
+                for _ in 0..500 {
+                    random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(7);
+                    let name = [b'a' + (random >> 33) as u8 % 3];
+                    let Ok(made) = now(root.create(&name, flags, 0o644, NO_GROUP)) else {
+                        continue;
+                    };
+                    let size = (random >> 40) % 50_000;
+                    match (random >> 60) % 4 {
+                        // Another may have been quicker.
+                        0 if random & 1 << 20 == 0 => {
+                            let _ = now(root.rename(&name, root, b"a"));
+                        }
+                        0 => {
+                            let _ = now(root.unlink(&name, UnlinkFlags::empty()));
+                        }
+                        1 => set_len(&made.node, size).unwrap(),
+                        2 => drop(now(made.node.open(flags | OpenFlags::TRUNCATE)).unwrap()),
+                        _ => drop(now(made.file.write(&vec![1; 5000], size)).unwrap()),
+                    }
+                }
+            });
+        }
+    });
+    let counted = processes[0].0.usage();
+    drop(processes);
+    assert_eq!(counted, join().0.usage());
 }

@@ -116,6 +116,10 @@ fn nothing_that_stays_is_lost_or_repeated() {
                 let more = list(&dir, offset, 7).unwrap();
                 let Some(last) = more.last() else { break };
                 offset = last.2;
+                // Something has to change in the middle, however busy this machine is.
+                while changes.load(Ordering::Relaxed) == before {
+                    thread::yield_now();
+                }
                 for (name, _, _) in more {
                     if stay.contains(&name) {
                         assert!(seen.insert(name.clone()), "{name} twice");
@@ -123,7 +127,6 @@ fn nothing_that_stays_is_lost_or_repeated() {
                 }
             }
             assert_eq!(seen.len(), stay.len());
-            assert!(changes.load(Ordering::Relaxed) > before, "nothing changed");
         }
     });
 }

@@ -236,7 +236,7 @@ fn mapped_users_are_others_here() {
     set_owner(&file, 8, 9).unwrap();
     assert_eq!(owner_of(&share, "file"), (100_008, 100_009));
     assert_eq!((attr(&file).uid, attr(&file).gid), (8, 9));
-    // Numbers that are nobody's.
+    // Numbers that no one has.
     assert_eq!(errno(set_owner(&file, 1000, 9)), Errno::EINVAL);
     assert_eq!(owner_of(&share, "file"), (100_008, 100_009));
     assert_eq!(errno(create(&root, "x", 0o600, 1000)), Errno::EOVERFLOW);
