@@ -78,7 +78,7 @@ impl<P: Policy> Server<P> {
         dialect: Dialect,
     ) -> Planned<'m, P::Node> {
         let mut flags = open_flags(mode, dialect);
-        let append_only = self.node(fid)?.qid().kind.contains(QidKind::APPEND);
+        let append_only = self.node(fid)?.identity().kind.contains(QidKind::APPEND);
         if append_only && dialect == Dialect::Plan9 {
             // open(5): such a file is not truncated.
             flags.remove(OpenFlags::TRUNCATE);
@@ -163,7 +163,7 @@ impl<P: Policy> Server<P> {
     ) -> Planned<'m, P::Node> {
         let at = self.at(fid)?;
         let node = self.places.node(at.place)?.clone();
-        let kind = node.qid().kind;
+        let kind = node.identity().kind;
         let mut attr = changes(&stat, dialect);
         if attr.valid.contains(SetAttrMask::MODE) {
             let fixed = [

@@ -1,14 +1,13 @@
 //! The last step: the tables take in what came of a job, and its reply is encoded.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use p9_tree::{Lock, Node};
 use p9_wire::{Errno, LockStatus, Payload, READ_HEADER_LEN, Reply, Request};
 
 use crate::export::{Authentication, Policy};
 use crate::fid::{At, Cursor, Mode, Open, Use};
-use crate::job::{Answer, Done, Head, Step};
+use crate::job::{Answer, Done, Head, Way};
 use crate::plan::copied;
 use crate::ranges::Ranges;
 use crate::request::{State, Then};
@@ -175,20 +174,30 @@ impl<P: Policy> Server<P> {
             }
             (
                 Then::Bind { fid, from } | Then::Move { fid, from },
-                Answer::Walked { qids, up, way },
+                Answer::Walked {
+                    qids,
+                    up,
+                    mut way,
+                    is_whole,
+                },
             ) => {
-                let answer = |qids| {
-                    Ok(Answer::Walked {
-                        qids,
-                        up,
-                        way: None,
-                    })
+                let followed = match is_whole {
+                    true => self.follow(from, up, &mut way, head.request.as_ref()),
+                    false => Ok(from),
                 };
-                let Some(way) = way else {
+                way.nodes.clear();
+                self.spare_way.get_or_insert(way);
+                let answer = Ok(Answer::Walked {
+                    qids,
+                    up,
+                    way: Way::new(),
+                    is_whole,
+                });
+                if !is_whole {
                     self.undo(then);
-                    return answer(qids);
-                };
-                let at = match self.follow(from, up, way, head.request.as_ref()) {
+                    return answer;
+                }
+                let at = match followed {
                     Ok(at) => at,
                     Err(errno) => {
                         self.undo(then);
@@ -201,7 +210,7 @@ impl<P: Policy> Server<P> {
                     // The fid itself was there, too.
                     self.places.release(from.place);
                 }
-                answer(qids)
+                answer
             }
             (
                 Then::Open {
@@ -328,7 +337,7 @@ impl<P: Policy> Server<P> {
         &mut self,
         from: At,
         up: usize,
-        way: Vec<Step<P::Node>>,
+        way: &mut Way<P::Node>,
         request: Option<&Request<'_>>,
     ) -> Result<At, Errno> {
         let Some(Request::Walk { names, .. }) = request else {
@@ -339,7 +348,7 @@ impl<P: Policy> Server<P> {
             place = self.places.up(place)?;
         }
         self.places.hold(place);
-        for Step { node, name } in way {
+        for (node, name) in way.drain() {
             let entered = match names.get(name) {
                 Some(name) => self.places.enter(place, name, node),
                 None => Err(Errno::EIO),

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use p9_tree::{Created, HeldLock, Lock, Node};
 use p9_wire::{
-    Attr, AttrMask, Dialect, Errno, LockFlags, LockStatus, OpenFlags, Payload, Qid, Qids, Request,
-    SetAttr, Statfs, Tag, UnlinkFlags, XattrFlags,
+    Attr, AttrMask, Dialect, Errno, LockFlags, LockStatus, MAX_ELEMENTS, OpenFlags, Payload, Qid,
+    Qids, Request, SetAttr, Statfs, Tag, UnlinkFlags, XattrFlags,
 };
 
 use crate::classic::{Changing, Listing, Making};
@@ -56,12 +56,43 @@ pub(crate) struct Removal<N> {
     pub file: N,
 }
 
-/// A file of the way of a Twalk.
+/// The way of a Twalk: files, and their names by number in the message. The server uses its memory again.
 #[derive(Debug)]
-pub(crate) struct Step<N> {
-    pub node: N,
-    /// Its name, by number in the message.
-    pub name: usize,
+pub(crate) struct Way<N> {
+    pub nodes: Vec<N>,
+    names: [u8; MAX_ELEMENTS],
+}
+
+impl<N> Way<N> {
+    pub const fn new() -> Self {
+        Way {
+            nodes: Vec::new(),
+            names: [0; MAX_ELEMENTS],
+        }
+    }
+
+    /// Of files that were walked to by one name after the other.
+    pub fn plain(mut self, len: usize) -> Self {
+        self.nodes.truncate(len);
+        for (index, name) in self.names.iter_mut().enumerate() {
+            *name = index as u8;
+        }
+        self
+    }
+
+    /// The next file; there has to be [room](Vec::try_reserve_exact) for it.
+    pub fn push(&mut self, node: N, name: usize) {
+        if let Some(number) = self.names.get_mut(self.nodes.len()) {
+            *number = name as u8;
+            self.nodes.push(node);
+        }
+    }
+
+    /// The files and the numbers of their names, which are taken out.
+    pub fn drain(&mut self) -> impl Iterator<Item = (N, usize)> {
+        let names = self.names;
+        self.nodes.drain(..).zip(names.into_iter().map(usize::from))
+    }
 }
 
 pub(crate) enum Work<'m, N: Node> {
@@ -78,6 +109,8 @@ pub(crate) enum Work<'m, N: Node> {
         from: N,
         /// The directories above, the nearest first; as many as "..".
         above: Vec<N>,
+        /// Empty, with memory.
+        way: Way<N>,
     },
     Getattr {
         node: N,
@@ -240,8 +273,10 @@ pub(crate) enum Answer<N: Node> {
         qids: Qids,
         /// Directories above the start that the way begins with.
         up: usize,
-        /// The way from there; `None`: it did not lead to its end.
-        way: Option<Vec<Step<N>>>,
+        /// The way from there.
+        way: Way<N>,
+        /// Whether it leads to its end.
+        is_whole: bool,
     },
     Qid(Qid),
     Attr(Attr),

@@ -34,19 +34,39 @@ struct Place<N> {
 
 /// All places of a server.
 #[derive(Debug)]
-pub struct Places<N>(Slab<Place<N>>);
+pub struct Places<N> {
+    slab: Slab<Place<N>>,
+    /// Memory of places that are gone, for those that come: a walk costs none.
+    spare: Vec<Memory>,
+}
+
+/// What a place has besides its node; empty.
+#[derive(Debug, Default)]
+struct Memory {
+    name: Vec<u8>,
+    children: Vec<PlaceId>,
+}
+
+/// How many are kept: as many as two long walks use.
+const MAX_SPARE: usize = 2 * p9_wire::MAX_ELEMENTS;
+
+/// The most children that are kept room for.
+const MAX_SPARE_CHILDREN: usize = 64;
 
 impl<N: Node> Places<N> {
     pub const fn new() -> Self {
-        Places(Slab::new())
+        Places {
+            slab: Slab::new(),
+            spare: Vec::new(),
+        }
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.slab.len()
     }
 
     fn place(&self, id: PlaceId) -> Result<&Place<N>, Errno> {
-        self.0.get(id.0).ok_or(Errno::ESTALE)
+        self.slab.get(id.0).ok_or(Errno::ESTALE)
     }
 
     pub fn node(&self, id: PlaceId) -> Result<&N, Errno> {
@@ -82,7 +102,7 @@ impl<N: Node> Places<N> {
 
     /// The place itself and all above it.
     fn above(&self, id: PlaceId) -> impl Iterator<Item = PlaceId> {
-        core::iter::successors(Some(id), |at| self.0.get(at.0)?.parent)
+        core::iter::successors(Some(id), |at| self.slab.get(at.0)?.parent)
     }
 
     /// A root of its own, with one holder.
@@ -90,30 +110,31 @@ impl<N: Node> Places<N> {
     /// # Errors
     /// ENOMEM.
     pub fn root(&mut self, node: N, tree: u32) -> Result<PlaceId, Errno> {
-        self.add(node, tree, Vec::new(), None)
+        self.add(node, tree, b"", None)
     }
 
     fn add(
         &mut self,
         node: N,
         tree: u32,
-        name: Vec<u8>,
+        name: &[u8],
         parent: Option<PlaceId>,
     ) -> Result<PlaceId, Errno> {
+        let memory = self.spare.pop().unwrap_or_default();
         let place = Place {
             node,
             tree,
-            name,
+            name: renewed(memory.name, name)?,
             parent,
             linked: true,
-            children: Vec::new(),
+            children: memory.children,
             holders: 1,
         };
-        Ok(PlaceId(self.0.insert(place)?))
+        Ok(PlaceId(self.slab.insert(place)?))
     }
 
     pub fn hold(&mut self, id: PlaceId) {
-        if let Some(place) = self.0.get_mut(id.0) {
+        if let Some(place) = self.slab.get_mut(id.0) {
             place.holders = place.holders.saturating_add(1);
         }
     }
@@ -122,7 +143,7 @@ impl<N: Node> Places<N> {
     pub fn release(&mut self, id: PlaceId) {
         let mut next = Some(id);
         while let Some(id) = next {
-            let Some(place) = self.0.get_mut(id.0) else {
+            let Some(place) = self.slab.get_mut(id.0) else {
                 return;
             };
             place.holders = place.holders.saturating_sub(1);
@@ -130,14 +151,27 @@ impl<N: Node> Places<N> {
                 return;
             }
             self.unlink(id);
-            next = self.0.remove(id.0).and_then(|place| place.parent);
+            let Some(gone) = self.slab.remove(id.0) else {
+                return;
+            };
+            next = gone.parent;
+            self.keep(gone.name, gone.children);
+        }
+    }
+
+    /// Keeps the memory of a place for another.
+    fn keep(&mut self, name: Vec<u8>, mut children: Vec<PlaceId>) {
+        children.clear();
+        let is_small = children.capacity() <= MAX_SPARE_CHILDREN;
+        if is_small && self.spare.len() < MAX_SPARE && self.spare.try_reserve(1).is_ok() {
+            self.spare.push(Memory { name, children });
         }
     }
 
     fn find(&self, parent: PlaceId, name: &[u8]) -> Result<usize, usize> {
-        let children = self.0.get(parent.0).map_or(&[][..], |at| &at.children);
+        let children = self.slab.get(parent.0).map_or(&[][..], |at| &at.children);
         children.binary_search_by(|child| {
-            let child = self.0.get(child.0).map_or(&[][..], |at| &at.name);
+            let child = self.slab.get(child.0).map_or(&[][..], |at| &at.name);
             child.cmp(name)
         })
     }
@@ -145,7 +179,7 @@ impl<N: Node> Places<N> {
     /// The known place of this name below `parent`.
     fn child(&self, parent: PlaceId, name: &[u8]) -> Option<PlaceId> {
         let at = self.find(parent, name).ok()?;
-        self.0.get(parent.0)?.children.get(at).copied()
+        self.slab.get(parent.0)?.children.get(at).copied()
     }
 
     /// The place of `node`, which was found under this name in `parent`, with one hold for the caller.
@@ -154,27 +188,23 @@ impl<N: Node> Places<N> {
     /// ENOMEM.
     pub fn enter(&mut self, parent: PlaceId, name: &[u8], node: N) -> Result<PlaceId, Errno> {
         if let Some(known) = self.child(parent, name) {
-            if self.node(known)?.qid().path == node.qid().path {
+            if self.node(known)?.identity().path == node.identity().path {
                 self.hold(known);
                 return Ok(known);
             }
             // The name is another file's now.
             self.unlink(known);
         }
-        let mut own = Vec::new();
-        own.try_reserve_exact(name.len())
-            .map_err(|_| Errno::ENOMEM)?;
-        own.extend_from_slice(name);
         self.room_for_child(parent)?;
         let tree = self.place(parent)?.tree;
-        let id = self.add(node, tree, own, Some(parent))?;
+        let id = self.add(node, tree, name, Some(parent))?;
         self.hold(parent);
         self.link(id);
         Ok(id)
     }
 
     fn room_for_child(&mut self, parent: PlaceId) -> Result<(), Errno> {
-        let place = self.0.get_mut(parent.0).ok_or(Errno::ESTALE)?;
+        let place = self.slab.get_mut(parent.0).ok_or(Errno::ESTALE)?;
         place.children.try_reserve(1).map_err(|_| Errno::ENOMEM)
     }
 
@@ -185,10 +215,10 @@ impl<N: Node> Places<N> {
         let Err(at) = self.find(parent, &place.name) else {
             return;
         };
-        if let Some(parent) = self.0.get_mut(parent.0) {
+        if let Some(parent) = self.slab.get_mut(parent.0) {
             parent.children.insert(at, id);
         }
-        if let Some(place) = self.0.get_mut(id.0) {
+        if let Some(place) = self.slab.get_mut(id.0) {
             place.linked = true;
         }
     }
@@ -205,23 +235,23 @@ impl<N: Node> Places<N> {
             return;
         };
         let (parent, found) = (*parent, self.find(*parent, name));
-        if let (Ok(at), Some(parent)) = (found, self.0.get_mut(parent.0)) {
+        if let (Ok(at), Some(parent)) = (found, self.slab.get_mut(parent.0)) {
             parent.children.remove(at);
         }
-        if let Some(place) = self.0.get_mut(id.0) {
+        if let Some(place) = self.slab.get_mut(id.0) {
             place.linked = false;
         }
     }
 
     /// The tree and number of a file.
     fn identity(&self, id: PlaceId) -> Option<(u32, u64)> {
-        let place = self.0.get(id.0)?;
-        Some((place.tree, place.node.qid().path))
+        let place = self.slab.get(id.0)?;
+        Some((place.tree, place.node.identity().path))
     }
 
     /// The first place of this file from number `from` on: there is one for each way that leads to it.
     fn next_of(&self, identity: (u32, u64), from: u32) -> Option<PlaceId> {
-        (from..self.0.end())
+        (from..self.slab.end())
             .map(PlaceId)
             .find(|id| self.identity(*id) == Some(identity))
     }
@@ -264,8 +294,8 @@ impl<N: Node> Places<N> {
     /// rename(2) does nothing for two names of one file.
     fn is_same_file(&self, from: PlaceId, name: &[u8], to: PlaceId, new_name: &[u8]) -> bool {
         let path = |dir, name| {
-            let child = self.0.get(self.child(dir, name)?.0)?;
-            Some(child.node.qid().path)
+            let child = self.slab.get(self.child(dir, name)?.0)?;
+            Some(child.node.identity().path)
         };
         path(from, name).is_some_and(|old| path(to, new_name) == Some(old))
     }
@@ -276,13 +306,10 @@ impl<N: Node> Places<N> {
     }
 
     fn place_at(&mut self, id: PlaceId, parent: PlaceId, name: &[u8]) -> Result<(), Errno> {
-        let mut own = Vec::new();
-        own.try_reserve_exact(name.len())
-            .map_err(|_| Errno::ENOMEM)?;
-        own.extend_from_slice(name);
+        let own = renewed(Vec::new(), name)?;
         self.room_for_child(parent)?;
         self.hold(parent);
-        let place = self.0.get_mut(id.0).ok_or(Errno::ESTALE)?;
+        let place = self.slab.get_mut(id.0).ok_or(Errno::ESTALE)?;
         place.name = own;
         let before = place.parent.replace(parent);
         self.link(id);
@@ -291,4 +318,14 @@ impl<N: Node> Places<N> {
         }
         Ok(())
     }
+}
+
+/// A name in memory that was another's.
+fn renewed(mut memory: Vec<u8>, name: &[u8]) -> Result<Vec<u8>, Errno> {
+    memory.clear();
+    memory
+        .try_reserve_exact(name.len())
+        .map_err(|_| Errno::ENOMEM)?;
+    memory.extend_from_slice(name);
+    Ok(memory)
 }

@@ -9,7 +9,7 @@ use p9_wire::{
 };
 
 use crate::classic;
-use crate::job::{Answer, Done, Job, Removal, Step, Work};
+use crate::job::{Answer, Done, Job, Removal, Way, Work};
 use crate::stat::OwnedStat;
 
 impl<'m, N: Node> Job<'m, N> {
@@ -40,7 +40,7 @@ async fn run<N: Node>(work: Work<'_, N>, names: &[&[u8]], room: &mut [u8]) -> Re
         Work::Done(outcome) => outcome?,
         Work::Wait => return Err(Errno::EBUSY.into()),
         Work::Attach { root, below, depth } => Answer::Attached(attach(root, below, depth).await?),
-        Work::Walk { from, above } => walk(from, above, names).await?,
+        Work::Walk { from, above, way } => walk(from, above, way, names).await?,
         Work::Getattr { node, file, mask } => {
             let of_file = match &file {
                 Some(file) => file.getattr(mask).await.ok(),
@@ -264,7 +264,7 @@ async fn attach<N: Node>(root: N, below: &[u8], depth: usize) -> Result<N> {
         }
         at = at.walk(name).await?;
     }
-    if !at.qid().kind.contains(QidKind::DIR) {
+    if !at.identity().kind.contains(QidKind::DIR) {
         return Err(Errno::ENOTDIR.into());
     }
     Ok(at)
@@ -272,38 +272,39 @@ async fn attach<N: Node>(root: N, below: &[u8], depth: usize) -> Result<N> {
 
 /// Walks as far as the names lead. ".." goes back on the way that was come, and then to the directories `above`; the
 /// root of the attach is its own parent.
-async fn walk<N: Node>(from: N, above: Vec<N>, names: &[&[u8]]) -> Result<Answer<N>> {
+async fn walk<N: Node>(
+    from: N,
+    above: Vec<N>,
+    mut way: Way<N>,
+    names: &[&[u8]],
+) -> Result<Answer<N>> {
     let mut qids = Qids::new();
     let mut up = 0;
-    let mut way: Vec<Step<N>> = Vec::new();
-    way.try_reserve_exact(names.len())
+    way.nodes
+        .try_reserve_exact(names.len())
         .map_err(|_| Errno::ENOMEM)?;
     let plain = names.iter().all(|name| is_name(name));
     if plain && names.len() > 1 {
-        let mut nodes = Vec::new();
-        nodes
-            .try_reserve_exact(names.len())
-            .map_err(|_| Errno::ENOMEM)?;
-        let walked = from.walk_along(names, &mut nodes).await;
-        nodes.truncate(names.len());
-        for (index, node) in nodes.into_iter().enumerate() {
+        let walked = from.walk_along(names, &mut way.nodes).await;
+        let way = way.plain(names.len());
+        for node in &way.nodes {
             let _ = qids.push(node.qid());
-            way.push(Step { node, name: index });
         }
         return match walked {
-            Err(error) if way.is_empty() => Err(error),
+            Err(error) if way.nodes.is_empty() => Err(error),
             // A tree that does not do what it was asked for.
-            Ok(()) if way.is_empty() => Err(Errno::EIO.into()),
+            Ok(()) if way.nodes.is_empty() => Err(Errno::EIO.into()),
             _ => Ok(Answer::Walked {
-                way: (way.len() == names.len()).then_some(way),
+                is_whole: way.nodes.len() == names.len(),
+                way,
                 qids,
                 up,
             }),
         };
     }
     for (index, name) in names.iter().enumerate() {
-        let at = match way.last() {
-            Some(step) => &step.node,
+        let at = match way.nodes.last() {
+            Some(node) => node,
             None => up
                 .checked_sub(1)
                 .and_then(|up| above.get(up))
@@ -311,10 +312,10 @@ async fn walk<N: Node>(from: N, above: Vec<N>, names: &[&[u8]]) -> Result<Answer
         };
         let step = step(at, name).await;
         match step {
-            Ok(Some(node)) => way.push(Step { node, name: index }),
+            Ok(Some(node)) => way.push(node, index),
             // ".": where it is.
             Ok(None) if *name == b"." => (),
-            Ok(None) => match way.pop() {
+            Ok(None) => match way.nodes.pop() {
                 Some(_) => (),
                 None => up = (up + 1).min(above.len()),
             },
@@ -323,12 +324,13 @@ async fn walk<N: Node>(from: N, above: Vec<N>, names: &[&[u8]]) -> Result<Answer
                 return Ok(Answer::Walked {
                     qids,
                     up,
-                    way: None,
+                    way,
+                    is_whole: false,
                 });
             }
         }
-        let now = match way.last() {
-            Some(step) => step.node.qid(),
+        let now = match way.nodes.last() {
+            Some(node) => node.qid(),
             None => up
                 .checked_sub(1)
                 .and_then(|up| above.get(up))
@@ -340,14 +342,15 @@ async fn walk<N: Node>(from: N, above: Vec<N>, names: &[&[u8]]) -> Result<Answer
     Ok(Answer::Walked {
         qids,
         up,
-        way: Some(way),
+        way,
+        is_whole: true,
     })
 }
 
 /// One step of a walk; `None` for "." and "..".
 async fn step<N: Node>(at: &N, name: &[u8]) -> Result<Option<N>> {
     match name {
-        b"." | b".." if !at.qid().kind.contains(QidKind::DIR) => Err(Errno::ENOTDIR.into()),
+        b"." | b".." if !at.identity().kind.contains(QidKind::DIR) => Err(Errno::ENOTDIR.into()),
         b"." | b".." => Ok(None),
         _ if name.len() > p9_tree::MAX_NAME => Err(Errno::ENAMETOOLONG.into()),
         _ if !is_name(name) => Err(Errno::ENOENT.into()),
@@ -374,7 +377,7 @@ async fn write<F: OpenFile>(file: &F, offset: u64, data: Payload<'_>) -> Result<
 /// Whether the name is still that of the file.
 pub(crate) async fn check<N: Node>(removal: &Removal<N>) -> Result<()> {
     let there = removal.parent.walk(&removal.name).await?;
-    match there.qid().path == removal.file.qid().path {
+    match there.identity().path == removal.file.identity().path {
         true => Ok(()),
         false => Err(Errno::ENOENT.into()),
     }
@@ -382,7 +385,7 @@ pub(crate) async fn check<N: Node>(removal: &Removal<N>) -> Result<()> {
 
 async fn remove<N: Node>(removal: &Removal<N>) -> Result<()> {
     check(removal).await?;
-    let flags = match removal.file.qid().kind.contains(QidKind::DIR) {
+    let flags = match removal.file.identity().kind.contains(QidKind::DIR) {
         true => UnlinkFlags::REMOVE_DIR,
         false => UnlinkFlags::empty(),
     };

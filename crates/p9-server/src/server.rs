@@ -9,7 +9,7 @@ use p9_wire::{
 
 use crate::export::Policy;
 use crate::fid::{Fids, Use};
-use crate::job::{Answer, Head, Job, Work};
+use crate::job::{Answer, Head, Job, Way, Work};
 use crate::limits::{Limits, Usage};
 use crate::message::decode;
 use crate::place::Places;
@@ -59,6 +59,8 @@ pub struct Server<P: Policy> {
     pub(crate) fids: Fids<P::Node, P::Authentication>,
     pub(crate) places: Places<P::Node>,
     pub(crate) requests: Requests,
+    /// Memory for the next Twalk.
+    pub(crate) spare_way: Option<Way<P::Node>>,
     /// Those that are being opened included.
     pub(crate) open_files: usize,
     pub(crate) open_directories: usize,
@@ -78,6 +80,7 @@ impl<P: Policy> Server<P> {
             fids: Fids::new(),
             places: Places::new(),
             requests: Requests::new(),
+            spare_way: None,
             open_files: 0,
             open_directories: 0,
             locks: 0,

@@ -68,6 +68,12 @@ pub trait Node: Clone {
         self.clone()
     }
 
+    /// The same where its version does not matter, which may be one from before: for those who want to know the kind of the
+    /// file, or whether two nodes are one file. A tree that has to ask for the version need not.
+    fn identity(&self) -> Qid {
+        self.qid()
+    }
+
     /// The file of this name in this directory.
     ///
     /// # Errors

@@ -276,6 +276,10 @@ impl Node for HostNode {
         now.unwrap_or(self.0.qid)
     }
 
+    fn identity(&self) -> Qid {
+        self.0.qid
+    }
+
     async fn walk(&self, name: &[u8]) -> Result<Self> {
         let _user = self.assume()?;
         self.step(name, OFlags::empty())

@@ -8,7 +8,7 @@ use p9_wire::{Errno, Fid, Qid, QidKind, Tag};
 use super::{Planned, Refusal, copied, only, ready};
 use crate::export::{Login, Policy};
 use crate::fid::{AuthFid, Handle, Open, Use};
-use crate::job::{Answer, Work};
+use crate::job::{Answer, Way, Work};
 use crate::request::{Then, Ticket};
 use crate::server::Server;
 
@@ -114,6 +114,7 @@ impl<P: Policy> Server<P> {
         let work = Work::Walk {
             from: self.places.node(from.place)?.clone(),
             above,
+            way: self.spare_way.take().unwrap_or(Way::new()),
         };
         let then = match moves {
             true => {

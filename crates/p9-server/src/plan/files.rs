@@ -53,7 +53,7 @@ impl<P: Policy> Server<P> {
             return Err(Errno::EINVAL.into());
         }
         let node = self.places.node(at.place)?.clone();
-        let kind = node.qid().kind;
+        let kind = node.identity().kind;
         let directory = kind.contains(QidKind::DIR);
         let mode = mode_of(flags, directory)?;
         let changes = mode.write || flags.contains(OpenFlags::TRUNCATE);
@@ -91,13 +91,13 @@ impl<P: Policy> Server<P> {
 
     /// Whether another fid has this file open, or is about to.
     fn is_open_elsewhere(&self, node: &P::Node, at: At) -> bool {
-        let path = node.qid().path;
+        let path = node.identity().path;
         self.fids.handles().any(|handle| match &handle.usage {
             Use::Open(other, _) | Use::Path(other) => {
                 let open = handle.busy || matches!(handle.usage, Use::Open(..));
                 let other_node = self.places.node(other.place);
                 open && other.tree == at.tree
-                    && other_node.is_ok_and(|node| node.qid().path == path)
+                    && other_node.is_ok_and(|node| node.identity().path == path)
             }
             _ => false,
         })

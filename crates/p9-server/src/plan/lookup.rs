@@ -46,7 +46,7 @@ impl<P: Policy> Server<P> {
     /// The directory of a fid, for making or removing a name in it.
     pub(crate) fn changed_dir(&self, fid: Fid) -> Result<P::Node> {
         let node = self.places.node(self.changed(fid)?.place)?;
-        match node.qid().kind.contains(QidKind::DIR) {
+        match node.identity().kind.contains(QidKind::DIR) {
             true => Ok(node.clone()),
             false => Err(Errno::ENOTDIR.into()),
         }
@@ -76,7 +76,7 @@ impl<P: Policy> Server<P> {
 
     /// What ".." of a directory is to the peer.
     pub(super) fn up(&self, place: PlaceId) -> Result<Qid> {
-        Ok(self.places.node(self.places.up(place)?)?.qid())
+        Ok(self.places.node(self.places.up(place)?)?.identity())
     }
 
     /// The parent and name of a file, for removing or renaming it.

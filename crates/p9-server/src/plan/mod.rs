@@ -435,7 +435,7 @@ pub(crate) fn check_target(target: &[u8]) -> Result<()> {
 
 /// An append-only file never gets shorter.
 pub(crate) fn check_truncation<N: Node>(node: &N) -> Result<()> {
-    match node.qid().kind.contains(QidKind::APPEND) {
+    match node.identity().kind.contains(QidKind::APPEND) {
         true => Err(Errno::EPERM.into()),
         false => Ok(()),
     }
