@@ -1,12 +1,12 @@
-# What a user types; `make help` lists it. The work is done by cargo and by the bed, the host program in tools/bed.
+# What a user types; `make help` lists it. The work is done by cargo and by xen-bed, the host program in tools/bed.
 
 # As typed: make would expand dollars in a command line such as APP='echo $HOME'.
 override APP := $(value APP)
 override SHARE := $(value SHARE)
-export BED BACKEND TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE MINUTES SEED
-
 ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
+export BED BACKEND TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE MINUTES SEED
+
 BOOTCHECK := target/bootcheck.elf
 EMBED := examples/embed-rust
 PUBLISHED := xen-abi xen9p-time xen-guest p9-wire p9-tree p9-client p9-server xen9p
@@ -17,7 +17,15 @@ BENCH := benches/xen/linux
 # cargo without make's flags and job server, which are not meant for it.
 WITHOUT_MAKE := env -u MAKEFLAGS -u MFLAGS
 CARGO := $(WITHOUT_MAKE) cargo
-RUN_BED := $(CARGO) run --quiet -p xen9p-bed --
+XEN_BED := $(CARGO) run --quiet -p xen-bed --bin xen-bed --
+OWN_TESTS := $(CARGO) run --quiet -p xen-bed --example own-tests --
+
+# An image of ours under xl. Its settings are in the environment.
+DEMO := cat /hello.txt; write /from-guest.txt Written by a guest that has no operating system.; ls -l /
+RUN_IMAGE = $(XEN_BED) run --kernel "$$IMAGE" --verdict '^\[xen9p\] exit (\d+)' \
+	--cmdline "$${APP:-$(DEMO)}" --share "$${SHARE:-target/share}" --xen9pd target/xen9pd.static \
+	$${BED:+--xen "$$BED"} $${BACKEND:+--backend "$$BACKEND"} $${TYPE:+--type "$$TYPE"} $${MEMORY:+--memory "$$MEMORY"} \
+	$(if $(filter shell shell; ;shell,$(APP)),--interactive) $(if $(filter-out 0,$(V)),--verbose)
 
 # What serves shares in dom0 where nothing else is asked for: xen9pd on Debian 13.
 XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED))),xen9pd-static)
@@ -25,7 +33,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-capi test-boot test-xen test-hostile test-hostile-short soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -43,7 +51,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 #: SHARE    directory         run                        files for the guest
 #: SHORT    1                 test-xen test-hostile      a few of the tests
 #: TYPE     pvh|pv            run soak                   kind of the guest
-#: V        1                 run test-*                 show all that the machines print
+#: V        1                 run                        show all that the machines print
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -56,8 +64,14 @@ ifeq ($(MAKECMDGOALS),run)
 MAKEFLAGS += -q
 endif
 
-run: packages-for-run kernel $(XEN9PD) ## Boot Xen in QEMU and run the image there with the files of SHARE; ends with APP's status
-	+@$(RUN_BED) run
+run: packages-for-run kernel samples $(XEN9PD) ## Boot Xen in QEMU and run the image there with the files of SHARE; ends with APP's status
+	+@$(RUN_IMAGE)
+
+# What is shared where the user names no directory. What is there stays as it is.
+samples:
+	+@mkdir -p target/share/docs
+	+@[ -e target/share/hello.txt ] || echo 'Hello from the host.' > target/share/hello.txt
+	+@[ -e target/share/docs/nested.txt ] || echo 'A file in a directory.' > target/share/docs/nested.txt
 
 kernel: ## Build the image, target/xen9p.elf
 	+@tools/bed/host-packages
@@ -101,10 +115,10 @@ bootcheck:
 	+@strip -o $(BOOTCHECK) target/image/bootcheck
 
 bench: packages-for-run kernel xen9pd-static bench-programs ## Measure xen9p beside Linux, on QEMU and on xen9pd; leaves a report in target/bench
-	+@$(RUN_BED) bench
+	+@$(OWN_TESTS) bench
 
 bench-sweep: packages-for-run kernel xen9pd-static bench-programs ## Measure xen9p with other numbers and sizes of rings
-	+@$(RUN_BED) bench-sweep
+	+@$(OWN_TESTS) bench-sweep
 
 # Each operation's counts are a dump of callgrind's, with its name and the sum of so many operations.
 bench-count: packages-for-count ## Instructions per operation of codec, ring and client, natively under callgrind
@@ -114,9 +128,9 @@ bench-count: packages-for-count ## Instructions per operation of codec, ring and
 	@ls -v target/bench/count/out.* | xargs awk '/^desc: Trigger: Client Request: / { sub(/.*Request: /, ""); name = $$0 } \
 		/^totals: / { if (name) printf "%-40s %10.1f instructions\n", name, $$2 / 64; name = "" }' | tee target/bench/count.txt
 
-bench-costs: packages-for-run ## What the clock, a hypercall and copies cost in a guest
+bench-costs: packages-for-run samples ## What the clock, a hypercall and copies cost in a guest
 	+@$(CARGO) build --profile image --features rt --bin bench-costs
-	+@for type in pv pvh; do TYPE=$$type IMAGE=target/image/bench-costs $(RUN_BED) run || exit 1; done
+	+@for type in pv pvh; do TYPE=$$type IMAGE=target/image/bench-costs $(RUN_IMAGE) || exit 1; done
 
 bench-programs:
 	+@$(CARGO) build --profile image --features rt --bin bench --bin bench-limit --bin hello
@@ -154,7 +168,7 @@ test: test-fast test-slow ## All tests
 
 test-fast: test-host test-features test-oldest-rust test-other-targets test-miri ## All that needs no Xen: some minutes
 
-test-slow: test-elf test-capi test-boot test-xen test-hostile-short test-trixie test-posix ## The rest: machines that boot Xen, and the POSIX suites
+test-slow: test-elf test-capi test-boot test-guests test-xen test-hostile-short test-trixie test-posix ## The rest: machines that boot Xen, and the POSIX suites
 
 # The host tests include the models of shared words, which loom runs.
 test-host: packages-for-test ## Format, lints, docs, packages, and the host tests
@@ -199,28 +213,36 @@ test-capi: capi ## That the C library links in the ways that kernels link
 	@tests/capi-links.sh target/capi-dist
 
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
-	@$(RUN_BED) test-boot
+	@$(OWN_TESTS) test-boot
 
 test-xen: packages-for-test-xen kernel embed $(XEN9PD) $(XEN9PD:xen9pd-static=lying-frontend) ## The image under xl, with real 9pfs devices
-	@$(RUN_BED) test-xen
+	@$(OWN_TESTS) test-xen
+
+test-guests: packages-for-run guests ## Guests that are not ours, through `xen-bed test`: Linux, GRUB, kernels of 50 lines
+	@$(XEN_BED) test tools/bed/examples/guests.toml $(if $(ONLY),--only "$(ONLY)")
+
+guests:
+	+@mkdir -p target/guests
+	+@$(MAKE) --no-print-directory --silent -C tools/bed/examples/kernels OUT=../../../../target/guests
+	+@tools/bed/examples/get-grub target/guests
 
 test-hostile: packages-for-run hostile ## The image against hostile backends, in dom0
-	@$(RUN_BED) test-hostile
+	@$(OWN_TESTS) test-hostile
 
 test-hostile-short: packages-for-run hostile
-	@SHORT=1 $(RUN_BED) test-hostile
+	@SHORT=1 $(OWN_TESTS) test-hostile
 
 soak: packages-for-run kernel ## A guest works for MINUTES on two shares while their backend is killed, and itself saved, again and again
 	+@$(CARGO) build --profile image --quiet --features rt --bin soak-image
 	@strip -o target/soak.elf target/image/soak-image
-	+@$(RUN_BED) soak
+	+@$(OWN_TESTS) soak
 
 test-xen9pd: packages-for-run kernel xen9pd-static lying-frontend ## A few of these with xen9pd on Debian 12; test-trixie has them on 13
-	+@BED=bookworm BACKEND=xen9pd SHORT=1 $(RUN_BED) test-xen
+	+@BED=bookworm BACKEND=xen9pd SHORT=1 $(OWN_TESTS) test-xen
 
-test-trixie: packages-for-run kernel xen9pd-static lying-frontend ## A few of these, and `make run`, on Debian 13
-	+@BED=trixie SHORT=1 $(RUN_BED) test-xen
-	+@BED=trixie $(RUN_BED) run
+test-trixie: packages-for-run kernel samples xen9pd-static lying-frontend ## A few of these, and `make run`, on Debian 13
+	+@BED=trixie SHORT=1 $(OWN_TESTS) test-xen
+	+@BED=trixie $(RUN_IMAGE)
 
 # Suites are installed in the versions that the list of expected failures is for.
 test-posix: packages-for-posix ## POSIX suites on a FUSE mount of the client, over xen9pd, QEMU and diod

@@ -1,14 +1,17 @@
 //! Boot tests: the image "bootcheck" is dom0 itself, directly under Xen, with no Linux around. A few seconds each.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::accel::{self, Accelerator};
 use crate::dom0::{self, Image};
 use crate::domain::{Kind, Verdict};
-use crate::host::{Context, Result, Scratch};
+use crate::host::{Context, Result, Running};
 use crate::qemu::Machine;
+use crate::scratch::Scratch;
 use crate::suite::{Case, Suite};
 use crate::{Settings, fail, say, tail};
 
@@ -42,7 +45,7 @@ const BOOTS: &[Boot] = &[
     Boot { name: "write-to-code", words: "write-code", xen_options: "dom0_mem=64M", end: |_| End::Panic("page fault") },
     Boot { name: "invalid-instruction", words: "ud", xen_options: "dom0_mem=64M", end: |_| End::Panic("invalid") },
     Boot { name: "stack-overflow", words: "stack", xen_options: "dom0_mem=64M", end: |kind| match kind {
-        Kind::Pvh => End::Panic("stack overflow"),
+        Kind::Pvh | Kind::Hvm => End::Panic("stack overflow"),
         // Xen itself pushes a PV guest's exception frames, and finds no room for one.
         Kind::Pv => End::Crash,
     } },
@@ -52,17 +55,18 @@ const BOOTS: &[Boot] = &[
 pub fn run(settings: &Settings) -> Result<u8> {
     let image = dom0::prepare(&settings.cache(), settings.release)?;
     let kernel = settings.root.join("target/bootcheck.elf");
-    std::fs::metadata(&kernel).during("read", &kernel)?;
+    fs::metadata(&kernel).during("read", &kernel)?;
     let scratch = Scratch::new(&settings.cache())?;
     let suite = Suite::new(settings.only.clone());
     say!("booting {} images directly under Xen", BOOTS.len() * 2);
+    let accelerator = accel::choose(&image, &settings.cache());
     let mut cases = Vec::new();
     for boot in BOOTS {
         for kind in [Kind::Pv, Kind::Pvh] {
             let (image, kernel, scratch) = (&image, &kernel, scratch.path());
             cases.push(Case {
                 name: format!("boot/{}/{}", kind.name(), boot.name),
-                run: Box::new(move || check(boot, kind, image, kernel, scratch)),
+                run: Box::new(move || check(boot, kind, image, kernel, scratch, accelerator)),
             });
         }
     }
@@ -70,9 +74,18 @@ pub fn run(settings: &Settings) -> Result<u8> {
     suite.finish()
 }
 
-fn check(boot: &Boot, kind: Kind, image: &Image, kernel: &Path, scratch: &Path) -> Result<()> {
-    let console = scratch.join(format!("{}-{}.log", boot.name, kind.name()));
-    let outcome = boot_until_the_end(boot, kind, image, kernel, &console);
+fn check(
+    boot: &Boot,
+    kind: Kind,
+    image: &Image,
+    kernel: &Path,
+    scratch: &Path,
+    accelerator: Accelerator,
+) -> Result<()> {
+    let directory = scratch.join(format!("{}-{}", boot.name, kind.name()));
+    fs::create_dir(&directory).during("create", &directory)?;
+    let console = directory.join(CONSOLE);
+    let outcome = boot_until_the_end(boot, kind, image, kernel, &directory, accelerator);
     let text = tail::text(&console);
     outcome
         .and_then(|()| judge(&(boot.end)(kind), &text))
@@ -85,48 +98,50 @@ fn boot_until_the_end(
     kind: Kind,
     image: &Image,
     kernel: &Path,
-    console: &Path,
+    directory: &Path,
+    accelerator: Accelerator,
 ) -> Result<()> {
     let mode = match kind {
         Kind::Pv => "",
         // Without an IOMMU, which the machine has not.
-        Kind::Pvh => " dom0=pvh dom0-iommu=none",
+        Kind::Pvh | Kind::Hvm => " dom0=pvh dom0-iommu=none",
     };
-    let mut qemu = Machine {
+    let machine = Machine {
+        accelerator,
         xen: &image.xen,
         xen_options: &format!("{}{mode}", boot.xen_options),
         kernel,
         kernel_options: boot.words,
         initrd: None,
         memory: 1024,
-        console: console.to_owned(),
-    }
-    .command()
-    .stdin(Stdio::null())
-    .stdout(Stdio::null())
-    .stderr(Stdio::null())
-    .spawn()
-    .map_err(|error| fail!("cannot run qemu-system-x86_64: {error}"))?;
+        console: CONSOLE,
+    };
+    let mut command = machine.command(directory)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut qemu = Running::start(&mut command, "qemu-system-x86_64")?;
+    let console = directory.join(CONSOLE);
     let deadline = Instant::now() + RUN_TIMEOUT;
-    let outcome = loop {
+    loop {
         let ended = |error: io::Error| fail!("cannot wait for QEMU: {error}");
-        if qemu.try_wait().map_err(ended)?.is_some() {
-            break Ok(());
+        if qemu.child().try_wait().map_err(ended)?.is_some() {
+            return Ok(());
         }
         // After a crash Xen counts five seconds down; there is nothing to see in them.
-        if tail::text(console).contains(CRASHED) {
-            break Ok(());
+        if tail::text(&console).contains(CRASHED) {
+            return Ok(());
         }
         if Instant::now() >= deadline {
-            break Err(fail!("still running after {} s", RUN_TIMEOUT.as_secs()));
+            return Err(fail!("still running after {} s", RUN_TIMEOUT.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(20));
-    };
-    // It may have ended by itself.
-    let _ = qemu.kill();
-    let _ = qemu.wait();
-    outcome
+    }
 }
+
+/// Name of the file that the console of Xen goes to.
+const CONSOLE: &str = "console.log";
 
 /// What Xen says when dom0 crashed.
 const CRASHED: &str = "Hardware Dom0 crashed";

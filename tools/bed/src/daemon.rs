@@ -1,13 +1,11 @@
 //! xen9pd in dom0.
 
+use std::path::Path;
 use std::time::Duration;
 
+use crate::fail;
 use crate::host::Result;
 use crate::xen::Bed;
-use crate::{Settings, fail};
-
-/// The program, in the project's directory.
-const PROGRAM: &str = "target/xen9pd.static";
 
 /// Time it has to come up.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,15 +33,15 @@ kill $pid
 while [ -d /proc/$pid ] && ! grep -q '^State:.Z' /proc/$pid/status; do sleep 0.05; done
 "#;
 
-/// Brings it to dom0 and starts it.
-pub fn start(bed: &mut Bed, settings: &Settings) -> Result<()> {
-    bring(bed, settings)?;
+/// Brings the program, which has to be linked statically, to dom0 and starts it.
+pub fn start(bed: &mut Bed, program: &Path) -> Result<()> {
+    bring(bed, program)?;
     start_again(bed)
 }
 
-/// Brings it to dom0.
-pub fn bring(bed: &Bed, settings: &Settings) -> Result<()> {
-    bed.bring(&settings.root.join(PROGRAM), "xen9pd")
+/// Brings the program to dom0.
+pub fn bring(bed: &Bed, program: &Path) -> Result<()> {
+    bed.bring(program, "xen9pd")
 }
 
 /// Starts one that has ended.

@@ -1,17 +1,19 @@
-//! What the bed needs of the machine it runs on: progress lines, errors for people, child processes, scratch space.
+//! What the bed needs of the machine it runs on: progress lines, errors for people, child processes, free space.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Instant;
+
+use crate::leave::{self, Group};
 
 /// Status of a run that failed for a reason of the bed's own, not the guest's.
 pub const BED_FAILED: u8 = 125;
 
-/// An error, as the one line the user gets to read.
+/// An error, as the text the user gets to read.
 #[derive(Debug)]
 pub struct Fail(pub String);
 
@@ -23,6 +25,8 @@ impl fmt::Display for Fail {
         f.write_str(&self.0)
     }
 }
+
+impl std::error::Error for Fail {}
 
 /// Makes a [`Fail`] from a format string.
 #[macro_export]
@@ -72,23 +76,83 @@ pub fn tied(program: &str) -> Command {
     command
 }
 
+/// A child process that was started from a [`tied`] command. Dropping it kills it and its process group.
+pub struct Running {
+    child: Child,
+    group: Group,
+}
+
+impl Running {
+    /// Starts it.
+    pub fn start(command: &mut Command, program: &str) -> Result<Running> {
+        let child = command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                fail!("cannot run {program}: setpriv, of util-linux, is missing")
+            }
+            _ => fail!("cannot run {program}: {error}"),
+        })?;
+        let group = Group::of(child.id());
+        Ok(Running { child, group })
+    }
+
+    /// The process.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Waits for its end, and hands back all it printed.
+    fn output(mut self) -> io::Result<Output> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (out, errors) = (self.child.stdout.take(), self.child.stderr.take());
+        std::thread::scope(|scope| {
+            let reader =
+                scope.spawn(|| errors.map_or(Ok(0), |mut errors| errors.read_to_end(&mut stderr)));
+            let read = out.map_or(Ok(0), |mut out| out.read_to_end(&mut stdout));
+            reader.join().unwrap_or(Ok(0)).and(read)
+        })?;
+        let status = self.child.wait()?;
+        Ok(Output {
+            status,
+            stdout,
+            stderr,
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.group.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command to its end and hands back all it printed.
+pub fn output(command: &mut Command) -> Result<Output> {
+    let program = command.get_program().display().to_string();
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let done = Running::start(command, &program)?
+        .output()
+        .map_err(|error| fail!("cannot run {program}: {error}"))?;
+    // A signal that ends the child ends the bed, too, in a moment.
+    leave::settle();
+    Ok(done)
+}
+
 /// Runs a command to its end and hands back its output; if it fails, the error carries the end of what it printed.
 pub fn output_of(command: &mut Command, what: &str) -> Result<Vec<u8>> {
-    let done = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| fail!("cannot run {}: {error}", command.get_program().display()))?;
+    let done = output(command)?;
     if done.status.success() {
         return Ok(done.stdout);
     }
     let text = String::from_utf8_lossy(&done.stderr);
-    let last: Vec<&str> = text
+    let lines: Vec<&str> = text
         .lines()
-        .rev()
         .filter(|line| !line.trim().is_empty())
-        .take(3)
         .collect();
-    let last: Vec<&str> = last.into_iter().rev().collect();
+    let last = &lines[lines.len().saturating_sub(3)..];
     Err(fail!(
         "{what} failed ({}): {}",
         done.status,
@@ -96,24 +160,22 @@ pub fn output_of(command: &mut Command, what: &str) -> Result<Vec<u8>> {
     ))
 }
 
+/// Whether a program is there to be run.
+pub fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
+}
+
 /// Whether this program runs as root.
-pub fn is_root() -> Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let own = Path::new("/proc/self");
-    Ok(fs::metadata(own).during("read", own)?.uid() == 0)
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Free space on the disk that holds `path`, in MiB.
 pub fn free_mib(path: &Path) -> Result<u64> {
-    let text = output_of(Command::new("df").args(["-Pk"]).arg(path), "df")?;
-    let text = String::from_utf8_lossy(&text);
-    let kib = text
-        .lines()
-        .nth(1)
-        .and_then(|line| line.split_whitespace().nth(3))
-        .and_then(|n| n.parse::<u64>().ok());
-    kib.map(|kib| kib / 1024)
-        .ok_or_else(|| fail!("cannot make sense of what df says of {}", path.display()))
+    let found = rustix::fs::statvfs(path).map_err(io::Error::from);
+    let found = found.during("ask for the free space of", path)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize) >> 20)
 }
 
 /// Memory this machine has to spare, in MiB.
@@ -126,68 +188,4 @@ pub fn available_memory_mib() -> Result<u64> {
         .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     kib.map(|kib| kib / 1024)
         .ok_or_else(|| fail!("no MemAvailable in {}", path.display()))
-}
-
-/// A directory of one run's own, removed at its end.
-///
-/// A run that was killed can't clean up, so each new one sweeps what dead ones left: a directory whose lock is free.
-pub struct Scratch {
-    path: PathBuf,
-    _lock: File,
-}
-
-impl Scratch {
-    /// Makes a new directory under `parent`.
-    pub fn new(parent: &Path) -> Result<Scratch> {
-        fs::create_dir_all(parent).during("create", parent)?;
-        // No other run's sweep may come between making the directory and locking it.
-        let _turn = exclusive(parent)?;
-        sweep(parent);
-        let path = parent.join(format!("run-{}", std::process::id()));
-        fs::create_dir_all(&path).during("create", &path)?;
-        let lock = exclusive(&path)?;
-        Ok(Scratch { path, _lock: lock })
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What can't be removed now is swept by a later run.
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-/// Waits until no other process holds the lock of a directory, and holds it until the result is dropped.
-pub fn exclusive(directory: &Path) -> Result<File> {
-    let lock = lock_file(directory)?;
-    lock.lock().during("lock", directory)?;
-    Ok(lock)
-}
-
-fn lock_file(directory: &Path) -> Result<File> {
-    let path = directory.join("lock");
-    File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .during("open", &path)
-}
-
-fn sweep(parent: &Path) {
-    let Ok(entries) = fs::read_dir(parent) else {
-        return;
-    };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let ours = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("run-"));
-        if ours && lock_file(&path).is_ok_and(|lock| lock.try_lock().is_ok()) {
-            let _ = fs::remove_dir_all(&path);
-        }
-    }
 }

@@ -1,13 +1,16 @@
 //! The machine that QEMU emulates: what every boot of Xen has in common.
 
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 
-use crate::host;
+use crate::accel::Accelerator;
+use crate::host::{self, Context, Result};
 
-/// The processor: a plain one with SVM and nested paging, for PVH guests. Richer ones bring trouble: a Debian PV dom0
-/// does not survive SMAP and SMEP, Xen dies of MONITOR when it idles, RDTSCP hangs PVH guests, and with AVX programs in
-/// dom0 now and then find their memory corrupted when a PVH guest runs beside them (malloc's complaints in dom0's QEMU).
+/// The processor that is emulated: a plain one with SVM and nested paging, for PVH guests. Richer ones bring trouble: a
+/// Debian PV dom0 does not survive SMAP and SMEP, Xen dies of MONITOR when it idles, RDTSCP hangs PVH guests, and with AVX
+/// programs in dom0 now and then find their memory corrupted when a PVH guest runs beside them (malloc's complaints in
+/// dom0's QEMU).
 const CPU: &str = "qemu64,+svm,+npt";
 
 /// Number of processors.
@@ -26,6 +29,8 @@ const XEN_OPTIONS: &str = "console=com1 cpuidle=0 bootscrub=0 loglvl=warning gue
 
 /// A machine that boots Xen.
 pub struct Machine<'a> {
+    /// What runs it.
+    pub accelerator: Accelerator,
     /// The hypervisor.
     pub xen: &'a Path,
     /// Xen's options beyond those that all boots have.
@@ -34,37 +39,43 @@ pub struct Machine<'a> {
     pub kernel: &'a Path,
     /// dom0's command line.
     pub kernel_options: &'a str,
-    /// dom0's file system, if it has one.
+    /// dom0's first file system.
     pub initrd: Option<&'a Path>,
-    /// Memory, in MiB.
+    /// Machine memory, in MiB.
     pub memory: u32,
-    /// Where the console of Xen and dom0 goes.
-    pub console: PathBuf,
+    /// Name of the file in the machine's directory that the console of Xen and dom0 goes to.
+    pub console: &'a str,
 }
 
 impl Machine<'_> {
-    /// The command that runs it. QEMU ends when Xen wants to reboot.
-    pub fn command(&self) -> Command {
-        // QEMU parts the multiboot modules by commas; a doubled one stands for itself.
-        let escape = |text: &str| text.replace(',', ",,");
-        let mut modules = format!(
-            "{} {}",
-            escape(&self.kernel.display().to_string()),
-            escape(self.kernel_options)
-        );
+    /// The command that runs it, in a directory of its own. QEMU ends when Xen wants to reboot.
+    pub fn command(&self, directory: &Path) -> Result<Command> {
+        // QEMU takes a blank for the end of the path of a multiboot module: it gets names without one.
+        let link = |path: &Path, name: &str| {
+            let link = directory.join(name);
+            symlink(path, &link).during("create", &link)
+        };
+        link(self.kernel, "dom0-kernel")?;
+        // A doubled comma stands for itself.
+        let mut modules = format!("dom0-kernel {}", self.kernel_options.replace(',', ",,"));
         if let Some(initrd) = self.initrd {
-            modules += &format!(",{}", escape(&initrd.display().to_string()));
+            link(initrd, "dom0-initrd")?;
+            modules += ",dom0-initrd";
         }
+        let (accelerator, cpu) = match self.accelerator {
+            Accelerator::Kvm => ("q35,accel=kvm", "host"),
+            Accelerator::Tcg => ("q35,accel=tcg", CPU),
+        };
         let mut qemu = host::tied("qemu-system-x86_64");
-        qemu.args(["-machine", "q35,accel=tcg", "-cpu", CPU, "-smp", CPUS])
+        qemu.current_dir(directory)
+            .args(["-machine", accelerator, "-cpu", cpu, "-smp", CPUS])
             .args(["-m", &format!("{}M", self.memory)])
             .args(["-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")
             .arg(self.xen)
             .args(["-append", &format!("{XEN_OPTIONS} {}", self.xen_options)])
             .args(["-initrd", &modules])
-            .arg("-serial")
-            .arg(format!("file:{}", self.console.display()));
-        qemu
+            .args(["-serial", &format!("file:{}", self.console)]);
+        Ok(qemu)
     }
 }

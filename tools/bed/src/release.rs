@@ -60,16 +60,17 @@ pub const TRIXIE: Release = Release {
 };
 
 impl Release {
-    /// Reads BED.
+    /// The release with this version of Xen, or this name.
     pub fn named(name: &str) -> Result<&'static Release> {
-        match name {
-            "" | "bookworm" => Ok(&BOOKWORM),
-            "trixie" => Ok(&TRIXIE),
-            other => Err(fail!("BED={other}: it is bookworm or trixie")),
-        }
+        [&BOOKWORM, &TRIXIE]
+            .into_iter()
+            .find(|release| release.xen == name || release.suite == name)
+            .ok_or_else(|| {
+                fail!("there is no Xen {name} here: it is 4.17 (Debian bookworm) or 4.20 (trixie)")
+            })
     }
 
-    /// Reads BACKEND: what serves 9pfs devices there.
+    /// What serves 9pfs devices there if this is asked for; nothing stands for the usual.
     pub fn backends_named(&self, name: &str) -> Result<Vec<Backend>> {
         let all = match name {
             "" => self.backends.to_vec(),
@@ -80,11 +81,16 @@ impl Release {
             "9pfsd" if self.has_daemons => vec![Backend::Daemon],
             "9pfsd" => {
                 return Err(fail!(
-                    "BACKEND=9pfsd: {} has no xen-9pfsd, BED=trixie has",
-                    self.suite
+                    "Xen {} has no xen-9pfsd, {} has",
+                    self.xen,
+                    TRIXIE.xen
                 ));
             }
-            other => return Err(fail!("BACKEND={other}: it is xen9pd, qemu or 9pfsd")),
+            other => {
+                return Err(fail!(
+                    "there is no backend {other}: it is xen9pd, qemu or 9pfsd"
+                ));
+            }
         };
         Ok(all)
     }

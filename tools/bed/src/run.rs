@@ -1,88 +1,239 @@
-//! `make run`: one guest, its console live on stdout, its status as ours.
+//! `xen-bed run`: one guest, its console live on stdout, its status as ours.
 
+use std::env;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::domain::{Domain, Guest, Kind, Verdict};
+use clap::Args;
+use regex::Regex;
+
+use crate::dom0::Image;
+use crate::domain::{Domain, Ended, Guest, Kind, Reason};
 use crate::host::{Context, Result};
 use crate::keyboard::Keyboard;
+use crate::release::Release;
+use crate::share::Share;
 use crate::tail::Tail;
-use crate::xen::{self, Mount, Size};
-use crate::{Settings, daemon, dom0, fail, say};
+use crate::xen::{self, Bed, Size};
+use crate::{cache, daemon, dom0, elf, fail, say};
 
 /// How often this terminal's keys are taken to the guest.
-const KEYS: Duration = Duration::from_millis(20);
+const KEYS_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Status when the guest panicked. Rust's own programs use it, too.
-const PANICKED: u8 = 101;
+/// Status when the guest crashed. Rust's own programs use it, too.
+const CRASHED: u8 = 101;
 
-/// What runs when the user does not say.
-const DEMO: &str = "cat /hello.txt; write /from-guest.txt Written by a guest that has no operating system.; ls -l /";
+/// Status when the guest asked to be started again, as it does by a triple fault.
+const REBOOTED: u8 = 102;
 
-/// What is shared when the user does not say, in the project's directory.
-const SAMPLES: &str = "target/share";
+/// Status when the guest took too long, as with timeout(1).
+const TOO_LONG: u8 = 124;
 
 /// Machine memory that is not the guest's, in MiB: Xen's, dom0's, and a 9pfs backend per share.
 pub const BASE_MEMORY: u32 = 1024;
 
-/// Runs the image and returns the status to end with.
-pub fn run(settings: &Settings) -> Result<u8> {
-    let share = share(settings)?;
-    let shown = settings
-        .share
-        .as_deref()
-        .unwrap_or(Path::new(SAMPLES))
-        .display();
-    let guest = Guest {
-        name: "xen9p".to_owned(),
-        kind: settings.kind,
-        kernel: "/host/xen9p.elf".to_owned(),
+/// Size from which on xl is given a copy in dom0's memory: it maps an image, and asks for each page by itself.
+const LARGE: u64 = 1 << 20;
+
+/// What a dom0 is made of and served by.
+#[derive(Args, Clone, Debug)]
+pub struct Dom0 {
+    /// Version of Xen: 4.17 (of Debian 12) or 4.20 (of Debian 13)
+    #[arg(long, default_value = "4.17", value_parser = Release::named)]
+    pub xen: &'static Release,
+    /// What serves shares in dom0: qemu, xen9pd, or 9pfsd (of Xen 4.20); the usual one is QEMU, and xen9pd with 4.20
+    #[arg(long, default_value = "")]
+    pub backend: String,
+    /// The program xen9pd, linked statically; else it is looked for beside this program
+    #[arg(long, value_name = "FILE")]
+    pub xen9pd: Option<PathBuf>,
+    /// Show also what Xen, dom0 and xl say
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// A guest, and how its run is to end.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// The guest's kernel: an ELF file with Xen's notes, a Linux bzImage, or @linux for the Linux of dom0's release
+    #[arg(long, value_name = "FILE")]
+    pub kernel: PathBuf,
+    /// Kind of domain; PVH unless the kernel can only be PV
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<Kind>,
+    /// First file system of the guest; @linux for one with a shell on the console
+    #[arg(long, value_name = "FILE")]
+    pub ramdisk: Option<PathBuf>,
+    /// Command line of the guest
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    pub cmdline: String,
+    /// Memory of the guest in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub memory: u32,
+    /// Virtual processors of the guest
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub vcpus: u32,
+    /// A directory for the guest, as a 9pfs device with this tag (or `share`), read-only if that is asked for
+    #[arg(long = "share", value_name = "DIR[:TAG[:ro]]", value_parser = Share::parse)]
+    pub shares: Vec<Share>,
+    /// Further lines of xl's configuration, which outdo those of the other options
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The run ends with the first line of the console that matches; what is in the first parentheses is its status
+    #[arg(long, value_name = "REGEX", allow_hyphen_values = true)]
+    pub verdict: Option<Regex>,
+    /// Seconds that the guest may run
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// Type on the guest's console; Ctrl-] ends
+    #[arg(short, long)]
+    pub interactive: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show it")]
+    pub dom0: Dom0,
+}
+
+/// Runs the guest and returns the status to end with.
+pub fn run(options: &Options) -> Result<u8> {
+    let release = options.dom0.xen;
+    let backend = release.backends_named(&options.dom0.backend)?[0];
+    let daemon = match backend.is_xen9pd() && !options.shares.is_empty() {
+        true => Some(find_xen9pd(options.dom0.xen9pd.as_deref())?),
+        false => None,
+    };
+    let kind = match is_linux(&options.kernel) {
+        true => options.kind.unwrap_or(Kind::Pvh),
+        false => elf::kind(&options.kernel, options.kind)?,
+    };
+    let (mounts, shares) = Share::mounts(&options.shares)?;
+    let more = match &options.config {
+        None => String::new(),
+        Some(path) => fs::read_to_string(path).during("read", path)?,
+    };
+    let mut guest = Guest {
+        name: "guest".to_owned(),
+        kind,
+        kernel: String::new(),
         ramdisk: None,
-        memory: settings.memory,
-        vcpus: 1,
-        command_line: settings.app.clone().unwrap_or_else(|| DEMO.to_owned()),
-        shares: vec![("share".to_owned(), "/share".to_owned())],
-        backend: settings.backend(),
+        memory: options.memory,
+        vcpus: options.vcpus,
+        command_line: options.cmdline.clone(),
+        shares,
+        backend,
+        more,
     };
     guest.config()?;
-    let image = dom0::prepare(&settings.cache(), settings.release)?;
-    if settings.verbose {
+    let parent = cache::directory()?;
+    let image = dom0::prepare(&parent, release)?;
+    if options.dom0.verbose {
         eprintln!("--- packages of dom0:\n{}", image.versions.trim_end());
     }
-    let mounts = [Mount {
-        tag: "share".to_owned(),
-        path: share,
-    }];
-    let mut bed = xen::start(
-        &image,
-        &settings.cache(),
-        Size::of_machine(BASE_MEMORY + guest.memory),
-        &mounts,
-    )?;
-    bed.bring(&settings.image, "xen9p.elf")?;
-    if guest.backend.is_xen9pd() {
-        daemon::start(&mut bed, settings)?;
+    let size = Size::of_machine(BASE_MEMORY + guest.memory);
+    let mut bed = xen::start(&image, &parent, size, &mounts)?;
+    guest.kernel = bring(&mut bed, &image, &options.kernel, "kernel")?;
+    if let Some(ramdisk) = &options.ramdisk {
+        guest.ramdisk = Some(bring(&mut bed, &image, ramdisk, "ramdisk")?);
     }
+    if let Some(program) = daemon {
+        daemon::start(&mut bed, &program)?;
+    }
+    let shown: Vec<String> = options
+        .shares
+        .iter()
+        .map(|share| share.shown.display().to_string())
+        .collect();
+    let shown = shown.join(", ");
+    let with = if shown.is_empty() { "" } else { ", share " };
     say!(
-        "xl create: {} guest, {} MiB, share {shown}",
-        guest.kind.name(),
-        guest.memory,
+        "xl create: {} guest, {} MiB{with}{shown}",
+        kind.name(),
+        guest.memory
     );
-    let mut domain = Domain::create(&mut bed, &guest)?;
-    let mut noise = Tail::new(bed.dom0_log());
-    let keyboard = Keyboard::for_app(&guest.command_line);
-    let mut show = |domain: &mut Domain| {
-        if settings.verbose {
-            noise.copy_new(&mut io::stderr())?;
-        }
-        domain.show_console(&mut io::stdout())
+    let domain = Domain::create(&mut bed, &guest)?;
+    watch(options, &mut bed, domain, &shown)
+}
+
+/// Whether the Linux of dom0's release is meant.
+fn is_linux(path: &Path) -> bool {
+    path == Path::new("@linux")
+}
+
+/// Takes a kernel or ramdisk to dom0, and returns its path there.
+pub fn bring(bed: &mut Bed, image: &Image, file: &Path, name: &str) -> Result<String> {
+    let file = match (is_linux(file), name) {
+        (true, "ramdisk") => &image.guest_shell,
+        (true, _) => &image.kernel,
+        (false, _) => file,
     };
+    bed.bring(file, name)?;
+    if fs::metadata(file).during("read", file)?.len() < LARGE {
+        return Ok(format!("/host/{name}"));
+    }
+    let done = bed.run(
+        &format!("cp /host/{name} /run/{name}"),
+        Duration::from_secs(60),
+    )?;
+    match done.status {
+        0 => Ok(format!("/run/{name}")),
+        _ => Err(fail!(
+            "dom0 has no room for {}: {}",
+            file.display(),
+            done.output.trim_end()
+        )),
+    }
+}
+
+/// Finds the program xen9pd: the one that is named, or one beside this program.
+pub fn find_xen9pd(named: Option<&Path>) -> Result<PathBuf> {
+    let found = match named {
+        Some(path) => Some(path.to_owned()),
+        None => {
+            let own = env::current_exe().unwrap_or_default();
+            let beside = own.parent().unwrap_or(Path::new("/"));
+            ["xen9pd.static", "xen9pd"]
+                .iter()
+                .map(|name| beside.join(name))
+                .find(|path| path.is_file())
+        }
+    };
+    let path = found.ok_or_else(|| {
+        fail!("the backend xen9pd needs its program, which is not beside this one: name it with --xen9pd FILE, or take another --backend")
+    })?;
+    elf::check_static(&path)?;
+    Ok(path)
+}
+
+/// Shows the console until the guest's end, and returns the status to end with.
+fn watch(options: &Options, bed: &mut Bed, mut domain: Domain, shown: &str) -> Result<u8> {
+    let verbose = options.dom0.verbose;
+    let mut noise = Tail::new(bed.dom0_log());
+    let keyboard = options.interactive.then(Keyboard::take);
+    let deadline = options
+        .timeout
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut lines = Lines::new(options.verdict.as_ref());
     let ended = loop {
-        let deadline = keyboard.as_ref().map(|_| Instant::now() + KEYS);
-        if let Some(ended) = domain.wait(&mut bed, deadline, &mut show)? {
+        // Short, so that a verdict and keys do not have to wait.
+        let soon = Some(Instant::now() + KEYS_INTERVAL);
+        let ended = domain.wait(bed, soon, |domain| {
+            if verbose {
+                noise.copy_new(&mut io::stderr())?;
+            }
+            domain.show_console(&mut lines)
+        })?;
+        if let Some(status) = lines.verdict {
+            drop(keyboard);
+            say!("guest ended with status {status}{}", files_in(shown));
+            return Ok(status);
+        }
+        if let Some(ended) = ended {
             break ended;
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            drop(keyboard);
+            return Ok(took_too_long(options, bed, &domain));
         }
         // What is typed before there is a console waits.
         if let Some(keyboard) = keyboard.as_ref().filter(|_| !domain.console().is_empty()) {
@@ -90,88 +241,162 @@ pub fn run(settings: &Settings) -> Result<u8> {
                 (_, true) => return Err(fail!("given up by Ctrl-]")),
                 (keys, false) if keys.is_empty() => {}
                 // A guest that has just ended takes no keys.
-                (keys, false) => drop(domain.types(&mut bed, &keys)),
+                (keys, false) => drop(domain.types(bed, &keys)),
             }
         }
     };
     drop(keyboard);
-    if settings.verbose {
+    if verbose {
         eprintln!("--- xl:\n{}", ended.xl.trim_end());
     }
-    match (Verdict::from_console(&ended.console), ended.reason) {
-        (Verdict::Exit(status), _) => {
-            say!("guest ended with status {status}; its files are in {shown}");
-            Ok(u8::try_from(status).unwrap_or(u8::MAX))
-        }
-        (Verdict::Panic(text), _) => {
-            say!("guest panicked: {text}");
-            Ok(PANICKED)
-        }
-        (Verdict::Missing, None) => Err(fail!(
+    judge(options, bed, &ended, shown)
+}
+
+/// The status of a guest that ended without a line that tells it.
+fn judge(options: &Options, bed: &Bed, ended: &Ended, shown: &str) -> Result<u8> {
+    let Some(reason) = ended.reason else {
+        return Err(fail!(
             "xl could not run the guest:\n{}",
             ended.xl.trim_end()
-        )),
-        (Verdict::Missing, Some(reason)) => Err(fail!(
-            "the guest ended without a verdict ({reason:?})\n--- end of the console of Xen and dom0:\n{}",
+        ));
+    };
+    let xen = || {
+        format!(
+            "--- end of the console of Xen and dom0:\n{}",
             bed.dom0_console(20)
-        )),
+        )
+    };
+    let (status, what) = match reason {
+        Reason::PowerOff if options.verdict.is_some() => {
+            return Err(fail!("the guest powered off without a verdict\n{}", xen()));
+        }
+        Reason::PowerOff => {
+            say!("guest powered off{}", files_in(shown));
+            return Ok(0);
+        }
+        Reason::Reboot => (REBOOTED, "asked to be started again, as by a triple fault"),
+        Reason::Crash => (CRASHED, "crashed"),
+        Reason::Other(code) => {
+            return Err(fail!(
+                "the guest ended for reason {code} (Xen's SHUTDOWN_*)\n{}",
+                xen()
+            ));
+        }
+    };
+    say!("guest {what}\n{}", xen());
+    Ok(status)
+}
+
+fn took_too_long(options: &Options, bed: &Bed, domain: &Domain) -> u8 {
+    let seconds = options.timeout.unwrap_or_default();
+    say!("guest still runs after {seconds} s, and is given up");
+    if domain.console().is_empty() {
+        eprintln!(
+            "It has printed nothing on Xen's console device, as `xl console` would show it.\n\
+             --- end of the console of Xen and dom0, where console_io and port 0xe9 go:\n{}",
+            bed.dom0_console(20)
+        );
+    }
+    TOO_LONG
+}
+
+fn files_in(shown: &str) -> String {
+    match shown {
+        "" => String::new(),
+        shown => format!("; its files are in {shown}"),
     }
 }
 
-/// For a look around: runs shell scripts in dom0 that find the image as /host/xen9p.elf, and prints what they print.
-pub fn in_dom0(settings: &Settings, scripts: impl Iterator<Item = String>) -> Result<u8> {
-    let image = dom0::prepare(&settings.cache(), settings.release)?;
-    let mut bed = xen::start(
-        &image,
-        &settings.cache(),
-        Size::of_machine(2 * BASE_MEMORY),
-        &[],
-    )?;
-    bed.bring(&settings.image, "xen9p.elf")?;
-    if settings.backend().is_xen9pd() {
-        daemon::start(&mut bed, settings)?;
-    }
-    let mut status = 0;
-    for script in scripts {
-        let done = bed.run(&script, Duration::from_secs(600))?;
-        print!("{}", done.output);
-        status = done.status;
-    }
-    Ok(u8::try_from(status).unwrap_or(u8::MAX))
+/// Passes the console on to stdout, and looks for the verdict in its lines.
+struct Lines<'a> {
+    pattern: Option<&'a Regex>,
+    line: Vec<u8>,
+    verdict: Option<u8>,
 }
 
-/// The directory to share: the user's, or one with samples.
-fn share(settings: &Settings) -> Result<PathBuf> {
-    if let Some(share) = &settings.share {
-        return match fs::canonicalize(share) {
-            Ok(path) if path.is_dir() => Ok(path),
-            Ok(_) => Err(fail!("SHARE={} is not a directory", share.display())),
-            Err(error) => Err(fail!("SHARE={}: {error}", share.display())),
+/// Longest line that is looked at, in bytes.
+const LINE: usize = 64 << 10;
+
+impl Lines<'_> {
+    fn new(pattern: Option<&Regex>) -> Lines<'_> {
+        Lines {
+            pattern,
+            line: Vec::new(),
+            verdict: None,
+        }
+    }
+
+    fn look_at(&mut self, bytes: &[u8]) {
+        let Some(pattern) = self.pattern else { return };
+        for &byte in bytes {
+            if byte != b'\n' {
+                if self.line.len() < LINE {
+                    self.line.push(byte);
+                }
+                continue;
+            }
+            let line = String::from_utf8_lossy(&self.line);
+            if let Some(found) = pattern.captures(line.trim_end())
+                && self.verdict.is_none()
+            {
+                let status = found
+                    .get(1)
+                    .map(|status| status.as_str().trim().parse::<u64>());
+                self.verdict = Some(match status {
+                    None => 0,
+                    // What is no number is no success.
+                    Some(status) => u8::try_from(status.unwrap_or(1)).unwrap_or(u8::MAX),
+                });
+            }
+            self.line.clear();
+        }
+    }
+}
+
+impl Write for Lines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = io::stdout().write(bytes)?;
+        self.look_at(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_that_matches_gives_the_status() {
+        let verdict = |pattern: &str, parts: &[&str]| {
+            let pattern = Regex::new(pattern).unwrap();
+            let mut lines = Lines::new(Some(&pattern));
+            parts.iter().for_each(|part| lines.look_at(part.as_bytes()));
+            lines.verdict
         };
+        let exit = r"^exit (\S+)$";
+        assert_eq!(
+            verdict(exit, &["hello\nex", "it 3\r", "\nexit 0\n"]),
+            Some(3)
+        );
+        assert_eq!(verdict(exit, &["exit 3"]), None);
+        assert_eq!(verdict(exit, &["exit 300\n"]), Some(255));
+        assert_eq!(verdict(exit, &["exit well\n"]), Some(1));
+        assert_eq!(verdict("PASSED", &["all tests PASSED\n"]), Some(0));
+        assert_eq!(verdict("PASSED", &["FAILED\n"]), None);
     }
-    let path = settings.root.join(SAMPLES);
-    sample(&path, "hello.txt", "Hello from the host.\n")?;
-    sample(&path, "docs/nested.txt", "A file in a directory.\n")?;
-    Ok(path)
-}
 
-/// Makes a sample file unless there is one.
-fn sample(share: &Path, name: &str, text: &str) -> Result<()> {
-    let path = share.join(name);
-    let parent = path.parent().unwrap_or(share);
-    fs::create_dir_all(parent).during("create", parent)?;
-    match fs::File::create_new(&path) {
-        Ok(mut file) => file.write_all(text.as_bytes()).during("write", &path),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error).during("create", &path),
-    }
-}
-
-/// Reads TYPE.
-pub fn kind(value: &str) -> Result<Kind> {
-    match value {
-        "" | "pvh" => Ok(Kind::Pvh),
-        "pv" => Ok(Kind::Pv),
-        other => Err(fail!("TYPE={other}: it is pvh or pv")),
+    #[test]
+    fn a_program_that_is_not_there_is_told_how_to_be_named() {
+        assert!(find_xen9pd(None).unwrap_err().0.contains("--xen9pd"));
+        assert!(
+            find_xen9pd(Some(Path::new("/no/xen9pd")))
+                .unwrap_err()
+                .0
+                .contains("/no/xen9pd")
+        );
     }
 }

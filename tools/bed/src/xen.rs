@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{ChildStdin, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::accel::{self, Accelerator};
 use crate::dom0::Image;
-use crate::host::{self, Context, Result, Scratch};
+use crate::host::{self, Context, Result, Running};
 use crate::qemu::Machine;
-use crate::{fail, say, tail};
+use crate::scratch::Scratch;
+use crate::{fail, leave, say, tail};
 
 /// dom0's share of the machine.
 #[derive(Clone, Copy)]
@@ -50,18 +52,36 @@ const KERNEL_OPTIONS: &str =
 /// Time dom0 has to come up. It takes 5 s on an idle machine.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Where Xen and dom0 print, in the run's directory.
+const DOM0_LOG: &str = "dom0.log";
+
+/// How much Xen and dom0, or a script there, may print, in bytes.
+const PRINT_LIMIT: u64 = 64 << 20;
+
+/// The two halves of a console that a shell in dom0 may have, in the run's directory; QEMU wants these endings.
+const SHELL_PIPES: [&str; 2] = ["shell.in", "shell.out"];
+
+fn make_pipe(path: &Path) -> Result<()> {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let made = rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0);
+    made.map_err(std::io::Error::from).during("create", path)
+}
+
 /// A directory of this machine, live in dom0.
 pub struct Mount {
     /// Name; dom0 has it as the directory of that name in its root.
     pub tag: String,
     /// Where it is here.
     pub path: PathBuf,
+    /// Whether dom0 can't write there.
+    pub read_only: bool,
 }
 
 /// A running dom0. Dropping it ends QEMU.
 pub struct Bed {
+    // Nothing in dom0 is worth an orderly end: all that matters is on this machine's disk already. It is dropped first.
+    _qemu: Running,
     scratch: Scratch,
-    qemu: Child,
     control: ChildStdin,
     events: Receiver<Event>,
     finished: HashMap<String, i32>,
@@ -90,7 +110,13 @@ pub struct Finished {
 
 impl Bed {
     /// Boots dom0 and waits until it takes jobs.
-    pub fn start(image: &Image, parent: &Path, size: Size, mounts: &[Mount]) -> Result<Bed> {
+    pub fn start(
+        image: &Image,
+        parent: &Path,
+        size: Size,
+        mounts: &[Mount],
+        accelerator: Accelerator,
+    ) -> Result<Bed> {
         let scratch = Scratch::new(parent)?;
         for name in ["job", "console"] {
             let path = scratch.path().join(name);
@@ -101,19 +127,24 @@ impl Bed {
         let host = Mount {
             tag: "host".to_owned(),
             path: scratch.path().to_owned(),
+            read_only: false,
         };
         let mounts: Vec<&Mount> = std::iter::once(&host).chain(mounts).collect();
         let tags: Vec<&str> = mounts.iter().map(|mount| mount.tag.as_str()).collect();
         let machine = Machine {
+            accelerator,
             xen: &image.xen,
             xen_options: &size.options(),
             kernel: &image.kernel,
             kernel_options: &format!("{KERNEL_OPTIONS} bed.mounts={}", tags.join(",")),
             initrd: Some(&image.initrd),
             memory: size.machine,
-            console: scratch.path().join("dom0.log"),
+            console: DOM0_LOG,
         };
-        let mut qemu = machine.command();
+        for pipe in SHELL_PIPES {
+            make_pipe(&scratch.path().join(pipe))?;
+        }
+        let mut qemu = machine.command(scratch.path())?;
         qemu.args([
             "-device",
             "virtio-serial-pci,disable-legacy=on,iommu_platform=on",
@@ -122,12 +153,15 @@ impl Bed {
         .args([
             "-device",
             "virtserialport,chardev=control,nr=1,name=control",
-        ]);
+        ])
+        .args(["-chardev", "pipe,id=shell,path=shell"])
+        .args(["-device", "virtconsole,chardev=shell,nr=2,name=shell"]);
         for mount in &mounts {
             let path = mount.path.display().to_string().replace(',', ",,");
+            let read_only = if mount.read_only { ",readonly=on" } else { "" };
             qemu.arg("-fsdev")
                 .arg(format!(
-                    "local,id={},path={path},security_model=none,multidevs=remap",
+                    "local,id={},path={path},security_model=none,multidevs=remap{read_only}",
                     mount.tag
                 ))
                 .arg("-device")
@@ -136,13 +170,12 @@ impl Bed {
                     mount.tag
                 ));
         }
-        let mut qemu = qemu
-            .stdin(Stdio::piped())
+        qemu.stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| fail!("cannot run qemu-system-x86_64: {error}"))?;
-        let (Some(control), Some(replies)) = (qemu.stdin.take(), qemu.stdout.take()) else {
+            .stderr(errors);
+        let mut qemu = Running::start(&mut qemu, "qemu-system-x86_64")?;
+        let child = qemu.child();
+        let (Some(control), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(fail!("cannot talk to QEMU"));
         };
         let (sender, events) = mpsc::channel();
@@ -162,8 +195,8 @@ impl Bed {
             let _ = sender.send(Event::Closed);
         });
         let bed = Bed {
+            _qemu: qemu,
             scratch,
-            qemu,
             control,
             events,
             finished: HashMap::new(),
@@ -203,6 +236,8 @@ impl Bed {
     /// Waits for the end of a job; `None` if it still runs when the time is over.
     pub fn wait(&mut self, job: &Job, timeout: Duration) -> Result<Option<Finished>> {
         let deadline = Instant::now() + timeout;
+        self.check_size(&self.dom0_log(), "Xen and dom0 have")?;
+        self.check_size(&self.output_path(job), "a script in dom0 has")?;
         loop {
             if let Some(&status) = self.finished.get(&job.name) {
                 return Ok(Some(Finished {
@@ -237,9 +272,38 @@ impl Bed {
         })
     }
 
+    /// Fails if more was printed than anyone will read.
+    fn check_size(&self, path: &Path, who: &str) -> Result<()> {
+        match fs::metadata(path) {
+            Ok(file) if file.len() > PRINT_LIMIT => Err(fail!(
+                "{who} printed more than {} MiB; the end of it:\n{}",
+                PRINT_LIMIT >> 20,
+                tail::end(&tail::text(path), 5)
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a job's output is, as it is written.
+    pub fn output_path(&self, job: &Job) -> PathBuf {
+        self.scratch.path().join(format!("job/{}.out", job.name))
+    }
+
+    /// The console of a shell in dom0, to type on and to read from.
+    pub fn shell(&self) -> Result<[File; 2]> {
+        let [keys, screen] = SHELL_PIPES.map(|name| self.scratch.path().join(name));
+        Ok([
+            File::options()
+                .write(true)
+                .open(&keys)
+                .during("open", &keys)?,
+            File::open(&screen).during("open", &screen)?,
+        ])
+    }
+
     /// What a job has printed until now.
     pub fn output_so_far(&self, job: &Job) -> Result<String> {
-        let path = self.scratch.path().join(format!("job/{}.out", job.name));
+        let path = self.output_path(job);
         match fs::read(&path) {
             Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
@@ -249,7 +313,7 @@ impl Bed {
 
     /// Where Xen and dom0 print.
     pub fn dom0_log(&self) -> PathBuf {
-        self.scratch.path().join("dom0.log")
+        self.scratch.path().join(DOM0_LOG)
     }
 
     /// The end of what Xen and dom0 printed.
@@ -259,24 +323,18 @@ impl Bed {
 
     /// An error that says why the bed is of no more use.
     fn dead(&self, what: &str) -> host::Fail {
+        leave::settle();
         let qemu = tail::end(&tail::text(&self.scratch.path().join("qemu.log")), 5);
         let console = self.dom0_console(15);
         fail!("{what}\n--- QEMU:\n{qemu}\n--- end of the console of Xen and dom0:\n{console}")
     }
 }
 
-impl Drop for Bed {
-    fn drop(&mut self) {
-        // Nothing in dom0 is worth an orderly end: all that matters is on this machine's disk already.
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
-    }
-}
-
 /// Says how long the start took.
 pub fn start(image: &Image, parent: &Path, size: Size, mounts: &[Mount]) -> Result<Bed> {
+    let accelerator = accel::choose(image, parent);
     say!("booting Xen and dom0 in QEMU");
-    let bed = Bed::start(image, parent, size, mounts)?;
+    let bed = Bed::start(image, parent, size, mounts, accelerator)?;
     say!("dom0 is up");
     Ok(bed)
 }

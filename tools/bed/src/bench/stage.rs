@@ -45,7 +45,7 @@ impl Stage {
         for (from, to) in programs(settings) {
             bed.bring(&from, to)?;
         }
-        daemon::bring(&bed, settings)?;
+        daemon::bring(&bed, &settings.daemon())?;
         bed.bring(&image.kernel, "vmlinux")?;
         let initrd = bed.path().join("linux.cpio");
         let init = settings.root.join(LINUX);
@@ -154,6 +154,7 @@ impl Stage {
                 command_line: format!("timeout=120 pair /control/{index} /files /out/{index}"),
                 shares: vec![("share".to_owned(), "/share".to_owned())],
                 backend: self.backend(),
+                more: String::new(),
             };
             let name = &guest.name;
             let config = self.bed.path().join(format!("{name}.cfg"));
@@ -206,6 +207,7 @@ impl Stage {
             command_line: "selftest".to_owned(),
             shares: vec![("share".to_owned(), "/share/small".to_owned())],
             backend: self.backend(),
+            more: String::new(),
         };
         self.dom0("rm -rf /share/small && mkdir -p /share/small")?;
         let mut domain = Domain::create(&mut self.bed, &guest)?;
@@ -234,6 +236,7 @@ impl Stage {
             command_line: command_line.to_owned(),
             shares: vec![("share".to_owned(), "/share".to_owned())],
             backend: self.backend(),
+            more: String::new(),
         };
         let name = &guest.name;
         let scale = self.scale;

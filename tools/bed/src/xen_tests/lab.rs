@@ -87,7 +87,7 @@ impl<'a> Lab<'a> {
             self.log_seen = 0;
             let bed = self.bed.insert(bed);
             if self.backend.is_xen9pd() {
-                daemon::start(bed, self.settings)?;
+                daemon::start(bed, &self.settings.daemon())?;
             }
         }
         self.bed.as_mut().ok_or_else(|| fail!("there is no dom0"))
@@ -212,6 +212,7 @@ impl<'a> Lab<'a> {
             command_line: command_line.to_owned(),
             shares: Vec::new(),
             backend: self.backend,
+            more: String::new(),
         }
     }
 
@@ -335,11 +336,10 @@ impl Share {
     }
 }
 
-impl Guest {
-    /// Gives it a share.
-    pub fn with(mut self, tag: &str, share: &Share) -> Guest {
-        self.shares.push((tag.to_owned(), share.in_dom0.clone()));
-        self
+impl From<&Share> for String {
+    /// What a guest's device is told.
+    fn from(share: &Share) -> String {
+        share.in_dom0.clone()
     }
 }
 

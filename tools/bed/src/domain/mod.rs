@@ -1,5 +1,8 @@
 //! Guest domains: their xl configuration, their console, and how they ended.
 
+mod ended;
+mod guest;
+
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,16 +10,17 @@ use std::time::{Duration, Instant};
 
 use crate::fail;
 use crate::host::{Context, Result};
-use crate::qemu::PVH_CPU;
 use crate::tail::{self, Tail};
 use crate::xen::{Bed, Job};
 
-/// Longest command line a PV guest can be given, in bytes: start_info.cmd_line with its final NUL (Xen
-/// public/xen.h, MAX_GUEST_CMDLINE).
-const PV_COMMAND_LINE: usize = 1024;
+pub use ended::{Ended, Reason, Verdict};
+pub use guest::{Backend, Guest, Kind, quoted};
+
+/// How much a guest may print, in bytes.
+const CONSOLE_LIMIT: u64 = 64 << 20;
 
 /// How long a domain that is gone may leave its verdict to be waited for.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Saves domain `$name` with options `$options`. The file is on this machine, as dom0's memory is short, and goes there
 /// by way of a pipe: libxl writes pages of another domain, which Linux does not send to a directory of another machine.
@@ -43,128 +47,13 @@ echo "Domain $id has shut down, reason code $code"
 xl destroy $id
 "#;
 
+/// Waits until xenconsoled has closed the log of the guest `$name`, which it does when all is in it.
+const CLOSED: &str = r#"
+while ls -l /proc/$(pidof xenconsoled)/fd | grep -q "/guest-$name.log$"; do sleep 0.05; done
+"#;
+
 /// How long `xl save` may take.
 const SAVING: Duration = Duration::from_secs(900);
-
-/// Domain type, the xl option `type`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// Paravirtualised.
-    Pv,
-    /// In a hardware container, entered in 32-bit mode.
-    Pvh,
-}
-
-impl Kind {
-    /// xl's name for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Pv => "pv",
-            Kind::Pvh => "pvh",
-        }
-    }
-}
-
-/// What serves a guest's 9pfs devices.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Backend {
-    /// QEMU, started by xl.
-    Qemu,
-    /// xen-9pfsd, started by xl.
-    Daemon,
-    /// QEMU, started by hand while the guest is paused: for an xl that starts none.
-    QemuByHand,
-    /// xen9pd, for devices that xl makes for a daemon: `type=xen_9pfsd`.
-    Xen9pd,
-    /// xen9pd, for devices that xl makes for QEMU.
-    Xen9pdInstead,
-}
-
-impl Backend {
-    /// A name for it, for tests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Backend::Qemu => "xen",
-            Backend::QemuByHand => "xen4.20-qemu",
-            Backend::Daemon => "xen4.20-9pfsd",
-            Backend::Xen9pd => "xen9pd",
-            Backend::Xen9pdInstead => "xen9pd-untyped",
-        }
-    }
-
-    /// Whether it is the project's own daemon.
-    pub fn is_xen9pd(self) -> bool {
-        matches!(self, Backend::Xen9pd | Backend::Xen9pdInstead)
-    }
-}
-
-/// A guest as `xl create` is to make it.
-#[derive(Clone, Debug)]
-pub struct Guest {
-    /// Its name, unique among the guests of one bed.
-    pub name: String,
-    /// PV or PVH.
-    pub kind: Kind,
-    /// Path of the image in dom0.
-    pub kernel: String,
-    /// Path in dom0 of the first file system, if it gets one.
-    pub ramdisk: Option<String>,
-    /// Its memory, in MiB.
-    pub memory: u32,
-    /// Its virtual processors.
-    pub vcpus: u32,
-    /// Its command line.
-    pub command_line: String,
-    /// Its 9pfs devices: tag, and directory in dom0.
-    pub shares: Vec<(String, String)>,
-    /// What serves them.
-    pub backend: Backend,
-}
-
-impl Guest {
-    /// The file that `xl create` reads.
-    pub fn config(&self) -> Result<String> {
-        let len = self.command_line.len();
-        if self.kind == Kind::Pv && len >= PV_COMMAND_LINE {
-            return Err(fail!(
-                "the command line takes {len} bytes, a PV guest can be given {}; use TYPE=pvh or shorten APP",
-                PV_COMMAND_LINE - 1
-            ));
-        }
-        let served_by = match self.backend {
-            Backend::Qemu | Backend::QemuByHand | Backend::Xen9pdInstead => "",
-            Backend::Daemon | Backend::Xen9pd => ",type=xen_9pfsd",
-        };
-        let shares: Vec<String> = self
-            .shares
-            .iter()
-            .map(|(tag, path)| {
-                quoted(&format!(
-                    "tag={tag},path={path},security_model=none{served_by}"
-                ))
-            })
-            .collect();
-        let ramdisk = match &self.ramdisk {
-            Some(path) => format!("ramdisk={}\n", quoted(path)),
-            None => String::new(),
-        };
-        let cpus = match self.kind {
-            Kind::Pvh => format!("cpus={}\n", quoted(PVH_CPU)),
-            Kind::Pv => String::new(),
-        };
-        Ok(format!(
-            "{ramdisk}{cpus}name={}\ntype={}\nkernel={}\nmemory={}\nvcpus={}\nextra={}\np9=[{}]\n\
-             on_poweroff=\"destroy\"\non_reboot=\"destroy\"\non_crash=\"destroy\"\n",
-            quoted(&self.name),
-            quoted(self.kind.name()),
-            quoted(&self.kernel),
-            self.memory,
-            self.vcpus,
-            quoted(&self.command_line),
-            shares.join(",")
-        ))
-    }
-}
 
 /// Script that makes xl start another xen-9pfsd when the one it believes to run has died: the daemon of Xen 4.20 does not
 /// survive every guest.
@@ -197,87 +86,6 @@ fn qemu_by_hand(guest: &Guest) -> String {
         memory = guest.memory,
         last = guest.shares.len() - 1,
     )
-}
-
-/// A string of xl's configuration language. (Its hexadecimal escapes exist, but xl 4.17 misreads them.)
-pub fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out += "\\n",
-            '\r' => out += "\\r",
-            '\t' => out += "\\t",
-            c if c.is_ascii_control() => out += &format!("\\{:03o}", u32::from(c)),
-            c => out.push(c),
-        }
-    }
-    out + "\""
-}
-
-/// What xl says of how a domain ended (Xen public/sched.h, SHUTDOWN_*).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reason {
-    /// The guest powered off.
-    PowerOff,
-    /// It asked to be started again.
-    Reboot,
-    /// It crashed, or told so.
-    Crash,
-    /// Something else: suspend, watchdog, soft reset.
-    Other(u32),
-}
-
-impl Reason {
-    fn from_xl(output: &str) -> Option<Reason> {
-        let rest = output.split("has shut down, reason code ").nth(1)?;
-        let code = rest.split_whitespace().next()?.parse().ok()?;
-        Some(match code {
-            0 => Reason::PowerOff,
-            1 => Reason::Reboot,
-            3 => Reason::Crash,
-            other => Reason::Other(other),
-        })
-    }
-}
-
-/// How a domain ended.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// Why, as Xen was told; `None` if xl could not create it, or it vanished.
-    pub reason: Option<Reason>,
-    /// All that was on its console.
-    pub console: String,
-    /// What xl printed.
-    pub xl: String,
-}
-
-/// What the guest itself had to say at its end.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// `[xen9p] exit N`
-    Exit(i32),
-    /// `[xen9p] panic: TEXT`
-    Panic(String),
-    /// Neither.
-    Missing,
-}
-
-impl Verdict {
-    /// Finds it on a console.
-    pub fn from_console(console: &str) -> Verdict {
-        for line in console.lines().rev() {
-            if let Some((_, text)) = line.split_once("[xen9p] panic: ") {
-                return Verdict::Panic(text.trim_end().to_owned());
-            }
-            if let Some((_, status)) = line.split_once("[xen9p] exit ")
-                && let Ok(status) = status.trim().parse()
-            {
-                return Verdict::Exit(status);
-            }
-        }
-        Verdict::Missing
-    }
 }
 
 /// A domain that was asked for: being made, running, or gone.
@@ -403,6 +211,30 @@ impl Domain {
         tail::text(&self.console)
     }
 
+    /// Fails if the guest has printed more than anyone will read.
+    fn check_size(&self) -> Result<()> {
+        match fs::metadata(&self.console) {
+            Ok(console) if console.len() > CONSOLE_LIMIT => Err(fail!(
+                "the guest {} has printed more than {} MiB and was given up; the end of it:\n{}",
+                self.name,
+                CONSOLE_LIMIT >> 20,
+                tail::end(&self.console(), 5)
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends it at once, if it still runs.
+    pub fn destroy(&mut self, bed: &mut Bed) -> Result<()> {
+        let script = format!("xl destroy {} 2>/dev/null || true", self.name);
+        bed.run(&script, Duration::from_secs(60)).map(drop)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What xl has printed until now.
     pub fn xl(&self, bed: &Bed) -> Result<String> {
         bed.output_so_far(&self.job)
@@ -414,14 +246,22 @@ impl Domain {
     }
 
     /// Gives xenconsoled time to write down the end of the console: it takes the text from the guest, who then may
-    /// power off, before it writes its log.
-    fn wait_for_last_words(&self) {
-        let deadline = Instant::now() + LAST_WORDS;
-        while Instant::now() < deadline
-            && Verdict::from_console(&self.console()) == Verdict::Missing
-        {
-            std::thread::sleep(Duration::from_millis(10));
+    /// power off, before it writes its log. A guest of ours has a last line; for another one's sake this waits until
+    /// xenconsoled has closed the log.
+    fn wait_for_last_words(&self, bed: &mut Bed) -> Result<()> {
+        let deadline = Instant::now() + LAST_WORDS_TIMEOUT;
+        while Verdict::from_console(&self.console()) == Verdict::Missing {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            if bed.wait(&self.job, Duration::from_millis(10))?.is_some() {
+                let closed = bed.start_job(&format!("name={}\n{CLOSED}", self.name))?;
+                bed.wait(&closed, left)?;
+                return Ok(());
+            }
         }
+        Ok(())
     }
 
     /// Waits for the end of the domain; `None` if it still runs at the deadline. `meanwhile` is called every
@@ -439,7 +279,7 @@ impl Domain {
             // xl still has the remains of the domain to remove when it knows the reason: no need to wait for that.
             if done.is_some() || reason.is_some() {
                 if reason.is_some() {
-                    self.wait_for_last_words();
+                    self.wait_for_last_words(bed)?;
                 }
                 meanwhile(self)?;
                 return Ok(Some(Ended {
@@ -449,62 +289,10 @@ impl Domain {
                 }));
             }
             meanwhile(self)?;
+            self.check_size()?;
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(None);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_verdict_counts() {
-        assert_eq!(Verdict::from_console("hello\n"), Verdict::Missing);
-        assert_eq!(
-            Verdict::from_console("[xen9p] exit 3\r\n"),
-            Verdict::Exit(3)
-        );
-        assert_eq!(
-            Verdict::from_console("[xen9p] exit 0\nregisters\n[xen9p] panic: page fault at 0x10\n"),
-            Verdict::Panic("page fault at 0x10".to_owned())
-        );
-    }
-
-    #[test]
-    fn nothing_in_a_command_line_can_end_its_string() {
-        assert_eq!(quoted(r#"a "b" 'c' \ d"#), r#""a \"b\" 'c' \\ d""#);
-        assert_eq!(quoted("ü\n\u{1b}"), r#""ü\n\033""#);
-    }
-
-    #[test]
-    fn a_command_line_too_long_for_pv_is_refused() {
-        let mut guest = Guest {
-            name: "g".into(),
-            kind: Kind::Pv,
-            kernel: "/k".into(),
-            ramdisk: None,
-            memory: 16,
-            vcpus: 1,
-            command_line: "x".repeat(1023),
-            shares: vec![],
-            backend: Backend::Qemu,
-        };
-        assert!(guest.config().is_ok());
-        guest.command_line.push('x');
-        assert!(guest.config().is_err());
-        guest.kind = Kind::Pvh;
-        assert!(guest.config().is_ok());
-    }
-
-    #[test]
-    fn reasons_are_read_from_what_xl_prints() {
-        assert_eq!(
-            Reason::from_xl("Domain 3 has shut down, reason code 3 0x3\n"),
-            Some(Reason::Crash)
-        );
-        assert_eq!(Reason::from_xl("Parsing config\n"), None);
     }
 }
