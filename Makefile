@@ -58,13 +58,13 @@ help: ## Show this
 	@echo 'Settings, as in `make run APP=ls V=1`:'
 	@sed -n 's/^#: /  /p' Makefile
 
-# The status of `make run` is the guest's. make ends with 2 whatever the failure, but under -q (which does not keep
-# recipe lines marked + from running) a line that ends with 1 makes it end with 1.
+# make ends with 2 whatever the failure, but under -q (which does not keep recipe lines marked + from running) a line that
+# ends with 1 makes it end with 1: the guest's usual failure.
 ifeq ($(MAKECMDGOALS),run)
 MAKEFLAGS += -q
 endif
 
-run: packages-for-run kernel samples $(XEN9PD) ## Boot Xen in QEMU and run the image there with the files of SHARE; ends with APP's status
+run: packages-for-run kernel samples $(XEN9PD) ## Boot Xen in QEMU and run the image there with the files of SHARE; fails where APP does
 	+@$(RUN_IMAGE)
 
 # What is shared where the user names no directory. What is there stays as it is.

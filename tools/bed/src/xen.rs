@@ -332,6 +332,11 @@ impl Bed {
 
 /// Says how long the start took.
 pub fn start(image: &Image, parent: &Path, size: Size, mounts: &[Mount]) -> Result<Bed> {
+    if !host::has_program("qemu-system-x86_64") {
+        return Err(fail!(
+            "qemu-system-x86_64 is missing; xen-bed doctor tells what to type"
+        ));
+    }
     let accelerator = accel::choose(image, parent);
     say!("booting Xen and dom0 in QEMU");
     let bed = Bed::start(image, parent, size, mounts, accelerator)?;

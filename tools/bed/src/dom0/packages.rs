@@ -22,7 +22,9 @@ pub fn unpack(release: &Release, work: &Path, root: &Path) -> Result<String> {
         }
         // A mirror that is being updated offers lists of packages that it no longer has, for a while.
         say!("dom0 image: {fail}; trying again with new lists of packages");
-        fs::remove_dir_all(root).during("remove", root)?;
+        if root.exists() {
+            fs::remove_dir_all(root).during("remove", root)?;
+        }
         download(release, root, &names)?;
     }
     merge_usr(root)?;
@@ -46,6 +48,11 @@ fn is_passing(message: &str) -> bool {
 }
 
 fn download(release: &Release, root: &Path, names: &Path) -> Result<()> {
+    if !host::has_program("mmdebstrap") {
+        return Err(fail!(
+            "making the image of dom0 takes mmdebstrap, which is missing; xen-bed doctor tells what to type"
+        ));
+    }
     let mut command = host::tied("mmdebstrap");
     command
         .arg("--variant=extract")
