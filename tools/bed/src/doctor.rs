@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::dom0::packages::KEYRING;
 use crate::host::{self, Result};
 use crate::release::{BOOKWORM, TRIXIE};
-use crate::{cache, dom0};
+use crate::{cache, dom0, show};
 
 /// Programs that a run needs: name, Debian's package, and what for.
 const TO_RUN: &[(&str, &str, &str)] = &[
@@ -23,12 +24,6 @@ const TO_BUILD: &[(&str, &str, &str)] = &[
     ("zstd", "zstd", "unpacks newer kernels"),
 ];
 
-/// Debian's keys, without which its packages are not taken.
-const KEYRING: (&str, &str) = (
-    "/usr/share/keyrings/debian-archive-keyring.gpg",
-    "debian-archive-keyring",
-);
-
 /// Memory of a small run, in MiB: dom0, Xen and a guest.
 const MEMORY: u64 = 1200;
 
@@ -40,7 +35,7 @@ struct Report {
 
 impl Report {
     fn line(&mut self, is_good: bool, text: &str) {
-        println!("{}  {text}", if is_good { "ok     " } else { "MISSING" });
+        show!("{}  {text}", if is_good { "ok     " } else { "MISSING" });
         self.broken |= !is_good;
     }
 
@@ -84,8 +79,8 @@ pub fn run() -> Result<u8> {
     let images = [BOOKWORM, TRIXIE].map(|release| {
         let found = dom0::cached(&parent, &release);
         match &found {
-            Some(path) => println!("ok       Xen {} is cached: {}", release.xen, path.display()),
-            None => println!(
+            Some(path) => show!("ok       Xen {} is cached: {}", release.xen, path.display()),
+            None => show!(
                 "-        Xen {} is not cached; the first run takes it from Debian's mirror",
                 release.xen
             ),
@@ -94,10 +89,10 @@ pub fn run() -> Result<u8> {
     });
     if images.iter().any(Option::is_none) {
         TO_BUILD.iter().for_each(|&program| report.program(program));
-        let (path, package) = KEYRING;
-        report.line(Path::new(path).is_file(), &format!("Debian's keys: {path}"));
-        if !Path::new(path).is_file() {
-            report.missing.push(package);
+        let has_keys = Path::new(KEYRING).exists();
+        report.line(has_keys, &format!("Debian's keys: {KEYRING}"));
+        if !has_keys {
+            report.missing.push("debian-archive-keyring");
         }
     }
     let place = existing(&parent);
@@ -114,15 +109,15 @@ pub fn run() -> Result<u8> {
         memory >= MEMORY,
         &format!("memory: {memory} MiB to spare, a small run takes {MEMORY}"),
     );
-    println!("-        {}", kvm());
+    show!("-        {}", kvm());
     if !report.missing.is_empty() {
         let packages = report.missing.join(" ");
         let sudo = if host::is_root() { "" } else { "sudo " };
-        println!(
+        show!(
             "\nOn Debian or Ubuntu, type:\n  {sudo}apt-get update && {sudo}apt-get install -y --no-install-recommends {packages}"
         );
     } else if !report.broken {
-        println!("\nAll is there; try:\n  xen-bed dom0 -c 'xl info'");
+        show!("\nAll is there; try:\n  xen-bed dom0 -c 'xl info'");
     }
     Ok(u8::from(report.broken))
 }

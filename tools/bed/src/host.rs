@@ -63,6 +63,15 @@ macro_rules! say {
     ($($arg:tt)*) => { eprintln!("[{:5.1} s] {}", $crate::host::elapsed(), format_args!($($arg)*)) };
 }
 
+/// Prints a line on stdout; one that no reader takes any more is no failure.
+#[macro_export]
+macro_rules! show {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+
 /// A command that dies with the bed, however the bed ends.
 ///
 /// The kernel kills the child when the thread that started it ends, so call this on a thread that lives as long as
@@ -121,8 +130,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.group.kill();
-        let _ = self.child.wait();
+        // The number of a child that was waited for may be another's by now.
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            self.group.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 

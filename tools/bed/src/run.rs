@@ -236,7 +236,7 @@ fn watch(options: &Options, bed: &mut Bed, mut domain: Domain, shown: &str) -> R
             return Ok(took_too_long(options, bed, &domain));
         }
         // What is typed before there is a console waits.
-        if let Some(keyboard) = keyboard.as_ref().filter(|_| !domain.console().is_empty()) {
+        if let Some(keyboard) = keyboard.as_ref().filter(|_| domain.has_printed()) {
             match keyboard.typed() {
                 (_, true) => return Err(fail!("given up by Ctrl-]")),
                 (keys, false) if keys.is_empty() => {}
@@ -290,7 +290,7 @@ fn judge(options: &Options, bed: &Bed, ended: &Ended, shown: &str) -> Result<u8>
 fn took_too_long(options: &Options, bed: &Bed, domain: &Domain) -> u8 {
     let seconds = options.timeout.unwrap_or_default();
     say!("guest still runs after {seconds} s, and is given up");
-    if domain.console().is_empty() {
+    if !domain.has_printed() {
         eprintln!(
             "It has printed nothing on Xen's console device, as `xl console` would show it.\n\
              --- end of the console of Xen and dom0, where console_io and port 0xe9 go:\n{}",

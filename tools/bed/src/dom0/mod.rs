@@ -3,7 +3,7 @@
 
 mod kernel;
 mod pack;
-mod packages;
+pub mod packages;
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -42,7 +42,7 @@ pub fn unpack(release: &Release, work: &Path, root: &Path) -> Result<String> {
 
 /// Whether a failed download may succeed with lists of packages that are fetched anew, as mmdebstrap always does.
 fn is_passing(message: &str) -> bool {
-    ["404", "Hash Sum mismatch", "unexpected size"]
+    ["404  Not Found", "Hash Sum mismatch", "unexpected size"]
         .iter()
         .any(|sign| message.contains(sign))
 }
@@ -63,6 +63,7 @@ fn download(release: &Release, root: &Path, names: &Path) -> Result<()> {
             "--mode=chrootless"
         })
         .args(apt_options())
+        .args(keyring())
         .arg("--aptopt=Acquire::Retries \"3\"")
         .arg(format!("--include={}", release.packages.join(",")))
         .arg("--extract-hook=ls \"$1\"/var/cache/apt/archives > \"$XEN_BED_NAMES\"")
@@ -77,6 +78,14 @@ fn download(release: &Release, root: &Path, names: &Path) -> Result<()> {
             reasons(&String::from_utf8_lossy(&done.stderr))
         )),
     }
+}
+
+/// Debian's keys: another distribution's apt does not look for them.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+fn keyring() -> Option<String> {
+    let is_there = Path::new(KEYRING).exists();
+    is_there.then(|| format!("--keyring={KEYRING}"))
 }
 
 /// What of mmdebstrap's and apt's words tells why they failed.

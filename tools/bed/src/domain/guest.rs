@@ -14,9 +14,7 @@ const HVM_KERNEL: &str =
     "nographic=1\nvnc=0\nsdl=0\nserial=\"none\"\nvga=\"none\"\nfirmware_override";
 
 /// Domain type, the xl option `type`.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum, serde::Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Paravirtualised.

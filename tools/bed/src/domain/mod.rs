@@ -206,6 +206,11 @@ impl Domain {
         self.shown.copy_new(out)
     }
 
+    /// Whether anything is on the console.
+    pub fn has_printed(&self) -> bool {
+        fs::metadata(&self.console).is_ok_and(|console| console.len() > 0)
+    }
+
     /// All that is on the console until now.
     pub fn console(&self) -> String {
         tail::text(&self.console)

@@ -16,7 +16,7 @@ use crate::domain::Kind;
 use crate::host::{self, Context, Result};
 use crate::release::Release;
 use crate::run::{self, BASE_MEMORY};
-use crate::{cache, dom0, fail, leave, say};
+use crate::{cache, dom0, fail, leave, say, show};
 use file::{Plan, TestPlan};
 use report::Outcome;
 use stage::{Scene, Stage};
@@ -108,9 +108,9 @@ pub fn run(options: &Options) -> Result<u8> {
         .filter(|outcome| outcome.failure.is_some())
         .collect();
     for outcome in &failed {
-        println!("failed: {}", outcome.name);
+        show!("failed: {}", outcome.name);
     }
-    println!(
+    show!(
         "{} passed, {} failed",
         outcomes.len() - failed.len(),
         failed.len()
@@ -176,7 +176,7 @@ fn run_all(scene: &Scene<'_>, cases: Vec<Case<'_>>, jobs: usize) -> Vec<Outcome>
                         took: start.elapsed(),
                         failure: result.err().map(|fail| fail.0),
                     };
-                    println!("{}", outcome.text());
+                    show!("{}", outcome.text());
                     if let Ok(mut outcomes) = outcomes.lock() {
                         outcomes.push((index, outcome));
                     }
