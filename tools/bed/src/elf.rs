@@ -10,6 +10,10 @@ use crate::host::{Context, Result};
 /// XEN_ELFNOTE_PHYS32_ENTRY, where a PVH guest begins.
 const PHYS32_ENTRY: u32 = 18;
 
+/// XEN_ELFNOTE_GUEST_OS and XEN_ELFNOTE_LOADER, one of which a PV guest's image needs.
+const GUEST_OS: u32 = 6;
+const LOADER: u32 = 8;
+
 /// Program header types.
 const PT_INTERP: u32 = 3;
 const PT_NOTE: u32 = 4;
@@ -29,14 +33,15 @@ pub fn kind(path: &Path, asked: Option<Kind>) -> Result<Kind> {
     let boots = boots(&bytes).map_err(|reason| fail!("{}: {reason}", path.display()))?;
     match (asked, boots) {
         (None, Boots { pvh: true, .. }) => Ok(Kind::Pvh),
-        (None, _) => Ok(Kind::Pv),
+        (None, Boots { pv: true, .. }) => Ok(Kind::Pv),
         (Some(Kind::Pvh), Boots { pvh: false, .. }) => Err(fail!(
             "{}: no PVH guest can begin there, as it has no ELF note XEN_ELFNOTE_PHYS32_ENTRY (type 18); it boots as PV",
             path.display()
         )),
-        (Some(Kind::Pv), Boots { pv: false, .. }) => Err(fail!(
-            "{}: it is a PVH image alone: of Xen's ELF notes it has but XEN_ELFNOTE_PHYS32_ENTRY; it boots as PVH",
-            path.display()
+        (None | Some(Kind::Pv), Boots { pv: false, .. }) => Err(fail!(
+            "{}: it is no PV image, as it has no ELF note XEN_ELFNOTE_LOADER (type 8) that says \"generic\"{}",
+            path.display(),
+            if boots.pvh { "; it boots as PVH" } else { "" }
         )),
         (Some(kind), _) => Ok(kind),
     }
@@ -73,9 +78,15 @@ fn boots(bytes: &[u8]) -> std::result::Result<Boots, String> {
             "it has no Xen ELF note; a PVH guest needs XEN_ELFNOTE_PHYS32_ENTRY (type 18), in a PT_NOTE segment".to_owned(),
         );
     }
+    // A PV guest begins as Linux does, or as Xen's generic loader has it.
+    let says = |kind, text: &[u8]| {
+        notes
+            .iter()
+            .any(|note| note.kind == kind && note.content.starts_with(text))
+    };
     Ok(Boots {
-        pv: notes.iter().any(|&note| note != PHYS32_ENTRY) || notes.is_empty(),
-        pvh: notes.contains(&PHYS32_ENTRY),
+        pv: says(LOADER, b"generic") || says(GUEST_OS, b"linux") || notes.is_empty(),
+        pvh: notes.iter().any(|note| note.kind == PHYS32_ENTRY),
     })
 }
 
@@ -167,9 +178,9 @@ impl<'a> Elf<'a> {
         })
     }
 
-    /// The types of Xen's notes: of segments, or if there are none, of sections, as Xen itself looks for them.
-    fn notes(&self) -> Vec<u32> {
-        let of = |parts: Vec<Segment<'_>>, kind| -> Vec<u32> {
+    /// Xen's notes: of segments, or if there are none, of sections, as Xen itself looks for them.
+    fn notes(&self) -> Vec<Note<'a>> {
+        let of = |parts: Vec<Segment<'a>>, kind| -> Vec<Note<'a>> {
             let notes = parts.iter().filter(|part| part.kind == kind);
             notes.flat_map(|part| xen_notes(part.content)).collect()
         };
@@ -186,23 +197,27 @@ impl<'a> Elf<'a> {
     }
 }
 
-/// The types of the notes whose name is Xen's.
-fn xen_notes(mut bytes: &[u8]) -> Vec<u32> {
+struct Note<'a> {
+    kind: u32,
+    content: &'a [u8],
+}
+
+/// The notes whose name is Xen's.
+fn xen_notes(mut bytes: &[u8]) -> Vec<Note<'_>> {
     let mut found = Vec::new();
     let word = |bytes: &[u8], at: usize| {
         let word = bytes.get(at..at + 4)?;
         Some(u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
     };
-    while let (Some(name), Some(content), Some(kind)) =
-        (word(bytes, 0), word(bytes, 4), word(bytes, 8))
+    while let (Some(name), Some(len), Some(kind)) = (word(bytes, 0), word(bytes, 4), word(bytes, 8))
     {
         let padded = |len: u32| (len as usize).next_multiple_of(4);
         if bytes.get(12..16) == Some(b"Xen\0") && name == 4 {
-            found.push(kind);
+            let content = bytes.get(16..).unwrap_or(&[]);
+            let content = content.get(..len as usize).unwrap_or(content);
+            found.push(Note { kind, content });
         }
-        bytes = bytes
-            .get(12 + padded(name) + padded(content)..)
-            .unwrap_or(&[]);
+        bytes = bytes.get(12 + padded(name) + padded(len)..).unwrap_or(&[]);
     }
     found
 }
@@ -238,19 +253,22 @@ mod tests {
         file
     }
 
-    fn note(kind: u8) -> Vec<u8> {
-        [
-            &[4, 0, 0, 0, 3, 0, 0, 0, kind, 0, 0, 0][..],
-            b"Xen\0",
-            &[1, 2, 3, 0],
-        ]
-        .concat()
+    fn note(kind: u8, text: &[u8; 8]) -> Vec<u8> {
+        [&[4, 0, 0, 0, 7, 0, 0, 0, kind, 0, 0, 0][..], b"Xen\0", text].concat()
+    }
+
+    fn pv() -> Vec<u8> {
+        note(8, b"generic\0")
+    }
+
+    fn pvh() -> Vec<u8> {
+        note(18, &[0; 8])
     }
 
     #[test]
     fn notes_tell_what_an_image_boots_as() {
         for is_64_bit in [false, true] {
-            let image = elf(is_64_bit, PT_NOTE, &note(18));
+            let image = elf(is_64_bit, PT_NOTE, &pvh());
             assert_eq!(
                 boots(&image),
                 Ok(Boots {
@@ -258,7 +276,7 @@ mod tests {
                     pvh: true
                 })
             );
-            let image = elf(is_64_bit, PT_NOTE, &[note(1), note(18)].concat());
+            let image = elf(is_64_bit, PT_NOTE, &[pv(), pvh()].concat());
             assert_eq!(
                 boots(&image),
                 Ok(Boots {
@@ -266,7 +284,7 @@ mod tests {
                     pvh: true
                 })
             );
-            let image = elf(is_64_bit, PT_NOTE, &note(5));
+            let image = elf(is_64_bit, PT_NOTE, &pv());
             assert_eq!(
                 boots(&image),
                 Ok(Boots {
@@ -282,14 +300,22 @@ mod tests {
         let reason = |bytes: &[u8]| boots(bytes).unwrap_err();
         assert!(reason(b"#!/bin/sh\n").contains("no ELF file"));
         assert!(reason(b"").contains("empty"));
-        assert!(reason(&elf(true, 1, &note(18))).contains("no Xen ELF note"));
+        assert!(reason(&elf(true, 1, &pvh())).contains("no Xen ELF note"));
+        let other = boots(&elf(true, PT_NOTE, &note(8, b"special\0")));
+        assert_eq!(
+            other,
+            Ok(Boots {
+                pv: false,
+                pvh: false
+            })
+        );
         let other = [&[4, 0, 0, 0, 0, 0, 0, 0, 18, 0, 0, 0][..], b"GNU\0"].concat();
         assert!(reason(&elf(true, PT_NOTE, &other)).contains("no Xen ELF note"));
     }
 
     #[test]
     fn no_word_of_a_file_is_trusted() {
-        let whole = elf(true, PT_NOTE, &[note(1), note(18)].concat());
+        let whole = elf(true, PT_NOTE, &[pv(), pvh()].concat());
         for len in 0..whole.len() {
             let _ = boots(&whole[..len]);
         }
@@ -305,7 +331,7 @@ mod tests {
     #[test]
     fn what_an_image_cannot_be_is_refused() {
         let path = std::env::temp_dir().join(format!("xen-bed-elf-{}", std::process::id()));
-        fs::write(&path, elf(false, PT_NOTE, &note(18))).unwrap();
+        fs::write(&path, elf(false, PT_NOTE, &pvh())).unwrap();
         assert_eq!(kind(&path, None).unwrap(), Kind::Pvh);
         assert_eq!(kind(&path, Some(Kind::Hvm)).unwrap(), Kind::Hvm);
         assert!(
@@ -314,7 +340,7 @@ mod tests {
                 .0
                 .contains("boots as PVH")
         );
-        fs::write(&path, elf(true, PT_NOTE, &note(1))).unwrap();
+        fs::write(&path, elf(true, PT_NOTE, &pv())).unwrap();
         assert_eq!(kind(&path, None).unwrap(), Kind::Pv);
         assert!(
             kind(&path, Some(Kind::Pvh))

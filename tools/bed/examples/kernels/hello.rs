@@ -6,11 +6,11 @@
 use core::arch::{asm, global_asm};
 use core::ptr::{read_volatile, write_volatile};
 
-// XEN_ELFNOTE_ENTRY, XEN_ELFNOTE_GUEST_OS and XEN_ELFNOTE_XEN_VERSION; the beginning, with start_info in RSI.
+// XEN_ELFNOTE_ENTRY, XEN_ELFNOTE_LOADER and XEN_ELFNOTE_XEN_VERSION; the beginning, with start_info in RSI.
 global_asm!(
     ".pushsection .note.Xen, \"a\", @note",
     ".long 4, 8, 1; .asciz \"Xen\"; .quad start",
-    ".long 4, 6, 6; .asciz \"Xen\"; .asciz \"hello\"; .balign 4",
+    ".long 4, 8, 8; .asciz \"Xen\"; .asciz \"generic\"; .balign 4",
     ".long 4, 8, 5; .asciz \"Xen\"; .asciz \"xen-3.0\"; .balign 4",
     ".popsection",
     ".globl start; start: mov rdi, rsi; call {main}",
