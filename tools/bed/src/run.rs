@@ -132,9 +132,9 @@ pub fn run(options: &Options) -> Result<u8> {
     }
     let size = Size::of_machine(BASE_MEMORY + guest.memory);
     let mut bed = xen::start(&image, &parent, size, &mounts)?;
-    guest.kernel = bring(&mut bed, &image, &options.kernel, "kernel")?;
+    guest.kernel = bring_kernel(&mut bed, &image, &options.kernel, "kernel")?;
     if let Some(ramdisk) = &options.ramdisk {
-        guest.ramdisk = Some(bring(&mut bed, &image, ramdisk, "ramdisk")?);
+        guest.ramdisk = Some(bring_ramdisk(&mut bed, &image, ramdisk, "ramdisk")?);
     }
     if let Some(program) = daemon {
         daemon::start(&mut bed, &program)?;
@@ -160,13 +160,23 @@ fn is_linux(path: &Path) -> bool {
     path == Path::new("@linux")
 }
 
-/// Takes a kernel or ramdisk to dom0, and returns its path there.
-pub fn bring(bed: &mut Bed, image: &Image, file: &Path, name: &str) -> Result<String> {
-    let file = match (is_linux(file), name) {
-        (true, "ramdisk") => &image.guest_shell,
-        (true, _) => &image.kernel,
-        (false, _) => file,
+/// Takes a kernel to dom0, and returns its path there.
+pub fn bring_kernel(bed: &mut Bed, image: &Image, file: &Path, name: &str) -> Result<String> {
+    let file = if is_linux(file) { &image.kernel } else { file };
+    bring(bed, file, name)
+}
+
+/// Takes a ramdisk to dom0, and returns its path there.
+pub fn bring_ramdisk(bed: &mut Bed, image: &Image, file: &Path, name: &str) -> Result<String> {
+    let file = if is_linux(file) {
+        &image.guest_shell
+    } else {
+        file
     };
+    bring(bed, file, name)
+}
+
+fn bring(bed: &mut Bed, file: &Path, name: &str) -> Result<String> {
     bed.bring(file, name)?;
     if fs::metadata(file).during("read", file)?.len() < LARGE {
         return Ok(format!("/host/{name}"));

@@ -151,7 +151,7 @@ impl Run<'_> {
         let mut guest = Guest {
             name: whole.clone(),
             kind,
-            kernel: run::bring(
+            kernel: run::bring_kernel(
                 self.bed,
                 self.scene.image,
                 &kernel,
@@ -168,7 +168,12 @@ impl Run<'_> {
         if let Some(ramdisk) = &plan.ramdisk {
             let path = self.path(ramdisk);
             let name = format!("{whole}.ramdisk");
-            guest.ramdisk = Some(run::bring(self.bed, self.scene.image, &path, &name)?);
+            guest.ramdisk = Some(run::bring_ramdisk(
+                self.bed,
+                self.scene.image,
+                &path,
+                &name,
+            )?);
         }
         let mut shares = BTreeMap::new();
         for (tag, share) in &plan.shares {
