@@ -120,6 +120,63 @@ unsafe extern "C" fn note(context: *mut std::ffi::c_void, breach: *const std::ff
 }
 
 #[test]
+fn a_range_of_references_is_kept_to() {
+    let _turn = turn();
+    // The kernel's own driver hands out what is behind the range, from the top down.
+    let world = World::new().with_drivers();
+    let own = world.own();
+    let mut fs = 0;
+    for (first, count) in [(100, 250), (8, 64), (0, 300)] {
+        let callbacks = xen9p_platform {
+            first_grant: first,
+            grants: count,
+            ..world.callbacks()
+        };
+        let range = first..first + count;
+        // SAFETY: all pointers are valid.
+        unsafe {
+            assert_eq!(xen9p_init(&callbacks), 0);
+            let options = xen9p_mount_options {
+                size: size_of::<xen9p_mount_options>(),
+                disconnect: 1,
+                ..Default::default()
+            };
+            assert_eq!(
+                xen9p_mount(null(), &options, &mut fs),
+                0,
+                "{}",
+                last_error()
+            );
+            let used = (1..512).filter(|&reference| own.granted(reference).0 != 0);
+            let used: Vec<u32> = used.collect();
+            assert!(
+                used.len() > 1 && used.iter().all(|it| range.contains(it)),
+                "{used:?}"
+            );
+            use_files(fs);
+            assert_eq!(xen9p_exit(), 0);
+        }
+    }
+    // Too few for the smallest ring.
+    let callbacks = xen9p_platform {
+        first_grant: 500,
+        grants: 3,
+        ..world.callbacks()
+    };
+    // SAFETY: all pointers are valid.
+    unsafe {
+        assert_eq!(xen9p_init(&callbacks), 0);
+        assert_eq!(
+            xen9p_mount(null(), null(), &mut fs),
+            -12,
+            "{}",
+            last_error()
+        );
+        assert_eq!(xen9p_exit(), 0);
+    }
+}
+
+#[test]
 fn what_does_not_fit_together_is_refused() {
     let _turn = turn();
     let world = World::new().with_drivers();
