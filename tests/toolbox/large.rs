@@ -94,3 +94,41 @@ fn twenty_thousand_entries_are_listed_copied_and_moved_in_hardly_any() {
         assert_eq!(desk.ok("ls /; rm -r /copy-of-dirs; ls /"), "copy-of-dirs\n");
     });
 }
+
+/// Paths are as long as servers and users like. Where there is no room for one, that ends with ENOMEM.
+#[test]
+fn paths_without_room_are_enomem() {
+    const LONG: usize = 60_000;
+    let mut desk = with_many(3);
+    desk.ok("mount #mem /m");
+    let long = format!("/many/{}a", "./".repeat(LONG / 2));
+    for line in [
+        format!("cat {long}"),
+        format!("stat {long}"),
+        format!("ls {long}"),
+        format!("cp {long} /m/x"),
+        format!("cp -r {long} /m/x"),
+        format!("mv {long} /m/x"),
+        format!("rm {long}"),
+        format!("rm -r {long}"),
+    ] {
+        let words = crate::cmdline::commands(&line).unwrap();
+        // For the path itself, and part of another like it.
+        for room in [LONG + LONG / 10, LONG + LONG / 2, 2 * LONG + LONG / 10] {
+            desk.ok("write /many/a x; rm -f /m/x");
+            let printed = Rc::new(RefCell::new(Vec::with_capacity(4 * LONG)));
+            let sink = printed.clone();
+            desk.sink = Some(Box::new(move |bytes| {
+                sink.borrow_mut().extend_from_slice(bytes);
+            }));
+            let status = with_memory(room, || crate::commands::run(&mut desk, &words));
+            desk.sink = None;
+            let text = String::from_utf8(printed.take()).unwrap();
+            let (line, end) = (&line[..12], &text[text.len().saturating_sub(60)..]);
+            assert!(
+                status == 1 && end.ends_with("(ENOMEM)\n") || status == 0,
+                "{line} {room}: {status}, {end}"
+            );
+        }
+    }
+}

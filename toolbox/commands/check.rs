@@ -20,7 +20,7 @@ struct Scratch<'a> {
 
 impl Scratch<'_> {
     fn path(&self, name: &str) -> Vec<u8> {
-        self.top.join(name.as_bytes()).path
+        [self.top.path.as_slice(), b"/", name.as_bytes()].concat()
     }
 }
 
@@ -72,7 +72,7 @@ pub fn selftest(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail>
     };
     let parent = shell.place(directory)?;
     let name = format!(".selftest-{:x}", shell.host.now().as_nanos());
-    let top = parent.join(name.as_bytes());
+    let top = parent.join(name.as_bytes())?;
     let (mut passed, mut skipped, mut failed) = (0, 0, 0);
     for (title, check) in CHECKS {
         top.ns

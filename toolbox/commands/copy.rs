@@ -1,6 +1,5 @@
 //! `cp`, and copying as such.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -32,7 +31,7 @@ pub fn cp(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
         } else if recursive {
             copy_tree(shell, from, &found, to)
         } else {
-            Err(Fail::Error(format!(
+            Err(Fail::error(format_args!(
                 "-r not specified; omitting directory '{from}'"
             )))
         }
@@ -56,7 +55,7 @@ pub fn pour(
     to: Output<'_>,
 ) -> Result<(), Fail> {
     if !found.is_file() {
-        return Err(Fail::Error(format!(
+        return Err(Fail::error(format_args!(
             "'{from}' is no regular file: not copied"
         )));
     }
@@ -104,7 +103,7 @@ fn copy_file(
     if there.is_some_and(|there| there.is_symlink()) {
         let behind = to.ns.metadata(&to.path);
         there = Some(behind.map_err(|error| match error.is_not_found() {
-            true => Fail::Error(format!("not writing through dangling symlink '{to}'")),
+            true => Fail::error(format_args!("not writing through dangling symlink '{to}'")),
             false => Fail::from_fs(format_args!("cannot create '{to}'"), error),
         })?);
     }
@@ -140,7 +139,7 @@ pub fn copy_tree(
         return Err(are_the_same(from, to));
     }
     let top = to;
-    let (mut from, mut to) = (from.clone(), to.clone());
+    let (mut from, mut to) = (from.again()?, to.again()?);
     let mut failed = false;
     let mut levels: Vec<Level> = Vec::new();
     let mut begin = Some(found.permissions());
@@ -177,7 +176,7 @@ pub fn copy_tree(
             continue;
         }
         let name = level.dirs.get(level.next);
-        (from, to) = (from.join(name), to.join(name));
+        (from, to) = (from.join(name)?, to.join(name)?);
         level.next += 1;
         let ino = match top_ino {
             Some(ino) => ino,
@@ -185,7 +184,9 @@ pub fn copy_tree(
         };
         let found = from.symlink_metadata().and_then(|found| {
             if found.ino() == ino && is_same(&from, top, Links::Followed)? {
-                return Err(Fail::Error(format!("cannot copy '{from}' into itself")));
+                return Err(Fail::error(format_args!(
+                    "cannot copy '{from}' into itself"
+                )));
             }
             Ok(found)
         });
@@ -214,7 +215,7 @@ fn copy_entries(
     let mut selection = Selection::behind(shell, None);
     from.entries(|entry| {
         let name = entry.file_name();
-        let from = from.join(name);
+        let from = from.join(name)?;
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && entry.may_be_link() => {
                 *failed = true;
@@ -229,12 +230,12 @@ fn copy_entries(
                 return shell.settle(Err(from.fail(error)));
             }
         }
-        let to = to.join(name);
+        let to = to.join(name)?;
         let done = from.symlink_metadata().and_then(|found| {
             if found.is_symlink() {
                 copy_link(shell, &from, &to)
             } else if found.is_dir() {
-                Err(Fail::Error(format!(
+                Err(Fail::error(format_args!(
                     "'{from}' became a directory: not copied"
                 )))
             } else {
@@ -296,7 +297,7 @@ fn copy_link(shell: &mut Shell<'_>, from: &Place, to: &Place) -> Result<(), Fail
         return to.ns.symlink(target, &to.path).map_err(cannot);
     };
     if there.is_dir() {
-        return Err(Fail::Error(format!(
+        return Err(Fail::error(format_args!(
             "cannot overwrite directory '{to}' with non-directory '{from}'"
         )));
     }
@@ -307,7 +308,7 @@ fn copy_link(shell: &mut Shell<'_>, from: &Place, to: &Place) -> Result<(), Fail
     {
         return Err(are_the_same(from, to));
     }
-    let new = beside(shell, to);
+    let new = beside(shell, to)?;
     to.ns.symlink(target, &new.path).map_err(cannot)?;
     let moved = to.ns.rename(&new.path, &to.path);
     if moved.is_err() && to.ns.remove_file(&new.path).is_err() {

@@ -10,6 +10,7 @@ use xen9p::errno::Errno;
 use xen9p::fs::OpenOptions;
 use xen9p::ns::File;
 
+use super::listing::out_of_memory;
 use super::place::Place;
 use super::{Fail, Shell, operands};
 
@@ -30,7 +31,7 @@ pub fn buffer(need: u64) -> Result<Vec<u8>, Fail> {
             return Ok(buffer);
         }
         if size <= LEAST_CHUNK {
-            return Err(Fail::Error("out of memory".into()));
+            return Err(out_of_memory());
         }
         size /= 2;
     }

@@ -9,7 +9,7 @@ use xen9p::fs::Metadata;
 
 use super::format::{Mode, Time, kind};
 use super::listing::{Details, Selection};
-use super::place::{Place, Shown, is_of_the_path};
+use super::place::{Place, Shown, concat, is_of_the_path};
 use super::{Fail, Shell, operands};
 
 /// How `ls` lists.
@@ -30,14 +30,21 @@ impl How {
 }
 
 pub fn ls(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let is_raw = |argument: &&String| *argument == "--raw";
-    let (raw, mut rest): (Vec<&String>, Vec<&String>) = arguments.iter().partition(is_raw);
-    let rest: Vec<String> = rest.drain(..).cloned().collect();
-    let (flags, paths) = operands(&rest, "al")?;
+    let raw = arguments.iter().any(|argument| argument == "--raw");
+    let rest: Vec<String>;
+    let arguments = match raw {
+        true => {
+            let others = arguments.iter().filter(|argument| *argument != "--raw");
+            rest = others.cloned().collect();
+            &rest
+        }
+        false => arguments,
+    };
+    let (flags, paths) = operands(arguments, "al")?;
     let how = How {
         all: flags.has(0),
         long: flags.has(1),
-        raw: !raw.is_empty(),
+        raw,
     };
     if paths.is_empty() {
         let here = shell.place(".")?;
@@ -47,7 +54,7 @@ pub fn ls(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     shell.each(paths, |shell, place| {
         let found = operand(place, how.long)?;
         if !found.is_dir() {
-            let name = [place.share.as_bytes(), &place.path].concat();
+            let name = concat(&[place.share.as_bytes(), &place.path])?;
             return line(shell, place, &name, how.long.then_some(found), how);
         }
         if titles {
@@ -77,7 +84,7 @@ fn list(shell: &mut Shell<'_>, directory: &Place, how: How) -> Result<(), Fail> 
         && let Some(details) = details(shell, directory, how)?
     {
         for (name, found) in details.iter() {
-            let place = directory.join(name);
+            let place = directory.join(name)?;
             let done = found
                 .map_err(|error| place.fail(error))
                 .and_then(|found| line(shell, &place, name, Some(found), how));
@@ -94,7 +101,7 @@ fn list(shell: &mut Shell<'_>, directory: &Place, how: How) -> Result<(), Fail> 
         })?;
         let (names, more) = selection.finish();
         for name in (0..names.len()).map(|nth| names.get(nth)) {
-            let place = directory.join(name);
+            let place = directory.join(name)?;
             let found = how.long.then(|| place.symlink_metadata()).transpose();
             let done = found.and_then(|found| line(shell, &place, name, found, how));
             shell.settle(done)?;
@@ -222,7 +229,7 @@ pub fn df(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     }
     let here = Place {
         ns: shell.host.root(),
-        path: shell.host.directory().clone(),
+        path: concat(&[shell.host.directory()])?,
         share: "".into(),
     };
     show(shell, &here)
@@ -264,7 +271,7 @@ fn reads(shell: &mut Shell<'_>, path: &str) -> Result<(), Fail> {
         match read(pieces * PIECE as u64)? {
             PIECE => pieces += 1,
             _ if pieces > 0 => break,
-            _ => return Err(Fail::Error(format!("'{place}' has less than 64 KiB"))),
+            _ => return Err(Fail::error(format_args!("'{place}' has less than 64 KiB"))),
         }
     }
     let after = shell.host.counters();

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use xen9p::errno::Errno;
 use xen9p::fs::{self, Metadata};
 
+use super::place::concat;
 use super::{Fail, Shell};
 
 /// Sizes of the pieces of memory: the first, and from which on they do not grow.
@@ -142,7 +143,8 @@ impl Selection {
         if self.names.size() > self.room && self.names.len() > 1 {
             self.names.sort();
             self.names.keep(self.names.len() / 2)?;
-            self.bound = self.names.last().map(<[u8]>::to_vec);
+            let last = self.names.last().map(|last| concat(&[last]));
+            self.bound = last.transpose()?;
         }
         Ok(())
     }

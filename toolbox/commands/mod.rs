@@ -27,7 +27,7 @@ use core::time::Duration;
 use xen9p::ns::{Namespace, Tree};
 use xen9p::time::Instant;
 
-use place::Place;
+use place::{Place, concat};
 
 /// What the commands ask of the program that runs them.
 pub trait Host {
@@ -282,22 +282,22 @@ impl Shell<'_> {
                 ns: self
                     .host
                     .share(tag)
-                    .map_err(|text| Fail::Error(format!("{path}: {text}")))?,
-                path: path.as_bytes()[tag.len() + 1..].into(),
+                    .map_err(|text| Fail::error(format_args!("{path}: {text}")))?,
+                path: concat(&[&path.as_bytes()[tag.len() + 1..]])?,
                 share: path[..=tag.len()].into(),
             }),
             _ => {
                 let directory = self.host.directory();
-                let mut whole = Vec::new();
                 // An empty path names nothing, not the directory that one is in.
-                if !path.is_empty() && !path.starts_with('/') && directory.len() > 1 {
-                    whole.extend_from_slice(directory);
-                    whole.push(b'/');
-                }
-                whole.extend_from_slice(path.as_bytes());
+                let is_below = !path.is_empty() && !path.starts_with('/') && directory.len() > 1;
+                let front: [&[u8]; 2] = if is_below {
+                    [directory, b"/"]
+                } else {
+                    [b"", b""]
+                };
                 Ok(Place {
+                    path: concat(&[front[0], front[1], path.as_bytes()])?,
                     ns: self.host.root(),
-                    path: whole,
                     share: "".into(),
                 })
             }

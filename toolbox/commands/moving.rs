@@ -21,7 +21,7 @@ pub fn mv(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
         if from.ends_in_dots() || from.name().is_empty() && !from.path.is_empty() {
             return Err(cannot(Errno::EBUSY.into()));
         }
-        if from.is(to) {
+        if from.is(to)? {
             return Err(are_the_same(from, to));
         }
         if from.share == to.share {
@@ -55,7 +55,7 @@ pub fn mv(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
 }
 
 pub fn are_the_same(a: &Place, b: &Place) -> Fail {
-    Fail::Error(format!("'{a}' and '{b}' are the same file"))
+    Fail::error(format_args!("'{a}' and '{b}' are the same file"))
 }
 
 fn is_empty(directory: &Place) -> Result<bool, Fail> {
@@ -79,9 +79,9 @@ fn carry(
 ) -> Result<(), Fail> {
     let cannot = |error| Fail::from_fs(format_args!("cannot create '{to}'"), error);
     let place = if replace {
-        beside(shell, to)
+        beside(shell, to)?
     } else {
-        to.clone()
+        to.again()?
     };
     if found.is_symlink() {
         let target = from.ns.read_link(&from.path);
@@ -112,10 +112,10 @@ fn carry(
 }
 
 /// A name in the directory of `to` that is hardly taken; what is made there has to be new.
-pub fn beside(shell: &Shell<'_>, to: &Place) -> Place {
+pub fn beside(shell: &Shell<'_>, to: &Place) -> Result<Place, Fail> {
     let name = format!(".new-{:x}", shell.host.now().as_nanos());
-    let mut path = to.clean();
+    let mut path = to.clean()?;
     let above = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
     path.truncate(above);
-    Place { path, ..to.clone() }.join(name.as_bytes())
+    to.at(path).join(name.as_bytes())
 }

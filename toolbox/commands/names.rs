@@ -1,20 +1,18 @@
 //! Commands on the name space: cd, pwd, mount, bind, unmount, ns.
 
-use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
+use core::fmt;
 
 use xen9p::ns::{Bind, NsError, ReadOnly};
 
 use super::place::Shown;
 use super::{Fail, Shell, operands};
 
-fn refused(what: &str, error: NsError) -> Fail {
+fn refused(what: fmt::Arguments<'_>, error: NsError) -> Fail {
     match error {
-        NsError::NoSource(error) | NsError::NoPlace(error) => {
-            Fail::from_fs(format_args!("{what}"), error)
-        }
-        error => Fail::Error(format!("{what}: {error}")),
+        NsError::NoSource(error) | NsError::NoPlace(error) => Fail::from_fs(what, error),
+        error => Fail::error(format_args!("{what}: {error}")),
     }
 }
 
@@ -26,7 +24,7 @@ pub fn cd(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     };
     let place = shell.place(path)?;
     if !place.share.is_empty() {
-        return Err(Fail::Error(format!(
+        return Err(Fail::error(format_args!(
             "{place}: a share can't be entered; mount it first"
         )));
     }
@@ -62,7 +60,7 @@ pub fn mount(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
         tree = Rc::new(ReadOnly::of(tree));
     }
     let mounted = place.ns.mount_shared(tree, &place.path);
-    mounted.map_err(|error| refused(&format!("cannot mount at '{place}'"), error))
+    mounted.map_err(|error| refused(format_args!("cannot mount at '{place}'"), error))
 }
 
 pub fn bind(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
@@ -79,12 +77,12 @@ pub fn bind(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     let how = if flags.has(2) { how.create() } else { how };
     let (new, old) = (shell.place(new)?, shell.place(old)?);
     if !new.share.is_empty() {
-        return Err(Fail::Error(format!(
+        return Err(Fail::error(format_args!(
             "{new}: a share can't be bound; mount it first"
         )));
     }
     let bound = old.ns.bind(&new.path, &old.path, how);
-    bound.map_err(|error| refused(&format!("cannot bind '{new}' to '{old}'"), error))
+    bound.map_err(|error| refused(format_args!("cannot bind '{new}' to '{old}'"), error))
 }
 
 pub fn unmount(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
@@ -98,7 +96,7 @@ pub fn unmount(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> 
         Some(new) => old.ns.unmount_from(&new.path, &old.path),
         None => old.ns.unmount(&old.path),
     };
-    done.map_err(|error| refused(&format!("cannot unmount '{old}'"), error))
+    done.map_err(|error| refused(format_args!("cannot unmount '{old}'"), error))
 }
 
 pub fn ns(shell: &mut Shell<'_>, _arguments: &[String]) -> Result<(), Fail> {

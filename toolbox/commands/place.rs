@@ -1,7 +1,7 @@
 //! Paths on shares, and the file operations that all commands use.
 
 use alloc::boxed::Box;
-use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
@@ -10,9 +10,9 @@ use xen9p::fs::{self, Metadata};
 use xen9p::ns::{DirEntry, File, Namespace};
 
 use super::Fail;
+use super::listing::out_of_memory;
 
 /// A path on one of the shares.
-#[derive(Clone)]
 pub struct Place {
     pub ns: Namespace,
     /// Bytes: names on a server need not be text.
@@ -27,28 +27,66 @@ impl fmt::Display for Place {
     }
 }
 
+/// The bytes of all pieces, which are as long as servers and users like.
+///
+/// # Errors
+/// ENOMEM.
+pub fn concat(pieces: &[&[u8]]) -> Result<Vec<u8>, Fail> {
+    let mut whole = Vec::new();
+    let len = pieces.iter().map(|piece| piece.len()).sum();
+    whole.try_reserve_exact(len).map_err(|_| out_of_memory())?;
+    for piece in pieces {
+        whole.extend_from_slice(piece);
+    }
+    Ok(whole)
+}
+
 impl Fail {
+    /// The failure with this text, which may have names and paths in it.
+    pub fn error(text: fmt::Arguments<'_>) -> Fail {
+        struct Out(String);
+        impl Write for Out {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+                self.0.push_str(text);
+                Ok(())
+            }
+        }
+        let mut out = Out(String::new());
+        match fmt::write(&mut out, text) {
+            Ok(()) => Fail::Error(out.0),
+            Err(_) => out_of_memory(),
+        }
+    }
+
     /// The failure of doing `what` because of `error`.
     pub fn from_fs(what: fmt::Arguments<'_>, error: fs::Error) -> Fail {
         match error {
             fs::Error::Interrupted => Fail::Interrupted,
-            error => Fail::Error(format!("{what}: {error}")),
+            error => Fail::error(format_args!("{what}: {error}")),
         }
     }
 }
 
 impl Place {
-    /// The entry `name` of this directory.
-    pub fn join(&self, name: &[u8]) -> Place {
-        let mut path = self.path.clone();
-        if !path.ends_with(b"/") {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
+    /// Another path on the same share.
+    pub fn at(&self, path: Vec<u8>) -> Place {
         Place {
+            ns: self.ns.clone(),
             path,
-            ..self.clone()
+            share: self.share.clone(),
         }
+    }
+
+    /// The same path once more.
+    pub fn again(&self) -> Result<Place, Fail> {
+        Ok(self.at(concat(&[&self.path])?))
+    }
+
+    /// The entry `name` of this directory.
+    pub fn join(&self, name: &[u8]) -> Result<Place, Fail> {
+        let slash: &[u8] = if self.path.ends_with(b"/") { b"" } else { b"/" };
+        Ok(self.at(concat(&[&self.path, slash, name])?))
     }
 
     /// The last component of the path as it was written, which may be "." or ".."; empty for the root.
@@ -67,39 +105,45 @@ impl Place {
         self.path.ends_with(b"/")
     }
 
-    /// The same without slashes at its end, which would have a link followed.
-    pub fn bare(&self) -> Place {
-        let mut bare = self.clone();
-        while bare.path.len() > 1 && bare.path.ends_with(b"/") {
-            bare.path.pop();
+    /// The path without slashes at its end, which would have a link followed.
+    fn bare(&self) -> &[u8] {
+        let mut bare = self.path.as_slice();
+        while let [rest @ .., b'/'] = bare
+            && !rest.is_empty()
+        {
+            bare = rest;
         }
         bare
     }
 
     /// The path cleaned by text, as every tree cleans it: two paths that are equal then name one file.
-    pub fn clean(&self) -> Vec<u8> {
-        let mut names: Vec<&[u8]> = Vec::new();
+    pub fn clean(&self) -> Result<Vec<u8>, Fail> {
+        let mut clean = Vec::new();
+        clean
+            .try_reserve_exact(self.path.len() + 1)
+            .map_err(|_| out_of_memory())?;
         for name in self.path.split(|byte| *byte == b'/') {
             match name {
                 b"" | b"." => {}
-                b".." => drop(names.pop()),
-                name => names.push(name),
+                b".." => {
+                    let above = clean.iter().rposition(|byte| *byte == b'/');
+                    clean.truncate(above.unwrap_or(0));
+                }
+                name => {
+                    clean.push(b'/');
+                    clean.extend_from_slice(name);
+                }
             }
-        }
-        let mut clean = Vec::with_capacity(self.path.len() + 1);
-        for name in names {
-            clean.push(b'/');
-            clean.extend_from_slice(name);
         }
         if clean.is_empty() {
             clean.push(b'/');
         }
-        clean
+        Ok(clean)
     }
 
     /// Whether both mean the same name on the same share, by their texts alone.
-    pub fn is(&self, other: &Place) -> bool {
-        self.share == other.share && self.clean() == other.clean()
+    pub fn is(&self, other: &Place) -> Result<bool, Fail> {
+        Ok(self.share == other.share && self.clean()? == other.clean()?)
     }
 
     /// What the path names, a symbolic link itself.
@@ -107,7 +151,7 @@ impl Place {
     /// # Errors
     /// ENOTDIR for what is no directory, a link to one either, if the path ends in a slash.
     pub fn named(&self) -> fs::Result<Metadata> {
-        let found = self.ns.symlink_metadata(self.bare().path)?;
+        let found = self.ns.symlink_metadata(self.bare())?;
         if self.wants_dir() && !found.is_dir() {
             return Err(Errno::ENOTDIR.into());
         }

@@ -1,6 +1,5 @@
 //! `rm`.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -8,7 +7,7 @@ use xen9p::errno::Errno;
 use xen9p::fs;
 
 use super::listing::{Names, Selection, out_of_memory};
-use super::place::{Place, is_of_the_path};
+use super::place::{Place, concat, is_of_the_path};
 use super::{Fail, Shell, operands};
 
 pub fn rm(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
@@ -20,7 +19,7 @@ pub fn rm(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     shell.each(paths, |shell, place| {
         let cannot = |error| Fail::from_fs(format_args!("cannot remove '{place}'"), error);
         if place.ends_in_dots() {
-            return Err(Fail::Error(format!(
+            return Err(Fail::error(format_args!(
                 "refusing to remove '.' or '..': '{place}' stays"
             )));
         }
@@ -28,14 +27,14 @@ pub fn rm(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
             Err(error) if force && error.errno() == Errno::ENOENT => Ok(()),
             Err(error) => Err(cannot(error)),
             Ok(_) if place.name().is_empty() => {
-                Err(Fail::Error(format!("'{place}' is a root and stays")))
+                Err(Fail::error(format_args!("'{place}' is a root and stays")))
             }
             Ok(found) if !found.is_dir() => place.ns.remove_file(&place.path).map_err(cannot),
             Ok(_) if recursive => {
                 check_removable(place)?;
                 remove_tree(shell, place)
             }
-            Ok(_) => Err(Fail::Error(format!(
+            Ok(_) => Err(Fail::error(format_args!(
                 "cannot remove '{place}': Is a directory"
             ))),
         }
@@ -54,14 +53,11 @@ pub fn check_removable(place: &Place) -> Result<(), Fail> {
         return Ok(());
     }
     // Mount points are paths without links.
-    let mut above = place.clone();
-    above.path.extend_from_slice(b"/..");
-    let above = place.ns.canonicalize(above.clean());
-    let mut path = above.map_err(|error| place.fail(error))?;
-    if !path.ends_with(b"/") {
-        path.push(b'/');
-    }
-    path.extend_from_slice(place.name());
+    let above = place.at(concat(&[&place.path, b"/.."])?).clean()?;
+    let above = place.ns.canonicalize(above);
+    let path = above.map_err(|error| place.fail(error))?;
+    let slash: &[u8] = if path.ends_with(b"/") { b"" } else { b"/" };
+    let path = concat(&[&path, slash, place.name()])?;
     let is_fixed = points.iter().any(|point| {
         let below = point.path.strip_prefix(path.as_slice());
         below.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
@@ -95,14 +91,14 @@ struct Level {
 /// deeper than the stack. Of a directory it keeps no more than the names of those in it, as many as there is
 /// room for.
 pub fn remove_tree(shell: &mut Shell<'_>, top: &Place) -> Result<(), Fail> {
-    let mut at = top.clone();
+    let mut at = top.again()?;
     let mut levels: Vec<Level> = Vec::new();
     let mut failed = false;
     descend(shell, &at, &mut levels)?;
     while let Some(level) = levels.last_mut() {
         at.path.truncate(level.len);
         if level.next < level.dirs.len() {
-            at = at.join(level.dirs.get(level.next));
+            at = at.join(level.dirs.get(level.next))?;
             level.next += 1;
             descend(shell, &at, &mut levels)?;
             continue;
@@ -202,7 +198,7 @@ fn pass(shell: &mut Shell<'_>, at: &Place, level: &mut Level) -> Result<(), Fail
         if level.failed.has(name) {
             continue;
         }
-        let place = at.join(name);
+        let place = at.join(name)?;
         let removed = match entry.file_type() {
             Ok(kind) if kind.is_dir() => {
                 selection.offer(name)?;

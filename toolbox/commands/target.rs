@@ -25,7 +25,9 @@ pub fn to_target(
     let target = shell.place(target)?;
     let into = is_directory(&target)?;
     if !into && sources.len() > 1 {
-        return Err(Fail::Error(format!("target '{target}' is no directory")));
+        return Err(Fail::error(format_args!(
+            "target '{target}' is no directory"
+        )));
     }
     let mut made: Vec<Place> = Vec::new();
     shell.each(sources, |shell, source| {
@@ -34,15 +36,18 @@ pub fn to_target(
         }
         let to = match source.name() {
             // What is in the directory above goes into the target, not into the one above that.
-            b".." => target.clone(),
-            name => target.join(name),
+            b".." => target.again()?,
+            name => target.join(name)?,
         };
-        if made.iter().any(|made| made.is(&to)) && to.there()?.is_some_and(|it| !it.is_dir()) {
-            return Err(Fail::Error(format!(
+        let is_made = made
+            .iter()
+            .try_fold(false, |is, made| Ok(is || made.is(&to)?))?;
+        if is_made && to.there()?.is_some_and(|it| !it.is_dir()) {
+            return Err(Fail::error(format_args!(
                 "will not overwrite just-created '{to}' with '{source}'"
             )));
         }
-        made.push(to.clone());
+        made.push(to.again()?);
         action(shell, source, &to)
     })
 }

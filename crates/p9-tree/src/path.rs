@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use p9_wire::Errno;
 
+use crate::memory::try_copy;
 use crate::{Error, MAX_NAME, Result};
 
 /// Longest path, in bytes (and the longest string of the protocol).
@@ -149,8 +150,8 @@ impl CleanPath {
 
     /// Goes on by what the symbolic link with index `at` on this path says, and then by the names behind it.
     pub fn through_link(&self, at: usize, target: &[u8]) -> Result<CleanPath> {
-        let (mut way, _) = self.split(at);
-        let (_, rest) = self.split(at + 1);
+        let (mut way, _) = self.split(at)?;
+        let (_, rest) = self.split(at + 1)?;
         way.follow(target)?;
         way.follow(rest)?;
         if self.wants_dir() {
@@ -223,7 +224,7 @@ impl CleanPath {
     }
 
     /// The first `count` names, and the rest as a relative path.
-    pub fn split(&self, count: usize) -> (CleanPath, &[u8]) {
+    pub fn split(&self, count: usize) -> Result<(CleanPath, &[u8])> {
         let slashes = self.bytes.iter().enumerate();
         let at = slashes
             .filter(|&(_, &byte)| byte == b'/')
@@ -231,10 +232,10 @@ impl CleanPath {
             .map_or(self.bytes.len(), |(at, _)| at);
         let (front, rest) = self.bytes.split_at(at);
         let front = CleanPath {
-            bytes: front.to_vec(),
+            bytes: try_copy(front)?,
             end: End::Name,
         };
-        (front, rest.strip_prefix(b"/").unwrap_or(rest))
+        Ok((front, rest.strip_prefix(b"/").unwrap_or(rest)))
     }
 
     /// As [`as_bytes`](Self::as_bytes), without a copy.
@@ -326,13 +327,13 @@ mod tests {
     #[test]
     fn splits_at_a_name() {
         let path = CleanPath::new(b"/a/b/c").unwrap();
-        let (front, rest) = path.split(1);
+        let (front, rest) = path.split(1).unwrap();
         assert_eq!(front.into_bytes(), b"/a");
         assert_eq!(rest, b"b/c");
-        let (front, rest) = path.split(3);
+        let (front, rest) = path.split(3).unwrap();
         assert_eq!(front, path);
         assert_eq!(rest, b"");
-        assert_eq!(path.split(0).1, b"a/b/c");
+        assert_eq!(path.split(0).unwrap().1, b"a/b/c");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use p9_wire::{Attr, DirEntry, DirEntryKind, Errno, FileKind, OpenFlags, QidKind, UnlinkFlags};
 
+use crate::memory::{try_copy, try_push};
 use crate::{Error, Node, OpenFile, Result};
 
 /// How often a directory is listed anew at the most. Where a tree passes over every other entry while
@@ -50,6 +51,7 @@ impl<N: Node> Level<N> {
         while self.entries.is_empty() {
             let (entries, offset) = (&mut self.entries, &mut self.offset);
             let (start, mut seen, mut may_be_links) = (*offset, false, false);
+            let mut noted = Ok(());
             let mut take = |entry: &DirEntry<'_>, _: Option<&Attr>| {
                 if entries.len() == TAKEN {
                     return false;
@@ -58,11 +60,13 @@ impl<N: Node> Level<N> {
                 may_be_links |= entry.may_be_link();
                 *offset = entry.offset;
                 if !matches!(entry.name, b"." | b"..") {
-                    entries.push((entry.name.to_vec(), entry.kind));
+                    let name = try_copy(entry.name);
+                    noted = name.and_then(|name| try_push(entries, (name, entry.kind)));
                 }
-                true
+                noted.is_ok()
             };
             self.listing.readdir_some(start, &mut take).await?;
+            noted?;
             if may_be_links {
                 // The directory itself may be what a link leads to.
                 return Err(Error::HiddenLinks);

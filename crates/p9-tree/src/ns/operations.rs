@@ -14,6 +14,7 @@ use super::element::{Element, Mounted, Wait};
 use super::file::NsFile;
 use super::node::{NsNode, Place, qid_in, qid_of};
 use super::table::creator;
+use crate::memory::try_push;
 use crate::trees::Listed;
 use crate::{
     CleanPath, Created, Driver, DynNode, Error, Make, NeverWaits, NewFiles, Node, OpenFile, Result,
@@ -102,18 +103,16 @@ impl NsNode {
 /// The entries of a directory of a tree, "." and ".." left out.
 async fn list(dir: &DynNode, tree: &Mounted) -> Result<Vec<Listed>> {
     let file = dir.open(OpenFlags::DIRECTORY).await?;
-    let mut entries = Vec::new();
+    let (mut entries, mut noted) = (Vec::new(), Ok(()));
     file.readdir(0, &mut |entry| {
         if !matches!(entry.name, b"." | b"..") {
-            entries.push(Listed {
-                qid: qid_in(tree, entry.qid),
-                kind: entry.kind,
-                name: entry.name.to_vec(),
-            });
+            let qid = qid_in(tree, entry.qid);
+            noted = Listed::new(qid, entry).and_then(|entry| try_push(&mut entries, entry));
         }
-        entries.len() <= MAX_ENTRIES
+        noted.is_ok() && entries.len() <= MAX_ENTRIES
     })
     .await?;
+    noted?;
     file.close().await?;
     Ok(entries)
 }

@@ -9,6 +9,7 @@ use crate::Dialect;
 use crate::fs::{Error, FileType, Permissions, Result};
 use crate::session::Fid;
 use p9_tree::Make;
+use p9_tree::try_copy;
 use p9_wire::Errno;
 use p9_wire::{
     Attr, AttrMask, DirMode, OpenFlags, OpenMode, Qid, SetAttr, SetAttrMask, Stat, Time,
@@ -209,9 +210,9 @@ pub(super) async fn attr(fid: &Fid) -> Result<Attr> {
 pub(super) async fn readlink(fid: &Fid) -> Result<Vec<u8>> {
     let target = fid.stat(|stat| {
         let is_link = stat.mode.contains(DirMode::SYMLINK);
-        is_link.then(|| stat.extension.to_vec())
+        is_link.then(|| try_copy(stat.extension))
     });
-    target.await?.ok_or(Errno::EINVAL.into())
+    target.await?.ok_or(Errno::EINVAL)?
 }
 
 /// Changes the attributes that `set` sets.

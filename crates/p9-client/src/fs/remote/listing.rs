@@ -13,6 +13,7 @@ use super::stepwise::Stepwise;
 use super::{classic, fid};
 use crate::fs::{Error, Result};
 use crate::session::{Fid, Violation};
+use p9_tree::try_copy;
 
 /// Most bytes of entries to ask for at a time.
 const MOST: u32 = 64 << 10;
@@ -171,8 +172,11 @@ impl Listing {
             return Ok(());
         }
         if !self.linux {
-            let unpacked = self.unpack(fid);
-            return unpacked.map_err(|rule| fid.session().protocol_error(rule));
+            return match self.unpack(fid) {
+                Ok(()) => Ok(()),
+                Err(Unpacked::Rule(rule)) => Err(fid.session().protocol_error(rule)),
+                Err(Unpacked::Error(error)) => Err(error),
+            };
         }
         // A landmark is set at each power of two: a circle of any length meets one.
         if self.answers > 0 && self.offset == self.landmark {
@@ -186,7 +190,7 @@ impl Listing {
     }
 
     /// Makes entries of the stats that reading a directory gives in 9P2000 and 9P2000.u.
-    fn unpack(&mut self, fid: &Fid) -> core::result::Result<(), Violation> {
+    fn unpack(&mut self, fid: &Fid) -> core::result::Result<(), Unpacked> {
         let dialect = fid.session().dialect();
         let layout = StatLayout::of(&self.buffer, dialect);
         for stat in StatEntries::new(&self.buffer, dialect, layout) {
@@ -201,11 +205,32 @@ impl Listing {
                     // It follows links, and does not tell: see DirEntry::may_be_link.
                     attr.qid.kind |= QidKind::SYMLINK;
                 }
-                self.ready.push_back((stat.name.into(), attr));
+                let name = try_copy(stat.name)?;
+                let room = self.ready.try_reserve(1);
+                room.map_err(|_| Error::OutOfMemory)?;
+                self.ready.push_back((name, attr));
             }
         }
         self.buffer.clear();
         Ok(())
+    }
+}
+
+/// Why entries could not be unpacked.
+enum Unpacked {
+    Rule(Violation),
+    Error(Error),
+}
+
+impl From<Violation> for Unpacked {
+    fn from(rule: Violation) -> Self {
+        Unpacked::Rule(rule)
+    }
+}
+
+impl From<Error> for Unpacked {
+    fn from(error: Error) -> Self {
+        Unpacked::Error(error)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::session::request::PendingRequest;
 use crate::session::violation::Violation;
 use crate::session::{Deferred, Session};
 use crate::{Dialect, Error};
+use p9_tree::try_copy;
 use p9_wire::{
     self as wire, Attr, AttrMask, LockFlags, LockKind, LockStatus, MAX_ELEMENTS, Names, OpenFlags,
     Qid, Reply, Request, SetAttr, Statfs, UnlinkFlags, XattrFlags,
@@ -302,12 +303,13 @@ impl Fid {
     ///
     /// # Errors
     /// What the server refuses.
-    pub fn readlink(&self) -> impl Future<Output = Result<Vec<u8>, Error>> {
+    pub async fn readlink(&self) -> Result<Vec<u8>, Error> {
         let request = Request::Readlink { fid: self.number };
-        self.session.call(request, |reply| match *reply {
-            Reply::Readlink { target } => Some(target.to_vec()),
+        let target = self.session.call(request, |reply| match *reply {
+            Reply::Readlink { target } => Some(try_copy(target)),
             _ => None,
-        })
+        });
+        target.await?
     }
 
     /// Makes a symbolic link in this directory.

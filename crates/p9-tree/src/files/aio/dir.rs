@@ -14,6 +14,7 @@ use core::task::{Context, Poll};
 use p9_wire::{Errno, OpenFlags};
 
 use super::{ATTRIBUTES, Fs};
+use crate::memory::try_copy;
 use crate::{Error, FileType, Metadata, Node, OpenFile, Result};
 
 /// How many entries are taken of a listing at a time: not more, as there may be little memory.
@@ -32,7 +33,7 @@ impl<N: Node> Fs<N> {
         Ok(ReadDir {
             fs: self.clone(),
             file: found.node.into_open(OpenFlags::DIRECTORY).await?,
-            path: path.into(),
+            path: Rc::new(try_copy(path)?),
             ready: VecDeque::new(),
             offset: 0,
             ended: false,
@@ -44,7 +45,7 @@ impl<N: Node> Fs<N> {
 pub struct ReadDir<N: Node> {
     fs: Fs<N>,
     file: N::File,
-    path: Rc<[u8]>,
+    path: Rc<Vec<u8>>,
     /// Entries that were taken of the listing.
     ready: VecDeque<DirEntry<N>>,
     /// Where to go on behind them.
@@ -99,7 +100,7 @@ impl<N: Node> ReadDir<N> {
         let (fs, path) = (&self.fs, &self.path);
         // Those that are not shown may be all there is in an answer.
         while ready.is_empty() {
-            let mut seen = false;
+            let (mut seen, mut noted) = (false, Ok(()));
             let start = *offset;
             let mut take = |entry: &p9_wire::DirEntry<'_>, attr: Option<&p9_wire::Attr>| {
                 if ready.len() == TAKEN {
@@ -108,10 +109,17 @@ impl<N: Node> ReadDir<N> {
                 seen = true;
                 *offset = entry.offset;
                 if !matches!(entry.name, b"." | b"..") {
+                    let name = match try_copy(entry.name) {
+                        Ok(name) => name,
+                        Err(error) => {
+                            noted = Err(error);
+                            return false;
+                        }
+                    };
                     ready.push_back(DirEntry {
                         fs: fs.clone(),
                         dir: path.clone(),
-                        name: entry.name.into(),
+                        name,
                         kind: FileType::from_dirent(entry.kind.0),
                         may_be_link: entry.may_be_link(),
                         ino: entry.qid.path,
@@ -121,7 +129,7 @@ impl<N: Node> ReadDir<N> {
                 }
                 true
             };
-            let taken = self.file.readdir_some(start, &mut take).await;
+            let taken = self.file.readdir_some(start, &mut take).await.and(noted);
             if taken.is_err() || !seen {
                 self.ended = true;
                 return taken;
@@ -293,7 +301,7 @@ async fn ask<N: Node>(directory: N, entry: DirEntry<N>) -> Answer<N> {
 #[derive(Clone)]
 pub struct DirEntry<N> {
     fs: Fs<N>,
-    pub(in crate::files) dir: Rc<[u8]>,
+    pub(in crate::files) dir: Rc<Vec<u8>>,
     pub(in crate::files) name: Vec<u8>,
     pub(in crate::files) kind: Option<FileType>,
     pub(in crate::files) may_be_link: bool,

@@ -12,6 +12,7 @@ use p9_wire::{
 
 use super::OverlayNode;
 use super::inode::{Inode, OWN, Real, lower_qid};
+use crate::memory::try_push;
 use crate::trees::snapshot::{Listed, Snapshot, hand_out};
 use crate::trees::writes;
 use crate::{HeldLock, Lock, Node, OpenFile, Result};
@@ -74,18 +75,16 @@ impl<L: Node, U: Node> OverlayFile<L, U> {
 /// The entries of a directory, "." and ".." left out.
 async fn entries<N: Node>(dir: &N) -> Result<Vec<Listed>> {
     let dir = dir.open(OpenFlags::DIRECTORY).await?;
-    let mut entries = Vec::new();
+    let (mut entries, mut noted) = (Vec::new(), Ok(()));
     dir.readdir(0, &mut |entry| {
         if !matches!(entry.name, b"." | b"..") {
-            entries.push(Listed {
-                qid: entry.qid,
-                kind: entry.kind,
-                name: entry.name.to_vec(),
-            });
+            let listed = Listed::new(entry.qid, entry);
+            noted = listed.and_then(|entry| try_push(&mut entries, entry));
         }
-        true
+        noted.is_ok()
     })
     .await?;
+    noted?;
     dir.close().await?;
     Ok(entries)
 }
