@@ -13,12 +13,15 @@ use spin::{Mutex, MutexGuard};
 
 use super::pages::Pages;
 use super::paging::{LARGE_SIZE, PRESENT, PageTables, READ_WRITE};
+use super::windows::Windows;
 use crate::platform::{Frame, PAGE_SIZE, Page};
 
 /// Where pages that are not RAM of ours are mapped; RAM above this address is not used.
 const DEVICES: usize = 256 << 30;
 /// Where the heap is mapped: in the same third-level table, to save two in a small domain.
 const HEAP: usize = DEVICES + (16 << 20);
+/// Where pages of other domains are mapped: in the same third-level table again.
+const WINDOWS: usize = DEVICES + (128 << 30);
 /// RAM that can be mapped one to one ends here.
 pub(super) const ONE_TO_ONE_END: usize = DEVICES;
 /// Pages kept back for the tables that the next 2 MiB may need.
@@ -34,6 +37,9 @@ pub(super) struct Memory {
     pub(super) total: usize,
     /// The first frame number with nothing behind it (PVH).
     pub(super) unused_frame: u64,
+    /// The frame numbers, with nothing behind them, at which pages of other domains are mapped (PVH).
+    pub(super) window_frame: u64,
+    windows: Windows,
     devices_end: usize,
     heap_end: usize,
 }
@@ -70,6 +76,11 @@ unsafe extern "C" {
     static xen9p_data_start: u8;
 }
 
+/// The number of a page among all that windows can have.
+fn window_index(page: NonNull<Page>) -> usize {
+    (page.addr().get() - WINDOWS) / PAGE_SIZE
+}
+
 impl Memory {
     /// A domain with `total` bytes of RAM, nothing of which is free yet.
     pub(super) fn new(tables: PageTables, total: usize) -> Self {
@@ -79,6 +90,8 @@ impl Memory {
             unmapped: 0..0,
             total,
             unused_frame: 0,
+            window_frame: 0,
+            windows: Windows::new(),
             devices_end: DEVICES,
             heap_end: HEAP,
         }
@@ -186,7 +199,7 @@ impl Memory {
         NonNull::new(address as *mut Page)
     }
 
-    /// Maps another frame, or none, where [`map_device`](Self::map_device) mapped one.
+    /// Maps another frame, or none, where [`map_device`](Self::map_device) mapped one, or in a window.
     ///
     /// # Safety
     /// As there; `address` came from there, and no code relies on what was there before.
@@ -195,6 +208,47 @@ impl Memory {
         // SAFETY: the caller's promise.
         let done = unsafe { self.tables.set(&mut self.pages, address, entry, 1) };
         debug_assert!(done.is_ok(), "the tables on the way are there already");
+    }
+
+    /// Takes `count` addresses for pages of other domains; nothing is there, but page tables down to the last level.
+    pub(super) fn take_window(&mut self, count: usize) -> Option<NonNull<Page>> {
+        let index = self.windows.take(count)?;
+        let start = WINDOWS + index * PAGE_SIZE;
+        for address in (start..).step_by(PAGE_SIZE).take(count) {
+            // SAFETY: nothing is mapped there.
+            if unsafe { self.tables.set(&mut self.pages, address, 0, 1) }.is_err() {
+                self.windows.give_back(index, count);
+                return None;
+            }
+        }
+        NonNull::new(start as *mut Page)
+    }
+
+    /// Gives a window back.
+    ///
+    /// # Safety
+    /// It came from [`take_window`](Self::take_window) with this count, and nothing is mapped there.
+    pub(super) unsafe fn release_window(&mut self, first: NonNull<Page>, count: usize) {
+        self.windows.give_back(window_index(first), count);
+    }
+
+    /// The frame number without memory that belongs to a page of a window (PVH).
+    pub(super) fn window_frame_of(&self, page: NonNull<Page>) -> Frame {
+        Frame(self.window_frame + window_index(page) as u64)
+    }
+
+    /// Maps a frame at a page of a window, or takes away what is there.
+    ///
+    /// # Safety
+    /// `page` is of a window, Xen lets this domain map the frame, and no code relies on what was there before.
+    pub(super) unsafe fn set_window(&mut self, page: NonNull<Page>, frame: Option<Frame>) {
+        let address = page.addr().get();
+        if frame.is_none() && !self.tables.is_mapped(address) {
+            // Xen has taken it away already.
+            return;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.remap_device(address, frame) };
     }
 
     /// Adds up to `count` pages to the heap's window and returns the part that is new; empty when

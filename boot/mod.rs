@@ -20,6 +20,7 @@ mod pvh;
 mod start;
 mod suspend;
 mod trap;
+mod windows;
 
 use core::arch::global_asm;
 

@@ -14,7 +14,7 @@ use super::memory::memory;
 use crate::hypercall::memory::Space;
 use crate::hypercall::raw::Gate;
 use crate::hypercall::{XenError, grant_table, memory as memory_op, sched};
-use crate::platform::{BuilderRing, DomainState, Frame, Page, Platform};
+use crate::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform, View};
 use crate::time::Instant;
 use crate::xen::event::Port;
 
@@ -119,7 +119,8 @@ pub(super) fn map_grant_frames(anew: bool) -> Result<(), XenError> {
 // SAFETY: pages come from the page allocator, which hands out each once, mapped read-write and
 // zeroed, on pages of its own; frames are what the page tables say; hypercalls go straight to Xen;
 // grant frames are those of this domain, in version 1 since no code sets another; the rings are
-// mapped for good.
+// mapped for good; windows lie where nothing else is, in frame numbers that are no memory (PVH) or
+// with page tables of their own (PV).
 unsafe impl Platform for BarePlatform {
     fn alloc_pages(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {
         memory().allocate(count.get())
@@ -163,6 +164,35 @@ unsafe impl Platform for BarePlatform {
         }
         frames[at] = (page.as_ptr().expose_provenance(), frame);
         Ok(page)
+    }
+
+    fn alloc_window(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {
+        memory().take_window(count.get())
+    }
+
+    unsafe fn free_window(&self, first: NonNull<Page>, count: NonZeroUsize) {
+        // SAFETY: the caller's promise.
+        unsafe { memory().release_window(first, count.get()) };
+    }
+
+    fn window_address(&self, page: NonNull<Page>) -> u64 {
+        match machine().mode {
+            Mode::Pv => page.addr().get() as u64,
+            Mode::Pvh => memory().window_frame_of(page).0 * PAGE_SIZE as u64,
+        }
+    }
+
+    unsafe fn set_window(&self, page: NonNull<Page>, view: View) {
+        let mut memory = memory();
+        let frame = match (view, machine().mode) {
+            (View::Empty, _) => None,
+            (View::Own(frame), _) => Some(frame),
+            // Xen has put it into the page tables.
+            (View::Foreign, Mode::Pv) => return,
+            (View::Foreign, Mode::Pvh) => Some(memory.window_frame_of(page)),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { memory.set_window(page, frame) };
     }
 
     fn domain_state(&self) -> &DomainState {

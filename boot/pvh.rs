@@ -9,6 +9,7 @@ use super::machine::{Machine, Mode, ResumableRing, machine};
 use super::memory::{Memory, ONE_TO_ONE_END, memory};
 use super::paging::{LARGE, LARGE_SIZE, PageTables, READ_WRITE};
 use super::platform::set_gate;
+use super::windows::WINDOW_PAGES;
 use super::{BarePlatform, call_main, fail, trap};
 use crate::hypercall::XenError;
 use crate::hypercall::hvm;
@@ -27,8 +28,9 @@ unsafe extern "C" {
 
 /// What `head.s` has mapped.
 const BOOT_MAPPED: u64 = 4 << 30;
-/// Space for frames of Xen's own: more than the largest grant table.
+/// Space for frames of Xen's own, of which there are fewer than half as many, and for those of other domains.
 const WINDOW: u64 = 64 << 20;
+const _: () = assert!(WINDOW_PAGES as u64 * PAGE_SIZE as u64 == WINDOW / 2);
 
 /// Called by `head.s` with the loader's start info and the time-stamp counter of the first
 /// instruction.
@@ -160,6 +162,8 @@ unsafe fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
     let tables = unsafe { PageTables::new(&raw mut xen9p_boot_l4, None) };
     let mut memory = Memory::new(tables, total);
     memory.unused_frame = unused_frames(map);
+    // The upper half is for pages of other domains.
+    memory.window_frame = memory.unused_frame + (WINDOW / 2) / PAGE_SIZE as u64;
 
     // Where the builder put things that we still read, and what is no memory to us.
     let mut taken = [

@@ -8,7 +8,7 @@
 //! | [`fs`] | `File`, `OpenOptions`, `ReadDir` …: the names and habits of `std::fs` |
 //! | [`server`] | a 9P server for any tree of files |
 //! | [`p9`] | the 9P codec and the client session; knows nothing of Xen |
-//! | [`transport`] | how 9P messages travel: the Xen 9pfs rings, or anything that implements [`transport::Transport`] |
+//! | [`transport`] | how 9P messages travel: the Xen 9pfs rings, vchans, or anything that implements [`transport::Transport`] |
 //! | [`xen`] | grant table, event channels, xenstore, xenbus, console, clock, shutdown |
 //! | [`hypercall`] | typed hypercalls |
 //! | [`sys`] | Xen's public ABI, generated |

@@ -42,6 +42,36 @@ pub struct Options {
     /// `mount=[ro=]SOURCE:/PATH[,…]` and `bind=HOW:/NEW:/OLD[,…]`: what is added to the root to make the
     /// name space.
     pub layout: Layout,
+    /// `export=[ro=]SOURCE:vchan!DOMID!NAME[,…]`: what is served to other domains.
+    pub exports: Vec<ExportOption>,
+}
+
+/// A tree that is served to another domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportOption {
+    /// `/PATH` in the name space, the tag of a share, or a tree that the image makes.
+    pub source: String,
+    /// The vchan: `DOMID!NAME`.
+    pub target: String,
+    /// Whether changes are refused.
+    pub read_only: bool,
+}
+
+impl ExportOption {
+    fn parse(entry: &str) -> Option<Self> {
+        let (read_only, entry) = match entry.strip_prefix("ro=") {
+            Some(entry) => (true, entry),
+            None => (false, entry),
+        };
+        let (source, target) = entry.split_once(":vchan!")?;
+        let name = target.split_once('!')?.1;
+        (!source.is_empty() && !name.is_empty()).then(|| ExportOption {
+            source: source.into(),
+            target: target.into(),
+            read_only,
+        })
+    }
 }
 
 /// A file on a share.
@@ -68,7 +98,7 @@ const TRACE_FILE: &str = "/xen9p.pcap";
 
 /// The names [`Options`] knows, as a usage line shows them.
 pub const USAGE: &str = "options: log=LEVEL[,TARGET=LEVEL...] share=TAG mount=[ro=]TAG:/PATH[,...] \
-     bind=HOW:/NEW:/OLD[,...] msize=BYTES rings=N order=N timeout=SECONDS \
+     bind=HOW:/NEW:/OLD[,...] export=[ro=]SOURCE:vchan!DOMID!NAME[,...] msize=BYTES rings=N order=N timeout=SECONDS \
      recovery=fail|reattach[:SECONDS] trace=pcap[:[TAG:]/PATH]";
 
 /// Why a command line can't be obeyed.
@@ -158,6 +188,13 @@ impl Options {
             "bind" => {
                 let added = self.layout.add_binds(value);
                 added.map_err(|error| CmdlineError::Layout("bind", value.to_string(), error))?;
+            }
+            "export" => {
+                let entries: Option<Vec<_>> = value.split(',').map(ExportOption::parse).collect();
+                let expected =
+                    "SOURCE:vchan!DOMID!NAME, or ro= and that, and more of them after commas";
+                let mut entries = entries.ok_or_else(|| bad("export", expected))?;
+                self.exports.append(&mut entries);
             }
             "msize" => {
                 self.msize = Some(

@@ -31,6 +31,10 @@ pub trait Files: Sized + 'static {
     /// Mounts them.
     #[doc(hidden)]
     fn open() -> Result<Self, StartError>;
+
+    /// All of them, for other domains.
+    #[doc(hidden)]
+    fn tree(&self) -> Rc<dyn Tree>;
 }
 
 impl Files for Fs {
@@ -45,6 +49,10 @@ impl Files for Fs {
         let root = system().shares.root();
         root.map_err(|error| StartError::new(ExitCode::FAILURE, error))
     }
+
+    fn tree(&self) -> Rc<dyn Tree> {
+        Rc::new(self.clone())
+    }
 }
 
 impl Files for Namespace {
@@ -58,6 +66,10 @@ impl Files for Namespace {
             layout.build_over(Rc::new(root), tree)
         };
         ns.map_err(|error| fails(&error))
+    }
+
+    fn tree(&self) -> Rc<dyn Tree> {
+        Rc::new(self.clone())
     }
 }
 
@@ -93,8 +105,9 @@ impl fmt::Display for SourceError {
 
 impl core::error::Error for SourceError {}
 
-/// The tree that the source of a mount means: the tag of a share, an address such as `xen!9pfs!TAG` or
-/// `xen!9pfs!0` (a device's number), or a tree that the image makes itself:
+/// The tree that the source of a mount means: the tag of a share, an address such as `xen!9pfs!TAG`,
+/// `xen!9pfs!0` (a device's number) or `vchan!DOMID!NAME` (what another domain serves), or a tree that the image makes
+/// itself:
 ///
 /// * `#dev`: `cons`, the console; `null`; `time`, as in Plan 9: seconds and nanoseconds since 1970,
 ///   nanoseconds since the start, and how many of these there are in a second;
@@ -114,6 +127,7 @@ pub fn tree(source: &str) -> Result<Rc<dyn Tree>, SourceError> {
         _ => {
             let share = match source.strip_prefix("xen!9pfs!") {
                 Some(target) => by_address(target),
+                None if source.starts_with("vchan!") => share(source),
                 None if source.contains('!') => {
                     let error = DialError::UnknownScheme;
                     return Err(SourceError::Dial(source.into(), error));

@@ -1,6 +1,7 @@
 //! From a machine that is up to an app that has files, and back to Xen in good order.
 
 pub mod cmdline;
+mod exports;
 mod files;
 mod keys;
 mod output;
@@ -26,6 +27,7 @@ use crate::xen::event::{EventStats, Events};
 use crate::xen::shutdown::ShutdownWatch;
 
 use cmdline::{CmdlineError, Options};
+use exports::Exports;
 use shares::Shares;
 use stop::Stop;
 
@@ -127,6 +129,7 @@ struct System {
     xen: Xen<BarePlatform>,
     stop: Stop,
     shares: Shares,
+    exports: Exports,
     /// All 9P messages, if the options want that.
     capture: Option<Capture>,
 }
@@ -232,9 +235,13 @@ fn start<F: Files>() -> Result<F, StartError> {
         xen,
         stop: Stop::new(watch),
         shares: Shares::default(),
+        exports: Exports::default(),
         capture,
     });
+    let exports = &system().exports;
+    exports.start_first()?;
     let files = F::open()?;
+    exports.start_rest(&|| files.tree())?;
     log::info!(
         "files mounted {} us after the first instruction",
         uptime().as_micros()
@@ -245,6 +252,7 @@ fn start<F: Files>() -> Result<F, StartError> {
 /// Closes what the app left open.
 fn finish() {
     if let Some(system) = SYSTEM.get().get() {
+        system.exports.close();
         if let Some((capture, file)) = system.capture.as_ref().zip(system.options.trace.as_ref()) {
             system.shares.write_capture(capture, file);
         }
@@ -365,7 +373,9 @@ pub fn sleep(time: Duration) -> fs::Result<()> {
 /// # Errors
 /// As [`sleep`].
 fn wait_until(deadline: Instant, mut done: impl FnMut() -> bool) -> fs::Result<bool> {
-    let System { xen, stop, .. } = system();
+    let System {
+        xen, stop, exports, ..
+    } = system();
     let events = &xen.events;
     loop {
         let seen = events.generation();
@@ -373,13 +383,14 @@ fn wait_until(deadline: Instant, mut done: impl FnMut() -> bool) -> fs::Result<b
         if stop.reason().is_some() {
             return Err(fs::Error::Interrupted);
         }
+        exports.poll();
         if done() {
             return Ok(true);
         }
         if now() >= deadline {
             return Ok(false);
         }
-        events.wait(seen, deadline);
+        events.wait(seen, deadline.min(exports.next_check()));
     }
 }
 

@@ -16,7 +16,14 @@ use crate::p9::trace::Capture;
 use crate::rt::{BarePlatform, memory_info};
 use crate::time::Instant;
 use crate::transport::Transport;
+use crate::transport::vchan::{self, VchanError};
 use crate::transport::xen9pfs::{self, Config, ConnectError, EndpointEvent, Endpoints};
+
+/// What the address of a tree in another domain begins with.
+const VCHAN: &str = "vchan!";
+
+/// What one message of a vchan may take, as a share of the domain's memory.
+const MESSAGE_SHARE: usize = 64;
 
 /// Why a share can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +31,8 @@ use crate::transport::xen9pfs::{self, Config, ConnectError, EndpointEvent, Endpo
 pub enum ShareError {
     /// There is no such device, or no connection to its backend.
     Connect(ConnectError),
+    /// There is no connection to the domain of the address, which is the text.
+    Vchan(String, VchanError),
     /// The backend did not connect, and the tag, which is the text, is one that QEMU does not take.
     Tag(String, Box<ConnectError>),
     /// Another device has the same tag, which is the first text, and is used by it; the second is its number.
@@ -37,6 +46,7 @@ impl fmt::Display for ShareError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ShareError::Connect(error) => error.fmt(f),
+            ShareError::Vchan(address, error) => write!(f, "{address}: {error}"),
             ShareError::Tag(tag, error) => write!(
                 f,
                 "{error}; QEMU takes no tag like '{tag}': name the share by a letter and then letters, digits, '-', '.' \
@@ -55,6 +65,7 @@ impl core::error::Error for ShareError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             ShareError::Connect(error) => Some(error),
+            ShareError::Vchan(_, error) => Some(error),
             ShareError::Mount(_, error) => Some(error),
             _ => None,
         }
@@ -65,11 +76,11 @@ impl core::error::Error for ShareError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShareInfo {
-    /// Its tag.
+    /// Its tag, or its address.
     pub tag: String,
     /// Number of rings.
     pub rings: u16,
-    /// Size of each ring, as log2 of its pages.
+    /// Size of each ring, as log2 of its pages; 0 for a vchan.
     pub order: u8,
     /// When it was mounted.
     pub mounted_at: Instant,
@@ -149,8 +160,11 @@ fn boxed(transport: impl Transport + 'static) -> Box<dyn Transport> {
     }
 }
 
-/// Connects to a share again, with the rings it had.
-fn redial(tag: String, config: Config) -> impl Redial {
+/// Connects to a share again, by the means by which it was connected.
+fn redial(
+    tag: String,
+    mut connect: impl FnMut() -> Result<Box<dyn Transport>, ShareError> + 'static,
+) -> impl Redial {
     let (shortest, longest) = PAUSES;
     let mut told = None;
     // When the last try began, and how long after it the next may.
@@ -168,22 +182,34 @@ fn redial(tag: String, config: Config) -> impl Redial {
             _ => shortest,
         };
         last = Some((now(), pause));
-        let device = xen9pfs::device(xen, Some(&tag));
-        let endpoints = system().shares.endpoints();
-        match device.and_then(|device| endpoints?.connect(device, &config)) {
+        match connect() {
             Ok(transport) => {
                 told = None;
-                Ok(Some(boxed(transport)))
+                Ok(Some(transport))
             }
             Err(error) => {
                 // Each reason once: the next try follows soon.
-                if told.replace(error) != Some(error) {
+                if told.as_ref() != Some(&error) {
                     log::warn!("share '{tag}': {error}");
                 }
+                told = Some(error);
                 Ok(None)
             }
         }
     }
+}
+
+/// Connects to what another domain serves.
+fn dial_vchan(
+    address: &str,
+    timeout: Duration,
+    msize: u32,
+) -> Result<Box<dyn Transport>, ShareError> {
+    let fails = |error| ShareError::Vchan(address.into(), error);
+    let target = address.strip_prefix(VCHAN).unwrap_or(address);
+    let (server, name) = vchan::parse_address(target).map_err(fails)?;
+    let stream = vchan::connect(&system().xen, server, name, timeout).map_err(fails)?;
+    Ok(boxed(vchan::framed(stream, msize)))
 }
 
 impl Shares {
@@ -233,22 +259,40 @@ impl Shares {
     }
 
     fn mount(&self, tag: Option<&str>) -> Result<Fs, ShareError> {
+        match tag {
+            Some(address) if address.starts_with(VCHAN) => self.mount_vchan(address),
+            tag => self.mount_device(tag),
+        }
+    }
+
+    fn mount_vchan(&self, address: &str) -> Result<Fs, ShareError> {
+        let begun = now();
+        let timeout = options().timeout.unwrap_or(vchan::CONNECT_TIMEOUT);
+        let most = memory_info().total / MESSAGE_SHARE;
+        let msize = vchan::DEFAULT_MESSAGE.min(most as u32).max(8192);
+        let transport = dial_vchan(address, timeout, msize)?;
+        let again = String::from(address);
+        let connect = move || dial_vchan(&again, timeout.min(RECONNECT_TIMEOUT), msize);
+        let info = ShareInfo {
+            tag: address.into(),
+            rings: 1,
+            order: 0,
+            mounted_at: begun,
+            took: Duration::ZERO,
+        };
+        self.add(transport, connect, info)
+    }
+
+    fn mount_device(&self, tag: Option<&str>) -> Result<Fs, ShareError> {
         let begun = now();
         let xen = &system().xen;
         let options = options();
-        let memory = memory_info();
-        let mut config = Config::for_memory(memory.total);
+        let mut config = Config::for_memory(memory_info().total);
         config.rings = options.rings;
         config.order = options.order;
-        let mut mount = MountOptions::new();
         if let Some(timeout) = options.timeout {
             config.timeout = timeout;
-            mount = mount.timeout(timeout);
         }
-        if let Some(msize) = options.msize {
-            mount = mount.msize(msize);
-        }
-
         let device = xen9pfs::device(xen, tag).map_err(ShareError::Connect)?;
         let tag: String = device.tag().unwrap_or_default().into();
         let endpoints = self.endpoints().map_err(ShareError::Connect)?;
@@ -261,28 +305,56 @@ impl Shares {
                 error => ShareError::Connect(error),
             })?;
         let (rings, order) = (transport.lanes(), transport.order().get());
-        let recovery = options.recovery.map(|timeout| {
-            let again = Config {
-                rings: Some(rings),
-                order: Some(order),
-                timeout: config.timeout.min(RECONNECT_TIMEOUT),
-                ..config
-            };
-            Recovery::new(redial(tag.clone(), again), timeout)
-        });
-        let fs = Fs::mount_over(boxed(transport), &mount, recovery);
-        let fs = fs.map_err(|error| ShareError::Mount(tag.clone(), error))?;
-        fs.set_idle_hook(Some(Box::new(|| {
-            system().stop.look();
-            keys::look();
-        })));
+        let again = Config {
+            rings: Some(rings),
+            order: Some(order),
+            timeout: config.timeout.min(RECONNECT_TIMEOUT),
+            ..config
+        };
+        let name = tag.clone();
+        let connect = move || {
+            let device = xen9pfs::device(&system().xen, Some(&name));
+            let endpoints = system().shares.endpoints();
+            let transport = device.and_then(|device| endpoints?.connect(device, &again));
+            transport.map(boxed).map_err(ShareError::Connect)
+        };
         let info = ShareInfo {
             tag,
             rings,
             order,
-            mounted_at: now(),
-            took: now() - begun,
+            mounted_at: begun,
+            took: Duration::ZERO,
         };
+        self.add(boxed(transport), connect, info)
+    }
+
+    /// Mounts what was connected, since `info.mounted_at`, and keeps it.
+    fn add(
+        &self,
+        transport: Box<dyn Transport>,
+        connect: impl FnMut() -> Result<Box<dyn Transport>, ShareError> + 'static,
+        mut info: ShareInfo,
+    ) -> Result<Fs, ShareError> {
+        let options = options();
+        let mut mount = MountOptions::new();
+        if let Some(timeout) = options.timeout {
+            mount = mount.timeout(timeout);
+        }
+        if let Some(msize) = options.msize {
+            mount = mount.msize(msize);
+        }
+        let recovery = options
+            .recovery
+            .map(|timeout| Recovery::new(redial(info.tag.clone(), connect), timeout));
+        let fs = Fs::mount_over(transport, &mount, recovery);
+        let fs = fs.map_err(|error| ShareError::Mount(info.tag.clone(), error))?;
+        fs.set_idle_hook(Some(Box::new(|| {
+            system().stop.look();
+            keys::look();
+            system().exports.poll();
+        })));
+        info.took = now() - info.mounted_at;
+        info.mounted_at = now();
         log::info!(
             "share '{}' mounted in {} us: {}, msize {}",
             info.tag,
@@ -295,6 +367,19 @@ impl Shares {
             info,
         });
         Ok(fs)
+    }
+
+    /// Sends and takes in what there is, for trees that are served to others.
+    pub(super) fn pump(&self) {
+        let all: Vec<Fs> = self
+            .mounted
+            .borrow()
+            .iter()
+            .map(|share| share.fs.clone())
+            .collect();
+        for fs in all {
+            fs.to_async().session().pump();
+        }
     }
 
     /// Ends all operations that wait, or lets them work again.

@@ -1,5 +1,6 @@
-//! How 9P messages travel: the trait [`Transport`], and the rings of a Xen 9pfs device.
+//! How 9P messages travel: the trait [`Transport`], the rings of a Xen 9pfs device, and vchans.
 
+pub mod vchan;
 pub mod xen9pfs;
 
 pub use p9_client::transport::*;

@@ -15,6 +15,7 @@ const PROGRAMS: &[&str] = &[
     "ring",
     "session",
     "toolbox",
+    "vchan",
     "wire",
     "xen",
 ];

@@ -164,3 +164,52 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn exports_are_described() {
+    let (options, rest) =
+        parse("export=/srv:vchan!7!logs,ro=#mem:vchan!0!/local/x export=data:vchan!9!9p serve")
+            .unwrap();
+    assert_eq!(rest, "serve");
+    let exports: Vec<_> = options
+        .exports
+        .iter()
+        .map(|export| {
+            (
+                export.source.as_str(),
+                export.target.as_str(),
+                export.read_only,
+            )
+        })
+        .collect();
+    assert_eq!(
+        exports,
+        [
+            ("/srv", "7!logs", false),
+            ("#mem", "0!/local/x", true),
+            ("data", "9!9p", false)
+        ]
+    );
+    for wrong in [
+        "",
+        "/srv",
+        "/srv:7!x",
+        ":vchan!7!x",
+        "/srv:vchan!7",
+        "/srv:vchan!7!",
+        "/a:vchan!7!x,",
+    ] {
+        let message = parse(&format!("export={wrong}")).unwrap_err().to_string();
+        assert!(
+            message.contains("expected SOURCE:vchan!DOMID!NAME"),
+            "{message}"
+        );
+    }
+    // A vchan's name may be a path: it ends at the path in the name space.
+    let (options, _) = parse("mount=vchan!0!/local/x/9p:/far").unwrap();
+    let mount = &options.layout.mounts()[0];
+    assert_eq!(
+        (mount.source.as_str(), mount.at.as_str()),
+        ("vchan!0!/local/x/9p", "/far")
+    );
+}

@@ -149,6 +149,7 @@ fn shortage_and_limits_are_errors_that_leave_nothing_behind() {
     grants.set_limits(Limits {
         pages: 6,
         quarantine: 1,
+        ..Limits::default()
     });
     let shared = grants.share(pages(4), DomId(0)).unwrap();
     let refused = grants.share(pages(3), DomId(0));
@@ -170,6 +171,7 @@ fn each_domain_has_a_quarantine_of_its_own() {
     grants.set_limits(Limits {
         pages: 10,
         quarantine: 1,
+        ..Limits::default()
     });
     let shared = grants.share(pages(4), DomId(2)).unwrap();
     let reference = shared.refs()[0].0;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use xen9p::fs::{Fs, MountOptions};
 use xen9p::hypercall::{DomId, XenError};
 use xen9p::platform::conformance::{self, Violation};
-use xen9p::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform};
+use xen9p::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform, View};
 use xen9p::time::Instant;
 use xen9p::transport::xen9pfs::{self, Config};
 use xen9p::xen::Xen;
@@ -45,6 +45,9 @@ enum Flaw {
     MovingGrantFrame,
     MisalignedGrantFrame,
     NoGrantFrame,
+    MisalignedWindow,
+    OneWindow,
+    OtherWindow,
     StatePerHandle,
     LostEvents,
     StickyEvents,
@@ -191,6 +194,46 @@ unsafe impl Platform for Flawed {
         })
     }
 
+    fn alloc_window(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {
+        match self.flaw {
+            Flaw::MisalignedWindow => {
+                let first = self.good.alloc_window(count.saturating_add(1))?;
+                Some(Self::shifted(first, 8))
+            }
+            _ => self.good.alloc_window(count),
+        }
+    }
+
+    unsafe fn free_window(&self, first: NonNull<Page>, count: NonZeroUsize) {
+        if self.flaw != Flaw::MisalignedWindow {
+            // SAFETY: as it was allocated above.
+            unsafe { self.good.free_window(first, count) };
+        }
+    }
+
+    fn window_address(&self, page: NonNull<Page>) -> u64 {
+        match self.flaw {
+            Flaw::OneWindow => 0x1000,
+            _ => self.good.window_address(page),
+        }
+    }
+
+    unsafe fn set_window(&self, page: NonNull<Page>, view: View) {
+        let view = match (self.flaw, view) {
+            // Another page: where there is none, the check faults.
+            (Flaw::OtherWindow, View::Own(_)) => {
+                let mut kept = self.kept.borrow_mut();
+                if kept.is_empty() {
+                    kept.extend(self.good.alloc_pages(NonZeroUsize::MIN));
+                }
+                View::Own(self.good.frame(kept[0]))
+            }
+            _ => view,
+        };
+        // SAFETY: the caller's promise; pages of this simulated domain at all events.
+        unsafe { self.good.set_window(page, view) };
+    }
+
     fn domain_state(&self) -> &DomainState {
         match self.flaw {
             Flaw::StatePerHandle => &self.own,
@@ -303,6 +346,9 @@ fn each_violation_is_found_under_its_rule() {
             "not page-aligned",
         ),
         (Flaw::NoGrantFrame, "the grant table", "can't be mapped"),
+        (Flaw::MisalignedWindow, "windows", "not page-aligned"),
+        (Flaw::OneWindow, "windows", "one to Xen"),
+        (Flaw::OtherWindow, "windows", "does not show the page"),
         (Flaw::StatePerHandle, "all handles", "for each handle"),
         (Flaw::LostEvents, "events", "lost"),
         (Flaw::StickyEvents, "events", "twice"),

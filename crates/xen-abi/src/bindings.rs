@@ -320,6 +320,12 @@ pub const GNTTABOP_get_status_frames: u32 = 9;
 pub const GNTTABOP_get_version: u32 = 10;
 pub const GNTTABOP_swap_grant_ref: u32 = 11;
 pub const GNTTABOP_cache_flush: u32 = 12;
+pub const GNTMAP_device_map: u32 = 1;
+pub const GNTMAP_host_map: u32 = 2;
+pub const GNTMAP_readonly: u32 = 4;
+pub const GNTMAP_application_map: u32 = 8;
+pub const GNTMAP_contains_pte: u32 = 16;
+pub const GNTMAP_guest_avail_mask: u32 = 4294901760;
 pub const GNTST_okay: i16 = 0;
 pub const GNTST_general_error: i16 = -1;
 pub const GNTST_bad_domain: i16 = -2;
@@ -426,6 +432,8 @@ pub const HVM_PARAM_STORE_PFN: u32 = 1;
 pub const HVM_PARAM_STORE_EVTCHN: u32 = 2;
 pub const HVM_PARAM_CONSOLE_PFN: u32 = 17;
 pub const HVM_PARAM_CONSOLE_EVTCHN: u32 = 18;
+pub const VCHAN_NOTIFY_WRITE: u8 = 1;
+pub const VCHAN_NOTIFY_READ: u8 = 2;
 pub const XS_DEBUG: u32 = 0;
 pub const XS_WRITE_NONE: &[u8; 5] = b"NONE\0";
 pub const XS_WRITE_CREATE: &[u8; 7] = b"CREATE\0";
@@ -1976,6 +1984,55 @@ const _: () = {
         [::core::mem::offset_of!(xencons_interface, out_cons) - 3080usize];
     ["Offset of field: xencons_interface::out_prod"]
         [::core::mem::offset_of!(xencons_interface, out_prod) - 3084usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ring_shared {
+    pub cons: u32,
+    pub prod: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ring_shared"][::core::mem::size_of::<ring_shared>() - 8usize];
+    ["Alignment of ring_shared"][::core::mem::align_of::<ring_shared>() - 4usize];
+    ["Offset of field: ring_shared::cons"][::core::mem::offset_of!(ring_shared, cons) - 0usize];
+    ["Offset of field: ring_shared::prod"][::core::mem::offset_of!(ring_shared, prod) - 4usize];
+};
+#[repr(C)]
+#[derive(Debug)]
+pub struct vchan_interface {
+    pub left: ring_shared,
+    pub right: ring_shared,
+    pub left_order: u16,
+    pub right_order: u16,
+    pub cli_live: u8,
+    pub srv_live: u8,
+    pub cli_notify: u8,
+    pub srv_notify: u8,
+    pub grants: __IncompleteArrayField<u32>,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of vchan_interface"][::core::mem::size_of::<vchan_interface>() - 24usize];
+    ["Alignment of vchan_interface"][::core::mem::align_of::<vchan_interface>() - 4usize];
+    ["Offset of field: vchan_interface::left"]
+        [::core::mem::offset_of!(vchan_interface, left) - 0usize];
+    ["Offset of field: vchan_interface::right"]
+        [::core::mem::offset_of!(vchan_interface, right) - 8usize];
+    ["Offset of field: vchan_interface::left_order"]
+        [::core::mem::offset_of!(vchan_interface, left_order) - 16usize];
+    ["Offset of field: vchan_interface::right_order"]
+        [::core::mem::offset_of!(vchan_interface, right_order) - 18usize];
+    ["Offset of field: vchan_interface::cli_live"]
+        [::core::mem::offset_of!(vchan_interface, cli_live) - 20usize];
+    ["Offset of field: vchan_interface::srv_live"]
+        [::core::mem::offset_of!(vchan_interface, srv_live) - 21usize];
+    ["Offset of field: vchan_interface::cli_notify"]
+        [::core::mem::offset_of!(vchan_interface, cli_notify) - 22usize];
+    ["Offset of field: vchan_interface::srv_notify"]
+        [::core::mem::offset_of!(vchan_interface, srv_notify) - 23usize];
+    ["Offset of field: vchan_interface::grants"]
+        [::core::mem::offset_of!(vchan_interface, grants) - 24usize];
 };
 pub const XenbusStateUnknown: xenbus_state = 0;
 pub const XenbusStateInitialising: xenbus_state = 1;

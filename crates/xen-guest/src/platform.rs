@@ -52,8 +52,11 @@
 //!     [`grant_driver`](Platform::grant_driver) instead of step 5, [`store_driver`](Platform::store_driver) instead of
 //!     xenstore's ring; [`port_opened`](Platform::port_opened) and [`port_closed`](Platform::port_closed) tell its event
 //!     dispatcher what it has to expect.
-//! 11. [`conformance::check`] passes.
-//! 12. [`Xen::new`](crate::Xen::new), `xen9pfs::device`,
+//! 11. For pages of other domains, which vchan needs: [`alloc_window`](Platform::alloc_window) and what goes with it. In a
+//!     PV domain addresses with page tables; else as many frame numbers without memory besides, such as those above
+//!     the end of the memory map.
+//! 12. [`conformance::check`] passes.
+//! 13. [`Xen::new`](crate::Xen::new), `xen9pfs::device`,
 //!     `xen9pfs::connect`, `Fs::mount`.
 //!
 //! # Save and restore
@@ -98,6 +101,17 @@ pub const PAGE_SIZE: usize = 4096;
 /// One page of memory. Only ever handled by raw pointer: the peer may write to it at any time.
 #[repr(C, align(4096))]
 pub struct Page([u8; PAGE_SIZE]);
+
+/// What is at a page of a window, see [`Platform::set_window`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Nothing: an access faults.
+    Empty,
+    /// The page that Xen has mapped at its [`window_address`](Platform::window_address).
+    Foreign,
+    /// A page of this domain's own.
+    Own(Frame),
+}
 
 /// A ring that Xen's domain builder prepared for us: xenstore's or the console's.
 #[derive(Clone, Copy, Debug)]
@@ -190,6 +204,47 @@ pub unsafe trait Platform: Clone + 'static {
     /// # Errors
     /// Whatever Xen answered; typically the table is at its maximum (`max_grant_frames`).
     fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError>;
+
+    /// Takes a window: addresses for `count` pages of other domains, which follow each other. Nothing is there yet.
+    /// `None` when there is no room for so many, and where the kernel maps no pages of others, which is what is
+    /// provided.
+    ///
+    /// # Implementation safety
+    /// The addresses are page-aligned, nothing is mapped at them, and no other code uses them until they come back through
+    /// [`free_window`](Self::free_window).
+    fn alloc_window(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {
+        let _ = count;
+        None
+    }
+
+    /// Gives a window back.
+    ///
+    /// # Safety
+    /// `first` and `count` are exactly those of one earlier [`alloc_window`](Self::alloc_window), given back once; all
+    /// pages of it are [`View::Empty`], and Xen maps nothing at any of them.
+    unsafe fn free_window(&self, first: NonNull<Page>, count: NonZeroUsize) {
+        let _ = (first, count);
+    }
+
+    /// Where Xen is told to map another domain's page so that it can be seen at `page` of a window (`host_addr`): in a PV
+    /// domain that address; else the guest physical address of a frame without memory, which is for this page alone.
+    ///
+    /// # Implementation safety
+    /// The domain has no memory there, nothing of Xen's, and no device; in a PV domain the page tables down to the last
+    /// level are there.
+    fn window_address(&self, page: NonNull<Page>) -> u64 {
+        page.addr().get() as u64
+    }
+
+    /// Sets what is at a page of a window. In a PV domain Xen itself shows and hides a foreign page when it maps and unmaps
+    /// it, so that there is nothing to do for [`View::Foreign`], nor for [`View::Empty`] after that.
+    ///
+    /// # Safety
+    /// `page` is of a window; no code relies on what was there; [`View::Foreign`]: Xen has mapped a page there;
+    /// [`View::Own`]: nothing that a mapping more would break uses the frame.
+    unsafe fn set_window(&self, page: NonNull<Page>, view: View) {
+        let _ = (page, view);
+    }
 
     /// What the drivers keep once per domain. One line: a `static` that is returned, or a field beside the rest of
     /// the machine.

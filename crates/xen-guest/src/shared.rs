@@ -250,6 +250,12 @@ impl<T: Word> SharedWord<'_, T> {
         T::compare_exchange(self.atomic(), current, new)
     }
 
+    /// Sets `bits`, in one step, and returns what the word was.
+    #[inline]
+    pub fn fetch_or(&self, bits: T) -> T {
+        T::fetch_or(self.atomic(), bits)
+    }
+
     /// Keeps only `bits`, in one step, and returns what the word was.
     #[inline]
     pub fn fetch_and(&self, bits: T) -> T {
@@ -271,6 +277,7 @@ mod sealed {
         fn load(word: &Self::Atomic, order: Ordering) -> Self;
         fn store(word: &Self::Atomic, value: Self, order: Ordering);
         fn compare_exchange(word: &Self::Atomic, current: Self, new: Self) -> Result<Self, Self>;
+        fn fetch_or(word: &Self::Atomic, bits: Self) -> Self;
         fn fetch_and(word: &Self::Atomic, bits: Self) -> Self;
     }
 }
@@ -298,6 +305,11 @@ macro_rules! words {
             #[inline]
             fn compare_exchange(word: &$atomic, current: Self, new: Self) -> Result<Self, Self> {
                 word.compare_exchange(current, new, Ordering::SeqCst, Ordering::Acquire)
+            }
+
+            #[inline]
+            fn fetch_or(word: &$atomic, bits: Self) -> Self {
+                word.fetch_or(bits, Ordering::SeqCst)
             }
 
             #[inline]
@@ -431,7 +443,8 @@ mod tests {
         assert_eq!(word.compare_exchange(6, 1), Err(7));
         assert_eq!(word.compare_exchange(7, 6), Ok(7));
         assert_eq!(word.fetch_and(3), 6);
-        assert_eq!(word.load(Ordering::SeqCst), 2);
+        assert_eq!(word.fetch_or(5), 2);
+        assert_eq!(word.load(Ordering::SeqCst), 7);
         refused(|| word.load(Ordering::Release));
         refused(|| word.store(1, Ordering::Acquire));
     }

@@ -50,7 +50,8 @@ impl<P: Platform> Xen<P> {
     ///
     /// `machine` makes the hypercall ([`sched::suspend`](crate::hypercall::sched::suspend)) and puts everything back
     /// that the [platform](crate::platform#save-and-restore) answers for. After [`Suspended::Cancelled`] nothing has
-    /// changed for the drivers. After [`Suspended::Resumed`]
+    /// changed for the drivers, but that pages of other domains are [lost](super::grant::MappedPages::is_lost) in any case.
+    /// After [`Suspended::Resumed`]
     ///
     /// * event channels and shared pages of before are never touched again under their old numbers: dropping them
     ///   gives memory back, and no more. A [`Console`](super::console::Console) goes on by itself;
@@ -68,6 +69,7 @@ impl<P: Platform> Xen<P> {
         machine: impl FnOnce() -> Result<SuspendReturn, XenError>,
     ) -> Result<Suspended, SuspendError> {
         self.store.quiesce().map_err(SuspendError::Busy)?;
+        self.grants.unmap_all();
         let how = machine().map_err(SuspendError::Machine)?.how();
         if how == Suspended::Resumed {
             self.platform.domain_state().count_resume();

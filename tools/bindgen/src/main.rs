@@ -73,6 +73,7 @@ const TYPES: &[&str] = &[
     "xenstore_domain_interface",
     "xencons_interface",
     "xen_9pfs_data_intf",
+    "vchan_interface",
     "xenbus_state",
     "vcpu_register_vcpu_info",
     "vcpu_runstate_info",
@@ -103,6 +104,7 @@ const CONSTANTS: &[&str] = &[
     "XENVER_.*",
     "GTF_.*",
     "GNTST_.*",
+    "GNTMAP_.*",
     "GNTTABOP_.*",
     "GNTTAB_NR_RESERVED_ENTRIES",
     "GNTTAB_RESERVED_.*",
@@ -110,6 +112,7 @@ const CONSTANTS: &[&str] = &[
     "XENMAPSPACE_.*",
     "SCHEDOP_.*",
     "SHUTDOWN_.*",
+    "VCHAN_NOTIFY_.*",
     "VCPUOP_.*",
     "RUNSTATE_.*",
     "PHYSDEVOP_set_iopl",
@@ -134,6 +137,8 @@ impl ParseCallbacks for ConstantTypes {
         let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
         if starts(&["GTF_", "DOMID_"]) {
             Some(IntKind::U16)
+        } else if starts(&["VCHAN_NOTIFY_"]) {
+            Some(IntKind::U8)
         } else if starts(&["GNTST_"]) {
             Some(IntKind::I16)
         } else if starts(&[
@@ -149,6 +154,7 @@ impl ParseCallbacks for ConstantTypes {
             "__HYPERVISOR_",
             "EVTCHNOP_",
             "EVTCHNSTAT_",
+            "GNTMAP_",
             "GNTTABOP_",
             "SCHEDOP_",
             "SHUTDOWN_",

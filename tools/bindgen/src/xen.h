@@ -20,5 +20,6 @@
 #include <xen/hvm/params.h>
 #include <xen/io/9pfs.h>
 #include <xen/io/console.h>
+#include <xen/io/libxenvchan.h>
 #include <xen/io/xenbus.h>
 #include <xen/io/xs_wire.h>

@@ -11,6 +11,7 @@
 
 #[cfg(feature = "socket")]
 pub mod socket;
+pub mod stream;
 
 use xen9p_time::Instant;
 

@@ -4,27 +4,20 @@ extern crate std;
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::vec::Vec;
 use core::any::Any;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use p9_wire::{HEADER_LEN, parse_header};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xen9p_time::Instant;
 
-use super::{Header, Lane, Transport, TransportError};
-
-/// More bytes than this do not wait to be sent.
-const MAX_BACKLOG: usize = 4 << 20;
+use super::TransportError;
+use super::stream::{ByteStream, Framed};
 
 /// The largest message that [`Socket::connect`] agrees to, in bytes.
 const MAX_MESSAGE: u32 = 1 << 20;
-
-/// How much is read from the socket at a time, in bytes.
-const CHUNK: usize = 64 << 10;
 
 /// What a [`Socket`] reads from and writes to: a stream that does not block, and can be polled.
 pub trait Stream: Read + Write + AsFd {}
@@ -32,23 +25,20 @@ pub trait Stream: Read + Write + AsFd {}
 impl<S: Read + Write + AsFd> Stream for S {}
 
 /// A connection to a 9P server over a stream socket.
-pub struct Socket {
+pub type Socket = Framed<SocketStream>;
+
+/// A socket as a [`ByteStream`].
+pub struct SocketStream {
     stream: Box<dyn Stream>,
-    outgoing: Vec<u8>,
-    /// Bytes that have arrived; those before `taken` are consumed.
-    incoming: Vec<u8>,
-    taken: usize,
-    max_message: u32,
-    max_reply: u32,
-    failure: Option<TransportError>,
+    closed: bool,
     origin: std::time::Instant,
     _kept: Box<dyn Any>,
 }
 
-impl core::fmt::Debug for Socket {
+impl core::fmt::Debug for SocketStream {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Socket")
-            .field("failure", &self.failure)
+        f.debug_struct("SocketStream")
+            .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
 }
@@ -81,171 +71,75 @@ impl Socket {
     /// Speaks on `stream`, which is set not to block, with messages of at most `max_message` bytes. Keeps `kept`, such as
     /// what owns the other end, until the connection is dropped.
     pub fn new(stream: impl Stream + 'static, max_message: u32, kept: impl Any) -> Self {
-        Socket {
+        let stream = SocketStream {
             stream: Box::new(stream),
-            outgoing: Vec::new(),
-            incoming: Vec::new(),
-            taken: 0,
-            max_message,
-            max_reply: max_message,
-            failure: None,
+            closed: false,
             origin: std::time::Instant::now(),
             _kept: Box::new(kept),
-        }
-    }
-
-    fn check(&self) -> Result<(), TransportError> {
-        self.failure.map_or(Ok(()), Err)
-    }
-
-    fn fail<T>(&mut self, failure: TransportError) -> Result<T, TransportError> {
-        Err(*self.failure.get_or_insert(failure))
-    }
-
-    /// The bytes that have arrived and are not consumed.
-    fn arrived(&self) -> &[u8] {
-        self.incoming.get(self.taken..).unwrap_or(&[])
-    }
-
-    /// Takes in what has arrived, at most the largest reply: what is more waits in the socket.
-    fn fill(&mut self) -> Result<(), TransportError> {
-        self.incoming.drain(..self.taken);
-        self.taken = 0;
-        while self.incoming.len() < self.max_reply as usize {
-            let start = self.incoming.len();
-            self.incoming.resize(start + CHUNK, 0);
-            let room = self.incoming.get_mut(start..).unwrap_or(&mut []);
-            let read = self.stream.read(room);
-            self.incoming.truncate(start + *read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(0) => return self.fail(TransportError::Lost("the socket was closed")),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.fail(TransportError::Lost("reading the socket failed")),
-            }
-        }
-        Ok(())
-    }
-
-    fn header(&self) -> Option<Header> {
-        self.arrived().first_chunk::<HEADER_LEN>().map(parse_header)
-    }
-
-    fn has_message(&self) -> bool {
-        self.header()
-            .is_some_and(|header| header.size as usize <= self.arrived().len())
+        };
+        Framed::over(stream, max_message)
     }
 }
 
-impl Transport for Socket {
-    fn lanes(&self) -> u16 {
-        1
+/// What became of a system call: how many bytes went; 0 if none can at the moment.
+fn went(done: io::Result<usize>, failed: &'static str) -> Result<usize, TransportError> {
+    match done {
+        Ok(count) => Ok(count),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        Err(_) => Err(TransportError::Lost(failed)),
     }
+}
 
-    fn max_message(&self) -> u32 {
-        self.max_message
-    }
-
-    fn set_max_message(&mut self, bytes: u32) {
-        self.max_reply = bytes;
-    }
-
-    /// A socket has flow control: there is always room for replies.
-    fn has_room(&mut self, _: Lane, request: u32, _: u32) -> Result<bool, TransportError> {
-        self.check()?;
-        Ok(self.outgoing.len() + request as usize <= MAX_BACKLOG)
-    }
-
-    fn send(&mut self, lane: Lane, parts: &[&[u8]], reply: u32) -> Result<bool, TransportError> {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        if !self.has_room(lane, u32::try_from(len).unwrap_or(u32::MAX), reply)? {
-            return Ok(false);
+/// Makes a call again as long as a signal interrupts it.
+fn again(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
         }
-        for part in parts {
-            self.outgoing.extend_from_slice(part);
-        }
-        Ok(true)
     }
+}
 
-    fn flush(&mut self) -> Result<(), TransportError> {
-        self.check()?;
-        let mut sent = 0;
-        while let Some(rest) = self.outgoing.get(sent..).filter(|rest| !rest.is_empty()) {
-            match self.stream.write(rest) {
-                Ok(len) => sent += len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.fail(TransportError::Lost("writing the socket failed")),
-            }
-        }
-        self.outgoing.drain(..sent);
-        Ok(())
-    }
-
-    fn peek(&mut self, _: Lane) -> Result<Option<Header>, TransportError> {
-        self.check()?;
-        if !self.has_message() {
-            let filled = self.fill();
-            // What arrived before the end still counts.
-            if !self.has_message() {
-                filled?;
-            }
-        }
-        match self.header() {
-            Some(header) if (header.size as usize) < HEADER_LEN => {
-                self.fail(TransportError::Violation("a message of less than 7 bytes"))
-            }
-            Some(header) if header.size > self.max_reply => {
-                self.fail(TransportError::Violation("a message larger than msize"))
-            }
-            header => Ok(header.filter(|_| self.has_message())),
+impl ByteStream for SocketStream {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, TransportError> {
+        match again(|| self.stream.read(into)) {
+            Ok(0) => Err(TransportError::Lost("the socket was closed")),
+            done => went(done, "reading the socket failed"),
         }
     }
 
-    fn copy_out(&mut self, _: Lane, offset: u32, into: &mut [u8]) {
-        let size = self.header().map_or(0, |header| header.size as usize);
-        let message = self.arrived().get(..size).unwrap_or(&[]);
-        let rest = message.get(offset as usize..).unwrap_or(&[]);
-        let (there, beyond) = into.split_at_mut(rest.len().min(into.len()));
-        there.copy_from_slice(rest.get(..there.len()).unwrap_or(&[]));
-        beyond.fill(0);
+    fn write(&mut self, from: &[u8]) -> Result<usize, TransportError> {
+        let done = again(|| self.stream.write(from));
+        went(done, "writing the socket failed")
     }
-
-    fn consume(&mut self, _: Lane) {
-        self.taken += self.header().map_or(0, |header| header.size as usize);
-    }
-
-    fn release(&mut self, _: Lane, _: u32) {}
 
     fn now(&self) -> Instant {
         let nanos = self.origin.elapsed().as_nanos();
         Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn wait(&mut self, deadline: Instant) -> Result<(), TransportError> {
-        self.check()?;
-        if self.has_message() {
-            return Ok(());
-        }
+    fn wait(&mut self, write: bool, deadline: Instant) -> Result<(), TransportError> {
         let timeout = Timespec::try_from(deadline - self.now()).ok();
         let mut flags = PollFlags::IN;
-        flags.set(PollFlags::OUT, !self.outgoing.is_empty());
+        flags.set(PollFlags::OUT, write);
         // An interruption is as good a reason as any to return early.
         let _ = poll(&mut [PollFd::new(&self.stream, flags)], timeout.as_ref());
-        self.flush()
+        Ok(())
     }
 
     /// The socket itself is closed when it is dropped.
     fn close(&mut self) {
-        let _ = rustix::net::shutdown(self.stream.as_fd(), rustix::net::Shutdown::Both);
-        self.failure.get_or_insert(TransportError::Closed);
+        if !core::mem::replace(&mut self.closed, true) {
+            let _ = rustix::net::shutdown(self.stream.as_fd(), rustix::net::Shutdown::Both);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::{Lane, Transport};
+    use alloc::vec::Vec;
 
     #[test]
     fn an_address_of_another_form_is_refused_in_words() {
@@ -284,6 +178,26 @@ mod tests {
         let lost = socket.peek(Lane(0)).unwrap_err();
         assert_eq!(lost, TransportError::Lost("the socket was closed"));
         assert_eq!(socket.wait(Instant::NEVER), Err(lost));
+    }
+
+    #[test]
+    fn what_came_before_the_end_still_counts() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut socket = Socket::new(ours, 4096, ());
+        theirs.write_all(&[7, 0, 0, 0, 1, 0, 0].repeat(3)).unwrap();
+        drop(theirs);
+        // The other side takes nothing any more.
+        assert_eq!(socket.send(Lane(0), &[b"request"], 0), Ok(true));
+        assert_eq!(socket.flush(), Ok(()));
+        for _ in 0..3 {
+            assert_eq!(socket.wait(Instant::NEVER), Ok(()));
+            assert_eq!(socket.peek(Lane(0)).unwrap().unwrap().size, 7);
+            socket.consume(Lane(0));
+        }
+        let lost = socket.peek(Lane(0)).unwrap_err();
+        assert!(matches!(lost, TransportError::Lost(_)), "{lost}");
+        assert_eq!(socket.send(Lane(0), &[b"request"], 0), Err(lost));
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! Grants: pages that another domain may map.
+//! Grants: pages that another domain may map, and pages of others that this one maps.
 //!
 //! [`Grants::share`] allocates zeroed whole pages and grants them to one domain; the
 //! [`SharedPages`] it returns takes them back when dropped. A peer that still has a page mapped
 //! can't be forced to let go: such pages, and their grant references, wait in quarantine, and
 //! nothing reuses them before Xen says that the mapping is gone. The table is the domain's own, in
-//! version 1 (public/grant_table.h).
+//! version 1 (public/grant_table.h). [`Grants::map`] is the other side of it.
 
 mod error;
+mod map;
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -23,7 +24,11 @@ use crate::platform::{Claim, Frame, InUse, PAGE_SIZE, Page, Platform, Resource};
 use crate::shared::{SharedMemory, SharedWord};
 use xen_abi as sys;
 
-pub use error::GrantError;
+use self::map::Maps;
+
+pub use crate::hypercall::grant_table::GrantStatus;
+pub use error::{Counters, GrantError, Limits, MapError};
+pub use map::MappedPages;
 pub use xen_abi::GrantRef;
 
 /// Entries in one frame of the table.
@@ -33,42 +38,6 @@ const PER_FRAME: u32 = (PAGE_SIZE / size_of::<sys::grant_entry_v1>()) as u32;
 /// that the peer mapped or unmapped at that very moment; one that does so forever is left to the
 /// quarantine.
 const REVOKE_TRIES: u32 = 8;
-
-/// How much may be shared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Pages shared at a time, those in quarantine not counted.
-    pub pages: usize,
-    /// Pages that one domain keeps in quarantine above which nothing new is shared with it. Others are not concerned.
-    pub quarantine: usize,
-}
-
-impl Default for Limits {
-    /// As many pages as fit in Xen's default table of 64 frames, and an eighth of that in
-    /// quarantine: four 9pfs devices with four rings of the largest kind each fit twice.
-    fn default() -> Self {
-        Limits {
-            pages: 64 * PER_FRAME as usize,
-            quarantine: 8 * PER_FRAME as usize,
-        }
-    }
-}
-
-/// Where all pages and references are: each of these is back where it was when a device has gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Pages shared now.
-    pub shared_pages: usize,
-    /// Pages in quarantine now.
-    pub quarantined_pages: usize,
-    /// References in quarantine now.
-    pub quarantined_refs: usize,
-    /// References in use, those in quarantine included.
-    pub used_refs: usize,
-    /// Pages that ever went to quarantine.
-    pub total_quarantined_pages: u64,
-}
 
 /// This domain's grant table. Clones are the same table.
 pub struct Grants<P: Platform> {
@@ -91,6 +60,8 @@ struct Table<P: Platform> {
     quarantine: RefCell<Vec<Block>>,
     /// The domain's [`resumes`](crate::platform::DomainState::resumes) when the fields above were filled.
     resumes: Cell<u64>,
+    /// Pages of other domains.
+    maps: Maps,
     /// Makes this the only table of the domain: no other hands out these references.
     _claim: Claim<P>,
 }
@@ -118,6 +89,12 @@ impl<P: Platform> Clone for Grants<P> {
     }
 }
 
+impl<P: Platform> Drop for Table<P> {
+    fn drop(&mut self) {
+        self.maps.give_back_spare(&self.platform);
+    }
+}
+
 impl<P: Platform> fmt::Debug for Grants<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Grants").field(&self.counters()).finish()
@@ -142,6 +119,7 @@ impl<P: Platform> Grants<P> {
                 free: RefCell::new(Vec::new()),
                 usable: Cell::new(0),
                 quarantine: RefCell::new(Vec::new()),
+                maps: Maps::default(),
             }),
         })
     }
@@ -161,6 +139,9 @@ impl<P: Platform> Grants<P> {
             quarantined_refs: quarantine.iter().map(|block| block.refs.len()).sum(),
             used_refs: table.usable.get() - table.free.borrow().len(),
             total_quarantined_pages: table.total_quarantined_pages.get(),
+            mapped_pages: table.maps.mapped(),
+            total_mapped_pages: table.maps.total(),
+            stuck_pages: table.maps.stuck(),
         }
     }
 
@@ -274,6 +255,7 @@ impl<P: Platform> Grants<P> {
         table.frames.borrow_mut().clear();
         table.free.borrow_mut().clear();
         table.usable.set(0);
+        table.maps.forget_stuck();
         for mut block in table.quarantine.take() {
             block.refs.clear();
             self.release(&block);
@@ -284,6 +266,7 @@ impl<P: Platform> Grants<P> {
     /// there. Also done before anything new is shared.
     pub fn drain(&self) -> usize {
         self.follow_resume();
+        self.leave_stuck();
         let blocks = self.table.quarantine.take();
         let mut kept = Vec::new();
         for mut block in blocks {

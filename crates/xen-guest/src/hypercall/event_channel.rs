@@ -158,3 +158,17 @@ pub fn status<P: Platform>(platform: &P, port: Port) -> Result<Status, XenError>
         other => Status::Other(other),
     })
 }
+
+/// The number of the domain that asks: Xen fills it in for "self" in the status of a port.
+///
+/// # Errors
+/// `ENOSPC` when the domain has all the ports it may have; `EIO` when Xen's answer makes no sense.
+pub fn own_domain<P: Platform>(platform: &P) -> Result<DomId, XenError> {
+    let port = alloc_unbound(platform, DomId::SELF)?;
+    let status = status(platform, port);
+    close(platform, port)?;
+    match status? {
+        Status::Unbound(domain) => Ok(domain),
+        _ => Err(XenError::EIO),
+    }
+}

@@ -1,4 +1,6 @@
-//! Grant table operations (public/grant_table.h), as far as the owner of grants needs them.
+//! Grant table operations (public/grant_table.h): the table itself, copies, and mapping what others grant.
+
+use core::fmt;
 
 use super::{DomId, XenError};
 use crate::platform::Platform;
@@ -16,6 +18,34 @@ fn check_status(status: i16) -> Result<(), XenError> {
         sys::GNTST_eagain => Err(XenError::EAGAIN),
         sys::GNTST_no_device_space | sys::GNTST_no_space => Err(XenError::ENOSPC),
         _ => Err(XenError::EIO),
+    }
+}
+
+/// What Xen says of one grant that was to be mapped (`GNTST_*`); never [`OKAY`](Self::OKAY) in an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantStatus(pub i16);
+
+impl GrantStatus {
+    /// It is done.
+    pub const OKAY: GrantStatus = GrantStatus(sys::GNTST_okay);
+}
+
+impl fmt::Display for GrantStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self.0 {
+            sys::GNTST_okay => "it is done",
+            sys::GNTST_general_error => "the grant is not valid, or not for this domain",
+            sys::GNTST_bad_domain => "there is no such domain",
+            sys::GNTST_bad_gntref => "the reference is beyond the other domain's table",
+            sys::GNTST_bad_handle => "there is no such mapping",
+            sys::GNTST_bad_virt_addr => "the address can't be mapped to",
+            sys::GNTST_permission_denied => "Xen's policy does not permit it",
+            sys::GNTST_bad_page => "there is no memory behind the grant",
+            sys::GNTST_eagain => "the page is not there at the moment",
+            sys::GNTST_no_device_space | sys::GNTST_no_space => "Xen can map no more",
+            other => return write!(f, "status {other}"),
+        };
+        write!(f, "{text} (status {})", self.0)
     }
 }
 
@@ -39,35 +69,70 @@ pub fn setup_table<P: Platform>(platform: &P, frames: &mut [Frame]) -> Result<()
     // SAFETY: the operation takes this structure; its list is valid for `nr_frames` writes of
     // xen_pfn_t, since it is an exclusive slice of as many `Frame`s, which are transparent u64s.
     unsafe {
-        grant_op(platform, sys::GNTTABOP_setup_table, &mut argument)?;
+        grant_op(
+            platform,
+            sys::GNTTABOP_setup_table,
+            core::slice::from_mut(&mut argument),
+        )?;
     }
     check_status(argument.status)
 }
 
-/// Makes grant table operation `op` for one structure (the call takes arrays).
+/// Makes grant table operation `op` for each of the structures.
 ///
 /// # Safety
 /// `T` is the structure of operation `op`, and what it points to is valid for what Xen does.
 unsafe fn grant_op<P: Platform, T>(
     platform: &P,
     op: u32,
-    argument: &mut T,
+    arguments: &mut [T],
 ) -> Result<(), XenError> {
-    // SAFETY: an exclusive reference is valid for reads and writes of one structure; the caller
+    // SAFETY: an exclusive slice is valid for reads and writes of as many structures; the caller
     // vouches for the type and for what is behind it.
     let result = unsafe {
         platform.hypercall(
             sys::__HYPERVISOR_grant_table_op,
             [
                 op as usize,
-                (&raw mut *argument).expose_provenance(),
-                1,
+                arguments.as_mut_ptr().expose_provenance(),
+                arguments.len(),
                 0,
                 0,
             ],
         )
     };
     XenError::check(result).map(drop)
+}
+
+/// Has Xen map pages that other domains grant. Each entry has its status and handle afterwards.
+///
+/// # Errors
+/// What Xen says of the call; then no entry means anything.
+///
+/// # Safety
+/// No code relies on what was behind the entries' addresses, and each is one that the domain may have other
+/// domains' pages at ([`window_address`](Platform::window_address)).
+pub unsafe fn map<P: Platform>(
+    platform: &P,
+    entries: &mut [sys::gnttab_map_grant_ref],
+) -> Result<(), XenError> {
+    // SAFETY: the operation takes these structures; the caller vouches for the addresses.
+    unsafe { grant_op(platform, sys::GNTTABOP_map_grant_ref, entries) }
+}
+
+/// Has Xen undo mappings. Each entry has its status afterwards.
+///
+/// # Errors
+/// As [`map`].
+///
+/// # Safety
+/// What is mapped there is not used any more.
+pub unsafe fn unmap<P: Platform>(
+    platform: &P,
+    entries: &mut [sys::gnttab_unmap_grant_ref],
+) -> Result<(), XenError> {
+    // SAFETY: the operation takes these structures; the caller vouches for the addresses.
+    unsafe { grant_op(platform, sys::GNTTABOP_unmap_grant_ref, entries) }
 }
 
 /// Where [`copy`] reads or writes.
@@ -118,6 +183,12 @@ pub unsafe fn copy<P: Platform>(
         status: 0,
     };
     // SAFETY: the operation takes this structure; the caller vouches for the target.
-    unsafe { grant_op(platform, sys::GNTTABOP_copy, &mut argument) }?;
+    unsafe {
+        grant_op(
+            platform,
+            sys::GNTTABOP_copy,
+            core::slice::from_mut(&mut argument),
+        )
+    }?;
     check_status(argument.status)
 }

@@ -19,6 +19,8 @@
 //! checked from inside stays the implementor's word: that no other code uses the pages, and that grant frames
 //! and rings stay mapped.
 
+mod windows;
+
 use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroUsize;
@@ -31,7 +33,7 @@ use crate::event::{Events, Port};
 use crate::grant::{GrantRef, Grants};
 use crate::hypercall::event_channel::{self, Status};
 use crate::hypercall::grant_table::{self, Memory};
-use crate::hypercall::{DomId, XenError, version};
+use crate::hypercall::{XenError, version};
 use crate::shared::SharedMemory;
 use crate::store::wire::{self, Kind};
 use xen_abi as sys;
@@ -170,8 +172,13 @@ pub fn check<P: Platform>(platform: &P, mut tell: impl FnMut(&'static str, Outco
     );
     // What follows lets Xen read and write pages: not before these are known to be pages.
     if setup.is_ok() {
-        rule("frames are those behind the pages", frames(platform));
+        let framed = frames(platform);
+        rule("frames are those behind the pages", framed);
         rule("the grant table is this domain's", grants(platform));
+        if framed.is_ok() {
+            let shown = windows::check(platform);
+            rule("windows show the page that is set", shown);
+        }
     }
     rule("all handles have one domain state", one_state(platform));
     rule("events are neither lost nor made up", events(platform));
@@ -280,22 +287,6 @@ fn frames<P: Platform>(platform: &P) -> Outcome {
     Ok(())
 }
 
-/// This domain's number, which Xen fills in for "self".
-fn own_number<P: Platform>(platform: &P) -> Result<DomId, Violation> {
-    let port = event_channel::alloc_unbound(platform, DomId::SELF);
-    let port = port.map_err(refused("Xen opens no port"))?;
-    let status = event_channel::status(platform, port);
-    let closed = event_channel::close(platform, port);
-    closed.map_err(refused("Xen closes no port"))?;
-    match status {
-        Ok(Status::Unbound(domain)) => Ok(domain),
-        _ => violation(
-            "what Xen writes during a hypercall is not seen afterwards",
-            port.0.into(),
-        ),
-    }
-}
-
 /// The first frame of the grant table is where it was.
 fn grant_frames<P: Platform>(platform: &P) -> Outcome {
     let table = |index| {
@@ -323,7 +314,9 @@ fn grants<P: Platform>(platform: &P) -> Outcome {
     if platform.grant_driver().is_none() {
         grant_frames(platform)?;
     }
-    let me = own_number(platform)?;
+    let me = event_channel::own_domain(platform).map_err(refused(
+        "Xen opens no port, or what it writes during a hypercall is not seen afterwards",
+    ))?;
     let Ok(grants) = Grants::new(platform.clone()) else {
         return violation(
             "the grant table has a driver already: check before `Xen::new`",

@@ -9,6 +9,7 @@
 
 mod connection;
 mod error;
+mod permissions;
 mod transaction;
 mod watch;
 pub mod wire;
@@ -321,34 +322,6 @@ impl<P: Platform> XenStore<P> {
     /// changing; see [`StoreError`].
     pub fn directory(&self, path: &str) -> Result<Vec<String>, StoreError> {
         self.directory_in(NO_TRANSACTION, path)
-    }
-
-    /// Who may do what with a node.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn permissions(&self, path: &str) -> Result<Vec<Permission>, StoreError> {
-        let answer = self.path_request(Kind::GET_PERMS, NO_TRANSACTION, path)?;
-        wire::strings(&answer).map(Permission::decode).collect()
-    }
-
-    /// Sets who may do what with a node. The first entry is its owner.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    pub fn set_permissions(
-        &self,
-        path: &str,
-        permissions: &[Permission],
-    ) -> Result<(), StoreError> {
-        wire::check_path(path)?;
-        let texts: Vec<String> = permissions.iter().map(Permission::encode).collect();
-        let mut parts: Vec<&[u8]> = alloc::vec![path.as_bytes(), b"\0"];
-        for text in &texts {
-            parts.extend([text.as_bytes(), b"\0"]);
-        }
-        self.request(Kind::SET_PERMS, NO_TRANSACTION, &parts)
-            .map(drop)
     }
 
     fn read_in(&self, transaction: u32, path: &str) -> Result<Vec<u8>, StoreError> {

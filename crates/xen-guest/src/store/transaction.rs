@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::wire::{self, Kind};
-use super::{MAX_PIPELINED, NO_TRANSACTION, Refusal, StoreError, XenStore};
+use super::{MAX_PIPELINED, NO_TRANSACTION, Permission, Refusal, StoreError, XenStore};
 use crate::platform::Platform;
 
 /// How often a transaction that met another one is tried again.
@@ -77,6 +77,18 @@ impl<P: Platform> Transaction<'_, P> {
     /// As there.
     pub fn rm(&self, path: &str) -> Result<(), StoreError> {
         self.store.path_request(Kind::RM, self.id, path).map(drop)
+    }
+
+    /// As [`XenStore::set_permissions`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_permissions(
+        &self,
+        path: &str,
+        permissions: &[Permission],
+    ) -> Result<(), StoreError> {
+        self.store.set_permissions_in(self.id, path, permissions)
     }
 
     /// As [`XenStore::directory`].

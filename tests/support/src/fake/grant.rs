@@ -86,6 +86,24 @@ impl World {
         reference: u32,
         writable: bool,
     ) -> Result<MappedGrant, MapError> {
+        let page = self.pin(mapper, granter, reference, writable)?;
+        Ok(MappedGrant {
+            world: Rc::clone(self),
+            granter,
+            reference,
+            writable,
+            page,
+        })
+    }
+
+    /// Notes that a grant is mapped once more, and says which page it is.
+    pub(super) fn pin(
+        &self,
+        mapper: DomId,
+        granter: DomId,
+        reference: u32,
+        writable: bool,
+    ) -> Result<NonNull<Page>, MapError> {
         let entry = self
             .entry(granter, reference)
             .ok_or(MapError::BadReference)?;
@@ -109,13 +127,28 @@ impl World {
         let count = maps.entry((granter, reference)).or_default();
         count.0 += 1;
         count.1 += usize::from(writable);
-        Ok(MappedGrant {
-            world: Rc::clone(self),
-            granter,
-            reference,
-            writable,
-            page,
-        })
+        Ok(page)
+    }
+
+    /// Notes that a grant is mapped once less.
+    pub(super) fn unpin(&self, granter: DomId, reference: u32, writable: bool) {
+        let key = (granter, reference);
+        let mut maps = self.maps.borrow_mut();
+        let count = maps.get_mut(&key).expect("mapped until now");
+        count.0 -= 1;
+        count.1 -= usize::from(writable);
+        let (readers, writers) = *count;
+        let mut over = 0;
+        if readers == 0 {
+            maps.remove(&key);
+            over |= sys::GTF_reading;
+        }
+        if writers == 0 {
+            over |= sys::GTF_writing;
+        }
+        if let Some(entry) = self.entry(granter, reference) {
+            entry.flags().fetch_and(!over, Ordering::AcqRel);
+        }
     }
 }
 
@@ -175,23 +208,8 @@ impl MappedGrant {
 
 impl Drop for MappedGrant {
     fn drop(&mut self) {
-        let key = (self.granter, self.reference);
-        let mut maps = self.world.maps.borrow_mut();
-        let count = maps.get_mut(&key).expect("mapped until now");
-        count.0 -= 1;
-        count.1 -= usize::from(self.writable);
-        let (readers, writers) = *count;
-        let mut over = 0;
-        if readers == 0 {
-            maps.remove(&key);
-            over |= sys::GTF_reading;
-        }
-        if writers == 0 {
-            over |= sys::GTF_writing;
-        }
-        if let Some(entry) = self.world.entry(self.granter, self.reference) {
-            entry.flags().fetch_and(!over, Ordering::AcqRel);
-        }
+        self.world
+            .unpin(self.granter, self.reference, self.writable);
     }
 }
 

@@ -1,9 +1,10 @@
 //! Memory that knows who owns it, and notices who uses it after giving it back.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
+
+use super::host::Host;
 
 use xen9p::hypercall::DomId;
 use xen9p::platform::{Frame, PAGE_SIZE, Page};
@@ -20,6 +21,9 @@ struct Block {
     count: NonZeroUsize,
 }
 
+/// Pages that were freed, by where they begin.
+struct Freed(NonNull<Page>, NonZeroUsize);
+
 /// All pages of all domains.
 #[derive(Default)]
 pub(super) struct Memory {
@@ -28,23 +32,16 @@ pub(super) struct Memory {
     blocks: BTreeMap<usize, Block>,
     /// From frame to address.
     frames: BTreeMap<u64, usize>,
-    freed: VecDeque<(NonNull<Page>, NonZeroUsize)>,
+    freed: VecDeque<Freed>,
+    host: Host,
     freed_pages: usize,
     /// Pages that came back with something in them.
     pub(super) dirty_frees: usize,
 }
 
-fn layout(count: NonZeroUsize) -> Layout {
-    Layout::from_size_align(count.get() * PAGE_SIZE, PAGE_SIZE).expect("a sane number of pages")
-}
-
 impl Memory {
     pub(super) fn alloc(&mut self, owner: DomId, count: NonZeroUsize) -> NonNull<Page> {
-        // SAFETY: the layout is not empty.
-        let memory = unsafe { alloc_zeroed(layout(count)) };
-        let Some(first) = NonNull::new(memory.cast::<Page>()) else {
-            handle_alloc_error(layout(count))
-        };
+        let first = self.host.take(count);
         let address = first.as_ptr().expose_provenance();
         // Frames run backwards, so that no code comes to rely on their order, and start high, so
         // that none is taken for an index.
@@ -102,7 +99,7 @@ impl Memory {
                 .cast::<u8>()
                 .write_bytes(FREED, count.get() * PAGE_SIZE)
         };
-        self.freed.push_back((first, count));
+        self.freed.push_back(Freed(first, count));
         self.freed_pages += count.get();
         while self.freed_pages > KEPT_PAGES {
             self.give_back();
@@ -111,7 +108,7 @@ impl Memory {
 
     /// Gives the host the pages that were freed the longest time ago.
     fn give_back(&mut self) -> bool {
-        let Some((first, count)) = self.freed.pop_front() else {
+        let Some(Freed(first, count)) = self.freed.pop_front() else {
             return false;
         };
         self.freed_pages -= count.get();
@@ -120,8 +117,8 @@ impl Memory {
             std::slice::from_raw_parts(first.cast::<u8>().as_ptr(), count.get() * PAGE_SIZE)
         };
         let written = bytes.iter().any(|&byte| byte != FREED);
-        // SAFETY: allocated with this layout; the slice above is not used any more.
-        unsafe { dealloc(first.cast().as_ptr(), layout(count)) };
+        // SAFETY: taken with this count; the slice above is not used any more.
+        unsafe { self.host.give_back(first, count) };
         assert!(
             !written || std::thread::panicking(),
             "pages were written to after they were given back"
@@ -148,6 +145,20 @@ impl Memory {
         Frame(block.first_frame + (block.count.get() - 1 - index) as u64)
     }
 
+    /// Reserves addresses for `count` pages, at which there is nothing.
+    pub(super) fn reserve(&mut self, count: NonZeroUsize) -> Option<NonNull<Page>> {
+        self.host.reserve(count)
+    }
+
+    /// Shows a page at a reserved address, too; nothing, if `page` is `None`.
+    ///
+    /// # Safety
+    /// `at` is reserved, and what is there is not used.
+    pub(super) unsafe fn show(&self, at: NonNull<Page>, page: Option<NonNull<Page>>) {
+        // SAFETY: the caller's promise; pages of this memory are the host's.
+        unsafe { self.host.show(at, page) };
+    }
+
     /// The page in front of a frame.
     pub(super) fn page(&self, frame: u64) -> Option<NonNull<Page>> {
         let address = *self.frames.get(&frame)?;
@@ -158,11 +169,11 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         while self.give_back() {}
-        for (&address, block) in &self.blocks {
-            let first: *mut u8 = std::ptr::with_exposed_provenance_mut(address);
-            // SAFETY: allocated with this layout; the simulated machine is gone, and with it
+        for (address, block) in std::mem::take(&mut self.blocks) {
+            let first = NonNull::new(std::ptr::with_exposed_provenance_mut(address));
+            // SAFETY: taken with this count; the simulated machine is gone, and with it
             // everyone who could use the memory.
-            unsafe { dealloc(first, layout(block.count)) };
+            unsafe { self.host.give_back(first.expect("a page"), block.count) };
         }
     }
 }

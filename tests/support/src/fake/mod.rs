@@ -15,9 +15,11 @@ mod console;
 mod domain;
 mod event;
 mod grant;
+mod host;
 mod memory;
 mod platform;
 mod store;
+mod window;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -36,6 +38,7 @@ use self::console::ConsoleServer;
 use self::event::{Channel, Channels};
 use self::memory::Memory;
 use self::store::Server;
+use self::window::Windows;
 
 pub(crate) use domain::grants;
 pub use domain::{DeviceSpec, FakeDomain};
@@ -89,6 +92,10 @@ struct Domain {
     /// The toolstack lets the next suspend return where it was.
     cancels_suspend: bool,
     hypervisor_log: Vec<u8>,
+    /// Its page tables are Xen's business.
+    is_pv: bool,
+    /// Pages of others that Xen lets it map.
+    max_maps: usize,
     /// What the domain's drivers keep.
     drivers: Rc<DomainState>,
 }
@@ -108,6 +115,7 @@ struct World {
     domains: RefCell<BTreeMap<DomId, Domain>>,
     /// How often each grant is mapped: in all, and for writing.
     maps: RefCell<BTreeMap<(DomId, u32), (usize, usize)>>,
+    windows: RefCell<Windows>,
     store: RefCell<Server>,
     peers: RefCell<Vec<Rc<RefCell<dyn Peer>>>>,
     failures: RefCell<Vec<PlannedFailure>>,
@@ -149,7 +157,10 @@ impl World {
         busy |= console::step(self);
         let peers = self.peers.borrow().clone();
         for peer in peers {
-            busy |= peer.borrow_mut().step(&xen);
+            // One that waits in its turn is not given another on top of it.
+            if let Ok(mut peer) = peer.try_borrow_mut() {
+                busy |= peer.step(&xen);
+            }
         }
         self.clock.set(self.clock.get() + TURN);
         busy
@@ -166,7 +177,9 @@ impl World {
             }
             let now = self.clock.get();
             let peers = self.peers.borrow();
-            let wakes = peers.iter().filter_map(|peer| peer.borrow().wakes_at());
+            let wakes = peers
+                .iter()
+                .filter_map(|peer| peer.try_borrow().ok()?.wakes_at());
             let next = wakes
                 .map(Instant::as_nanos)
                 .filter(|&at| at > now)
@@ -211,6 +224,7 @@ impl FakeXen {
                 channels: RefCell::default(),
                 domains: RefCell::default(),
                 maps: RefCell::default(),
+                windows: RefCell::default(),
                 store: RefCell::default(),
                 peers: RefCell::default(),
                 failures: RefCell::default(),
@@ -231,6 +245,8 @@ impl FakeXen {
             shutdown: None,
             cancels_suspend: false,
             hypervisor_log: Vec::new(),
+            is_pv: false,
+            max_maps: 1 << 18,
             drivers: Rc::default(),
         };
         let former = self.world.domains.borrow_mut().insert(id, domain);
@@ -290,6 +306,48 @@ impl FakeXen {
             let server = domain.console.as_mut().expect("made above");
             server.output = console.output;
         });
+    }
+
+    /// Makes a domain a PV one: Xen keeps its page tables, and shows mapped pages in them by itself.
+    pub fn make_pv(&self, id: DomId) {
+        self.world.with_domain(id, |domain| domain.is_pv = true);
+    }
+
+    /// Sets how many pages of others Xen lets a domain map.
+    pub fn limit_maps(&self, id: DomId, pages: usize) {
+        self.world.with_domain(id, |domain| domain.max_maps = pages);
+    }
+
+    /// Destroys a domain, as `xl destroy` does: its directory in xenstore first, then itself. What its drivers held is
+    /// gone: their handles have to be forgotten, not dropped. Pages that others have mapped stay until they are unmapped.
+    pub fn destroy(&self, id: DomId) {
+        self.dom0().rm(&format!("/local/domain/{id}"));
+        let world = &self.world;
+        let console = world.with_domain(id, |domain| {
+            domain.console.take().map(|console| console.port())
+        });
+        let store = world.store.borrow_mut().forget(id);
+        let mut channels = world.channels.borrow_mut();
+        for port in channels.ports_of(id) {
+            channels.close(id, port).expect("it is one of its ports");
+        }
+        for port in console.into_iter().chain([store]) {
+            channels.close(DomId(0), port).expect("its other end");
+        }
+        drop(channels);
+        world.unmap_all_for(id);
+        world.domains.borrow_mut().remove(&id);
+    }
+
+    /// Whether a domain that is destroyed still has pages that others have mapped: `xl list` shows it as a zombie.
+    pub fn is_zombie(&self, id: DomId) -> bool {
+        let gone = !self.world.domains.borrow().contains_key(&id);
+        gone && self
+            .world
+            .maps
+            .borrow()
+            .keys()
+            .any(|(granter, _)| *granter == id)
     }
 
     fn serve_rings(&self, id: DomId, store: (BuilderRing, u32), console: (BuilderRing, u32)) {

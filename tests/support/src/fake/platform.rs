@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use xen9p::hypercall::sched::MAX_POLL_PORTS;
 use xen9p::hypercall::{DomId, XenError};
-use xen9p::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform};
+use xen9p::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform, View};
 use xen9p::sys;
 use xen9p::time::Instant;
 use xen9p::xen::event::Port;
@@ -171,6 +171,24 @@ impl FakePlatform {
     }
 
     fn grant_op(&self, op: usize, argument: usize, count: usize) -> Result<usize, XenError> {
+        match op as u32 {
+            sys::GNTTABOP_map_grant_ref => {
+                // SAFETY: the caller passes this operation's structures.
+                for call in unsafe { arguments_mut::<sys::gnttab_map_grant_ref>(argument, count) } {
+                    call.status = self.world.map_for(self.id, call);
+                }
+                return Ok(0);
+            }
+            sys::GNTTABOP_unmap_grant_ref => {
+                // SAFETY: as above.
+                for call in unsafe { arguments_mut::<sys::gnttab_unmap_grant_ref>(argument, count) }
+                {
+                    call.status = self.world.unmap_for(self.id, call);
+                }
+                return Ok(0);
+            }
+            _ => {}
+        }
         if count != 1 {
             return Err(XenError::EINVAL);
         }
@@ -271,6 +289,15 @@ unsafe fn argument_mut<'a, T>(address: usize) -> &'a mut T {
     unsafe { &mut *with_exposed_provenance_mut(address) }
 }
 
+/// The structures at the address that a hypercall was given.
+///
+/// # Safety
+/// They are `count` structures of type `T`, which no other code uses during the call.
+unsafe fn arguments_mut<'a, T>(address: usize, count: usize) -> &'a mut [T] {
+    // SAFETY: the caller vouches for it.
+    unsafe { std::slice::from_raw_parts_mut(with_exposed_provenance_mut(address), count) }
+}
+
 // SAFETY: pages are the host's own, aligned, zeroed and in one owner's hands (memory.rs); frames
 // are fixed per page; the grant table and the builder's rings are such pages and live as long as
 // the machine, which each handle keeps alive.
@@ -329,6 +356,22 @@ unsafe impl Platform for FakePlatform {
         Ok(self
             .world
             .with_domain(self.id, |domain| domain.grant_frames[index as usize]))
+    }
+
+    fn alloc_window(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {
+        self.world.alloc_window(self.id, count)
+    }
+
+    unsafe fn free_window(&self, first: NonNull<Page>, count: NonZeroUsize) {
+        self.world.free_window(self.id, first, count);
+    }
+
+    fn window_address(&self, page: NonNull<Page>) -> u64 {
+        self.world.window_address(self.id, page)
+    }
+
+    unsafe fn set_window(&self, page: NonNull<Page>, view: View) {
+        self.world.set_window(self.id, page, view);
     }
 
     fn domain_state(&self) -> &DomainState {

@@ -1,0 +1,137 @@
+//! Trees that are served to other domains, whenever the app waits for something.
+
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+
+use super::{ExitCode, StartError, memory_info, system, tree};
+use crate::ns::{MemTree, Tree};
+use crate::rt::BarePlatform;
+use crate::server::{Exports as Trees, Limits, Rights};
+use crate::time::Instant;
+use crate::transport::vchan::{Export, Listener, Order, Orders, parse_address};
+use crate::tree::{DynNode, Node, Walked, block_on};
+
+/// What rings of an export may take, as a share of the domain's memory.
+const RING_SHARE: usize = 32;
+
+/// How often at most all exports are looked at in a row.
+const ROUNDS: usize = 8;
+
+/// The exports of the command line.
+#[derive(Default)]
+pub(super) struct Exports {
+    all: RefCell<Vec<Export<BarePlatform>>>,
+    /// Something has happened since they were looked at.
+    due: Cell<bool>,
+}
+
+/// The directory that is served.
+fn root_of(source: &str, files: &dyn Fn() -> Rc<dyn Tree>) -> Result<DynNode, StartError> {
+    let fails = |error: &dyn core::fmt::Display| {
+        StartError::new(ExitCode::FAILURE, format!("export of {source}: {error}"))
+    };
+    if !source.starts_with('/') {
+        let tree = tree(source).map_err(|error| fails(&error))?;
+        return Ok(tree.root());
+    }
+    let tree = files();
+    let names: Vec<&[u8]> = source
+        .split('/')
+        .filter(|name| !name.is_empty())
+        .map(str::as_bytes)
+        .collect();
+    let root = tree.root();
+    match block_on(&*tree.driver(), root.walk_at(&names)) {
+        Ok(Walked::Through(node, _)) => Ok(node),
+        Ok(Walked::Link(_)) => Err(fails(&"a symbolic link is on the way")),
+        Ok(Walked::Blocked(_, error)) | Err(error) => Err(fails(&error)),
+    }
+}
+
+/// Rings as large as the memory of the domain suggests.
+fn orders() -> Orders {
+    let bytes = memory_info().total / RING_SHARE;
+    let fits = |order: &u8| 2 << *order <= bytes;
+    let order = (12..=Order::DEFAULT.get()).rev().find(fits).unwrap_or(12);
+    Orders::new(order, order).unwrap_or_default()
+}
+
+impl Exports {
+    /// Begins to serve trees that are not of the app's files: before these are mounted, which may wait for a domain that
+    /// waits for this one.
+    pub(super) fn start_first(&self) -> Result<(), StartError> {
+        self.start(|source| !source.starts_with('/'), &|| {
+            Rc::new(MemTree::new())
+        })
+    }
+
+    /// Begins to serve what is in the app's files.
+    pub(super) fn start_rest(&self, files: &dyn Fn() -> Rc<dyn Tree>) -> Result<(), StartError> {
+        self.start(|source| source.starts_with('/'), files)
+    }
+
+    fn start(
+        &self,
+        which: impl Fn(&str) -> bool,
+        files: &dyn Fn() -> Rc<dyn Tree>,
+    ) -> Result<(), StartError> {
+        let options = &system().options.exports;
+        for option in options.iter().filter(|option| which(&option.source)) {
+            let usage = |error| StartError::new(ExitCode::USAGE, format!("export: {error}"));
+            let (client, name) = parse_address(&option.target).map_err(usage)?;
+            let mut listener =
+                Listener::new(&system().xen, client, name, orders()).map_err(usage)?;
+            listener.on_event(Rc::new(|| system().exports.poll()));
+            let root = root_of(&option.source, files)?;
+            let rights = match option.read_only {
+                true => Rights::ReadOnly,
+                false => Rights::ReadWrite,
+            };
+            let mut limits = Limits::default();
+            limits.msize = limits.msize.min((memory_info().total / RING_SHARE) as u32);
+            let policy = move || Trees::new(root.clone(), rights);
+            self.all
+                .borrow_mut()
+                .push(Export::new(listener, policy, limits));
+        }
+        self.poll();
+        Ok(())
+    }
+
+    /// Does what there is to do. Called at each event of a client, wherever the app waits, and now and then.
+    pub(super) fn poll(&self) {
+        self.due.set(true);
+        // Nothing on top of itself: what is served may wait as well.
+        let Ok(mut all) = self.all.try_borrow_mut() else {
+            return;
+        };
+        for _ in 0..ROUNDS {
+            if all.is_empty() || !self.due.replace(false) {
+                return;
+            }
+            // What is served may be what another domain serves, and wait for that.
+            system().shares.pump();
+            for export in &mut *all {
+                export.poll();
+            }
+            system().shares.pump();
+        }
+    }
+
+    /// When to look again even if nothing happens.
+    pub(super) fn next_check(&self) -> Instant {
+        let all = self.all.try_borrow();
+        let checks = all
+            .iter()
+            .flat_map(|all| all.iter().map(Export::next_check));
+        checks.min().unwrap_or(Instant::NEVER)
+    }
+
+    /// Disconnects all clients.
+    pub(super) fn close(&self) {
+        let all = self.all.take();
+        drop(all);
+    }
+}
