@@ -33,6 +33,7 @@ macro_rules! on {
             type Desk = crate::desk::Desk<crate::backends::$backend>;
 
             mod files;
+            mod groups;
             mod losses;
             mod odd;
             mod slashes;
