@@ -3,6 +3,7 @@
 mod allocations;
 mod attach;
 mod classic;
+mod documents;
 mod files;
 mod flush;
 mod kinds;
