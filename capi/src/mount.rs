@@ -227,8 +227,8 @@ fn mount(tag: Option<&str>, options: &xen9p_mount_options) -> Result<Rc<Mount>> 
         let mut again = config;
         (again.rings, again.order) = (Some(rings), Some(order));
         again.timeout = timeout.min(RECONNECT_TIMEOUT);
-        let patience = Duration::from_secs(options.recovery.into());
-        Recovery::new(redial(xen, tag, again), patience)
+        let timeout = Duration::from_secs(options.recovery.into());
+        Recovery::new(redial(xen, tag, again), timeout)
     });
     let fs = Fs::mount_over(Box::new(transport), &mount, recovery)?.to_async();
     let mount = Rc::new(Mount {

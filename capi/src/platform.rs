@@ -208,7 +208,7 @@ pub(crate) fn move_ring(ring: xen9p_ring) {
 
 /// The callbacks.
 pub(crate) fn table() -> Option<xen9p_platform> {
-    // SAFETY: a copy is made, while nobody writes.
+    // SAFETY: a copy is made, while no call writes.
     unsafe { *TABLE.0.get() }
 }
 

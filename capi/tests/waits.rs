@@ -1,5 +1,5 @@
 //! A loop that polls its operations and waits when none is over never waits for what is there already, in whatever order it
-//! polls, whoever took the answer in.
+//! polls, no matter which call took the answer in.
 
 mod kernel;
 

@@ -46,9 +46,9 @@ pub struct Serving {
 
 impl Peer for Serving {
     fn step(&mut self, _: &FakeXen) -> bool {
-        let stirred = self.xen.events.dispatch();
+        let progressed = self.xen.events.dispatch();
         self.export.poll();
-        stirred
+        progressed
     }
 
     fn wakes_at(&self) -> Option<Instant> {

@@ -15,7 +15,7 @@ use crate::tail::Tail;
 use crate::xen::{self, Bed, Job, Size};
 use crate::{cache, daemon, dom0, fail, say};
 
-/// What is to be done in dom0.
+/// The work in dom0.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// A shell script, `-` for stdin; without one there is a shell on this terminal

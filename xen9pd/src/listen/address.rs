@@ -122,7 +122,7 @@ impl Stream {
         })
     }
 
-    /// Ends the connection, whoever reads or writes.
+    /// Ends the connection for all threads that read or write.
     pub(super) fn shut_down(&self) {
         // One that is gone already is what is wanted.
         let _ = match self {

@@ -14,7 +14,7 @@ use crate::TransportError;
 pub enum DialError {
     /// The address is not of the form `scheme!target`; the text says what is wrong.
     Malformed(&'static str),
-    /// Nobody is registered for the scheme.
+    /// No function is registered for the scheme.
     UnknownScheme,
     /// The scheme has no such target: no device of this tag or number.
     NoSuchTarget,
@@ -63,7 +63,7 @@ type Dial<C> = Box<dyn Fn(&str) -> Result<C, DialError>>;
 ///
 /// A scheme is one or several parts of an address, such as `xen!9pfs` in `xen!9pfs!TAG`. What `C` is, a
 /// transport to be mounted or a mounted `Fs` that
-/// may be attached to again, is up to whoever registers.
+/// may be attached to again, is up to the registered function.
 ///
 /// ```
 /// use xen9p::ns::{DialError, Dialers};

@@ -54,7 +54,7 @@ impl fmt::Display for NsError {
             NsError::Sealed => f.write_str(
                 "the name space is sealed: nothing can be mounted, bound or unmounted any more",
             ),
-            NsError::NoSource(error) => write!(f, "cannot find what is to be bound: {error}"),
+            NsError::NoSource(error) => write!(f, "cannot find the file to bind: {error}"),
             NsError::NoPlace(error) => write!(f, "cannot find the place to bind onto: {error}"),
             NsError::KindDiffers => f.write_str(
                 "a directory can only be bound onto a directory, and a file onto a file",

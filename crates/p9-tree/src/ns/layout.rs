@@ -59,7 +59,7 @@ impl core::error::Error for OptionError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayoutError<E> {
-    /// What is to be mounted can't be had.
+    /// The tree to mount can't be had.
     Source(usize, E),
     /// Mounting it failed.
     Mount(usize, NsError),
@@ -134,12 +134,12 @@ impl Layout {
         Self::default()
     }
 
-    /// What is to be mounted.
+    /// The tree to mount.
     pub fn mounts(&self) -> &[MountOption] {
         &self.mounts
     }
 
-    /// What is to be bound.
+    /// The file to bind.
     pub fn binds(&self) -> &[BindOption] {
         &self.binds
     }
@@ -204,7 +204,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Whether something is to be mounted at "/".
+    /// Whether a tree is mounted at "/".
     pub fn has_root(&self) -> bool {
         self.mounts.iter().any(|mount| mount.at == "/")
     }
@@ -222,7 +222,7 @@ impl Layout {
         self.build_over(empty, open)
     }
 
-    /// As [`build`](Self::build), with `root` as the root when nothing is to be mounted at "/".
+    /// As [`build`](Self::build), with `root` as the root when no tree is mounted at "/".
     ///
     /// # Errors
     /// [`LayoutError`].

@@ -79,7 +79,7 @@
 //! * Listings of unions have no duplicates, and an element that can't be read is an error unless it is
 //!   simply gone (Plan 9 passes over both). So is a name that an element fails to look up.
 //! * Creating asks for the name first and then makes it, and a symbolic link that leads nowhere is
-//!   followed to where the file is to be made, as Unix does.
+//!   followed to where the file will be made, as Unix does.
 //! * Name spaces can be [sealed](Namespace::seal) (as RFNOMNT does); what is forked from a sealed one is
 //!   sealed too.
 

@@ -109,7 +109,7 @@ impl Table {
         }
     }
 
-    /// A number for a tree that is to be mounted.
+    /// A number for a new mount.
     pub(super) fn next_number(&mut self) -> u64 {
         self.mounted += 1;
         self.mounted

@@ -415,7 +415,7 @@ impl<P: Platform> XenStore<P> {
         self.answer(kind, request, self.deadline())
     }
 
-    /// Queues a request and returns its number. It leaves when somebody waits for an answer. The kernel's own driver, if it
+    /// Queues a request and returns its number. It leaves when a caller waits for an answer. The kernel's own driver, if it
     /// has one, is asked at once.
     fn submit(&self, kind: Kind, transaction: u32, payload: &[&[u8]]) -> Result<u32, StoreError> {
         let Some(driver) = self.events().platform().store_driver() else {

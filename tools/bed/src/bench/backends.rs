@@ -5,7 +5,7 @@ use super::report::{Unit, WORK, digits, shown};
 use super::table::Table;
 use crate::domain::Kind;
 
-/// What our guest on xen9pd is to be: how many times as fast as on QEMU, row by row.
+/// The aim for our guest on xen9pd: how many times as fast as on QEMU, row by row.
 const AIMS: &[(&str, f64)] = &[
     ("seq-read", 1.6),
     ("seq-write", 1.4),
@@ -23,10 +23,10 @@ const AIMS: &[(&str, f64)] = &[
 /// The small operations among them.
 const SMALL: &[&str] = &["create", "open-read", "rename", "unlink", "stat", "list"];
 
-/// How many times as fast as Linux on QEMU our guest on xen9pd is to be, in small operations and in bulk.
+/// The aim for our guest on xen9pd beside Linux on QEMU, in small operations and in bulk.
 const TO_LINUX: [f64; 2] = [20.0, 3.0];
 
-/// How many times as fast Linux on xen9pd is to be as Linux on QEMU, in small operations.
+/// The aim for Linux on xen9pd beside Linux on QEMU, in small operations.
 const LINUX_TO_LINUX: f64 = 2.0;
 
 /// The part of the floor's speed that xen9pd is to have.

@@ -45,7 +45,7 @@ pub struct Image {
     _used: File,
 }
 
-/// Where an image is, or is to be.
+/// Where an image is, or will be.
 fn directory_in(cache: &Path, release: &Release) -> PathBuf {
     cache.join(format!("dom0-{}-{:016x}", release.suite, recipe(release)))
 }

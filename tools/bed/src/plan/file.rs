@@ -175,7 +175,7 @@ pub enum Action {
         status: i32,
         output: Option<Pattern>,
     },
-    /// Looks at a file of a share: its tag, its path, and what is to be in it.
+    /// Looks at a file of a share: its tag, its path, and its expected content.
     File {
         guest: String,
         tag: String,

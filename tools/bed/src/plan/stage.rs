@@ -16,7 +16,7 @@ use crate::{elf, fail, tail};
 
 /// What all stages of a plan have in common.
 pub struct Scene<'a> {
-    /// What is to be done.
+    /// The work.
     pub plan: &'a Plan,
     /// What dom0 is made of.
     pub image: &'a Image,

@@ -234,7 +234,7 @@ impl From<Error> for Unpacked {
     }
 }
 
-/// Whether an entry is to be shown: "." and ".." are not. An error if there can't be such an entry.
+/// Whether to show an entry: "." and ".." are left out. An error if there can't be such an entry.
 fn is_wanted(name: &[u8], so_far: u32) -> core::result::Result<bool, Violation> {
     if so_far > MOST_ENTRIES {
         return Err(Violation::EndlessDirectory);

@@ -66,7 +66,7 @@ impl Parents {
         (now < kept.until).then(|| kept.dir.clone())
     }
 
-    /// Whether a directory that was just looked up is to be kept: it was the last one, too.
+    /// Whether to keep a directory that was just looked up: it was the last one, too.
     fn is_next(&mut self, path: &CleanPath) -> bool {
         if self.last.as_ref() == Some(path) {
             return true;

@@ -93,8 +93,8 @@ impl<N: Node> Fs<N> {
         .await
     }
 
-    /// Opens the file at the end of `path`, if one walk leads there. `None` if symbolic links are to be followed, or the file
-    /// is to be made.
+    /// Opens the file at the end of `path`, if one walk leads there. `None` if the options follow symbolic links, or make
+    /// the file.
     async fn open_at_once(
         &self,
         path: &CleanPath,
