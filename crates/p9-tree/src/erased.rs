@@ -52,6 +52,7 @@ impl DynNode {
 /// What [`Node`] is without what keeps it from being a trait object.
 pub(crate) trait AnyNode {
     fn as_any(&self) -> &dyn Any;
+    fn concurrent(&self) -> DynNode;
     fn qid(&self) -> Qid;
     fn driver(&self) -> &dyn Driver;
     fn new_files(&self) -> NewFiles;
@@ -123,6 +124,10 @@ fn same_type<N: Node + 'static>(node: &DynNode) -> Result<&N> {
 impl<N: Node<File: 'static> + 'static> AnyNode for N {
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn concurrent(&self) -> DynNode {
+        DynNode::new(Node::concurrent(self))
     }
 
     fn qid(&self) -> Qid {
@@ -335,6 +340,10 @@ impl Node for DynNode {
 
     fn is_kept(&self) -> bool {
         self.0.is_kept()
+    }
+
+    fn concurrent(&self) -> Self {
+        self.0.concurrent()
     }
 
     async fn walk(&self, name: &[u8]) -> Result<Self> {

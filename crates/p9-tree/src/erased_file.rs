@@ -39,16 +39,13 @@ pub(crate) trait AnyFile {
     fn chunk(&self) -> usize;
     fn whole_reads(&self) -> usize;
     fn write_behind(&mut self, bytes: usize);
-    /// Reads, or [reads on](OpenFile::read_next), and waits for it: nothing is allocated.
-    fn read_here(
-        &self,
-        driver: &dyn Driver,
-        into: &mut [u8],
-        offset: u64,
-        on: bool,
-    ) -> Result<usize>;
+    fn read_here(&self, into: &mut [u8], offset: u64, on: bool) -> Option<Result<usize>>;
+    fn write_here(&self, from: &[u8], offset: u64, on: bool) -> Option<Result<usize>>;
+    /// Reads or [reads on](OpenFile::read_next), and waits for it by this driver: nothing is allocated.
+    fn read_by(&self, driver: &dyn Driver, into: &mut [u8], offset: u64, on: bool)
+    -> Result<usize>;
     /// The same for writing.
-    fn write_here(&self, driver: &dyn Driver, from: &[u8], offset: u64, on: bool) -> Result<usize>;
+    fn write_by(&self, driver: &dyn Driver, from: &[u8], offset: u64, on: bool) -> Result<usize>;
     fn read_next<'a>(&'a self, into: &'a mut [u8], offset: u64) -> Boxed<'a, usize>;
     fn read_lent<'a>(
         &'a self,
@@ -98,7 +95,15 @@ impl<F: OpenFile + 'static> AnyFile for F {
         OpenFile::write_behind(self, bytes);
     }
 
-    fn read_here(
+    fn read_here(&self, into: &mut [u8], offset: u64, on: bool) -> Option<Result<usize>> {
+        OpenFile::read_here(self, into, offset, on)
+    }
+
+    fn write_here(&self, from: &[u8], offset: u64, on: bool) -> Option<Result<usize>> {
+        OpenFile::write_here(self, from, offset, on)
+    }
+
+    fn read_by(
         &self,
         driver: &dyn Driver,
         into: &mut [u8],
@@ -111,7 +116,7 @@ impl<F: OpenFile + 'static> AnyFile for F {
         }
     }
 
-    fn write_here(&self, driver: &dyn Driver, from: &[u8], offset: u64, on: bool) -> Result<usize> {
+    fn write_by(&self, driver: &dyn Driver, from: &[u8], offset: u64, on: bool) -> Result<usize> {
         match on {
             true => block_on(driver, OpenFile::write_next(self, from, offset)),
             false => block_on(driver, OpenFile::write(self, from, offset)),
@@ -217,8 +222,19 @@ impl OpenFile for DynFile {
         self.0.write_behind(bytes);
     }
 
+    fn read_here(&self, into: &mut [u8], offset: u64, on: bool) -> Option<Result<usize>> {
+        self.0.read_here(into, offset, on)
+    }
+
+    fn write_here(&self, from: &[u8], offset: u64, on: bool) -> Option<Result<usize>> {
+        self.0.write_here(from, offset, on)
+    }
+
     async fn read_next(&self, into: &mut [u8], offset: u64) -> Result<usize> {
-        self.0.read_next(into, offset).await
+        match self.0.read_here(into, offset, true) {
+            Some(done) => done,
+            None => self.0.read_next(into, offset).await,
+        }
     }
 
     async fn read_lent(
@@ -231,7 +247,10 @@ impl OpenFile for DynFile {
     }
 
     async fn write_next(&self, from: &[u8], offset: u64) -> Result<usize> {
-        self.0.write_next(from, offset).await
+        match self.0.write_here(from, offset, true) {
+            Some(done) => done,
+            None => self.0.write_next(from, offset).await,
+        }
     }
 
     async fn flush(&self) -> Result<()> {
@@ -259,11 +278,17 @@ impl OpenFile for DynFile {
     }
 
     async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
-        self.0.read(into, offset).await
+        match self.0.read_here(into, offset, false) {
+            Some(done) => done,
+            None => self.0.read(into, offset).await,
+        }
     }
 
     async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
-        self.0.write(from, offset).await
+        match self.0.write_here(from, offset, false) {
+            Some(done) => done,
+            None => self.0.write(from, offset).await,
+        }
     }
 
     async fn readdir(

@@ -51,6 +51,17 @@ pub trait OpenFile {
         self.read(into, offset).await
     }
 
+    /// [`read`](Self::read), or [`read_next`](Self::read_next) if `on`, where that waits in the call: then no future is needed,
+    /// which would take an allocation behind [`DynFile`](crate::DynFile).
+    fn read_here(&self, _into: &mut [u8], _offset: u64, _on: bool) -> Option<Result<usize>> {
+        None
+    }
+
+    /// The same for [`write`](Self::write) and [`write_next`](Self::write_next).
+    fn write_here(&self, _from: &[u8], _offset: u64, _on: bool) -> Option<Result<usize>> {
+        None
+    }
+
     /// Shows at most `len` bytes from `offset` on to `see` where they are, in order. Returns how many there were: 0 at the
     /// end of the file. Override it where that saves a copy.
     ///
@@ -137,7 +148,7 @@ pub trait OpenFile {
         self.readdir(offset, &mut |entry| each(entry, None)).await
     }
 
-    /// The attributes in `mask`, as [`Node::getattr`].
+    /// The attributes in `mask`, as [`Node::getattr`](crate::Node::getattr).
     ///
     /// # Errors
     /// EOPNOTSUPP where the tree tells them of nodes only.
@@ -145,7 +156,7 @@ pub trait OpenFile {
         Err(Errno::EOPNOTSUPP.into())
     }
 
-    /// Changes attributes, as [`Node::setattr`].
+    /// Changes attributes, as [`Node::setattr`](crate::Node::setattr).
     ///
     /// # Errors
     /// EROFS where the tree has no changes, or changes them by nodes only.

@@ -118,7 +118,7 @@ impl Fs {
     /// its tree.
     ///
     /// # Errors
-    /// [`Error::Protocol`](super::Error::Protocol) when there is no dialect or message size that both
+    /// [`Error::Protocol`] when there is no dialect or message size that both
     /// sides can do.
     pub fn mount(transport: impl Transport + 'static, options: &MountOptions) -> Result<Fs> {
         Fs::mount_over(Box::new(transport), options, None)

@@ -27,7 +27,7 @@ impl Session {
     ///
     /// # Panics
     /// In an event handler, a logger or another callback that the session's own wait runs there is nothing to wait in:
-    /// operations of this session that would have to wait fail with [`Error::WouldBlock`](crate::Error::WouldBlock), and
+    /// operations of this session that would have to wait fail with [`Error::WouldBlock`], and
     /// any other future that is not ready is a panic.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);

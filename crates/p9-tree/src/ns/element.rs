@@ -2,6 +2,10 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use p9_wire::Errno;
 
 use super::Tree;
 use crate::drive::block_on_pinned;
@@ -47,11 +51,32 @@ impl Mounted {
 
     /// Does something with the tree, waiting as asked for. In a box, as all comes that a tree of any type does, so that
     /// there is one function for each kind of result.
-    pub(super) async fn wait<T>(&self, wait: Wait, operation: Boxed<'_, T>) -> Result<T> {
+    pub(super) fn wait<'a, T>(&self, wait: Wait, operation: Boxed<'a, T>) -> Waited<'a, T> {
         match wait {
-            Wait::Within(number) if number == self.number => operation.await,
-            Wait::Here | Wait::Within(_) => self.run(operation),
-            Wait::Polled => operation.await,
+            Wait::Within(number) if number == self.number => Waited::Polled(operation),
+            Wait::Here | Wait::Within(_) => Waited::Done(Some(self.run(operation))),
+            Wait::Polled => Waited::Polled(operation),
+        }
+    }
+}
+
+/// An operation of a tree that was waited for, or is to be polled.
+pub(super) enum Waited<'a, T> {
+    Done(Option<Result<T>>),
+    Polled(Boxed<'a, T>),
+}
+
+impl<T> Unpin for Waited<'_, T> {}
+
+impl<T> Future for Waited<'_, T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        match self.get_mut() {
+            Waited::Done(result) => {
+                Poll::Ready(result.take().unwrap_or(Err(Errno::EDEADLK.into())))
+            }
+            Waited::Polled(operation) => operation.as_mut().poll(cx),
         }
     }
 }

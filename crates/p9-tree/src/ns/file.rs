@@ -61,21 +61,33 @@ impl OpenFile for NsFile {
 
     async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         match &self.0 {
-            Open::File(tree, Wait::Here, file) => {
-                file.any().read_here(&*tree.driver, into, offset, false)
-            }
-            Open::File(_, _, file) => file.read(into, offset).await,
-            Open::Dir(..) => Err(Errno::EISDIR.into()),
+            Open::File(_, Wait::Polled, file) => file.any().read(into, offset).await,
+            _ => self
+                .read_here(into, offset, false)
+                .unwrap_or(Err(Errno::EISDIR.into())),
         }
     }
 
     async fn read_next(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         match &self.0 {
-            Open::File(tree, Wait::Here, file) => {
-                file.any().read_here(&*tree.driver, into, offset, true)
-            }
-            Open::File(_, _, file) => file.read_next(into, offset).await,
-            Open::Dir(..) => Err(Errno::EISDIR.into()),
+            Open::File(_, Wait::Polled, file) => file.any().read_next(into, offset).await,
+            _ => self
+                .read_here(into, offset, true)
+                .unwrap_or(Err(Errno::EISDIR.into())),
+        }
+    }
+
+    fn read_here(&self, into: &mut [u8], offset: u64, on: bool) -> Option<Result<usize>> {
+        match &self.0 {
+            Open::File(_, Wait::Polled, _) | Open::Dir(..) => None,
+            Open::File(tree, _, file) => Some(file.any().read_by(&*tree.driver, into, offset, on)),
+        }
+    }
+
+    fn write_here(&self, from: &[u8], offset: u64, on: bool) -> Option<Result<usize>> {
+        match &self.0 {
+            Open::File(_, Wait::Polled, _) | Open::Dir(..) => None,
+            Open::File(tree, _, file) => Some(file.any().write_by(&*tree.driver, from, offset, on)),
         }
     }
 
@@ -96,11 +108,10 @@ impl OpenFile for NsFile {
 
     async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
         match &self.0 {
-            Open::File(tree, Wait::Here, file) => {
-                file.any().write_here(&*tree.driver, from, offset, false)
-            }
-            Open::File(_, _, file) => file.write(from, offset).await,
-            Open::Dir(..) => Err(Errno::EBADF.into()),
+            Open::File(_, Wait::Polled, file) => file.any().write(from, offset).await,
+            _ => self
+                .write_here(from, offset, false)
+                .unwrap_or(Err(Errno::EBADF.into())),
         }
     }
 
@@ -112,11 +123,10 @@ impl OpenFile for NsFile {
 
     async fn write_next(&self, from: &[u8], offset: u64) -> Result<usize> {
         match &self.0 {
-            Open::File(tree, Wait::Here, file) => {
-                file.any().write_here(&*tree.driver, from, offset, true)
-            }
-            Open::File(_, _, file) => file.write_next(from, offset).await,
-            Open::Dir(..) => Err(Errno::EBADF.into()),
+            Open::File(_, Wait::Polled, file) => file.any().write_next(from, offset).await,
+            _ => self
+                .write_here(from, offset, true)
+                .unwrap_or(Err(Errno::EBADF.into())),
         }
     }
 

@@ -104,10 +104,10 @@ use core::ops::Deref;
 use p9_wire::{Errno, QidKind};
 
 use self::element::{Element, Mounted, Wait};
-use self::node::View;
+use self::node::{Seen, View};
 use self::table::Table;
 use crate::files::aio::{Found, Lookup};
-use crate::{CleanPath, Error, Node, OpenOptions, OpenPath, block_on, files};
+use crate::{CleanPath, DynFile, DynNode, Error, Node, OpenOptions, OpenPath, block_on, files};
 
 pub use self::dial::{DialError, Dialers};
 pub use self::error::NsError;
@@ -121,17 +121,17 @@ pub use self::tree::{NodeTree, ReadOnly, Tree};
 pub use crate::NewFiles;
 
 /// An open file of a name space.
-pub type File = files::File<NsFile>;
+pub type File = files::File<DynFile>;
 
 /// The entries of a directory of a name space: those of its trees, each name once, and the mount points in it. A directory
 /// that several trees make, or that has mount points in it, may have 131,072 names; more are [`Error::OutOfMemory`].
-pub type ReadDir = files::ReadDir<NsNode>;
+pub type ReadDir = files::ReadDir<DynNode>;
 
 /// The same with their attributes.
-pub type WithMetadata = files::WithMetadata<NsNode>;
+pub type WithMetadata = files::WithMetadata<DynNode>;
 
 /// One of these entries.
-pub type DirEntry = files::DirEntry<NsNode>;
+pub type DirEntry = files::DirEntry<DynNode>;
 
 /// A name space. Clones are cheap and mean the same one; [`fork`](Self::fork) makes a private copy.
 ///
@@ -142,11 +142,12 @@ pub type DirEntry = files::DirEntry<NsNode>;
 #[derive(Clone)]
 pub struct Namespace {
     table: Rc<RefCell<Table>>,
-    files: files::Fs<NsNode>,
+    /// Of any type: its futures are in boxes then, and an image has one copy of each.
+    files: files::Fs<DynNode>,
 }
 
 impl Deref for Namespace {
-    type Target = files::Fs<NsNode>;
+    type Target = files::Fs<DynNode>;
 
     fn deref(&self) -> &Self::Target {
         &self.files
@@ -200,7 +201,7 @@ impl Namespace {
             table: table.clone(),
             wait: Wait::Here,
         };
-        let files = files::Fs::new(NsNode::root(view));
+        let files = files::Fs::new(DynNode::new(NsNode::root(view)));
         Namespace { table, files }
     }
 
@@ -295,9 +296,8 @@ impl Namespace {
         how: Bind,
     ) -> core::result::Result<(), NsError> {
         self.check_open()?;
-        let new = self.find(new.as_ref()).map_err(NsError::NoSource)?;
-        let old = self.find(old.as_ref()).map_err(NsError::NoPlace)?;
-        let (from, onto) = (new.node.seen(), old.node.seen());
+        let (from, _) = self.find(new.as_ref()).map_err(NsError::NoSource)?;
+        let (onto, path) = self.find(old.as_ref()).map_err(NsError::NoPlace)?;
         if from.elements.is_empty() {
             // A directory made of mount points alone; those would not come along.
             return Err(NsError::NoSource(Errno::ENOENT.into()));
@@ -311,7 +311,7 @@ impl Namespace {
         let (gone, bound) = {
             let mut table = self.table.borrow_mut();
             let (new, under) = (from.elements.clone(), onto.elements.clone());
-            table.bind(old.path, onto.is_dir(), new, under, how)
+            table.bind(path, onto.is_dir(), new, under, how)
         };
         drop(gone);
         bound
@@ -342,18 +342,21 @@ impl Namespace {
     ) -> core::result::Result<(), NsError> {
         self.check_open()?;
         let path = self.point_path(old.as_ref())?;
-        let new = self.find(new.as_ref()).map_err(NsError::NoSource)?;
+        let (new, _) = self.find(new.as_ref()).map_err(NsError::NoSource)?;
         let gone = {
             let mut table = self.table.borrow_mut();
-            table.unmount(&path, Some(&new.node.seen().elements))?
+            table.unmount(&path, Some(&new.elements))?
         };
         drop(gone);
         Ok(())
     }
 
-    fn find(&self, path: &[u8]) -> crate::Result<Found<NsNode>> {
+    /// What is seen at a path, and the path without links.
+    fn find(&self, path: &[u8]) -> crate::Result<(Rc<Seen>, CleanPath)> {
         let files = self.files.as_async();
-        block_on(files.root().driver(), files.find(path, true))
+        let Found { node, path, .. } = block_on(files.root().driver(), files.find(path, true))?;
+        let node = node.downcast::<NsNode>().ok_or(Errno::ESTALE)?;
+        Ok((node.seen(), path))
     }
 
     /// The path to mount at, and whether a directory or something else is there. Names that are missing
@@ -396,7 +399,7 @@ impl Namespace {
             let Some(name) = path.file_name() else {
                 return Ok(path);
             };
-            let mut parent = self.find(path.parent().as_bytes())?.path;
+            let (_, mut parent) = self.find(path.parent().as_bytes())?;
             parent.push(name)?;
             Ok(parent)
         };

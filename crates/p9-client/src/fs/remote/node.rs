@@ -1,7 +1,9 @@
 //! [`RemoteNode`] as a [`Node`].
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::pin::Pin;
 
 use p9_tree::{CleanPath, Created, Driver, Make, NewFiles, Node, Walked};
 use p9_wire::{
@@ -155,6 +157,294 @@ fn at_most(max: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
     }
 }
 
+/// Operations with their futures in boxes, made in this crate. A future that is not in a box is compiled where it is polled:
+/// once for each crate of a program, and into each operation of the files API that it is part of.
+mod boxed {
+    use super::*;
+
+    type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
+
+    pub(super) fn walk_at<'a>(
+        node: &'a RemoteNode,
+        names: &'a [&'a [u8]],
+    ) -> Boxed<'a, Walked<RemoteNode>> {
+        Box::pin(node.walk_at_now(names))
+    }
+
+    pub(super) fn dir_at<'a>(
+        node: &'a RemoteNode,
+        names: &'a [&'a [u8]],
+    ) -> Boxed<'a, Walked<RemoteNode>> {
+        Box::pin(node.dir_at_now(names))
+    }
+
+    pub(super) fn getattr_at<'a>(
+        node: &'a RemoteNode,
+        names: &'a [&'a [u8]],
+        mask: AttrMask,
+    ) -> Boxed<'a, Walked<Attr>> {
+        Box::pin(node.getattr_at_now(names, mask))
+    }
+
+    pub(super) fn open_at<'a>(
+        node: &'a RemoteNode,
+        names: &'a [&'a [u8]],
+        flags: OpenFlags,
+    ) -> Boxed<'a, Walked<RemoteFile>> {
+        Box::pin(node.open_at_now(names, flags))
+    }
+
+    pub(super) fn getattr<'a>(node: &'a RemoteNode, mask: AttrMask) -> Boxed<'a, Attr> {
+        Box::pin(node.getattr_now(mask))
+    }
+
+    pub(super) fn setattr<'a>(node: &'a RemoteNode, attr: &'a SetAttr) -> Boxed<'a, ()> {
+        Box::pin(node.setattr_now(attr))
+    }
+
+    pub(super) fn into_open<'a>(node: RemoteNode, flags: OpenFlags) -> Boxed<'a, RemoteFile> {
+        Box::pin(node.into_open_now(flags))
+    }
+
+    pub(super) fn create<'a>(
+        node: &'a RemoteNode,
+        name: &'a [u8],
+        flags: OpenFlags,
+        mode: u32,
+        gid: u32,
+    ) -> Boxed<'a, Created<RemoteNode>> {
+        Box::pin(node.create_now(name, flags, mode, gid))
+    }
+
+    pub(super) fn into_create<'a>(
+        node: RemoteNode,
+        name: &'a [u8],
+        flags: OpenFlags,
+        mode: u32,
+        gid: u32,
+    ) -> Boxed<'a, RemoteFile> {
+        Box::pin(node.into_create_now(name, flags, mode, gid))
+    }
+
+    pub(super) fn make<'a>(
+        node: RemoteNode,
+        name: &'a [u8],
+        what: Make<'a>,
+        mode: u32,
+        gid: u32,
+    ) -> Boxed<'a, ()> {
+        Box::pin(node.make_now(name, what, mode, gid))
+    }
+
+    pub(super) fn link<'a>(
+        node: &'a RemoteNode,
+        original: &'a RemoteNode,
+        name: &'a [u8],
+    ) -> Boxed<'a, ()> {
+        Box::pin(node.link_now(original, name))
+    }
+
+    pub(super) fn rename<'a>(
+        node: &'a RemoteNode,
+        name: &'a [u8],
+        to: &'a RemoteNode,
+        new_name: &'a [u8],
+    ) -> Boxed<'a, ()> {
+        Box::pin(node.rename_now(name, to, new_name))
+    }
+
+    pub(super) fn unlink<'a>(
+        node: &'a RemoteNode,
+        name: &'a [u8],
+        flags: UnlinkFlags,
+    ) -> Boxed<'a, ()> {
+        Box::pin(node.unlink_now(name, flags))
+    }
+
+    pub(super) fn remove_all<'a>(node: &'a RemoteNode, name: &'a [u8]) -> Boxed<'a, ()> {
+        Box::pin(node.remove_all_now(name))
+    }
+}
+
+/// What these operations do.
+impl RemoteNode {
+    async fn walk_at_now(&self, names: &[&[u8]]) -> Result<Walked<RemoteNode>> {
+        if names.is_empty() {
+            return Ok(Walked::Through(self.clone(), self.qid));
+        }
+        let path = self.path_to(names)?;
+        Ok(match self.fid().walk_all(self.qid, names).await? {
+            Walked::Through(fid, qid) => Walked::Through(self.at(path, Handle::Own(fid), qid), qid),
+            Walked::Link(at) => Walked::Link(at),
+            Walked::Blocked(at, error) => Walked::Blocked(at, error),
+        })
+    }
+
+    async fn dir_at_now(&self, names: &[&[u8]]) -> Result<Walked<RemoteNode>> {
+        let path = self.path_to(names)?;
+        if !self.is_root() || path.is_root() {
+            return self.walk_at(names).await;
+        }
+        let keep = self.mount.keep_time();
+        if keep.is_some()
+            && let Some(dir) = self.mount.kept_dir(&path)
+        {
+            let qid = dir.qid();
+            return Ok(Walked::Through(self.at(path, Handle::Kept(dir), qid), qid));
+        }
+        Ok(match self.fid().walk_all(self.qid, names).await? {
+            Walked::Through(fid, qid) => {
+                let handle = match qid.kind.contains(QidKind::DIR) {
+                    true => self.mount.keep_or_own(&path, fid, qid, keep),
+                    false => Handle::Own(fid),
+                };
+                Walked::Through(self.at(path, handle, qid), qid)
+            }
+            Walked::Link(at) => Walked::Link(at),
+            Walked::Blocked(at, error) => Walked::Blocked(at, error),
+        })
+    }
+
+    async fn getattr_at_now(&self, names: &[&[u8]], mask: AttrMask) -> Result<Walked<Attr>> {
+        if self.at_once(names) {
+            return self.fid().walk_getattr(self.qid, names, mask).await;
+        }
+        let walked = self.walk_at(names).await?;
+        walked.then(async |node| node.getattr(mask).await).await
+    }
+
+    async fn open_at_now(&self, names: &[&[u8]], flags: OpenFlags) -> Result<Walked<RemoteFile>> {
+        // A server that leaves the new fid at a file half way, as diod does, would empty that.
+        if !self.at_once(names) || flags.contains(OpenFlags::TRUNCATE) {
+            let walked = self.walk_at(names).await?.stop_at_link(names.len());
+            return walked.then(async |node| node.into_open(flags).await).await;
+        }
+        let path = self.path_to(names)?;
+        let opened = self.fid().walk_lopen(self.qid, names, flags).await?;
+        Ok(match opened.stop_at_link(names.len()) {
+            Walked::Through((fid, opened), qid) => {
+                check_kind(qid, flags)?;
+                let file = RemoteFile::new(self.mount.clone(), path, fid, opened?, flags);
+                Walked::Through(file, qid)
+            }
+            Walked::Link(at) => Walked::Link(at),
+            Walked::Blocked(at, error) => Walked::Blocked(at, error),
+        })
+    }
+
+    async fn getattr_now(&self, mask: AttrMask) -> Result<Attr> {
+        if self.is_linux() {
+            return self.fid().getattr(mask).await;
+        }
+        if self.is_root() {
+            return root_attr(self.fid(), self.qid).await;
+        }
+        classic::attr(self.fid()).await
+    }
+
+    async fn setattr_now(&self, attr: &SetAttr) -> Result<()> {
+        setattr(self.fid(), attr).await
+    }
+
+    async fn into_open_now(self, flags: OpenFlags) -> Result<RemoteFile> {
+        check_kind(self.qid, flags)?;
+        let (mount, path) = (self.mount.clone(), self.path.clone());
+        let flags = flags - OpenFlags::CREATE - OpenFlags::EXCLUSIVE;
+        let fid = self.own().await?;
+        let opened = match fid::is_linux(&fid) {
+            true => fid.lopen(flags).await?,
+            false => classic::open(&fid, flags).await?,
+        };
+        Ok(RemoteFile::new(mount, path, fid, opened, flags))
+    }
+
+    async fn create_now(
+        &self,
+        name: &[u8],
+        flags: OpenFlags,
+        mode: u32,
+        gid: u32,
+    ) -> Result<Created<RemoteNode>> {
+        if !flags.contains(OpenFlags::EXCLUSIVE) || !self.is_linux() {
+            // Never without EXCL: QEMU would give an existing file the mode and the owner of a new one.
+            match self.walk(name).await {
+                Ok(_) if flags.contains(OpenFlags::EXCLUSIVE) => {
+                    return Err(Errno::EEXIST.into());
+                }
+                Ok(node) => {
+                    let file = node.open(flags).await?;
+                    return Ok(Created { node, file });
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let file = self.clone().create_new(name, flags, mode, gid).await?;
+        let node = self.walk(name).await?;
+        Ok(Created { node, file })
+    }
+
+    async fn into_create_now(
+        self,
+        name: &[u8],
+        flags: OpenFlags,
+        mode: u32,
+        gid: u32,
+    ) -> Result<RemoteFile> {
+        if !flags.contains(OpenFlags::EXCLUSIVE) {
+            return Ok(self.create(name, flags, mode, gid).await?.file);
+        }
+        let gid = match self.is_linux() {
+            true => self.group_in(gid).await?.0,
+            // The other dialects leave the group to the server.
+            false => gid,
+        };
+        self.create_new(name, flags, mode, gid).await
+    }
+
+    async fn make_now(self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
+        if !self.is_linux() {
+            return self.make_as(name, what, mode, gid).await;
+        }
+        let inherited = self.group_in(gid).await;
+        let (gid, bits) = self.kept(inherited)?;
+        let bits = if let Make::Dir = what { bits } else { 0 };
+        self.make_as(name, what, mode | bits, gid).await
+    }
+
+    async fn link_now(&self, original: &Self, name: &[u8]) -> Result<()> {
+        self.same_tree(original)?;
+        if self.is_linux() {
+            return self.kept(self.fid().link(original.fid(), name).await);
+        }
+        let (dir, _) = self.fid().walk(&[]).await?;
+        classic::link(dir, original.fid(), name).await
+    }
+
+    async fn rename_now(&self, name: &[u8], to: &Self, new_name: &[u8]) -> Result<()> {
+        self.same_tree(to)?;
+        let paths = [self.path_to(&[name])?, to.path_to(&[new_name])?];
+        let _moved = Forgets(&self.mount, paths);
+        let renamed = self.rename_name(name, to, new_name).await;
+        to.kept(self.kept(renamed))
+    }
+
+    async fn unlink_now(&self, name: &[u8], flags: UnlinkFlags) -> Result<()> {
+        let path = self.path_to(&[name])?;
+        let is_dir = flags.contains(UnlinkFlags::REMOVE_DIR);
+        let _removed = is_dir.then(|| Forgets(&self.mount, [path.clone(), path]));
+        self.kept(self.remove_name(name, flags).await)
+    }
+
+    async fn remove_all_now(&self, name: &[u8]) -> Result<()> {
+        // What others did to directories that are kept is not to be noticed half-way.
+        self.mount.forget_all();
+        let path = self.path_to(&[name])?;
+        let _removed = Forgets(&self.mount, [path.clone(), path]);
+        self.kept(p9_tree::remove_all(self, name).await)
+    }
+}
+
 impl Node for RemoteNode {
     type File = RemoteFile;
 
@@ -186,81 +476,27 @@ impl Node for RemoteNode {
     }
 
     async fn walk_at(&self, names: &[&[u8]]) -> Result<Walked<Self>> {
-        if names.is_empty() {
-            return Ok(Walked::Through(self.clone(), self.qid));
-        }
-        let path = self.path_to(names)?;
-        Ok(match self.fid().walk_all(self.qid, names).await? {
-            Walked::Through(fid, qid) => Walked::Through(self.at(path, Handle::Own(fid), qid), qid),
-            Walked::Link(at) => Walked::Link(at),
-            Walked::Blocked(at, error) => Walked::Blocked(at, error),
-        })
+        boxed::walk_at(self, names).await
     }
 
     async fn dir_at(&self, names: &[&[u8]]) -> Result<Walked<Self>> {
-        let path = self.path_to(names)?;
-        if !self.is_root() || path.is_root() {
-            return self.walk_at(names).await;
-        }
-        let keep = self.mount.keep_time();
-        if keep.is_some()
-            && let Some(dir) = self.mount.kept_dir(&path)
-        {
-            let qid = dir.qid();
-            return Ok(Walked::Through(self.at(path, Handle::Kept(dir), qid), qid));
-        }
-        Ok(match self.fid().walk_all(self.qid, names).await? {
-            Walked::Through(fid, qid) => {
-                let handle = match qid.kind.contains(QidKind::DIR) {
-                    true => self.mount.keep_or_own(&path, fid, qid, keep),
-                    false => Handle::Own(fid),
-                };
-                Walked::Through(self.at(path, handle, qid), qid)
-            }
-            Walked::Link(at) => Walked::Link(at),
-            Walked::Blocked(at, error) => Walked::Blocked(at, error),
-        })
+        boxed::dir_at(self, names).await
     }
 
     async fn getattr_at(&self, names: &[&[u8]], mask: AttrMask) -> Result<Walked<Attr>> {
-        if self.at_once(names) {
-            return self.fid().walk_getattr(self.qid, names, mask).await;
-        }
-        let walked = self.walk_at(names).await?;
-        walked.then(async |node| node.getattr(mask).await).await
+        boxed::getattr_at(self, names, mask).await
     }
 
     async fn open_at(&self, names: &[&[u8]], flags: OpenFlags) -> Result<Walked<RemoteFile>> {
-        // A server that leaves the new fid at a file half way, as diod does, would empty that.
-        if !self.at_once(names) || flags.contains(OpenFlags::TRUNCATE) {
-            let walked = self.walk_at(names).await?.stop_at_link(names.len());
-            return walked.then(async |node| node.into_open(flags).await).await;
-        }
-        let path = self.path_to(names)?;
-        let opened = self.fid().walk_lopen(self.qid, names, flags).await?;
-        Ok(match opened.stop_at_link(names.len()) {
-            Walked::Through((fid, opened), qid) => {
-                check_kind(qid, flags)?;
-                let file = RemoteFile::new(self.mount.clone(), path, fid, opened?, flags);
-                Walked::Through(file, qid)
-            }
-            Walked::Link(at) => Walked::Link(at),
-            Walked::Blocked(at, error) => Walked::Blocked(at, error),
-        })
+        boxed::open_at(self, names, flags).await
     }
 
     async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
-        if self.is_linux() {
-            return self.fid().getattr(mask).await;
-        }
-        if self.is_root() {
-            return root_attr(self.fid(), self.qid).await;
-        }
-        classic::attr(self.fid()).await
+        boxed::getattr(self, mask).await
     }
 
     async fn setattr(&self, attr: &SetAttr) -> Result<()> {
-        setattr(self.fid(), attr).await
+        boxed::setattr(self, attr).await
     }
 
     async fn open(&self, flags: OpenFlags) -> Result<RemoteFile> {
@@ -268,15 +504,7 @@ impl Node for RemoteNode {
     }
 
     async fn into_open(self, flags: OpenFlags) -> Result<RemoteFile> {
-        check_kind(self.qid, flags)?;
-        let (mount, path) = (self.mount.clone(), self.path.clone());
-        let flags = flags - OpenFlags::CREATE - OpenFlags::EXCLUSIVE;
-        let fid = self.own().await?;
-        let opened = match fid::is_linux(&fid) {
-            true => fid.lopen(flags).await?,
-            false => classic::open(&fid, flags).await?,
-        };
-        Ok(RemoteFile::new(mount, path, fid, opened, flags))
+        boxed::into_open(self, flags).await
     }
 
     async fn create(
@@ -286,23 +514,7 @@ impl Node for RemoteNode {
         mode: u32,
         gid: u32,
     ) -> Result<Created<Self>> {
-        if !flags.contains(OpenFlags::EXCLUSIVE) || !self.is_linux() {
-            // Never without EXCL: QEMU would give an existing file the mode and the owner of a new one.
-            match self.walk(name).await {
-                Ok(_) if flags.contains(OpenFlags::EXCLUSIVE) => {
-                    return Err(Errno::EEXIST.into());
-                }
-                Ok(node) => {
-                    let file = node.open(flags).await?;
-                    return Ok(Created { node, file });
-                }
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let file = self.clone().create_new(name, flags, mode, gid).await?;
-        let node = self.walk(name).await?;
-        Ok(Created { node, file })
+        boxed::create(self, name, flags, mode, gid).await
     }
 
     async fn into_create(
@@ -312,15 +524,7 @@ impl Node for RemoteNode {
         mode: u32,
         gid: u32,
     ) -> Result<RemoteFile> {
-        if !flags.contains(OpenFlags::EXCLUSIVE) {
-            return Ok(self.create(name, flags, mode, gid).await?.file);
-        }
-        let gid = match self.is_linux() {
-            true => self.group_in(gid).await?.0,
-            // The other dialects leave the group to the server.
-            false => gid,
-        };
-        self.create_new(name, flags, mode, gid).await
+        boxed::into_create(self, name, flags, mode, gid).await
     }
 
     async fn mkdir(&self, name: &[u8], mode: u32, gid: u32) -> Result<Self> {
@@ -348,45 +552,23 @@ impl Node for RemoteNode {
     }
 
     async fn make(self, name: &[u8], what: Make<'_>, mode: u32, gid: u32) -> Result<()> {
-        if !self.is_linux() {
-            return self.make_as(name, what, mode, gid).await;
-        }
-        let inherited = self.group_in(gid).await;
-        let (gid, bits) = self.kept(inherited)?;
-        let bits = if let Make::Dir = what { bits } else { 0 };
-        self.make_as(name, what, mode | bits, gid).await
+        boxed::make(self, name, what, mode, gid).await
     }
 
     async fn link(&self, original: &Self, name: &[u8]) -> Result<()> {
-        self.same_tree(original)?;
-        if self.is_linux() {
-            return self.kept(self.fid().link(original.fid(), name).await);
-        }
-        let (dir, _) = self.fid().walk(&[]).await?;
-        classic::link(dir, original.fid(), name).await
+        boxed::link(self, original, name).await
     }
 
     async fn rename(&self, name: &[u8], to: &Self, new_name: &[u8]) -> Result<()> {
-        self.same_tree(to)?;
-        let paths = [self.path_to(&[name])?, to.path_to(&[new_name])?];
-        let _moved = Forgets(&self.mount, paths);
-        let renamed = self.rename_name(name, to, new_name).await;
-        to.kept(self.kept(renamed))
+        boxed::rename(self, name, to, new_name).await
     }
 
     async fn unlink(&self, name: &[u8], flags: UnlinkFlags) -> Result<()> {
-        let path = self.path_to(&[name])?;
-        let is_dir = flags.contains(UnlinkFlags::REMOVE_DIR);
-        let _removed = is_dir.then(|| Forgets(&self.mount, [path.clone(), path]));
-        self.kept(self.remove_name(name, flags).await)
+        boxed::unlink(self, name, flags).await
     }
 
     async fn remove_all(&self, name: &[u8]) -> Result<()> {
-        // What others did to directories that are kept is not to be noticed half-way.
-        self.mount.forget_all();
-        let path = self.path_to(&[name])?;
-        let _removed = Forgets(&self.mount, [path.clone(), path]);
-        self.kept(p9_tree::remove_all(self, name).await)
+        boxed::remove_all(self, name).await
     }
 
     async fn readlink(&self) -> Result<Vec<u8>> {
