@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -83,8 +82,6 @@ impl Worker {
             .arg(key.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // What is meant for the broker, such as ^C, is not for workers.
-            .process_group(0)
             .spawn()
             .inspect_err(|_| files.remove())?;
         let number = child.id();

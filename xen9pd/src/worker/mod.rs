@@ -73,6 +73,9 @@ where
     journal::set_process_peer(label);
     // The program is run by way of /proc, where it has no name.
     let _ = rustix::thread::set_name(c"xen9pd-worker");
+    // What is meant for the broker, such as ^C, is not for workers. And Linux shares out the processors among sessions
+    // (sched_autogroup), so a guest whose worker has many busy threads takes no time away from others.
+    let _ = rustix::process::setsid();
     match work(share) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
