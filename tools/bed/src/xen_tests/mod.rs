@@ -31,7 +31,6 @@ const SHORT: &[&str] = &["names", "no-such-tag"];
 /// What is then tested with xen9pd, besides what is asked of it alone.
 const SHORT_XEN9PD: &[&str] = &[
     "selftest",
-    "names",
     "backend-killed-while-copying",
     "save-restore-with-another-share",
 ];
