@@ -368,3 +368,73 @@ fn room(content: &mut Vec<u8>, offset: u64, len: usize) -> Result<&mut [u8]> {
     }
     Ok(&mut content[start..end])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use p9_tree::{NeverWaits, block_on};
+
+    fn run<T>(work: impl Future<Output = Result<T>>) -> T {
+        block_on(&NeverWaits, work).unwrap()
+    }
+
+    fn names(node: &FloorNode) -> Vec<String> {
+        let file = run(node.open(OpenFlags::empty()));
+        let (mut names, mut offset) = (Vec::new(), 0);
+        // One entry for each request, as if no more fitted.
+        loop {
+            let mut found = None;
+            run(file.readdir(offset, &mut |entry| {
+                let takes = found.is_none();
+                if takes {
+                    let name = String::from_utf8(entry.name.to_vec()).unwrap();
+                    found = Some((name, entry.offset));
+                }
+                takes
+            }));
+            let Some((name, next)) = found else {
+                return names;
+            };
+            names.push(name);
+            offset = next;
+        }
+    }
+
+    #[test]
+    fn a_copy_is_worked_on_and_the_original_stays() {
+        let directory = std::env::temp_dir().join(format!("bench-floor-{}", std::process::id()));
+        fs::create_dir_all(directory.join("files")).unwrap();
+        fs::create_dir_all(directory.join(CONTROL)).unwrap();
+        fs::write(directory.join("files/a"), b"content").unwrap();
+        let root = load(&directory).unwrap();
+        assert_eq!(names(&root), [CONTROL, "files"]);
+        let files = run(root.walk(b"files"));
+        let (read, write) = (OpenFlags::empty(), OpenFlags::READ_WRITE);
+        let mut buffer = [0; 16];
+        let a = run(run(files.walk(b"a")).open(write));
+        assert_eq!(run(a.read(&mut buffer, 3)), 4);
+        assert_eq!(&buffer[..4], b"tent");
+        assert_eq!(run(a.write(b"!", 8)), 1);
+        run(files.create(b"b", write | OpenFlags::EXCLUSIVE, 0o644, 0));
+        run(files.rename(b"a", &files, b"c"));
+        run(files.unlink(b"b", UnlinkFlags::empty()));
+        assert_eq!(names(&files), ["c"]);
+        let c = run(files.walk(b"c"));
+        assert_eq!(run(c.getattr(AttrMask::BASIC)).size, 9);
+        assert_eq!(run(run(c.open(read)).read(&mut buffer, 0)), 9);
+        assert_eq!(&buffer[..9], b"content\0!");
+        assert_eq!(fs::read(directory.join("files/a")).unwrap(), b"content");
+        // This one is not a copy.
+        let control = run(root.walk(CONTROL.as_bytes()));
+        run(control.create(b"mark-0", write, 0o644, 0));
+        assert!(directory.join(CONTROL).join("mark-0").exists());
+        assert_eq!(
+            names(&control)
+                .iter()
+                .filter(|name| *name == "mark-0")
+                .count(),
+            1
+        );
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}
