@@ -168,7 +168,7 @@ test: test-fast test-slow ## All tests
 
 test-fast: test-host test-features test-oldest-rust test-other-targets test-miri ## All that needs no Xen: some minutes
 
-test-slow: test-elf test-capi test-boot test-guests test-xen test-hostile-short test-trixie test-posix ## The rest: machines that boot Xen, and the POSIX suites
+test-slow: test-elf test-capi test-boot test-guests test-xen test-xen9pd test-hostile-short test-trixie test-posix ## The rest: machines that boot Xen, and the POSIX suites
 
 # The host tests include the models of shared words, which loom runs.
 test-host: packages-for-test ## Format, lints, docs, packages, and the host tests
