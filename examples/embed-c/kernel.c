@@ -1,44 +1,14 @@
 /* A freestanding C kernel that uses files of the host through xen9p: it mounts the first 9pfs device, reads, writes, lists.
  *
- * PVH, one processor, memory mapped one to one, no interrupts: events are polled. What xen9p needs of it is the struct
- * `platform` below; the rest is a console and an allocator.
+ * PVH, one processor, memory mapped one to one, no interrupts: events are polled. It has a client of xenstore, with a
+ * watch and requests under way, and an allocator of grant references, with another frontend's grants in it (drivers.c), and
+ * keeps both: xen9p gets the struct `drivers`. "What xen9p asks for" is the glue; the rest is a console and an allocator,
+ * as any kernel has them. At the end it hands both over, as a kernel without them would: the struct `bare`.
  */
-#include "xen9p.h"
+#include "kernel.h"
+#include "vfs.h"
 
-#define PAGE 4096ul
-
-/* --- Xen's interface, as far as it is needed (public/xen.h and its like) --- */
-
-enum { HYPERCALL_memory_op = 12, HYPERCALL_sched_op = 29, HYPERCALL_event_channel_op = 32, HYPERCALL_hvm_op = 34 };
-enum { PARAM_CALLBACK_IRQ = 0, PARAM_STORE_PFN = 1, PARAM_STORE_EVTCHN = 2, PARAM_CONSOLE_PFN = 17, PARAM_CONSOLE_EVTCHN = 18 };
-
-struct start_info {
-    uint32_t magic, version, flags, modules;
-    uint64_t module_list, command_line, rsdp, map;
-    uint32_t map_entries, reserved;
-};
-struct map_entry {
-    uint64_t start, size;
-    uint32_t type, reserved;
-};
-struct time_info {
-    uint32_t version, pad;
-    uint64_t tsc, system_time;
-    uint32_t multiplier;
-    int8_t shift;
-};
-struct shared_info { /* the 64-bit layout */
-    uint8_t upcall_pending, upcall_mask, pad[30];
-    struct time_info time;
-    uint8_t other_processors[0x800 - 32 - sizeof(struct time_info)];
-    uint64_t pending[64], mask[64];
-};
-struct console_ring {
-    char in[1024], out[2048];
-    uint32_t in_cons, in_prod, out_cons, out_prod;
-};
-
-static long hypercall(uint32_t number, size_t a, size_t b, size_t c)
+long hypercall(uint32_t number, size_t a, size_t b, size_t c)
 {
     size_t args[5] = { a, b, c, 0, 0 };
     return xen9p_hypercall(0, number, args);
@@ -61,54 +31,6 @@ static _Noreturn void power_off(unsigned reason)
 {
     for (;;)
         hypercall(HYPERCALL_sched_op, 2, (size_t)&reason, 0);
-}
-
-/* --- What the compiler calls --- */
-
-void *memset(void *to, int byte, size_t count)
-{
-    void *start = to;
-    __asm__ volatile("rep stosb" : "+D"(to), "+c"(count) : "a"(byte) : "memory");
-    return start;
-}
-
-void *memcpy(void *to, const void *from, size_t count)
-{
-    void *start = to;
-    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
-    return start;
-}
-
-void *memmove(void *to, const void *from, size_t count)
-{
-    char *end = (char *)to + count - 1;
-    const char *last = (const char *)from + count - 1;
-    if ((size_t)to - (size_t)from >= count)
-        return memcpy(to, from, count);
-    __asm__ volatile("std; rep movsb; cld" : "+D"(end), "+S"(last), "+c"(count) : : "memory");
-    return to;
-}
-
-int memcmp(const void *a, const void *b, size_t count)
-{
-    const unsigned char *x = a, *y = b;
-    for (size_t i = 0; i < count; i++)
-        if (x[i] != y[i])
-            return x[i] - y[i];
-    return 0;
-}
-
-int bcmp(const void *a, const void *b, size_t count)
-{
-    return memcmp(a, b, count);
-}
-
-size_t strlen(const char *text)
-{
-    size_t length = 0;
-    while (text[length])
-        length++;
-    return length;
 }
 
 /* --- The console --- */
@@ -205,7 +127,7 @@ static void free(void *context, void *memory, size_t size, size_t align)
 
 /* --- What xen9p asks for --- */
 
-static volatile struct shared_info *shared;
+volatile struct shared_info *shared;
 static uint64_t free_frames; /* guest frames that are no memory, from here on */
 
 static uint64_t frame(void *context, const void *page)
@@ -230,7 +152,7 @@ static void *grant_frame(void *context, uint32_t index)
     return (void *)((free_frames + index) * PAGE);
 }
 
-static uint64_t now(void *context)
+uint64_t now(void *context)
 {
     uint64_t time;
     uint32_t version;
@@ -247,7 +169,7 @@ static uint64_t now(void *context)
     return time;
 }
 
-static int take_pending(void *context, uint32_t port)
+int take_pending(void *context, uint32_t port)
 {
     uint64_t bit = 1ull << port % 64;
     (void)context;
@@ -256,10 +178,9 @@ static int take_pending(void *context, uint32_t port)
 
 static void wait(void *context, const uint32_t *ports, size_t count, uint64_t deadline)
 {
-    /* Xen looks at the pending bits itself and takes at most 128 ports. */
     struct { const uint32_t *ports; uint32_t count; uint64_t deadline; } poll = { ports, count > 128 ? 128 : count, deadline };
     (void)context;
-    if (deadline == UINT64_MAX)
+    if (deadline >= INT64_MAX)
         poll.deadline = 0;
     hypercall(HYPERCALL_sched_op, 3, (size_t)&poll, 0);
 }
@@ -330,6 +251,18 @@ static void copy(xen9p_handle fs, const char *from, const char *to)
     expect("close", xen9p_close(target, NULL), 0);
 }
 
+/* How much of the stack was used: what is not is still zero. */
+static void print_stack(void)
+{
+    extern char stack_bottom[], stack_top[];
+    char *at = stack_bottom;
+    while (!*at)
+        at++;
+    print("stack ");
+    print_number(stack_top - at);
+    print(" bytes\r\n");
+}
+
 void kernel_main(const struct start_info *info)
 {
     extern char kernel_end[];
@@ -353,14 +286,21 @@ void kernel_main(const struct start_info *info)
     console = (void *)(parameter(PARAM_CONSOLE_PFN) * PAGE);
     console_port = (uint32_t)parameter(PARAM_CONSOLE_EVTCHN);
 
-    const struct xen9p_platform platform = {
-        .size = sizeof platform, .version = XEN9P_VERSION,
-        .alloc = alloc, .free = free, .alloc_pages = alloc_pages, .free_pages = free_pages,
-        .frame = frame, .hypercall = call, .grant_frame = grant_frame,
+    void *ring = (void *)(parameter(PARAM_STORE_PFN) * PAGE);
+    uint32_t store_port = (uint32_t)parameter(PARAM_STORE_EVTCHN);
+    drivers_start(ring, store_port, grant_frame);
+
+    const struct xen9p_platform bare = {
+        .size = sizeof bare, .version = XEN9P_VERSION, .memory = page_count * PAGE,
+        .alloc = alloc, .free = free, .alloc_pages = alloc_pages, .free_pages = free_pages, .frame = frame, .hypercall = call,
         .now = now, .take_pending = take_pending, .wait = wait, .panic = panic,
-        .xenstore = { (void *)(parameter(PARAM_STORE_PFN) * PAGE), (uint32_t)parameter(PARAM_STORE_EVTCHN) },
+        .grant_frame = grant_frame, .xenstore = { ring, store_port },
     };
-    xen9p_handle fs, file, dir;
+    struct xen9p_platform drivers = bare;
+    drivers_offer(&drivers);
+    drivers_use(first_page);
+
+    xen9p_handle fs, again, file, dir;
     struct xen9p_dirent entry;
     struct xen9p_stat stat;
     static const char written[] = "Written by a kernel of its own.\n";
@@ -368,11 +308,14 @@ void kernel_main(const struct start_info *info)
     expect("the library's version", xen9p_version(), XEN9P_VERSION);
     expect("a mount before init", xen9p_mount(NULL, NULL, &fs), -6);
     expect("init without a platform", xen9p_init(NULL), -14);
-    expect("init", xen9p_init(&platform), 0);
-    expect("init again", xen9p_init(&platform), -17);
+    expect("init with another header", xen9p_init(&(struct xen9p_platform){ .size = sizeof bare }), -93);
+    expect("init", xen9p_init(&drivers), 0);
+    expect("init again", xen9p_init(&drivers), -17);
     if (xen9p_check_platform(tell_violation, NULL))
         expect("check_platform", -1, 0);
     expect("mount", xen9p_mount(NULL, NULL, &fs), 0);
+    expect("mount of what is mounted", xen9p_mount(NULL, NULL, &again), 0);
+    expect("close", xen9p_close(again, NULL), 0);
     expect("opendir", xen9p_opendir(fs, "/", &dir, NULL), 0);
     while (expect("readdir", xen9p_readdir(dir, &entry, NULL), 0)) {
         print("entry ");
@@ -397,9 +340,29 @@ void kernel_main(const struct start_info *info)
     expect("the size", (int64_t)stat.size, sizeof written - 1);
     expect("close", xen9p_close(file, NULL), 0);
     copy(fs, "/large.bin", "/copy.bin");
+    struct vnode *root;
+    expect("root", xen9p_vfs_root(fs, &root), 0);
+    const char *failed = vfs_test(root);
+    if (failed)
+        expect(failed, -1, 0);
+    vnode_put(root);
+    print("vfs works\r\n");
     expect("close", xen9p_close(fs, NULL), 0);
     expect("exit", xen9p_exit(), 0);
     expect("exit again", xen9p_exit(), -6);
+
+    const char *disturbed = drivers_check(first_page);
+    if (disturbed)
+        expect(disturbed, -1, 0);
+    print("kept xenbus and grants\r\n");
+
+    /* A kernel without these hands both over. */
+    expect("init anew", xen9p_init(&bare), 0);
+    if (xen9p_check_platform(tell_violation, NULL))
+        expect("check_platform", -1, 0);
+    expect("tag", xen9p_tag(0, text, sizeof text), 0);
+    expect("exit", xen9p_exit(), 0);
+    print_stack();
     print("[xen9p] exit 0\r\n");
     while (console->out_cons != console->out_prod)
         hypercall(HYPERCALL_sched_op, 0, 0, 0);

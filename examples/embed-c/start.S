@@ -65,6 +65,8 @@ level2:
 
     .bss
     .p2align 4
+    .globl stack_bottom, stack_top
+stack_bottom:
     .skip 0x20000
 stack_top:
 

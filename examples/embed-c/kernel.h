@@ -1,0 +1,59 @@
+/* What the parts of this kernel share. */
+#ifndef KERNEL_H
+#define KERNEL_H
+
+#include "xen9p.h"
+
+#define PAGE 4096ul
+
+/* --- Xen's interface, as far as it is needed (public/xen.h and its like) --- */
+
+enum { HYPERCALL_memory_op = 12, HYPERCALL_sched_op = 29, HYPERCALL_event_channel_op = 32, HYPERCALL_hvm_op = 34 };
+enum { PARAM_CALLBACK_IRQ = 0, PARAM_STORE_PFN = 1, PARAM_STORE_EVTCHN = 2, PARAM_CONSOLE_PFN = 17, PARAM_CONSOLE_EVTCHN = 18 };
+
+struct start_info {
+    uint32_t magic, version, flags, modules;
+    uint64_t module_list, command_line, rsdp, map;
+    uint32_t map_entries, reserved;
+};
+struct map_entry {
+    uint64_t start, size;
+    uint32_t type, reserved;
+};
+struct time_info {
+    uint32_t version, pad;
+    uint64_t tsc, system_time;
+    uint32_t multiplier;
+    int8_t shift;
+};
+struct shared_info { /* the 64-bit layout */
+    uint8_t upcall_pending, upcall_mask, pad[30];
+    struct time_info time;
+    uint8_t other_processors[0x800 - 32 - sizeof(struct time_info)];
+    uint64_t pending[64], mask[64];
+};
+struct console_ring {
+    char in[1024], out[2048];
+    uint32_t in_cons, in_prod, out_cons, out_prod;
+};
+
+extern volatile struct shared_info *shared;
+
+long hypercall(uint32_t number, size_t a, size_t b, size_t c);
+uint64_t now(void *context);
+int take_pending(void *context, uint32_t port);
+
+/* What the compiler calls, in memory.c. */
+void *memset(void *to, int byte, size_t count);
+void *memcpy(void *to, const void *from, size_t count);
+size_t strlen(const char *text);
+
+/* The kernel's own drivers, in drivers.c: xenstore, from its ring on, and grants, from the frames of the table on. */
+void drivers_start(void *ring, uint32_t port, void *(*grant_frame)(void *, uint32_t));
+/* Makes them those that xen9p goes through. */
+void drivers_offer(struct xen9p_platform *platform);
+/* What the kernel does besides, before xen9p is there; and that it was not disturbed: NULL, or what was. */
+void drivers_use(uint64_t first_page);
+const char *drivers_check(uint64_t first_page);
+
+#endif
