@@ -150,7 +150,7 @@ lying-frontend:
 	+@$(CARGO) build --profile image --quiet --features rt --bin lying-frontend
 	@strip -o target/lying-frontend.elf target/image/lying-frontend
 
-# Kernels that embed the library and the template, packages of their own, as somebody else's would be; the examples.
+# Kernels that embed the library and the template, packages of their own, as another project's would be; the examples.
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
 	@strip -o target/embed-rust.elf target/embed/release/embed-rust

@@ -272,7 +272,7 @@ impl Bed {
         })
     }
 
-    /// Fails if more was printed than anyone will read.
+    /// Fails if more was printed than the limit.
     fn check_size(&self, path: &Path, who: &str) -> Result<()> {
         match fs::metadata(path) {
             Ok(file) if file.len() > PRINT_LIMIT => Err(fail!(

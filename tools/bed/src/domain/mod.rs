@@ -216,7 +216,7 @@ impl Domain {
         tail::text(&self.console)
     }
 
-    /// Fails if the guest has printed more than anyone will read.
+    /// Fails if the guest has printed more than the limit.
     fn check_size(&self) -> Result<()> {
         match fs::metadata(&self.console) {
             Ok(console) if console.len() > CONSOLE_LIMIT => Err(fail!(
