@@ -9,9 +9,8 @@ use crate::qemu::PVH_CPU;
 const PV_COMMAND_LINE: usize = 1024;
 
 /// How xl is given the image of an HVM guest: an ELF file that is run in place of the firmware, with no device but Xen's
-/// to be of use.
-const HVM_KERNEL: &str =
-    "nographic=1\nvnc=0\nsdl=0\nserial=\"none\"\nvga=\"none\"\nfirmware_override";
+/// to be of use. xl wants a BIOS all the same, which is any file, as no firmware looks at it.
+const HVM_KERNEL: &str = "bios=\"seabios\"\nbios_path_override=\"/init\"\nnographic=1\nvnc=0\nsdl=0\nserial=\"none\"\nvga=\"none\"\nfirmware_override";
 
 /// Domain type, the xl option `type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, serde::Deserialize)]
@@ -104,6 +103,15 @@ impl Guest {
                 PV_COMMAND_LINE - 1
             ));
         }
+        if self.kind == Kind::Hvm && (len > 0 || self.ramdisk.is_some()) {
+            return Err(fail!(
+                "an HVM guest's image is run in place of the firmware, which gets neither command line nor ramdisk"
+            ));
+        }
+        let command_line = match self.kind {
+            Kind::Hvm => String::new(),
+            Kind::Pv | Kind::Pvh => format!("extra={}\n", quoted(&self.command_line)),
+        };
         let served_by = match self.backend {
             Backend::Qemu | Backend::QemuByHand | Backend::Xen9pdInstead => "",
             Backend::Daemon | Backend::Xen9pd => ",type=xen_9pfsd",
@@ -130,14 +138,13 @@ impl Guest {
             Kind::Pv | Kind::Pvh => "kernel",
         };
         Ok(format!(
-            "{ramdisk}{cpus}name={}\ntype={}\n{kernel}={}\nmemory={}\nvcpus={}\nextra={}\np9=[{}]\n\
+            "{ramdisk}{cpus}name={}\ntype={}\n{kernel}={}\nmemory={}\nvcpus={}\n{command_line}p9=[{}]\n\
              on_poweroff=\"destroy\"\non_reboot=\"destroy\"\non_crash=\"destroy\"\n{}\n",
             quoted(&self.name),
             quoted(self.kind.name()),
             quoted(&self.kernel),
             self.memory,
             self.vcpus,
-            quoted(&self.command_line),
             shares.join(","),
             self.more
         ))
