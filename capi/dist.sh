@@ -18,7 +18,7 @@ if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] && ! rustup target ad
 	exit 1
 fi
 
-# Flags of whoever builds this are for programs of another kind.
+# Flags that the environment has are for programs of another kind.
 unset CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET
 RUSTFLAGS="-C force-frame-pointers=no --remap-path-prefix=$PWD=xen9p --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo ${CAPI_RUSTFLAGS:-}" \
 	CARGO_PROFILE_IMAGE_OPT_LEVEL=z CARGO_PROFILE_IMAGE_DEBUG=0 \

@@ -367,23 +367,6 @@ int32_t xen9p_setattr(xen9p_handle at,
 /* How full the file system is that a path leads to. */
 int32_t xen9p_statfs(xen9p_handle at, const char *path, struct xen9p_statfs *into, xen9p_handle *op);
 
-/* The value of an extended attribute; with NULL as `name` the names of all, each with a final NUL. Returns how many bytes;
- * nothing is copied where `size` is 0. -ERANGE (34): there are more than `size`. */
-int64_t xen9p_getxattr(xen9p_handle at,
-                       const char *path,
-                       const char *name,
-                       void *into,
-                       size_t size,
-                       xen9p_handle *op);
-
-/* Sets an extended attribute; NULL as the value removes it. An empty value can't be set: -EINVAL. */
-int32_t xen9p_setxattr(xen9p_handle at,
-                       const char *path,
-                       const char *name,
-                       const void *value,
-                       size_t size,
-                       xen9p_handle *op);
-
 /* Opens a directory to be listed; NULL as the path opens the node. */
 int32_t xen9p_opendir(xen9p_handle at, const char *path, xen9p_handle *dir, xen9p_handle *op);
 
@@ -552,6 +535,23 @@ int xen9p_store_error(const char *name);
 
 /* The version of the library that was linked, as XEN9P_VERSION. May be called at any time. */
 uint32_t xen9p_version(void);
+
+/* The value of an extended attribute; with NULL as `name` the names of all, each with a final NUL. Returns how many bytes;
+ * nothing is copied where `size` is 0. -ERANGE (34): there are more than `size`. */
+int64_t xen9p_getxattr(xen9p_handle at,
+                       const char *path,
+                       const char *name,
+                       void *into,
+                       size_t size,
+                       xen9p_handle *op);
+
+/* Sets an extended attribute; NULL as the value removes it. An empty value can't be set: -EINVAL. */
+int32_t xen9p_setxattr(xen9p_handle at,
+                       const char *path,
+                       const char *name,
+                       const void *value,
+                       size_t size,
+                       xen9p_handle *op);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -25,6 +25,7 @@ mod state;
 mod store;
 mod threads;
 mod version;
+mod xattrs;
 
 pub use attrs::*;
 pub use dirs::{xen9p_dirent, xen9p_opendir, xen9p_readdir, xen9p_seekdir};
@@ -46,6 +47,7 @@ pub use reserve::Allocator;
 pub use state::{xen9p_check_platform, xen9p_exit, xen9p_init, xen9p_suspend};
 pub use store::{xen9p_store_error, xen9p_watch_fired};
 pub use version::{XEN9P_VERSION, xen9p_version};
+pub use xattrs::{xen9p_getxattr, xen9p_setxattr};
 
 /// Something open: a mount, a node, a file, a directory or an operation. 0 is never one.
 pub type xen9p_handle = u32;

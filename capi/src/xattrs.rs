@@ -1,0 +1,141 @@
+//! Extended attributes.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::ffi::{c_char, c_void};
+
+use xen9p::errno::Errno;
+use xen9p::p9::wire::XattrFlags;
+use xen9p::tree::Node;
+
+use crate::error::{Fail, Result};
+use crate::mount::Mount;
+use crate::names::node;
+use crate::operations::submit;
+use crate::paths::{Place, buffer, buffer_mut, bytes, place};
+use crate::state::enter;
+use crate::xen9p_handle;
+
+/// The longest value or list of extended attributes that Linux has, in bytes.
+const MAX_XATTR: usize = 64 << 10;
+
+/// What of a value is handed out: all of it, or where there is no room but for its length, that.
+fn hand_out(value: &[u8], into: &mut [u8]) -> Result<i64> {
+    if into.is_empty() {
+        return Ok(value.len() as i64);
+    }
+    let place = into
+        .get_mut(..value.len())
+        .ok_or_else(|| Fail::new(Errno::ERANGE, "the buffer is too small"))?;
+    place.copy_from_slice(value);
+    Ok(value.len() as i64)
+}
+
+async fn xattr(mount: &Rc<Mount>, place: Place, name: &[u8]) -> Result<Vec<u8>> {
+    Ok(match place {
+        Place::Path(path) => mount.fs.xattr(path, name).await?,
+        place => node(mount, place).await?.xattr(name, MAX_XATTR).await?,
+    })
+}
+
+async fn xattrs(mount: &Rc<Mount>, place: Place) -> Result<Vec<u8>> {
+    Ok(match place {
+        Place::Path(path) => {
+            let names = mount.fs.list_xattrs(path).await?;
+            names
+                .iter()
+                .flat_map(|name| name.iter().copied().chain([0]))
+                .collect()
+        }
+        place => node(mount, place).await?.list_xattrs(MAX_XATTR).await?,
+    })
+}
+
+/// The value of an extended attribute; with NULL as `name` the names of all, each with a final NUL. Returns how many bytes;
+/// nothing is copied where `size` is 0. -ERANGE (34): there are more than `size`.
+///
+/// # Safety
+/// Pointers are NULL or valid, `into` for `size` bytes, until the call is over; strings end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xen9p_getxattr(
+    at: xen9p_handle,
+    path: *const c_char,
+    name: *const c_char,
+    into: *mut c_void,
+    size: usize,
+    op: *mut xen9p_handle,
+) -> i64 {
+    enter(|| {
+        // SAFETY: the caller's promise.
+        let (mount, place) = unsafe { place(at, path) }?;
+        let name = match name.is_null() {
+            true => None,
+            // SAFETY: the caller's promise.
+            false => Some(unsafe { bytes(name, "the name") }?),
+        };
+        // SAFETY: the caller's promise.
+        let into = unsafe { buffer_mut(into, size) }?;
+        let of = mount.clone();
+        let future = async move {
+            let found = match name {
+                Some(name) => xattr(&of, place, name).await?,
+                None => xattrs(&of, place).await?,
+            };
+            hand_out(&found, into)
+        };
+        // SAFETY: the caller's promise.
+        unsafe { submit(mount, op, Box::pin(future)) }
+    })
+}
+
+/// Sets an extended attribute; NULL as the value removes it. An empty value can't be set: -EINVAL.
+///
+/// # Safety
+/// Pointers are NULL or valid, `value` for `size` bytes, until the call is over; strings end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xen9p_setxattr(
+    at: xen9p_handle,
+    path: *const c_char,
+    name: *const c_char,
+    value: *const c_void,
+    size: usize,
+    op: *mut xen9p_handle,
+) -> i32 {
+    enter(|| {
+        // SAFETY: the caller's promise.
+        let (mount, place) = unsafe { place(at, path) }?;
+        // SAFETY: the caller's promise.
+        let name = unsafe { bytes(name, "the name") }?;
+        if !value.is_null() && size == 0 {
+            return Err(Fail::new(
+                Errno::EINVAL,
+                "an extended attribute has a value",
+            ));
+        }
+        let value = match value.is_null() && size == 0 {
+            true => None,
+            // SAFETY: the caller's promise.
+            false => Some(unsafe { buffer(value, size) }?),
+        };
+        let of = mount.clone();
+        let future = async move {
+            match (place, value) {
+                (Place::Path(path), Some(value)) => of.fs.set_xattr(path, name, value).await?,
+                (Place::Path(path), None) => of.fs.remove_xattr(path, name).await?,
+                (place, value) => {
+                    let node = node(&of, place).await?;
+                    match value {
+                        Some(value) => {
+                            node.set_xattr(name, value, XattrFlags::empty()).await?;
+                        }
+                        None => node.remove_xattr(name).await?,
+                    }
+                }
+            }
+            Ok(0)
+        };
+        // SAFETY: the caller's promise.
+        unsafe { submit(mount, op, Box::pin(future)) }
+    }) as i32
+}
