@@ -88,6 +88,7 @@ pub const CASES: &[Case] = &[
     broken("S3 one more than the ring", |ring| { ring.send_size(SIZE + 1); Ok(()) }),
     broken("S3 size 2^32 - 1", |ring| { ring.send_size(u32::MAX); Ok(()) }),
     broken("S3 more than msize", |ring| { ring.version()?; ring.send_size(4097); Ok(()) }),
+    broken("S6 a Twrite that says less than it has", |ring| { ring.version()?; ring.send(&short_write()); Ok(()) }),
     works("S3 half a request", half),
     works("S5 a type that is none", |ring| typed(ring, 255)),
     works("S5 a reply for a request", |ring| typed(ring, kind::RVERSION)),
@@ -105,6 +106,15 @@ fn one_ring_twice(ring: &mut Ring) {
     ring.say("num-rings", "2");
     ring.say("ring-ref1", &page);
     ring.say("event-channel-1", &port);
+}
+
+/// A Twrite of 100 bytes whose count is 1.
+fn short_write() -> [u8; 100] {
+    let mut message = [0; 100];
+    message[0] = 100;
+    message[4] = kind::TWRITE;
+    message[19] = 1;
+    message
 }
 
 /// A message of 100 bytes comes in two parts.
@@ -151,8 +161,11 @@ fn random(ring: &mut Ring) -> Result<()> {
         let mut message = vec![0; size as usize];
         message.iter_mut().for_each(|byte| *byte = next() as u8);
         message[..4].copy_from_slice(&size.to_le_bytes());
-        // A Tflush and a Tversion have tags that mean something; Tags of requests are their own.
-        message[4] = 2 * (message[4] / 2);
+        // Requests have even types. A Twrite whose count is not that of its size is no message at all.
+        message[4] &= !1;
+        if message[4] == kind::TWRITE {
+            message[4] = kind::TREAD;
+        }
         message[5..7].copy_from_slice(&1u16.to_le_bytes());
         ring.send(&message);
         ring.reply()?;
