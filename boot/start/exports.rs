@@ -19,9 +19,38 @@ const RING_SHARE: usize = 32;
 /// How often at most all exports are looked at in a row.
 const ROUNDS: usize = 8;
 
+/// What is served to other domains, for all who wait. A trait object, so that an image whose app serves nothing has no
+/// server in it.
+pub(super) trait Serve {
+    /// Does what there is to do. Called at each event of a client, wherever the app waits, and now and then.
+    fn poll(&self);
+
+    /// When to look again even if nothing happens.
+    fn next_check(&self) -> Instant;
+
+    /// Disconnects all clients.
+    fn close(&self);
+}
+
+/// Looks after what is served, if anything is.
+pub(super) fn poll() {
+    if let Some(exports) = system().exports.get() {
+        exports.poll();
+    }
+}
+
+/// When to look again even if nothing happens.
+pub(super) fn next_check() -> Instant {
+    let exports = system().exports.get();
+    exports.map_or(Instant::NEVER, |exports| exports.next_check())
+}
+
 /// The exports of the command line.
 #[derive(Default)]
-pub(super) struct Exports {
+pub(super) struct Exports(Rc<State>);
+
+#[derive(Default)]
+struct State {
     all: RefCell<Vec<Export<BarePlatform>>>,
     /// Something has happened since they were looked at.
     due: Cell<bool>,
@@ -59,6 +88,15 @@ fn orders() -> Orders {
 }
 
 impl Exports {
+    /// Nothing is served yet. What waits looks after it from now on.
+    pub(super) fn new() -> Self {
+        let exports = Exports::default();
+        let state: Rc<dyn Serve> = exports.0.clone();
+        // There is one: this is called once, when the app's files are opened.
+        let _ = system().exports.set(state);
+        exports
+    }
+
     /// Begins to serve trees that are not of the app's files: before these are mounted, which may wait for a domain that
     /// waits for this one.
     pub(super) fn start_first(&self) -> Result<(), StartError> {
@@ -83,7 +121,7 @@ impl Exports {
             let (client, name) = parse_address(&option.target).map_err(usage)?;
             let mut listener =
                 Listener::new(&system().xen, client, name, orders()).map_err(usage)?;
-            listener.on_event(Rc::new(|| system().exports.poll()));
+            listener.on_event(Rc::new(poll));
             let root = root_of(&option.source, files)?;
             let rights = match option.read_only {
                 true => Rights::ReadOnly,
@@ -92,16 +130,18 @@ impl Exports {
             let mut limits = Limits::default();
             limits.msize = limits.msize.min((memory_info().total / RING_SHARE) as u32);
             let policy = move || Trees::new(root.clone(), rights);
-            self.all
+            self.0
+                .all
                 .borrow_mut()
                 .push(Export::new(listener, policy, limits));
         }
-        self.poll();
+        self.0.poll();
         Ok(())
     }
+}
 
-    /// Does what there is to do. Called at each event of a client, wherever the app waits, and now and then.
-    pub(super) fn poll(&self) {
+impl Serve for State {
+    fn poll(&self) {
         self.due.set(true);
         // Nothing on top of itself: what is served may wait as well.
         let Ok(mut all) = self.all.try_borrow_mut() else {
@@ -120,8 +160,7 @@ impl Exports {
         }
     }
 
-    /// When to look again even if nothing happens.
-    pub(super) fn next_check(&self) -> Instant {
+    fn next_check(&self) -> Instant {
         let all = self.all.try_borrow();
         let checks = all
             .iter()
@@ -129,8 +168,7 @@ impl Exports {
         checks.min().unwrap_or(Instant::NEVER)
     }
 
-    /// Disconnects all clients.
-    pub(super) fn close(&self) {
+    fn close(&self) {
         let all = self.all.take();
         drop(all);
     }

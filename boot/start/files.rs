@@ -5,6 +5,8 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use core::fmt;
 
+use super::cmdline::Options;
+use super::exports::Exports;
 use super::{
     ExitCode, ShareError, ShareInfo, StartError, options, print_bytes, read_console, share, system,
     uptime, wall_clock,
@@ -24,34 +26,28 @@ const NODE: usize = 512;
 
 /// What the main function of an app may take, by reference.
 ///
-/// [`Fs`] is the share that `share=` names, or the first one; the options `mount=` and `bind=` are then
-/// refused. [`Namespace`] has that share at its root, and whatever `mount=` and `bind=` add; a part of
-/// the image only when it is asked for.
+/// [`Fs`] is the share that `share=` names, or the first one; the options `mount=`, `bind=` and `export=` are then
+/// refused. [`Namespace`] has that share at its root, and whatever `mount=` and `bind=` add, and serves what `export=`
+/// says; a part of the image only when it is asked for.
 pub trait Files: Sized + 'static {
     /// Mounts them.
     #[doc(hidden)]
     fn open() -> Result<Self, StartError>;
-
-    /// All of them, for other domains.
-    #[doc(hidden)]
-    fn tree(&self) -> Rc<dyn Tree>;
 }
 
 impl Files for Fs {
     fn open() -> Result<Self, StartError> {
-        let layout = &options().layout;
-        if !layout.mounts().is_empty() || !layout.binds().is_empty() {
+        let Options {
+            layout, exports, ..
+        } = options();
+        if !layout.mounts().is_empty() || !layout.binds().is_empty() || !exports.is_empty() {
             return Err(StartError::new(
                 ExitCode::USAGE,
-                "this app works on one share: the options mount= and bind= are not for it",
+                "this app works on one share: the options mount=, bind= and export= are not for it",
             ));
         }
         let root = system().shares.root();
         root.map_err(|error| StartError::new(ExitCode::FAILURE, error))
-    }
-
-    fn tree(&self) -> Rc<dyn Tree> {
-        Rc::new(self.clone())
     }
 }
 
@@ -59,17 +55,17 @@ impl Files for Namespace {
     fn open() -> Result<Self, StartError> {
         let fails = |error: &dyn fmt::Display| StartError::new(ExitCode::FAILURE, error);
         let layout = &options().layout;
+        let exports = Exports::new();
+        exports.start_first()?;
         let ns = if layout.has_root() {
             layout.build(tree)
         } else {
             let root = system().shares.root().map_err(|error| fails(&error))?;
             layout.build_over(Rc::new(root), tree)
         };
-        ns.map_err(|error| fails(&error))
-    }
-
-    fn tree(&self) -> Rc<dyn Tree> {
-        Rc::new(self.clone())
+        let ns = ns.map_err(|error| fails(&error))?;
+        exports.start_rest(&|| Rc::new(ns.clone()))?;
+        Ok(ns)
     }
 }
 

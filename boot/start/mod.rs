@@ -8,6 +8,7 @@ mod output;
 mod shares;
 mod stop;
 
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::OnceCell;
@@ -27,7 +28,7 @@ use crate::xen::event::{EventStats, Events};
 use crate::xen::shutdown::ShutdownWatch;
 
 use cmdline::{CmdlineError, Options};
-use exports::Exports;
+use exports::Serve;
 use shares::Shares;
 use stop::Stop;
 
@@ -129,7 +130,8 @@ struct System {
     xen: Xen<BarePlatform>,
     stop: Stop,
     shares: Shares,
-    exports: Exports,
+    /// What is served to other domains, if anything is.
+    exports: OnceCell<Rc<dyn Serve>>,
     /// All 9P messages, if the options want that.
     capture: Option<Capture>,
 }
@@ -235,13 +237,10 @@ fn start<F: Files>() -> Result<F, StartError> {
         xen,
         stop: Stop::new(watch),
         shares: Shares::default(),
-        exports: Exports::default(),
+        exports: OnceCell::new(),
         capture,
     });
-    let exports = &system().exports;
-    exports.start_first()?;
     let files = F::open()?;
-    exports.start_rest(&|| files.tree())?;
     log::info!(
         "files mounted {} us after the first instruction",
         uptime().as_micros()
@@ -252,7 +251,9 @@ fn start<F: Files>() -> Result<F, StartError> {
 /// Closes what the app left open.
 fn finish() {
     if let Some(system) = SYSTEM.get().get() {
-        system.exports.close();
+        if let Some(exports) = system.exports.get() {
+            exports.close();
+        }
         if let Some((capture, file)) = system.capture.as_ref().zip(system.options.trace.as_ref()) {
             system.shares.write_capture(capture, file);
         }
@@ -373,9 +374,7 @@ pub fn sleep(time: Duration) -> fs::Result<()> {
 /// # Errors
 /// As [`sleep`].
 fn wait_until(deadline: Instant, mut done: impl FnMut() -> bool) -> fs::Result<bool> {
-    let System {
-        xen, stop, exports, ..
-    } = system();
+    let System { xen, stop, .. } = system();
     let events = &xen.events;
     loop {
         let seen = events.generation();
@@ -383,14 +382,14 @@ fn wait_until(deadline: Instant, mut done: impl FnMut() -> bool) -> fs::Result<b
         if stop.reason().is_some() {
             return Err(fs::Error::Interrupted);
         }
-        exports.poll();
+        exports::poll();
         if done() {
             return Ok(true);
         }
         if now() >= deadline {
             return Ok(false);
         }
-        events.wait(seen, deadline.min(exports.next_check()));
+        events.wait(seen, deadline.min(exports::next_check()));
     }
 }
 

@@ -9,7 +9,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::cmdline::TraceFile;
-use super::{keys, now, options, print, system, wait_until};
+use super::{exports, keys, now, options, print, system, wait_until};
 use crate::fs::{self, Fs, MountOptions};
 use crate::p9::session::{Recovery, Redial};
 use crate::p9::trace::Capture;
@@ -351,7 +351,7 @@ impl Shares {
         fs.set_idle_hook(Some(Box::new(|| {
             system().stop.look();
             keys::look();
-            system().exports.poll();
+            exports::poll();
         })));
         info.took = now() - info.mounted_at;
         info.mounted_at = now();
