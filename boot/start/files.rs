@@ -16,6 +16,7 @@ use crate::ns::{DialError, MemTree, Namespace, Synthetic, Tree};
 use crate::platform::{PAGE_SIZE, Platform};
 use crate::rt::{BarePlatform, memory_info};
 use crate::transport::xen9pfs;
+use crate::tree::files::Failure;
 use crate::xen::xenbus::Device;
 
 /// What memory a tree made by the source `#mem` may take, as a share of the domain's.
@@ -33,6 +34,10 @@ pub trait Files: Sized + 'static {
     /// Mounts them.
     #[doc(hidden)]
     fn open() -> Result<Self, StartError>;
+
+    /// The last operation on them that failed.
+    #[doc(hidden)]
+    fn last_failure(&self) -> Option<Failure>;
 }
 
 impl Files for Fs {
@@ -48,6 +53,10 @@ impl Files for Fs {
         }
         let root = system().shares.root();
         root.map_err(|error| StartError::new(ExitCode::FAILURE, error))
+    }
+
+    fn last_failure(&self) -> Option<Failure> {
+        (**self).last_failure()
     }
 }
 
@@ -66,6 +75,10 @@ impl Files for Namespace {
         let ns = ns.map_err(|error| fails(&error))?;
         exports.start_rest(&|| Rc::new(ns.clone()))?;
         Ok(ns)
+    }
+
+    fn last_failure(&self) -> Option<Failure> {
+        (**self).last_failure()
     }
 }
 

@@ -23,6 +23,7 @@ use crate::hypercall::sched::ShutdownReason;
 use crate::p9::trace::Capture;
 use crate::platform::Platform;
 use crate::time::Instant;
+use crate::tree::files::Failure;
 use crate::xen::Xen;
 use crate::xen::event::{EventStats, Events};
 use crate::xen::shutdown::ShutdownWatch;
@@ -58,28 +59,34 @@ impl From<u8> for ExitCode {
 
 /// What an app's main function may return.
 pub trait Termination {
-    /// The status that it means. Prints the error, if it is one.
-    fn report(self) -> ExitCode;
+    /// The status that it means. Prints the error, if it is one; where that is the error of the app's last operation on files
+    /// that failed, with the operation and its path.
+    fn report(self, last: Option<Failure>) -> ExitCode;
 }
 
 impl Termination for () {
-    fn report(self) -> ExitCode {
+    fn report(self, _: Option<Failure>) -> ExitCode {
         ExitCode::SUCCESS
     }
 }
 
 impl Termination for ExitCode {
-    fn report(self) -> ExitCode {
+    fn report(self, _: Option<Failure>) -> ExitCode {
         self
     }
 }
 
 impl<T: Termination, E: fmt::Display> Termination for Result<T, E> {
-    fn report(self) -> ExitCode {
+    fn report(self, last: Option<Failure>) -> ExitCode {
         match self {
-            Ok(value) => value.report(),
+            Ok(value) => value.report(last),
             Err(error) => {
-                print(format_args!("xen9p: {error}\n"));
+                let text = alloc::format!("{error}");
+                // Whatever the type of the error, it is that of the operation if it says the same.
+                match last.filter(|last| alloc::format!("{}", last.error()) == text) {
+                    Some(failure) => print(format_args!("xen9p: {failure}\n")),
+                    None => print(format_args!("xen9p: {text}\n")),
+                }
                 ExitCode::FAILURE
             }
         }
@@ -113,7 +120,10 @@ macro_rules! entry {
     ($main:path) => {
         const _: () = {
             fn bare() -> u8 {
-                $crate::rt::run(|files| $crate::rt::Termination::report($main(files)))
+                $crate::rt::run(|files| {
+                    let result = $main(files);
+                    $crate::rt::Termination::report(result, $crate::rt::Files::last_failure(files))
+                })
             }
             $crate::bare_entry!(bare);
         };

@@ -142,3 +142,41 @@ fn what_a_path_ends_with_is_meant() {
     assert!(!fs.exists("/newer").unwrap());
     bed.finish();
 }
+
+#[test]
+fn what_failed_last_is_told_with_its_paths() {
+    let bed = bed();
+    let fs = &bed.fs;
+    let told = || fs.last_failure().map(|failure| failure.to_string());
+    assert_eq!(told(), None);
+    fs.write("/f", "").unwrap();
+    assert_eq!(told(), None, "nothing failed");
+    fs.read_to_string("/app.conf").unwrap_err();
+    assert_eq!(
+        told().unwrap(),
+        "read_to_string \"/app.conf\": No such file or directory (ENOENT)"
+    );
+    fs.clone().rename("/f\n", "/g").unwrap_err();
+    let failure = fs.last_failure().unwrap();
+    assert_eq!(failure.error(), Errno::ENOENT.into());
+    assert_eq!(
+        (failure.operation(), failure.path()),
+        ("rename", &b"/f\n"[..])
+    );
+    assert_eq!(
+        failure.to_string(),
+        "rename \"/f\\n\" to \"/g\": No such file or directory (ENOENT)"
+    );
+    OpenOptions::new()
+        .write(true)
+        .open(fs, "/")
+        .map(drop)
+        .unwrap_err();
+    assert_eq!(told().unwrap(), "open_with \"/\": Is a directory (EISDIR)");
+    fs.write("/f", "").unwrap();
+    assert!(
+        told().unwrap().starts_with("open_with"),
+        "a success changes nothing"
+    );
+    bed.finish();
+}

@@ -47,6 +47,7 @@ use crate::session::{Interrupt, Recovery, Session, Stats};
 use crate::transport::Transport;
 
 pub use options::MountOptions;
+pub use p9_tree::files::Failure;
 pub use p9_tree::{
     FileTimes, FileType, LockRange, Metadata, OpenOptions, OpenPath, Permissions, Result, SeekFrom,
     Span, StatFs, SystemTime,

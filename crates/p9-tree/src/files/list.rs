@@ -23,6 +23,36 @@ macro_rules! blocking {
     )*};
 }
 
+/// Methods that have the work done, wait for it, and note what failed, with its paths.
+macro_rules! blocking_by_path {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty = $work:ident($($pass:expr),*);)*) => {$(
+        $(#[$doc])*
+        pub fn $name(&self, $($arg: $ty),*) -> Result<$out> {
+            let result = block_on(self.inner.driver(), self.inner.$work($($pass),*));
+            if let Err(error) = &result {
+                self.last.note(stringify!($name), paths_of!(($($arg),*) $($arg),*), *error);
+            }
+            result.map(Into::into)
+        }
+    )*};
+}
+
+/// The paths among the arguments of an operation, which are given twice, since a macro reads a name or hands it on.
+macro_rules! paths_of {
+    ((from, to) $from:ident, $to:ident) => {
+        [$from.as_ref(), $to.as_ref()]
+    };
+    ((original, link) $original:ident, $link:ident) => {
+        [$original.as_ref(), $link.as_ref()]
+    };
+    ((target, link) $target:ident, $link:ident) => {
+        [$target.as_ref(), $link.as_ref()]
+    };
+    (($($name:ident),*) $path:ident $(, $rest:ident)*) => {
+        [$path.as_ref(), b""]
+    };
+}
+
 /// Those of a tree.
 macro_rules! fs_operations {
     ($face:ident) => {

@@ -10,6 +10,7 @@ mod list;
 pub mod aio;
 #[cfg(feature = "embedded-io")]
 mod embedded;
+mod failure;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -20,6 +21,9 @@ use crate::{
     FileTimes, FileType, LockRange, Metadata, Node, OpenFile, OpenOptions, OpenPath, Permissions,
     Result, SeekFrom, Span, StatFs, block_on,
 };
+
+pub use self::failure::Failure;
+use self::failure::LastFailure;
 
 /// A tree of files, by paths. Clones are cheap and mean the same tree.
 ///
@@ -55,21 +59,39 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Fs<N> {
     inner: aio::Fs<N>,
+    last: LastFailure,
 }
 
 impl<N> From<aio::Fs<N>> for Fs<N> {
     fn from(inner: aio::Fs<N>) -> Self {
-        Fs { inner }
+        let last = LastFailure::default();
+        Fs { inner, last }
     }
 }
 
 impl<N: Node> Fs<N> {
-    fs_operations!(blocking);
+    fs_operations!(blocking_by_path);
 
     /// The tree that begins with `root`.
     pub fn new(root: N) -> Self {
-        let inner = aio::Fs::new(root);
-        Fs { inner }
+        aio::Fs::new(root).into()
+    }
+
+    /// The last operation of these methods, on this handle or a clone of it, that failed: its name, its path and its error. An
+    /// [`Error`](crate::Error) is small and says no path; this is for the line that a person reads. `None` if none failed, or
+    /// there was no memory for the path.
+    ///
+    /// ```
+    /// use xen9p::tree::files::Fs;
+    /// use xen9p::tree::trees::MemTree;
+    ///
+    /// let fs = Fs::new(MemTree::new().root());
+    /// assert!(fs.read("/app.conf").is_err());
+    /// let text = fs.last_failure().map(|failure| failure.to_string());
+    /// assert_eq!(text.as_deref(), Some("read \"/app.conf\": No such file or directory (ENOENT)"));
+    /// ```
+    pub fn last_failure(&self) -> Option<Failure> {
+        self.last.get()
     }
 
     /// The asynchronous face of the same tree.

@@ -94,8 +94,14 @@ fn examples(lab: &mut Lab<'_>) -> Result<()> {
 
 fn template(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
-    share.write("hello.txt", b"hello template\n")?;
     let guest = lab.guest_of("my-app", "")?.with("share", &share);
+    let ended = lab.run(&guest)?;
+    ends_with(&ended, 1)?;
+    shows(
+        &ended.console,
+        "\"/hello.txt\": No such file or directory (ENOENT)",
+    )?;
+    share.write("hello.txt", b"hello template\n")?;
     let ended = lab.run(&guest)?;
     ends_with(&ended, 0)?;
     shows(&ended.console, "The share says: hello template")?;
