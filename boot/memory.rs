@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 use spin::{Mutex, MutexGuard};
 
 use super::pages::Pages;
-use super::paging::{LARGE_SIZE, PRESENT, PageTables, READ_WRITE};
+use super::paging::{LARGE_SIZE, PageTables, Use};
 use super::windows::Windows;
 use crate::platform::{Frame, PAGE_SIZE, Page};
 
@@ -73,7 +73,24 @@ pub(super) fn memory() -> impl core::ops::DerefMut<Target = Memory> {
 unsafe extern "C" {
     static xen9p_stack_guard: u8;
     static xen9p_image_start: u8;
+    static xen9p_rodata_start: u8;
     static xen9p_data_start: u8;
+    static xen9p_image_end: u8;
+}
+
+/// Where the linker put what is not to be changed: code, and the constants behind it.
+pub(super) fn code_and_constants() -> Range<usize> {
+    (&raw const xen9p_image_start).addr()..(&raw const xen9p_data_start).addr()
+}
+
+/// What the page at an address in or around the image is for.
+fn use_of(address: usize) -> Use {
+    let constants = (&raw const xen9p_rodata_start).addr();
+    match code_and_constants().contains(&address) {
+        false => Use::Data,
+        true if address < constants => Use::Code,
+        true => Use::Constants,
+    }
 }
 
 /// The number of a page among all that windows can have.
@@ -108,19 +125,30 @@ impl Memory {
         *MEMORY.lock() = Some(self);
     }
 
-    /// Takes away page 0 and the page below the stack, so that null pointers and stack overflows
-    /// are noticed, and the right to write to code and constants.
+    /// Takes away the right to write to code and constants, and to run what is neither; then page 0 and the page below the
+    /// stack, so that null pointers and stack overflows are noticed.
+    ///
+    /// In a PV domain the pages around the image that the builder has mapped stay as it did: to change each takes Xen longer
+    /// than the rest of the start.
     fn protect_image(&mut self) -> Option<()> {
+        let range = match self.tables.has_large_pages() {
+            // The large pages around these are split.
+            true => {
+                let fixed = code_and_constants();
+                fixed.start / LARGE_SIZE * LARGE_SIZE..fixed.end.next_multiple_of(LARGE_SIZE)
+            }
+            false => code_and_constants().start..(&raw const xen9p_image_end).addr(),
+        };
+        for address in range.step_by(PAGE_SIZE) {
+            let entry = (self.tables).entry(self.tables.frame(address), use_of(address));
+            // SAFETY: the same frame as before; the linker put only code and constants where nothing can be written, and no
+            // code elsewhere.
+            unsafe { self.tables.set(&mut self.pages, address, entry, 1) }.ok()?;
+        }
         let guard = (&raw const xen9p_stack_guard).addr();
-        let fixed = (&raw const xen9p_image_start).addr()..(&raw const xen9p_data_start).addr();
         for address in [0, guard] {
             // SAFETY: nothing is in either page.
             unsafe { self.tables.set(&mut self.pages, address, 0, 1) }.ok()?;
-        }
-        for address in fixed.step_by(PAGE_SIZE) {
-            let entry = PageTables::entry(self.tables.frame(address), PRESENT);
-            // SAFETY: the same frame as before; the linker put only code and constants there.
-            unsafe { self.tables.set(&mut self.pages, address, entry, 1) }.ok()?;
         }
         Some(())
     }
@@ -192,7 +220,7 @@ impl Memory {
         if address >= HEAP {
             return None;
         }
-        let entry = PageTables::entry(frame, READ_WRITE);
+        let entry = self.tables.entry(frame, Use::Data);
         // SAFETY: nothing is mapped there yet; the frame is the caller's promise.
         unsafe { self.tables.set(&mut self.pages, address, entry, 1) }.ok()?;
         self.devices_end += PAGE_SIZE;
@@ -204,7 +232,7 @@ impl Memory {
     /// # Safety
     /// As there; `address` came from there, and no code relies on what was there before.
     pub(super) unsafe fn remap_device(&mut self, address: usize, frame: Option<Frame>) {
-        let entry = frame.map_or(0, |frame| PageTables::entry(frame, READ_WRITE));
+        let entry = frame.map_or(0, |frame| self.tables.entry(frame, Use::Data));
         // SAFETY: the caller's promise.
         let done = unsafe { self.tables.set(&mut self.pages, address, entry, 1) };
         debug_assert!(done.is_ok(), "the tables on the way are there already");
@@ -258,7 +286,7 @@ impl Memory {
         for _ in 0..count {
             let Some(page) = self.take(1) else { break };
             let frame = self.tables.frame(page.addr().get());
-            let entry = PageTables::entry(frame, READ_WRITE);
+            let entry = self.tables.entry(frame, Use::Data);
             // SAFETY: nothing is mapped there yet, and the page is used under this address alone.
             let mapped = unsafe { self.tables.set(&mut self.pages, self.heap_end, entry, 1) };
             if mapped.is_err() {

@@ -14,13 +14,15 @@ use crate::platform::{Frame, PAGE_SIZE, Page, Platform};
 use crate::sys;
 
 /// Entry bit: there is something.
-pub(super) const PRESENT: u64 = 1;
+const PRESENT: u64 = 1;
 /// Entry bit: it can be written to.
-pub(super) const WRITE: u64 = 1 << 1;
+const WRITE: u64 = 1 << 1;
+/// Entry bit: no code runs there.
+const NO_EXECUTE: u64 = 1 << 63;
 /// Entry bit of the second level: a 2 MiB page.
-pub(super) const LARGE: u64 = 1 << 7;
+const LARGE: u64 = 1 << 7;
 /// An entry that saves the processor from noting accesses itself.
-pub(super) const READ_WRITE: u64 = PRESENT | WRITE | 1 << 5 | 1 << 6;
+const READ_WRITE: u64 = PRESENT | WRITE | 1 << 5 | 1 << 6;
 /// The frame's address in an entry.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// What a 2 MiB page, or the last table for as much, covers.
@@ -76,11 +78,30 @@ impl MachineFrames {
     }
 }
 
+/// What a page is for, and so what its entry allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Run and read.
+    Code,
+    /// Read.
+    Constants,
+    /// Read and written.
+    Data,
+}
+
+/// Whether the processor knows pages in which no code runs (Intel SDM 3A, 4.6; AMD APM 2, 5.6.1).
+pub(super) fn has_no_execute() -> bool {
+    const NX: u32 = 1 << 20;
+    core::arch::x86_64::__cpuid(0x8000_0001).edx & NX != 0
+}
+
 /// The page tables in use.
 pub(super) struct PageTables {
     root: *mut u64,
     /// In a PV domain only.
     machine: Option<MachineFrames>,
+    /// [`NO_EXECUTE`], or nothing on a processor for which that bit is an error.
+    no_execute: u64,
 }
 
 // SAFETY: the tables belong to the owner of this value, as memory of a `Box` would.
@@ -94,9 +115,19 @@ fn index(address: usize, level: u32) -> usize {
 impl PageTables {
     /// # Safety
     /// `root` is the table in use; this is a PV domain exactly if there are `machine` frames; the
-    /// one-to-one mapping covers all tables.
+    /// one-to-one mapping covers all tables; no code runs in pages that say so if the processor [can](has_no_execute) do that.
     pub(super) unsafe fn new(root: *mut u64, machine: Option<MachineFrames>) -> Self {
-        PageTables { root, machine }
+        let no_execute = if has_no_execute() { NO_EXECUTE } else { 0 };
+        PageTables {
+            root,
+            machine,
+            no_execute,
+        }
+    }
+
+    /// Whether the domain maps 2 MiB by one entry: in PVH.
+    pub(super) fn has_large_pages(&self) -> bool {
+        self.machine.is_none()
     }
 
     /// The frame that Xen knows the one-to-one mapped page at `address` by.
@@ -108,9 +139,19 @@ impl PageTables {
         })
     }
 
-    /// An entry for `frame`.
-    pub(super) fn entry(frame: Frame, bits: u64) -> u64 {
+    /// An entry of the last level for `frame`.
+    pub(super) fn entry(&self, frame: Frame, used: Use) -> u64 {
+        let bits = match used {
+            Use::Code => PRESENT,
+            Use::Constants => PRESENT | self.no_execute,
+            Use::Data => READ_WRITE | self.no_execute,
+        };
         frame.0 << PAGE_SHIFT | bits
+    }
+
+    /// An entry of the second level for 2 MiB of data that begin at `address`.
+    pub(super) fn large_entry(&self, address: usize) -> u64 {
+        address as u64 | READ_WRITE | LARGE | self.no_execute
     }
 
     /// The table that an entry leads to.
@@ -222,9 +263,10 @@ impl PageTables {
         // SAFETY: a slot in a table of 512 entries; the frames are the domain's own.
         unsafe {
             let slot = table.add(index(address, 2));
+            let empty = self.entry(Frame(0), Use::Data);
             self.hook(pages, slot, |i| {
                 if first + i < machine.count() {
-                    Self::entry(Frame(machine.get(first + i)), READ_WRITE)
+                    empty | machine.get(first + i) << PAGE_SHIFT
                 } else {
                     0
                 }
@@ -253,12 +295,12 @@ impl PageTables {
         let frame = self.frame(address);
         if self.machine.is_some() {
             // Xen takes a page as a table only if it is mapped writable nowhere.
-            let read_only = Self::entry(frame, PRESENT);
+            let read_only = self.entry(frame, Use::Constants);
             // SAFETY: from here on the page is a table, written through Xen alone.
             unsafe { update_va_mapping(address, read_only) };
         }
         // SAFETY: the caller vouches for the slot.
-        unsafe { self.write(slot, Self::entry(frame, READ_WRITE)) };
+        unsafe { self.write(slot, frame.0 << PAGE_SHIFT | READ_WRITE) };
         Ok(entries.as_ptr())
     }
 

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU64;
 
 use super::machine::{Machine, Mode, ResumableRing};
 use super::memory::{Memory, ONE_TO_ONE_END, memory};
-use super::paging::{LARGE_SIZE, MachineFrames, PageTables, READ_WRITE};
+use super::paging::{LARGE_SIZE, MachineFrames, PageTables, Use};
 use super::platform::set_gate;
 use super::suspend::{list_frames, stop_ticking};
 use super::{call_main, fail, trap};
@@ -119,7 +119,7 @@ unsafe fn find_memory(info: &sys::start_info, builder_end: usize) {
 
     // The rest of a table that is there in part.
     while mapped < end && !mapped.is_multiple_of(LARGE_SIZE) {
-        let entry = PageTables::entry(memory.tables.frame(mapped), READ_WRITE);
+        let entry = (memory.tables).entry(memory.tables.frame(mapped), Use::Data);
         // SAFETY: nothing is mapped there.
         if unsafe { memory.tables.set(&mut memory.pages, mapped, entry, 1) }.is_err() {
             break;

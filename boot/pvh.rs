@@ -5,9 +5,11 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 
+use x86_64::registers::model_specific::{Efer, EferFlags};
+
 use super::machine::{Machine, Mode, ResumableRing, machine};
-use super::memory::{Memory, ONE_TO_ONE_END, memory};
-use super::paging::{LARGE, LARGE_SIZE, PageTables, READ_WRITE};
+use super::memory::{Memory, ONE_TO_ONE_END, code_and_constants, memory};
+use super::paging::{LARGE_SIZE, PageTables, has_no_execute};
 use super::platform::set_gate;
 use super::windows::WINDOW_PAGES;
 use super::{BarePlatform, call_main, fail, trap};
@@ -158,6 +160,10 @@ unsafe fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
         .map(|entry| entry.length as usize)
         .sum();
 
+    if has_no_execute() {
+        // SAFETY: the processor knows the bit, which none of the entries that head.s wrote has set.
+        unsafe { Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE)) };
+    }
     // SAFETY: the tables that head.s has put in use, all below 4 GiB, which they map one to one.
     let tables = unsafe { PageTables::new(&raw mut xen9p_boot_l4, None) };
     let mut memory = Memory::new(tables, total);
@@ -187,7 +193,7 @@ unsafe fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
         unsafe { add_high(&mut memory, start as usize, end as usize) };
     }
     // SAFETY: all that is in use is in RAM, and the map shows all RAM.
-    unsafe { hide_holes(&mut memory, map) };
+    unsafe { restrict_boot_mapping(&mut memory, map) };
     memory.install();
 }
 
@@ -313,12 +319,8 @@ unsafe fn add_high(memory: &mut Memory, start: usize, end: usize) {
         let next = end.min(large + LARGE_SIZE);
         // SAFETY: nothing is mapped there, and RAM is there.
         let mapped = unsafe {
-            memory.tables.set(
-                &mut memory.pages,
-                large,
-                large as u64 | READ_WRITE | LARGE,
-                2,
-            )
+            let entry = memory.tables.large_entry(large);
+            memory.tables.set(&mut memory.pages, large, entry, 2)
         };
         if mapped.is_err() {
             return;
@@ -331,20 +333,29 @@ unsafe fn add_high(memory: &mut Memory, start: usize, end: usize) {
     }
 }
 
-/// Unmaps what head.s has mapped though nothing is there, so that a stray pointer is noticed.
+/// Unmaps what head.s has mapped though nothing is there, so that a stray pointer is noticed, and lets no code run where
+/// there is none.
 ///
 /// # Safety
 /// Nothing that is in use lies outside of the RAM that `map` shows.
-unsafe fn hide_holes(memory: &mut Memory, map: &[MapEntry]) {
+unsafe fn restrict_boot_mapping(memory: &mut Memory, map: &[MapEntry]) {
+    let fixed = code_and_constants();
     for start in (0..BOOT_MAPPED).step_by(LARGE_SIZE) {
         let end = start + LARGE_SIZE as u64;
+        let address = start as usize;
+        if address < fixed.end && end as usize > fixed.start {
+            // Page by page, when the memory is installed.
+            continue;
+        }
         let used = map.iter().any(|entry| {
             let (first, last) = bounds(entry);
             entry.kind == sys::XEN_HVM_MEMMAP_TYPE_RAM && first < end && last > start
         });
-        if !used {
-            // SAFETY: nothing that is in use is there. A second-level entry needs no new table.
-            let _ = unsafe { memory.tables.set(&mut memory.pages, start as usize, 0, 2) };
-        }
+        let entry = match used {
+            true => memory.tables.large_entry(address),
+            false => 0,
+        };
+        // SAFETY: the same memory as before, without code, or none that is in use. A second-level entry needs no new table.
+        let _ = unsafe { memory.tables.set(&mut memory.pages, address, entry, 2) };
     }
 }

@@ -7,6 +7,9 @@ use xen9p::rt;
 
 use crate::say;
 
+/// A byte among the data of the image.
+static mut CODE_IN_DATA: u8 = 1;
+
 /// Ends in the way that `word` names; a word that names none is ignored.
 pub fn end(word: &str) {
     match word {
@@ -19,6 +22,14 @@ pub fn end(word: &str) {
         "write-code" => unsafe {
             let code = end as fn(&str) as *mut u64;
             black_box(code).write_volatile(0);
+        },
+        // SAFETY: as above; no code runs in a page of data, so nothing is run.
+        "run-data" => unsafe {
+            const RETURN: u8 = 0xc3;
+            let data = black_box(&raw mut CODE_IN_DATA);
+            data.write_volatile(RETURN);
+            let call: extern "C" fn() = core::mem::transmute(data);
+            call();
         },
         "stack" => say!("{}", deeper(0)),
         // SAFETY: the instruction changes nothing, it raises an exception that ends the domain.

@@ -43,6 +43,7 @@ const BOOTS: &[Boot] = &[
     Boot { name: "panic", words: "panic", xen_options: "dom0_mem=64M", end: |_| End::Panic("as asked") },
     Boot { name: "page-fault", words: "fault", xen_options: "dom0_mem=64M", end: |_| End::Panic("page fault") },
     Boot { name: "write-to-code", words: "write-code", xen_options: "dom0_mem=64M", end: |_| End::Panic("page fault") },
+    Boot { name: "run-data", words: "run-data", xen_options: "dom0_mem=64M", end: |_| End::Panic("page fault") },
     Boot { name: "invalid-instruction", words: "ud", xen_options: "dom0_mem=64M", end: |_| End::Panic("invalid") },
     Boot { name: "stack-overflow", words: "stack", xen_options: "dom0_mem=64M", end: |kind| match kind {
         Kind::Pvh | Kind::Hvm => End::Panic("stack overflow"),
