@@ -416,7 +416,7 @@ mod tests {
         let users: [fn(); 4] = [
             || drop(set_log("debug")),
             || catch_ctrl_c(true),
-            || drop(take_ctrl_c()),
+            || _ = take_ctrl_c(),
             || drop(xen().clone()),
         ];
         for user in users {
