@@ -154,8 +154,9 @@ lying-frontend:
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
 	@strip -o target/embed-rust.elf target/embed/release/embed-rust
-	+@$(WITHOUT_MAKE) capi/dist.sh
-	+@$(MAKE) --no-print-directory --silent -C examples/embed-c OUT=../../target
+	@rm -f target/embed-c.elf
+	+@$(WITHOUT_MAKE) capi/dist.sh || [ $$? -eq 77 ]
+	+@[ ! -e target/capi-dist/lib/xen9p.o ] || $(MAKE) --no-print-directory --silent -C examples/embed-c OUT=../../target
 	+@$(CARGO) build --quiet --profile image --features rt $(foreach name,$(EXAMPLES),--bin $(name))
 	+@$(CARGO) build --quiet --release --manifest-path template/Cargo.toml --target-dir target/template
 	@cp target/template/release/my-app target/my-app.elf
@@ -209,8 +210,9 @@ test-oldest-rust: ## That the Rust version which Cargo.toml promises is enough
 test-elf: kernel ## What must and must not be in the image's ELF file
 	@tests/elf-check.sh target/image/xen9p
 
-test-capi: capi ## That the C library links in the ways that kernels link
-	@tests/capi-links.sh target/capi-dist
+test-capi: ## That the C library links in the ways that kernels link, where it can be built
+	+@$(WITHOUT_MAKE) capi/dist.sh || [ $$? -eq 77 ]
+	@[ ! -e target/capi-dist/lib/xen9p.o ] || tests/capi-links.sh target/capi-dist
 
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(OWN_TESTS) test-boot

@@ -3,7 +3,8 @@
 # usage: capi/dist.sh, from anywhere and with any RUSTFLAGS
 #
 # For x86_64-unknown-none, whose core library uses neither the red zone nor the registers that interrupt handlers of kernels
-# don't save; what is left of that is checked by the code itself. Needs binutils.
+# don't save; what is left of that is checked by the code itself. Needs binutils. Ends with status 77 where that core library
+# can't be had.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,9 +14,10 @@ build=target/capi
 # Code and constants, in bytes: what is more needs a reason.
 limit=460000
 
+rm -rf "$out"
 if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] && ! rustup target add "$target"; then
-	echo "xen9p: Rust's core library for $target is missing: rustup target add $target" >&2
-	exit 1
+	echo "xen9p: the C library is not built: Rust's core library for $target can't be had (rustup target add $target)" >&2
+	exit 77
 fi
 
 # Flags that the environment has are for programs of another kind.
@@ -40,7 +42,6 @@ done
 ld -r --gc-sections $keep -T capi/merge.ld -o "$build/whole.o" "$archive"
 objcopy --wildcard --keep-global-symbol='xen9p_*' --strip-unneeded --remove-section=.group --add-section .note.GNU-stack=/dev/null "$build/whole.o"
 
-rm -rf "$out"
 mkdir -p "$out/include" "$out/lib/pkgconfig"
 cargo run --quiet -p xen9p-prelink -- "$build/whole.o" "$out/lib/xen9p.o"
 

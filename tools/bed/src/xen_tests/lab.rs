@@ -226,6 +226,12 @@ impl<'a> Lab<'a> {
         Ok(guest)
     }
 
+    /// Whether this image was built.
+    pub fn has_image(&self, image: &str) -> bool {
+        let name = format!("{image}.elf");
+        self.settings.root.join("target").join(name).exists()
+    }
+
     /// Starts a guest.
     pub fn start(&mut self, guest: &Guest) -> Result<Domain> {
         self.of_this_test.push(guest.name.clone());
