@@ -13,10 +13,13 @@ use crate::{fail, say, tail};
 pub const TESTS: &[Test] = &[
     ("linux-mounts-again-and-again", linux_mounts),
     ("broker-restarted-while-copying", broker_restarted),
-    ("lying-frontends", lying_frontends),
     ("lying-rings", lying_rings),
     ("nothing-left-behind", nothing_left_behind),
 ];
+
+/// What is asked of it where devices are for it by their type. To devices without a type a guest's QEMU may be first: it serves
+/// those that a lying guest plugs in as it does all others.
+pub const TYPED_TESTS: &[Test] = &[("lying-frontends", lying_frontends)];
 
 /// What is asked of it where QEMU could take the devices.
 pub const CLAIM_TESTS: &[Test] = &[("claims-while-busy", claims_while_busy)];

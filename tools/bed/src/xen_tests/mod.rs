@@ -43,7 +43,8 @@ fn is_short(backend: Backend, kind: Kind, test: &str) -> bool {
         Backend::Xen9pdInstead => Kind::Pv,
         Backend::Qemu | Backend::Daemon | Backend::QemuByHand => return SHORT.contains(&test),
     };
-    let own = dom0_daemon::TESTS.iter().chain(dom0_daemon::CLAIM_TESTS);
+    let own = dom0_daemon::TESTS.iter().chain(dom0_daemon::TYPED_TESTS);
+    let own = own.chain(dom0_daemon::CLAIM_TESTS);
     let mut own = own.map(|(name, _)| *name);
     kind == wanted && (SHORT_XEN9PD.contains(&test) || own.any(|name| name == test))
 }
@@ -152,12 +153,15 @@ pub fn run(settings: &Settings) -> Result<u8> {
             lab.kind = kind;
             let embedded = embed::TESTS.iter().filter(|_| kind == Kind::Pvh);
             let daemon = dom0_daemon::TESTS.iter().filter(|_| backend.is_xen9pd());
+            let typed = dom0_daemon::TYPED_TESTS.iter();
+            let typed = typed.filter(|_| backend == Backend::Xen9pd);
             let claims = dom0_daemon::CLAIM_TESTS.iter();
             let claims = claims.filter(|_| backend == Backend::Xen9pdInstead);
             // To most of these, backends are all alike.
             let bad_input = bad_input::TESTS.iter().filter(|_| index == 0);
             let tests = with_files().chain(bad_input);
-            for (name, test) in tests.chain(embedded).chain(daemon).chain(claims) {
+            let own = typed.chain(daemon).chain(claims);
+            for (name, test) in tests.chain(embedded).chain(own) {
                 let whole = format!("{}/{}/{name}", backend.name(), kind.name());
                 if settings.short && !is_short(backend, kind, name) {
                     continue;
