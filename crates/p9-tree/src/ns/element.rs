@@ -60,7 +60,7 @@ impl Mounted {
     }
 }
 
-/// An operation of a tree that was waited for, or is to be polled.
+/// An operation of a tree that was waited for, or one to poll.
 pub(super) enum Waited<'a, T> {
     Done(Option<Result<T>>),
     Polled(Boxed<'a, T>),
