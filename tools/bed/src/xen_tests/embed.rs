@@ -106,6 +106,7 @@ fn template(lab: &mut Lab<'_>) -> Result<()> {
         "\"/hello.txt\": No such file or directory (ENOENT)",
     )?;
     share.write("hello.txt", b"hello template\n")?;
+    let guest = lab.guest_of("my-app", "")?.with("share", &share);
     let ended = lab.run(&guest)?;
     ends_with(&ended, 0)?;
     shows(&ended.console, "The share says: hello template")?;

@@ -53,7 +53,9 @@ fn script(guest: &Guest, parts: &[&str]) -> String {
 }
 
 fn backend_killed_while_copying(lab: &mut Lab<'_>) -> Result<()> {
-    const SIZE: usize = 48 << 20;
+    const SIZE: usize = 96 << 20;
+    /// Early, so that the guest still has work when the second one is found and killed.
+    const KILL_EVERY: usize = 6 << 20;
 
     let share = lab.directory()?;
     let content = content(SIZE);
@@ -63,7 +65,7 @@ fn backend_killed_while_copying(lab: &mut Lab<'_>) -> Result<()> {
         .with("share", &share);
     let mut domain = lab.start(&guest)?;
     for part in [1, 2] {
-        lab.grows(&mut domain, &share, part * SIZE / 4)?;
+        lab.grows(&mut domain, &share, part * KILL_EVERY)?;
         match lab.backend.is_xen9pd() {
             // Another one comes by itself.
             true => lab.dom0(&script(&guest, &[FIND_WORKER, KILL_WORKER]))?,
