@@ -83,6 +83,8 @@ pub struct Out {
     replies: Replies,
     /// Bytes that were published or consumed since the frontend was told; `None` if there are none.
     untold: Option<u64>,
+    /// Threads that wait for [`Lane::taken`]: waking none of them would be a system call, too.
+    waiting: usize,
 }
 
 impl Lane {
@@ -92,6 +94,7 @@ impl Lane {
             out: Mutex::new(Out {
                 replies,
                 untold: None,
+                waiting: 0,
             }),
             taken: Condvar::new(),
             backlog: Mutex::default(),
@@ -132,7 +135,7 @@ impl Lane {
             }
             self.channel
                 .wait(Some(Timespec::try_from(left).unwrap_or_default()))?;
-            self.taken.notify_all();
+            self.wake_waiting(out);
             self.counters.add(Counter::Waits, 1);
         }
     }
@@ -150,10 +153,19 @@ impl Lane {
             if left.is_zero() {
                 return Err(Broken::Stuck);
             }
+            out.waiting += 1;
             let woken = self.taken.wait_timeout(out, left);
             (out, _) = woken.unwrap_or_else(PoisonError::into_inner);
+            out.waiting -= 1;
         }
         Ok(out)
+    }
+
+    /// The frontend may have taken replies.
+    fn wake_waiting(&self, out: &Out) {
+        if out.waiting > 0 {
+            self.taken.notify_all();
+        }
     }
 
     /// Sends what other threads have left, so that a frontend which goes on asking and takes no replies makes no heap of
@@ -252,8 +264,7 @@ impl Lane {
         self.channel.unmask()?;
         self.channel.wait(None)?;
         // One that has just found no room waits by now, or finds it.
-        drop(self.out());
-        self.taken.notify_all();
+        self.wake_waiting(&self.out());
         self.counters.add(Counter::Waits, 1);
         Ok(())
     }
