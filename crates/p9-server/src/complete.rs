@@ -218,13 +218,12 @@ impl<P: Policy> Server<P> {
                     mode,
                     remove_on_clunk,
                 },
-                Answer::Opened(file),
+                Answer::Opened(file, qid),
             ) => {
                 let Some(at) = self.fids.get(fid).and_then(|handle| handle.usage.at()) else {
                     self.undo(then);
                     return Err(Errno::EIO);
                 };
-                let qid = self.places.node(at.place)?.qid();
                 self.opened_as(fid, at, file, mode, remove_on_clunk);
                 Ok(Answer::Qid(qid))
             }
@@ -348,8 +347,10 @@ impl<P: Policy> Server<P> {
             place = self.places.up(place)?;
         }
         self.places.hold(place);
-        for (node, name) in way.drain() {
+        let last = way.nodes.len().checked_sub(1).filter(|_| way.only_look);
+        for (index, (node, name)) in way.drain().enumerate() {
             let entered = match names.get(name) {
+                Some(name) if Some(index) == last => self.places.enter_alone(place, name, node),
                 Some(name) => self.places.enter(place, name, node),
                 None => Err(Errno::EIO),
             };

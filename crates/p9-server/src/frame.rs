@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use p9_wire::HEADER_LEN;
 
+use crate::message::BEGINNING;
 use crate::server::Violation;
 
 /// How much is made room for at least before more is read.
@@ -90,10 +91,43 @@ impl Frames {
         Ok(self.size(max)?.and_then(|size| self.there().get(..size)))
     }
 
+    /// The beginning of the nth message behind the first one, if all of that has come.
+    pub fn ahead(&self, n: usize) -> Option<[u8; BEGINNING]> {
+        let mut rest = self.there();
+        for _ in 0..=n {
+            let size = u32::from_le_bytes(*rest.first_chunk()?) as usize;
+            rest = rest.get(size.max(HEADER_LEN)..)?;
+        }
+        let size = u32::from_le_bytes(*rest.first_chunk()?) as usize;
+        rest.get(..size)?.first_chunk().copied()
+    }
+
     /// The first message is done with.
     pub fn done(&mut self) {
         if let Ok(Some(size)) = self.size(u32::MAX) {
             self.start = self.start.saturating_add(size).min(self.end);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_behind_the_first_can_be_looked_at_once_they_are_whole() {
+        let mut frames = Frames::new();
+        let mut put = |bytes: &[u8]| {
+            frames.space(8192).unwrap()[..bytes.len()].copy_from_slice(bytes);
+            frames.filled(bytes.len());
+            [0, 1, 2].map(|n| frames.ahead(n))
+        };
+        let second = [11, 0, 0, 0, 120, 1, 0, 2, 0, 0, 0];
+        assert_eq!(put(&[7, 0, 0, 0, 120, 1, 0]), [None; 3]);
+        assert_eq!(put(&second[..10]), [None; 3]);
+        assert_eq!(put(&second[10..]), [Some(second), None, None]);
+        assert_eq!(put(&[7, 0, 0, 0, 120, 1, 0]), [Some(second), None, None]);
+        // One with a size that none can have ends it.
+        assert_eq!(put(&[0; 20]), [Some(second), None, None]);
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Removal<N> {
 pub(crate) struct Way<N> {
     pub nodes: Vec<N>,
     names: [u8; MAX_ELEMENTS],
+    /// Whether the last node is for one look only.
+    pub only_look: bool,
 }
 
 impl<N> Way<N> {
@@ -68,6 +70,7 @@ impl<N> Way<N> {
         Way {
             nodes: Vec::new(),
             names: [0; MAX_ELEMENTS],
+            only_look: false,
         }
     }
 
@@ -282,7 +285,7 @@ pub(crate) enum Answer<N: Node> {
     Attr(Attr),
     Statfs(Statfs),
     Bytes(Vec<u8>),
-    Opened(N::File),
+    Opened(N::File, Qid),
     Created(Created<N>),
     /// Made, but not opened.
     Made(N),

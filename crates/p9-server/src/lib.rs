@@ -53,6 +53,8 @@
 //! - It holds back a job that [is waiting](Job::is_waiting) for another, and tries it [again](Server::retry).
 //! - It tells the server of each job that it [gives up](Server::abandon).
 //!
+//! A front end that has messages behind a Twalk at hand [tells its job](Job::foresee), which may make it cheaper.
+//!
 //! Where a thread runs one job after the other, one that [may take long](may_take_long) had better be run on another.
 //!
 //! # Contract
@@ -88,7 +90,7 @@ pub use export::{Authentication, Export, Exports, Login, Policy, Rights};
 pub use frame::Frames;
 pub use job::{Done, Job, Transfer};
 pub use limits::{Limits, Usage};
-pub use message::may_take_long;
+pub use message::{BEGINNING, may_take_long};
 pub use p9_tree::{Node, OpenFile};
 pub use request::Ticket;
 pub use serve::{ServeError, serve};

@@ -203,6 +203,20 @@ impl<N: Node> Places<N> {
         Ok(id)
     }
 
+    /// A place for this node alone, whichever others there are for the file, with one hold for the caller.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn enter_alone(&mut self, parent: PlaceId, name: &[u8], node: N) -> Result<PlaceId, Errno> {
+        let tree = self.place(parent)?.tree;
+        let id = self.add(node, tree, name, Some(parent))?;
+        self.hold(parent);
+        if let Some(place) = self.slab.get_mut(id.0) {
+            place.linked = false;
+        }
+        Ok(id)
+    }
+
     fn room_for_child(&mut self, parent: PlaceId) -> Result<(), Errno> {
         let place = self.slab.get_mut(parent.0).ok_or(Errno::ESTALE)?;
         place.children.try_reserve(1).map_err(|_| Errno::ENOMEM)

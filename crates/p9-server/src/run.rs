@@ -65,7 +65,10 @@ async fn run<N: Node>(work: Work<'_, N>, names: &[&[u8]], room: &mut [u8]) -> Re
         }
         Work::Statfs(node) => Answer::Statfs(node.statfs().await?),
         Work::Readlink(node) => Answer::Bytes(node.readlink().await?),
-        Work::Open { node, flags } => Answer::Opened(node.open(flags).await?),
+        Work::Open { node, flags } => {
+            let file = node.open(flags).await?;
+            Answer::Opened(file, node.qid())
+        }
         Work::Create {
             dir,
             name,
@@ -284,8 +287,11 @@ async fn walk<N: Node>(
         .try_reserve_exact(names.len())
         .map_err(|_| Errno::ENOMEM)?;
     let plain = names.iter().all(|name| is_name(name));
-    if plain && names.len() > 1 {
-        let walked = from.walk_along(names, &mut way.nodes).await;
+    if plain && !names.is_empty() {
+        let walked = match way.only_look {
+            true => from.look_along(names, &mut way.nodes).await,
+            false => from.walk_along(names, &mut way.nodes).await,
+        };
         let way = way.plain(names.len());
         for node in &way.nodes {
             let _ = qids.push(node.qid());

@@ -94,6 +94,16 @@ pub trait Node: Clone {
         Ok(())
     }
 
+    /// [`walk_along`](Self::walk_along) for callers that are about to ask for the attributes of the last node, once and at once, and then let go of
+    /// it. Override it where a file can be looked at for less than a node costs that stays with its file: such a node may
+    /// fail with ESTALE when it is used for anything else after its name became another's.
+    ///
+    /// # Errors
+    /// Those of `walk_along`.
+    async fn look_along(&self, names: &[&[u8]], nodes: &mut Vec<Self>) -> Result<()> {
+        self.walk_along(names, nodes).await
+    }
+
     /// Walks along `names` to the last. Override it where one request can do several steps.
     ///
     /// # Errors

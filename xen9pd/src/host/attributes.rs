@@ -54,7 +54,7 @@ impl HostNode {
         if self.kind() == FileKind::SYMLINK {
             return Err(Errno::EOPNOTSUPP.into());
         }
-        let name = sys::Decimal::of(self.fd());
+        let name = sys::Decimal::of(self.fd()?);
         let mode = Mode::from_raw_mode(mode & MODE_BITS);
         let proc = &*self.tree().proc.0;
         let chmod = || rustix::fs::chmodat(proc, name.as_c_str(), mode, AtFlags::empty());
@@ -70,11 +70,11 @@ impl HostNode {
             (uid, gid) = (here(map.users, uid)?, here(map.groups, gid)?);
         }
         let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-        rustix::fs::chownat(self.fd(), c"", uid, gid, AtFlags::EMPTY_PATH).map_err(errno)
+        rustix::fs::chownat(self.fd()?, c"", uid, gid, AtFlags::EMPTY_PATH).map_err(errno)
     }
 
     fn set_times(&self, times: &Timestamps) -> Result<()> {
-        let name = sys::Decimal::of(self.fd());
+        let name = sys::Decimal::of(self.fd()?);
         rustix::fs::utimensat(
             &*self.tree().proc.0,
             name.as_c_str(),
@@ -94,7 +94,7 @@ impl HostNode {
         let fd = self.reopen(OFlags::WRONLY)?;
         let set = || rustix::fs::ftruncate(&fd, len).map_err(errno);
         match self.usage() {
-            Some(usage) => usage.change(self.id(), self.fd(), |_| len, set),
+            Some(usage) => usage.change(self.id(), self.fd()?, |_| len, set),
             None => set(),
         }
     }

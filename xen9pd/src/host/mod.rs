@@ -8,7 +8,7 @@
 //! peer, by another guest that has the same share, by programs of this machine. So
 //! - a node is an `O_PATH` descriptor, never a path: it stays with its file, whatever is renamed;
 //! - each step is an `openat2` from the parent's descriptor that the kernel confines below it, and that follows no
-//!   symbolic link, no magic link, and no "..";
+//!   symbolic link, no magic link, and no ".."; or, where that is enough, a statx of the one name from that descriptor;
 //! - what changes a file goes by its descriptor;
 //! - devices, pipes and sockets are never opened; the peer can see them, and make them if the [`Options`] say so.
 //!
@@ -16,10 +16,12 @@
 //! second wall.
 
 mod attributes;
+mod counted;
 mod dir;
 mod directory;
 mod file;
 mod ids;
+mod kept;
 mod ledger;
 mod limits;
 mod locks;
@@ -29,9 +31,10 @@ mod owner;
 mod qid;
 mod rights;
 mod sys;
+mod way;
 mod xattr;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +49,7 @@ pub use ledger::Ledger;
 pub use node::HostNode;
 pub use options::{Limits, Options, Owners, ShareError, Xattrs};
 
+use kept::Kept;
 use limits::Usage;
 use locks::Locks;
 use qid::Qids;
@@ -100,6 +104,9 @@ pub struct HostTree(Arc<Tree>);
 struct Tree {
     root: OwnedFd,
     root_id: FileId,
+    /// The mount that the root lies on; `None` on a kernel that can't tell mounts apart.
+    root_mount: Option<u64>,
+    kept: Kept,
     proc: ProcFd,
     options: Options,
     privilege: Privilege,
@@ -170,6 +177,8 @@ impl HostTree {
         Ok(HostTree(Arc::new(Tree {
             root,
             root_id,
+            root_mount: sys::mount(&stat),
+            kept: Kept::new(),
             proc,
             qids: Qids::new(root_id.dev),
             options,
@@ -222,6 +231,11 @@ impl Tree {
         sys::open_beneath(dir, name, flags, mode, resolve)
     }
 
+    /// Whether a file lies on the mount that the share's root does, as far as the kernel says.
+    fn is_own_mount(&self, stat: &rustix::fs::Statx) -> bool {
+        self.root_mount.is_some() && sys::mount(stat) == self.root_mount
+    }
+
     /// Refuses a change of a share that is read-only.
     fn writable(&self) -> p9_tree::Result<()> {
         if self.options.read_only {
@@ -250,12 +264,6 @@ fn errno_of(error: &std::io::Error) -> p9_tree::Error {
         .raw_os_error()
         .map_or(Errno::EIO, |number| Errno::from_wire(number.unsigned_abs()))
         .into()
-}
-
-impl AsRawFd for HostNode {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.fd().as_raw_fd()
-    }
 }
 
 #[cfg(test)]

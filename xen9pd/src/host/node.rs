@@ -2,44 +2,49 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use p9_tree::{Created, Error, Node, Result};
 use p9_wire::{
     Attr, AttrMask, Errno, FileKind, OpenFlags, Qid, SetAttr, Statfs, UnlinkFlags, XattrFlags,
 };
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx};
 
 use super::file::{HostFile, changes, open_flags};
-use super::ledger::Changing;
 use super::limits::Usage;
+use super::way::{Look, check_name};
 use super::{Attach, FileId, Tree, attributes, errno, sys};
 
 /// How often a create without EXCLUSIVE looks again when the name comes and goes under it.
-const MAX_CREATE_TRIES: u32 = 100;
+pub(super) const MAX_CREATE_TRIES: u32 = 100;
 
 /// The bits of a mode that are not the kind.
 pub(super) const MODE_BITS: u32 = 0o7777;
 
-/// A file of a [`HostTree`](super::HostTree). Holds one descriptor (`O_PATH`) until the last clone is dropped.
+/// A file of a [`HostTree`](super::HostTree). Holds one descriptor (`O_PATH`) until the last clone is dropped, unless it was only
+/// looked at.
 #[derive(Clone)]
 pub struct HostNode(Arc<Inner>);
 
 struct Inner {
-    fd: OwnedFd,
+    /// Not there as long as the file was only looked at.
+    fd: OnceLock<Arc<OwnedFd>>,
+    look: Option<Look>,
     qid: Qid,
     /// Whether `qid` has been looked up for the next who asks.
     is_fresh: AtomicBool,
     kind: FileKind,
     id: FileId,
+    /// Whether the file lies on the mount that the share's root does.
+    is_on_own_mount: bool,
     attach: Arc<Attach>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(usage) = &self.attach.tree.usage {
-            usage.closed(self.id, &self.fd);
+        if let (Some(usage), Some(fd)) = (&self.attach.tree.usage, self.fd.get()) {
+            usage.closed(self.id, fd);
         }
     }
 }
@@ -57,22 +62,68 @@ impl HostNode {
     pub(super) fn new(attach: Arc<Attach>, fd: OwnedFd) -> Result<HostNode> {
         let stat = sys::stat(&fd).map_err(errno)?;
         let tree = &attach.tree;
-        let qid = tree.qids.qid(&stat)?;
         if let Some(usage) = &tree.usage {
+            // From here on a node there is, which gives it back.
+            tree.qids.qid(&stat)?;
             usage.opened(FileId::of(&stat), &fd)?;
         }
+        HostNode::with_fd(attach, Arc::new(fd), &stat)
+    }
+
+    /// The file of this descriptor, of which `stat` has just been learnt.
+    pub(super) fn with_fd(attach: Arc<Attach>, fd: Arc<OwnedFd>, stat: &Statx) -> Result<HostNode> {
+        HostNode::build(attach, OnceLock::from(fd), None, stat)
+    }
+
+    /// A file that was looked at.
+    pub(super) fn looked_at(attach: Arc<Attach>, look: Look, stat: &Statx) -> Result<HostNode> {
+        HostNode::build(attach, OnceLock::new(), Some(look), stat)
+    }
+
+    fn build(
+        attach: Arc<Attach>,
+        fd: OnceLock<Arc<OwnedFd>>,
+        look: Option<Look>,
+        stat: &Statx,
+    ) -> Result<HostNode> {
+        let tree = &attach.tree;
         Ok(HostNode(Arc::new(Inner {
             fd,
-            qid,
+            look,
+            qid: tree.qids.qid(stat)?,
             is_fresh: AtomicBool::new(true),
-            kind: sys::file_kind(&stat),
-            id: FileId::of(&stat),
+            kind: sys::file_kind(stat),
+            id: FileId::of(stat),
+            is_on_own_mount: tree.is_own_mount(stat),
             attach,
         })))
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd.as_fd()
+    /// The descriptor.
+    ///
+    /// # Errors
+    /// ESTALE where there was none yet, and the name that the file was looked at by is another's now.
+    pub(super) fn fd(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(fd) = self.0.fd.get() {
+            return Ok(fd.as_fd());
+        }
+        let look = self.0.look.as_ref().ok_or(Errno::EIO)?;
+        let fd = look.open(self.0.id)?;
+        Ok(self.0.fd.get_or_init(|| Arc::new(fd)).as_fd())
+    }
+
+    /// The descriptor, to be kept.
+    pub(super) fn own_fd(&self) -> Result<Arc<OwnedFd>> {
+        self.fd()?;
+        self.0.fd.get().cloned().ok_or(Errno::EIO.into())
+    }
+
+    pub(super) fn attach_arc(&self) -> Arc<Attach> {
+        Arc::clone(&self.0.attach)
+    }
+
+    pub(super) fn is_on_own_mount(&self) -> bool {
+        self.0.is_on_own_mount
     }
 
     pub(super) fn id(&self) -> FileId {
@@ -103,20 +154,7 @@ impl HostNode {
             // A device would do things as it is opened, and a pipe waits for its other end.
             _ => return Err(Errno::ENXIO.into()),
         }
-        self.tree().proc.reopen(self.fd(), flags).map_err(errno)
-    }
-
-    fn step(&self, name: &[u8], flags: OFlags) -> Result<HostNode> {
-        check_name(name)?;
-        if self.0.kind != FileKind::DIR {
-            return Err(Errno::ENOTDIR.into());
-        }
-        self.permit(false, 0o1)?;
-        let fd = self
-            .tree()
-            .step(self.fd(), name, flags | OFlags::PATH, 0)
-            .map_err(errno)?;
-        HostNode::new(self.0.attach.clone(), fd)
+        self.tree().proc.reopen(self.fd()?, flags).map_err(errno)
     }
 
     /// What comes before something is made in this directory.
@@ -135,19 +173,20 @@ impl HostNode {
         name: &[u8],
         gid: u32,
         mode: u32,
-        make: impl FnOnce() -> rustix::io::Result<()>,
+        make: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,
     ) -> Result<HostNode> {
         self.check_new(name)?;
+        let dir = self.fd()?;
         let place = self.usage().map(Usage::new_file).transpose()?;
         {
             let _owner = self.assume_owner(gid, mode)?;
-            make().map_err(errno)?;
+            make(dir).map_err(errno)?;
         }
         if let Some(place) = place {
             place.keep();
         }
         let _user = self.assume()?;
-        let node = self.step(name, OFlags::empty())?;
+        let node = self.step(name)?;
         // Someone else was quicker: what has this name now is not what was made.
         if node.0.kind != FileKind::of_mode(mode) {
             return Err(Errno::ESTALE.into());
@@ -173,7 +212,7 @@ impl HostNode {
                 | OFlags::NONBLOCK
                 | OFlags::NOCTTY;
             self.tree()
-                .step(self.fd(), name, flags, mode & MODE_BITS)
+                .step(self.fd()?, name, flags, mode & MODE_BITS)
                 .map_err(errno)?
         };
         if let Some(place) = place {
@@ -192,74 +231,6 @@ impl HostNode {
     fn tree_arc(&self) -> &Arc<Tree> {
         &self.0.attach.tree
     }
-
-    fn name_removed(&self) {
-        match self.usage() {
-            Some(usage) if self.0.kind == FileKind::DIR => usage.directory_removed(),
-            _ => {}
-        }
-    }
-
-    /// Waits until no other takes names from this directory, or `other`, where what goes with them is counted.
-    fn names(&self, other: &HostNode) -> Result<Option<[Option<Changing<'_>>; 2]>> {
-        let usage = self.usage();
-        usage
-            .map(|usage| usage.names(self.0.id, other.0.id))
-            .transpose()
-    }
-
-    /// What goes when `name` is removed or replaced, so that its space is given back when nothing uses it any more.
-    fn victim(&self, name: &[u8]) -> Result<Option<HostNode>> {
-        match self.usage() {
-            Some(_) => self.step(name, OFlags::empty()).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Renames where what is replaced is counted: nothing else may be than what was looked at.
-    fn rename_counted(&self, name: &[u8], to: &HostNode, new_name: &[u8]) -> Result<()> {
-        let _names = self.names(to)?;
-        let file = self.step(name, OFlags::empty())?.0.id;
-        let mut alone = RenameFlags::NOREPLACE;
-        for _ in 0..MAX_CREATE_TRIES {
-            let (victim, flags) = match to.victim(new_name) {
-                // To itself: nothing happens.
-                Ok(victim) => (
-                    victim.filter(|victim| victim.0.id != file),
-                    RenameFlags::empty(),
-                ),
-                Err(error) if error.is_not_found() => (None, alone),
-                Err(error) => return Err(error),
-            };
-            match rustix::fs::renameat_with(self.fd(), name, to.fd(), new_name, flags) {
-                Ok(()) => {
-                    if let Some(victim) = &victim {
-                        victim.name_removed();
-                    }
-                    return Ok(());
-                }
-                // Made since the look: the next one finds it.
-                Err(rustix::io::Errno::EXIST) if flags == RenameFlags::NOREPLACE => {}
-                // A file system that does not have this flag.
-                Err(rustix::io::Errno::INVAL) if flags == RenameFlags::NOREPLACE => {
-                    alone = RenameFlags::empty();
-                }
-                Err(error) => return Err(errno(error)),
-            }
-        }
-        Err(Errno::EAGAIN.into())
-    }
-}
-
-/// Names are checked by the callers of [`Node`]. This is the wall of the share, so it looks itself, too.
-fn check_name(name: &[u8]) -> Result<()> {
-    if p9_tree::is_name(name) {
-        Ok(())
-    } else if name.len() > p9_tree::MAX_NAME {
-        Err(Errno::ENAMETOOLONG.into())
-    } else {
-        Err(Errno::EINVAL.into())
-    }
 }
 
 impl Node for HostNode {
@@ -271,7 +242,7 @@ impl Node for HostNode {
         if self.0.is_fresh.swap(false, Ordering::Relaxed) {
             return self.0.qid;
         }
-        let stat = sys::stat(self.fd()).ok();
+        let stat = self.fd().ok().and_then(|fd| sys::stat(fd).ok());
         let now = stat.and_then(|stat| self.tree().qids.qid(&stat).ok());
         now.unwrap_or(self.0.qid)
     }
@@ -282,11 +253,23 @@ impl Node for HostNode {
 
     async fn walk(&self, name: &[u8]) -> Result<Self> {
         let _user = self.assume()?;
-        self.step(name, OFlags::empty())
+        self.step(name)
+    }
+
+    async fn walk_along(&self, names: &[&[u8]], nodes: &mut Vec<Self>) -> Result<()> {
+        self.steps(names, false, nodes)
+    }
+
+    async fn look_along(&self, names: &[&[u8]], nodes: &mut Vec<Self>) -> Result<()> {
+        self.steps(names, true, nodes)
     }
 
     async fn getattr(&self, _: AttrMask) -> Result<Attr> {
-        let stat = sys::stat(self.fd()).map_err(errno)?;
+        let looked = self.0.look.as_ref().and_then(Look::take_stat);
+        let stat = match looked {
+            Some(stat) => stat,
+            None => sys::stat(self.fd()?).map_err(errno)?,
+        };
         attributes::of(self.tree(), &stat)
     }
 
@@ -307,7 +290,7 @@ impl Node for HostNode {
         let open = || self.reopen(open_flags(flags));
         let fd = match self.usage() {
             Some(usage) if flags.contains(OpenFlags::TRUNCATE) => {
-                usage.change(self.0.id, self.fd(), |_| 0, open)
+                usage.change(self.0.id, self.fd()?, |_| 0, open)
             }
             _ => open(),
         }?;
@@ -330,7 +313,7 @@ impl Node for HostNode {
             };
             let found = {
                 let _user = self.assume()?;
-                self.step(name, OFlags::empty())
+                self.step(name)
             };
             match found {
                 Ok(_) if flags.contains(OpenFlags::EXCLUSIVE) => return Err(Errno::EEXIST.into()),
@@ -349,14 +332,14 @@ impl Node for HostNode {
 
     async fn mkdir(&self, name: &[u8], mode: u32, gid: u32) -> Result<Self> {
         let mode = FileKind::DIR.bits() | mode & MODE_BITS;
-        self.make(name, gid, mode, || {
-            rustix::fs::mkdirat(self.fd(), name, Mode::from_raw_mode(mode))
+        self.make(name, gid, mode, |dir| {
+            rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(mode))
         })
     }
 
     async fn symlink(&self, name: &[u8], target: &[u8], gid: u32) -> Result<Self> {
-        self.make(name, gid, FileKind::SYMLINK.bits(), || {
-            rustix::fs::symlinkat(target, self.fd(), name)
+        self.make(name, gid, FileKind::SYMLINK.bits(), |dir| {
+            rustix::fs::symlinkat(target, dir, name)
         })
     }
 
@@ -385,10 +368,10 @@ impl Node for HostNode {
             _ => 0,
         };
         let permissions = mode & MODE_BITS;
-        self.make(name, gid, kind.bits() | permissions, || {
+        self.make(name, gid, kind.bits() | permissions, |dir| {
             let kind = FileType::from_raw_mode(kind.bits());
             let permissions = Mode::from_raw_mode(permissions);
-            rustix::fs::mknodat(self.fd(), name, kind, permissions, device)
+            rustix::fs::mknodat(dir, name, kind, permissions, device)
         })
     }
 
@@ -396,11 +379,11 @@ impl Node for HostNode {
         self.check_new(name)?;
         original.permit(true, 0)?;
         let _user = self.assume()?;
-        let source = sys::Decimal::of(original.fd());
+        let source = sys::Decimal::of(original.fd()?);
         rustix::fs::linkat(
             &*self.tree().proc.0,
             source.as_c_str(),
-            self.fd(),
+            self.fd()?,
             name,
             AtFlags::SYMLINK_FOLLOW,
         )
@@ -414,7 +397,7 @@ impl Node for HostNode {
         if self.usage().is_some() {
             return self.rename_counted(name, to, new_name);
         }
-        rustix::fs::renameat(self.fd(), name, to.fd(), new_name).map_err(errno)
+        rustix::fs::renameat(self.fd()?, name, to.fd()?, new_name).map_err(errno)
     }
 
     async fn unlink(&self, name: &[u8], flags: UnlinkFlags) -> Result<()> {
@@ -424,7 +407,8 @@ impl Node for HostNode {
         let victim = self.victim(name)?;
         let mut at = AtFlags::empty();
         at.set(AtFlags::REMOVEDIR, flags.contains(UnlinkFlags::REMOVE_DIR));
-        rustix::fs::unlinkat(self.fd(), name, at).map_err(errno)?;
+        rustix::fs::unlinkat(self.fd()?, name, at).map_err(errno)?;
+        self.tree().kept.forget(self.0.id, name);
         if let Some(victim) = &victim {
             victim.name_removed();
         }
@@ -435,13 +419,13 @@ impl Node for HostNode {
         if self.0.kind != FileKind::SYMLINK {
             return Err(Errno::EINVAL.into());
         }
-        let target = rustix::fs::readlinkat(self.fd(), c"", Vec::new()).map_err(errno)?;
+        let target = rustix::fs::readlinkat(self.fd()?, c"", Vec::new()).map_err(errno)?;
         Ok(target.into_bytes())
     }
 
     async fn statfs(&self) -> Result<Statfs> {
-        let fs = rustix::fs::fstatfs(self.fd()).map_err(errno)?;
-        let vfs = rustix::fs::fstatvfs(self.fd()).map_err(errno)?;
+        let fs = rustix::fs::fstatfs(self.fd()?).map_err(errno)?;
+        let vfs = rustix::fs::fstatvfs(self.fd()?).map_err(errno)?;
         Ok(Statfs {
             kind: fs.f_type as u32,
             bsize: u32::try_from(fs.f_bsize).unwrap_or(4096),

@@ -64,7 +64,7 @@ impl HostNode {
         let Owners::Map(map) = self.tree().options.owners else {
             return Ok(());
         };
-        let stat = sys::stat(self.fd()).map_err(errno)?;
+        let stat = sys::stat(self.fd()?).map_err(errno)?;
         let users = map.users.there(stat.stx_uid);
         let is_own = users.is_some() && map.groups.there(stat.stx_gid).is_some();
         match is_own || !changes && stat.stx_mode & needed == needed {

@@ -41,10 +41,25 @@ pub(super) fn open_beneath(
     Err(Errno::AGAIN)
 }
 
+/// What every statx asks for.
+const WANTED: StatxFlags = StatxFlags::BASIC_STATS
+    .union(StatxFlags::BTIME)
+    .union(StatxFlags::MNT_ID);
+
 /// statx of a descriptor.
 pub(super) fn stat(fd: impl AsFd) -> Result<Statx> {
-    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask)
+    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, WANTED)
+}
+
+/// statx of what has this name, one component, in the directory `dir`. Of a symbolic link, it is about the link.
+pub(super) fn look(dir: impl AsFd, name: &[u8]) -> Result<Statx> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    rustix::fs::statx(dir, name, flags, WANTED)
+}
+
+/// The number of the mount that a statx found the file on; `None`: Linux before 5.8.
+pub(super) fn mount(stat: &Statx) -> Option<u64> {
+    (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
 }
 
 /// What kind of file a statx is about.

@@ -108,7 +108,8 @@ where
                     }
                     self.answer(job, &mut buffer)?;
                 } else {
-                    let job = self.accept(message)?;
+                    let mut job = self.accept(message)?;
+                    job.foresee(|n| incoming.frames.ahead(n));
                     self.answer(job, &mut buffer)?;
                     incoming.frames.done();
                 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -32,6 +33,9 @@ struct Shared<P: Policy> {
     server: Mutex<Server<P>>,
     /// Something was completed.
     completed: Condvar,
+    /// Threads that wait for that: waking none of them would be a system call for each request. Changes under the lock of
+    /// the server.
+    waiting: AtomicUsize,
     lanes: Vec<Lane>,
     /// Rings by number, with their requests.
     crew: Crew<(usize, Requests)>,
@@ -76,6 +80,7 @@ where
         let shared = Arc::new(Shared {
             server: Mutex::new(Server::new(policy, limits)),
             completed: Condvar::new(),
+            waiting: AtomicUsize::new(0),
             crew: Crew::new(lanes.len() + MAX_APART),
             lanes,
             ends: sender,
@@ -145,7 +150,8 @@ where
                         requests.copy_out(0, &mut message);
                         requests.consume();
                         lane.consumed(&mut lane.out());
-                        let job = self.server().accept(index as u32, &message)?;
+                        let mut job = self.server().accept(index as u32, &message)?;
+                        job.foresee(|n| requests.ahead(n));
                         if may_take_long(&message) {
                             match self.hand_over((index, requests)) {
                                 Ok(()) => return self.work_apart(index, job, &mut buffer),
@@ -187,8 +193,10 @@ where
                 if !job.is_waiting() {
                     break;
                 }
+                self.waiting.fetch_add(1, Ordering::Relaxed);
                 let woken = self.completed.wait_timeout(server, RETRY_INTERVAL);
                 (server, _) = woken.unwrap_or_else(PoisonError::into_inner);
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
             }
         }
         Some(job)
@@ -303,6 +311,7 @@ where
             flushed.push(to);
         }
         let usage = server.usage();
+        let is_awaited = self.waiting.load(Ordering::Relaxed) > 0;
         drop(server);
         drop(out);
         self.counters.set(Counter::Fids, usage.fids as u64);
@@ -310,7 +319,9 @@ where
             .set(Counter::OpenFiles, usage.open_files as u64);
         self.counters.set(Counter::Locks, usage.locks as u64);
         self.counters.set(Counter::Limited, usage.refused);
-        self.completed.notify_all();
+        if is_awaited {
+            self.completed.notify_all();
+        }
         for to in flushed {
             if to != index {
                 self.lanes[to].nudge();

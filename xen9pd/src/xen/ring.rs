@@ -234,6 +234,32 @@ impl Requests {
         }
     }
 
+    /// The beginning of the nth request from the front on, if all of it is there. It may be another when it is its turn.
+    pub fn ahead<const LEN: usize>(&self, n: usize) -> Option<[u8; LEN]> {
+        let queued = self.ring.load_theirs().wrapping_sub(self.ring.own);
+        let mut left = queued.min(self.ring.size);
+        let mut at = 0;
+        for skipped in 0..=n {
+            if left < HEADER_SIZE {
+                return None;
+            }
+            let mut size = [0; 4];
+            self.source(at, size.len()).copy_to(&mut size);
+            let size = u32::from_le_bytes(size);
+            if size < HEADER_SIZE || size > left {
+                return None;
+            }
+            if skipped == n {
+                let mut beginning = [0; LEN];
+                let is_there = size as usize >= LEN;
+                is_there.then(|| self.source(at, LEN).copy_to(&mut beginning))?;
+                return Some(beginning);
+            }
+            (at, left) = (at + size, left - size);
+        }
+        None
+    }
+
     /// `len` bytes of the request at the front, from `offset` on.
     ///
     /// # Panics

@@ -7,6 +7,7 @@ mod listing;
 mod locks;
 mod operations;
 mod owners;
+mod walks;
 mod walls;
 mod xattrs;
 

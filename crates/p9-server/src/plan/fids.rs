@@ -111,10 +111,12 @@ impl<P: Policy> Server<P> {
             at = up;
             above.push(self.places.node(at)?.clone());
         }
+        let mut way = self.spare_way.take().unwrap_or(Way::new());
+        way.only_look = false;
         let work = Work::Walk {
             from: self.places.node(from.place)?.clone(),
             above,
-            way: self.spare_way.take().unwrap_or(Way::new()),
+            way,
         };
         let then = match moves {
             true => {

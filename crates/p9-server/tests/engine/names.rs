@@ -3,7 +3,7 @@
 use p9_server::{Exports, Limits, Rights, Server};
 use p9_wire::*;
 
-use crate::peer::{Peer, ROOT, linux, tree};
+use crate::peer::{Peer, ROOT, linux, message, names, tree};
 
 const A: Fid = Fid(1);
 const B: Fid = Fid(2);
@@ -289,4 +289,48 @@ fn nothing_goes_from_one_tree_to_another() {
     let remove = Request::Remove { fid: Fid(3) };
     assert_eq!(peer.call(&remove), Ok(Reply::Remove));
     assert_eq!(one.get("up"), None);
+}
+
+/// A walk whose fid is only looked at, as the requests behind it say, is answered as any other is, also where more comes of it.
+#[test]
+fn a_walk_to_one_look_is_a_walk() {
+    let tree = tree();
+    let mut peer = linux(&tree);
+    let (newfid, mask) = (A, AttrMask::BASIC);
+    let look = Request::Getattr { fid: newfid, mask };
+    let ahead = [look, Request::Clunk { fid: newfid }].map(|request| {
+        let message = message(&request, Tag(7), Dialect::Linux);
+        *message.first_chunk().unwrap()
+    });
+    let walk = |path: &[&'static [u8]]| Request::Walk {
+        fid: ROOT,
+        newfid,
+        names: names(path),
+    };
+    for path in [
+        &[&b"dir"[..], b"file"][..],
+        &[b"dir"],
+        &[b"dir", b"..", b"dir"],
+        &[],
+        &[b"dir", b"none"],
+    ] {
+        let mut job = peer.begin(1, &walk(path));
+        job.foresee(|n| ahead.get(n).copied());
+        let reply = peer.end(job).unwrap().1;
+        let Reply::Walk { qids } = reply else {
+            panic!("{reply:?}");
+        };
+        let whole = qids.len() == path.len();
+        assert_eq!(whole, path.last() != Some(&&b"none"[..]));
+        if whole {
+            let is_there = peer.call(&look).map(drop);
+            assert_eq!(is_there, Ok(()));
+            // What it did not say.
+            assert_eq!(peer.walk(A, B, &[]), Ok(0));
+            peer.clunk(A).unwrap();
+            peer.clunk(B).unwrap();
+        }
+    }
+    assert_eq!(peer.server.usage().places, 1);
+    assert_eq!(peer.server.usage().fids, 1);
 }

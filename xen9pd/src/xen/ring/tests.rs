@@ -122,6 +122,9 @@ proptest! {
         for (index, word) in [0, 1, 16, 17].into_iter().zip(words) {
             front.set(index, word);
         }
+        for n in 0..4 {
+            let _ = requests.ahead::<11>(n);
+        }
         match requests.front() {
             Ok(Some(size)) => {
                 prop_assert!((7..=SIZE).contains(&size));
@@ -180,4 +183,27 @@ fn the_own_indices_in_shared_memory_are_never_read_back() {
     assert_eq!(replies.room(), Ok(SIZE));
     replies.publish(3);
     assert_eq!(front.word(1).load(Ordering::SeqCst), 10);
+}
+
+#[test]
+fn whole_requests_further_back_can_be_looked_at() {
+    // The last one goes over the end of the ring.
+    let (mut front, mut requests, _replies) = ring(SIZE - 60);
+    let sent = [message(20), message(7), message(30), message(40)];
+    for message in &sent[..3] {
+        front.send(message);
+    }
+    front.send(&sent[3][..39]);
+    assert_eq!(requests.ahead(0), sent[0].first_chunk::<11>().copied());
+    assert_eq!(requests.ahead::<11>(1), None, "it is too short");
+    assert_eq!(requests.ahead(1), sent[1].first_chunk::<7>().copied());
+    assert_eq!(requests.ahead(2), sent[2].first_chunk::<11>().copied());
+    assert_eq!(requests.ahead::<11>(3), None, "a byte is missing");
+    front.send(&sent[3][39..]);
+    assert_eq!(requests.ahead(3), sent[3].first_chunk::<11>().copied());
+    assert_eq!(requests.ahead::<7>(4), None);
+    // It is all the same for the front.
+    assert_eq!(requests.front(), Ok(Some(20)));
+    requests.consume();
+    assert_eq!(requests.ahead(1), sent[2].first_chunk::<11>().copied());
 }
