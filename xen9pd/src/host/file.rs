@@ -16,7 +16,7 @@ use super::{HostNode, Tree, errno};
 
 /// An open file or directory. Holds a descriptor until it is dropped, and the locks taken through it.
 pub struct HostFile {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     node: HostNode,
     flags: OpenFlags,
     cursor: Mutex<Cursor>,
@@ -50,6 +50,12 @@ impl Drop for Slot {
     }
 }
 
+impl Drop for HostFile {
+    fn drop(&mut self) {
+        self.node.outlive_way();
+    }
+}
+
 impl fmt::Debug for HostFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HostFile")
@@ -61,7 +67,7 @@ impl fmt::Debug for HostFile {
 }
 
 impl HostFile {
-    pub(super) fn new(node: HostNode, fd: OwnedFd, flags: OpenFlags, slot: Slot) -> HostFile {
+    pub(super) fn new(node: HostNode, fd: Arc<OwnedFd>, flags: OpenFlags, slot: Slot) -> HostFile {
         HostFile {
             fd,
             node,

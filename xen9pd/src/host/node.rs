@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx};
 
 use super::file::{HostFile, changes, open_flags};
 use super::limits::Usage;
-use super::way::{Look, check_name};
+use super::way::{Way, check_name};
 use super::{Attach, FileId, Tree, attributes, errno, sys};
 
 /// How often a create without EXCLUSIVE looks again when the name comes and goes under it.
@@ -22,15 +22,15 @@ pub(super) const MAX_CREATE_TRIES: u32 = 100;
 /// The bits of a mode that are not the kind.
 pub(super) const MODE_BITS: u32 = 0o7777;
 
-/// A file of a [`HostTree`](super::HostTree). Holds one descriptor (`O_PATH`) until the last clone is dropped, unless it was only
-/// looked at.
+/// A file of a [`HostTree`](super::HostTree). Holds one descriptor (`O_PATH`) until the last clone is dropped; none before it is needed
+/// where the file was only looked at, or made and opened by the same request.
 #[derive(Clone)]
 pub struct HostNode(Arc<Inner>);
 
 struct Inner {
-    /// Not there as long as the file was only looked at.
+    /// Not there before it is needed, where there is another way to the file.
     fd: OnceLock<Arc<OwnedFd>>,
-    look: Option<Look>,
+    way: Way,
     qid: Qid,
     /// Whether `qid` has been looked up for the next who asks.
     is_fresh: AtomicBool,
@@ -72,24 +72,24 @@ impl HostNode {
 
     /// The file of this descriptor, of which `stat` has just been learnt.
     pub(super) fn with_fd(attach: Arc<Attach>, fd: Arc<OwnedFd>, stat: &Statx) -> Result<HostNode> {
-        HostNode::build(attach, OnceLock::from(fd), None, stat)
+        HostNode::build(attach, OnceLock::from(fd), Way::Descriptor, stat)
     }
 
-    /// A file that was looked at.
-    pub(super) fn looked_at(attach: Arc<Attach>, look: Look, stat: &Statx) -> Result<HostNode> {
-        HostNode::build(attach, OnceLock::new(), Some(look), stat)
+    /// A file that there is a way to, and of which `stat` has just been learnt.
+    pub(super) fn without_fd(attach: Arc<Attach>, way: Way, stat: &Statx) -> Result<HostNode> {
+        HostNode::build(attach, OnceLock::new(), way, stat)
     }
 
     fn build(
         attach: Arc<Attach>,
         fd: OnceLock<Arc<OwnedFd>>,
-        look: Option<Look>,
+        way: Way,
         stat: &Statx,
     ) -> Result<HostNode> {
         let tree = &attach.tree;
         Ok(HostNode(Arc::new(Inner {
             fd,
-            look,
+            way,
             qid: tree.qids.qid(stat)?,
             is_fresh: AtomicBool::new(true),
             kind: sys::file_kind(stat),
@@ -104,12 +104,25 @@ impl HostNode {
     /// # Errors
     /// ESTALE where there was none yet, and the name that the file was looked at by is another's now.
     pub(super) fn fd(&self) -> Result<BorrowedFd<'_>> {
-        if let Some(fd) = self.0.fd.get() {
-            return Ok(fd.as_fd());
+        if self.0.fd.get().is_none() {
+            let opened = self.0.way.open(self.tree(), self.0.id);
+            // Another thread may have been quicker, after which there is no way any more.
+            if let Ok(fd) = opened {
+                let _ = self.0.fd.set(Arc::new(fd));
+            } else if self.0.fd.get().is_none() {
+                opened?;
+            }
         }
-        let look = self.0.look.as_ref().ok_or(Errno::EIO)?;
-        let fd = look.open(self.0.id)?;
-        Ok(self.0.fd.get_or_init(|| Arc::new(fd)).as_fd())
+        let fd = self.0.fd.get().ok_or(Errno::ESTALE)?;
+        Ok(fd.as_fd())
+    }
+
+    /// Opens the file for good if others than the caller have this node: the way to it is about to end.
+    pub(super) fn outlive_way(&self) {
+        if Arc::strong_count(&self.0) > 1 {
+            // Where there is no descriptor left for it, they get ESTALE.
+            let _ = self.fd();
+        }
     }
 
     /// The descriptor, to be kept.
@@ -218,12 +231,19 @@ impl HostNode {
         if let Some(place) = place {
             place.keep();
         }
-        let path = self
-            .tree()
-            .proc
-            .reopen(fd.as_fd(), OFlags::PATH)
-            .map_err(errno)?;
-        let node = HostNode::new(self.0.attach.clone(), path)?;
+        let fd = Arc::new(fd);
+        let node = match self.usage() {
+            // What counts as open has a descriptor of its own.
+            Some(_) => {
+                let path = self.tree().proc.reopen(fd.as_fd(), OFlags::PATH);
+                HostNode::new(self.attach_arc(), path.map_err(errno)?)?
+            }
+            None => {
+                let stat = sys::stat(&fd).map_err(errno)?;
+                let way = Way::File(Arc::downgrade(&fd));
+                HostNode::without_fd(self.attach_arc(), way, &stat)?
+            }
+        };
         let file = HostFile::new(node.clone(), fd, flags, slot);
         Ok(Created { node, file })
     }
@@ -265,8 +285,7 @@ impl Node for HostNode {
     }
 
     async fn getattr(&self, _: AttrMask) -> Result<Attr> {
-        let looked = self.0.look.as_ref().and_then(Look::take_stat);
-        let stat = match looked {
+        let stat = match self.0.way.take_stat() {
             Some(stat) => stat,
             None => sys::stat(self.fd()?).map_err(errno)?,
         };
@@ -294,7 +313,7 @@ impl Node for HostNode {
             }
             _ => open(),
         }?;
-        Ok(HostFile::new(self.clone(), fd, flags, slot))
+        Ok(HostFile::new(self.clone(), Arc::new(fd), flags, slot))
     }
 
     async fn create(

@@ -3,14 +3,53 @@
 //! A step is a confined `openat2` and a statx. Two things make walks cheaper without making them laxer: directories on the way are
 //! [kept](super::kept), and a file that the peer only looks at is not opened at all, see [`Look`].
 
-use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError, Weak};
 
 use p9_tree::Result;
 use p9_wire::{Errno, FileKind};
 use rustix::fs::{OFlags, Statx};
 
-use super::{FileId, HostNode, errno, sys};
+use super::{FileId, HostNode, Tree, errno, sys};
+
+/// How a node without a descriptor comes to one.
+pub(super) enum Way {
+    /// It has always had one.
+    Descriptor,
+    /// By its name.
+    Look(Look),
+    /// By the open file that was made with it, which stays open for others only as long as the peer wants: a program of this machine
+    /// can't be run while it is open for writing.
+    File(Weak<OwnedFd>),
+}
+
+impl Way {
+    /// The attributes as they were when the file was looked at, once.
+    pub(super) fn take_stat(&self) -> Option<Statx> {
+        let Way::Look(look) = self else { return None };
+        let mut stat = look.stat.lock().unwrap_or_else(PoisonError::into_inner);
+        stat.take()
+    }
+
+    /// Opens the file.
+    pub(super) fn open(&self, tree: &Tree, id: FileId) -> Result<OwnedFd> {
+        match self {
+            Way::Descriptor => Err(Errno::ESTALE.into()),
+            Way::Look(look) => {
+                let fd = tree.step(look.dir.fd()?, &look.name, OFlags::PATH, 0);
+                let fd = fd.map_err(errno)?;
+                match FileId::of(&sys::stat(&fd).map_err(errno)?) == id {
+                    true => Ok(fd),
+                    false => Err(Errno::ESTALE.into()),
+                }
+            }
+            Way::File(file) => {
+                let file = file.upgrade().ok_or(Errno::ESTALE)?;
+                tree.proc.reopen(file.as_fd(), OFlags::PATH).map_err(errno)
+            }
+        }
+    }
+}
 
 /// What is known of a file that was looked at by its name, and not opened.
 pub(super) struct Look {
@@ -18,25 +57,6 @@ pub(super) struct Look {
     name: Vec<u8>,
     /// For the one who asks for the attributes next, whose request was there before the look was taken.
     stat: Mutex<Option<Statx>>,
-}
-
-impl Look {
-    /// The attributes as they were when the file was looked at, once.
-    pub(super) fn take_stat(&self) -> Option<Statx> {
-        let mut stat = self.stat.lock().unwrap_or_else(PoisonError::into_inner);
-        stat.take()
-    }
-
-    /// Opens the file after all, if the name is still its own.
-    pub(super) fn open(&self, id: FileId) -> Result<OwnedFd> {
-        let tree = self.dir.tree();
-        let fd = tree.step(self.dir.fd()?, &self.name, OFlags::PATH, 0);
-        let fd = fd.map_err(errno)?;
-        match FileId::of(&sys::stat(&fd).map_err(errno)?) == id {
-            true => Ok(fd),
-            false => Err(Errno::ESTALE.into()),
-        }
-    }
 }
 
 impl HostNode {
@@ -116,7 +136,7 @@ impl HostNode {
             name: name.to_vec(),
             stat: Mutex::new(Some(stat)),
         };
-        HostNode::looked_at(self.attach_arc(), look, &stat)
+        HostNode::without_fd(self.attach_arc(), Way::Look(look), &stat)
     }
 
     /// Walks along `names`. With `only_look`, the last node is for [one look](Look).

@@ -278,3 +278,42 @@ fn a_full_disk_says_so() {
     .join()
     .unwrap();
 }
+
+/// A file has one descriptor while the request that made it keeps it open, and is as good as any other afterwards: by then it is
+/// not open for writing any more, which would keep programs of this machine from running it.
+#[test]
+fn a_file_that_was_made_outlives_the_open_file() {
+    let share = default_share();
+    let flags = OpenFlags::READ_WRITE;
+    let open = || {
+        let fds = std::fs::read_dir("/proc/self/fd").unwrap();
+        let links = fds.filter_map(|fd| Some((fd.ok()?.path(), share.path("moved"))));
+        links
+            .filter(|(fd, path)| std::fs::read_link(fd).is_ok_and(|target| target == *path))
+            .count()
+    };
+    for use_before in [false, true] {
+        let made = now(share.root.create(b"new", flags, 0o644, NO_GROUP)).unwrap();
+        std::fs::rename(share.path("new"), share.path("moved")).unwrap();
+        assert_eq!(open(), 1);
+        now(made.file.write(b"content", 0)).unwrap();
+        if use_before {
+            chmod(&made.node, 0o600).unwrap();
+            assert_eq!(open(), 2);
+        }
+        let other = made.node.clone();
+        drop(made.file);
+        drop(made.node);
+        assert_eq!(open(), 1);
+        assert_eq!(read(&other).unwrap(), b"content");
+        // The descriptor that is left is for no more than its place.
+        let flags = rustix::fs::fcntl_getfl(&now(other.open(OpenFlags::empty())).unwrap());
+        assert_eq!(
+            flags.unwrap() & rustix::fs::OFlags::RWMODE,
+            rustix::fs::OFlags::RDONLY
+        );
+        drop(other);
+        assert_eq!(open(), 0);
+        std::fs::remove_file(share.path("moved")).unwrap();
+    }
+}
