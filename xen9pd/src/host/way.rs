@@ -17,7 +17,7 @@ pub(super) enum Way {
     /// It has always had one.
     Descriptor,
     /// By its name.
-    Look(Look),
+    Look(Box<Look>),
     /// By the open file that was made with it, which stays open for others only as long as the peer wants: a program of this machine
     /// can't be run while it is open for writing.
     File(Weak<OwnedFd>),
@@ -136,7 +136,7 @@ impl HostNode {
             name: name.to_vec(),
             stat: Mutex::new(Some(stat)),
         };
-        HostNode::without_fd(self.attach_arc(), Way::Look(look), &stat)
+        HostNode::without_fd(self.attach_arc(), Way::Look(Box::new(look)), &stat)
     }
 
     /// Walks along `names`. With `only_look`, the last node is for [one look](Look).
