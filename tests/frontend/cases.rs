@@ -1,5 +1,6 @@
 //! What a frontend can try; the numbers are those of docs/hostile-cases.md, with the roles exchanged.
 
+use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 
@@ -61,6 +62,13 @@ const fn works(name: &'static str, act: fn(&mut Ring) -> Result<()>) -> Case {
 /// A grant reference and a port that this domain has not given.
 const NOT_GIVEN: u32 = 4000;
 
+/// The tag that only Tversion has.
+const NO_TAG: u16 = u16::MAX;
+
+/// Bytes of a Tclunk, and of the error that answers it.
+const CLUNK_SIZE: u32 = 11;
+const RLERROR_SIZE: u32 = 11;
+
 /// Events in a storm.
 const STORM: u32 = 20_000;
 
@@ -90,8 +98,10 @@ pub const CASES: &[Case] = &[
     broken("S3 more than msize", |ring| { ring.version()?; ring.send_size(4097); Ok(()) }),
     broken("S6 a Twrite that says less than it has", |ring| { ring.version()?; ring.send(&short_write()); Ok(()) }),
     works("S3 half a request", half),
+    works("S4 tags that are in use, or none", tags),
     works("S5 a type that is none", |ring| typed(ring, 255)),
     works("S5 a reply for a request", |ring| typed(ring, kind::RVERSION)),
+    works("S7 S14 requests and replies that change", shifting),
     works("S8 the backend's words", overwrite),
     works("S9 a storm of events", |ring| { (0..STORM).for_each(|_| ring.notify()); Ok(()) }),
     works("S15 random messages", random),
@@ -128,6 +138,62 @@ fn half(ring: &mut Ring) -> Result<()> {
     }
     ring.send(&message[50..]);
     ring.reply().map(drop)
+}
+
+/// A Tclunk of a fid that there is not.
+fn clunk(tag: u16, fid: u32) -> [u8; CLUNK_SIZE as usize] {
+    let mut message = [0; CLUNK_SIZE as usize];
+    message[0] = CLUNK_SIZE as u8;
+    message[4] = kind::TCLUNK;
+    message[5..7].copy_from_slice(&tag.to_le_bytes());
+    message[7..].copy_from_slice(&fid.to_le_bytes());
+    message
+}
+
+/// Requests with the same tag that are there at the same time, with the tag that is none, and flushes of themselves and of what is
+/// not there: each is answered.
+fn tags(ring: &mut Ring) -> Result<()> {
+    ring.version()?;
+    let mut batch = vec![];
+    for tag in [1, 1, 1, NO_TAG, NO_TAG, 1] {
+        batch.extend(clunk(tag, 77));
+    }
+    for (tag, oldtag) in [(2u16, 2u16), (3, 1), (4, NO_TAG), (NO_TAG, NO_TAG)] {
+        batch.extend([9, 0, 0, 0, kind::TFLUSH]);
+        batch.extend(tag.to_le_bytes());
+        batch.extend(oldtag.to_le_bytes());
+    }
+    ring.send(&batch);
+    for _ in 0..6 {
+        expect(ring, kind::RLERROR)?;
+    }
+    for _ in 0..4 {
+        expect(ring, kind::RFLUSH)?;
+    }
+    Ok(())
+}
+
+fn expect(ring: &mut Ring, kind: u8) -> Result<()> {
+    match ring.reply()? {
+        got if got == kind => Ok(()),
+        got => Err(format!("a reply of type {got}, not {kind}")),
+    }
+}
+
+/// Tag and fid of a request change while it is read, and the room for replies is written to all the time: each request is
+/// answered once, by what it was when it was looked at.
+fn shifting(ring: &mut Ring) -> Result<()> {
+    ring.version()?;
+    for round in 0..200u32 {
+        ring.send(&clunk(1, 1000 + round));
+        for turn in 0..20 {
+            let message = clunk(2 + turn, 2000 + u32::from(turn));
+            ring.rewrite(CLUNK_SIZE - 5, &message[5..]);
+            ring.scribble(RLERROR_SIZE, turn as u8);
+        }
+        expect(ring, kind::RLERROR)?;
+    }
+    Ok(())
 }
 
 /// A message of that type, with nothing in it, is answered.

@@ -122,6 +122,20 @@ impl Ring {
         self.claim(0);
     }
 
+    /// Writes over bytes that were sent, the first of them `back` bytes before the end of all that was.
+    pub fn rewrite(&self, back: u32, bytes: &[u8]) {
+        let requests = self.data.subslice(SIZE as usize, SIZE as usize);
+        let at = self.out_prod.wrapping_sub(back) % SIZE;
+        requests.copy_in_around(at as usize, bytes);
+    }
+
+    /// Writes over all of the room for replies but the first bytes of the next one.
+    pub fn scribble(&self, but: u32, byte: u8) {
+        let replies = self.data.subslice(0, SIZE as usize);
+        let at = self.in_cons.wrapping_add(but) % SIZE;
+        replies.copy_in_around(at as usize, &vec![byte; (SIZE - but) as usize]);
+    }
+
     /// Sends a header that claims this size, with as many bytes behind it as fit.
     pub fn send_size(&mut self, size: u32) {
         let mut message = vec![0; size.clamp(7, SIZE - 256) as usize];
