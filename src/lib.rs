@@ -82,6 +82,8 @@
 
 extern crate alloc;
 
+pub mod prelude;
+pub mod std;
 pub mod transport;
 
 pub use p9_client::{fs, ns};
@@ -90,6 +92,9 @@ pub use p9_tree as tree;
 pub use xen_abi as sys;
 pub use xen_guest::{hypercall, platform};
 pub use xen9p_time as time;
+
+/// What the records of `log::info!` and its like go through.
+pub use log;
 
 /// Linux error numbers, the common currency of all three dialects of 9P.
 pub mod errno {

@@ -74,6 +74,8 @@ impl Files for Namespace {
         };
         let ns = ns.map_err(|error| fails(&error))?;
         exports.start_rest(&|| Rc::new(ns.clone()))?;
+        system().files.replace(Some(ns.clone()));
+        crate::std::set_files(|| system().files.borrow().clone());
         Ok(ns)
     }
 

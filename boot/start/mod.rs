@@ -11,7 +11,7 @@ mod stop;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::OnceCell;
+use core::cell::{OnceCell, RefCell};
 use core::fmt;
 use core::time::Duration;
 
@@ -20,6 +20,7 @@ use super::machine::try_machine;
 use super::{BarePlatform, command_line, memory_info, started_at, suspend};
 use crate::fs::{self, Fs};
 use crate::hypercall::sched::ShutdownReason;
+use crate::ns::Namespace;
 use crate::p9::trace::Capture;
 use crate::platform::Platform;
 use crate::time::Instant;
@@ -97,7 +98,7 @@ impl<T: Termination, E: fmt::Display> Termination for Result<T, E> {
 /// [`Termination`](crate::rt::Termination), that is `()`, an [`ExitCode`](crate::rt::ExitCode), or a
 /// `Result` of these. What it takes is up to it: a [`Fs`](crate::fs::Fs), the root share, or a
 /// [`Namespace`](crate::ns::Namespace), all that the command line mounts and binds; see
-/// [`Files`](crate::rt::Files).
+/// [`Files`](crate::rt::Files). One that takes nothing has the name space by the functions of [`std`](crate::std).
 ///
 /// It is called when these files are there; when it returns, files and device are closed, the
 /// verdict `[xen9p] exit N` is printed and the domain powers off. Heap and panic handler come along,
@@ -120,14 +121,36 @@ macro_rules! entry {
     ($main:path) => {
         const _: () = {
             fn bare() -> u8 {
-                $crate::rt::run(|files| {
-                    let result = $main(files);
-                    $crate::rt::Termination::report(result, $crate::rt::Files::last_failure(files))
-                })
+                $crate::rt::run($main)
             }
             $crate::bare_entry!(bare);
         };
     };
+}
+
+/// What can be the main function of an app: one that takes some [`Files`] by reference, or nothing.
+pub trait App<Taken> {
+    /// What is mounted for it.
+    type Files: Files;
+
+    /// Calls it; the status that its result means.
+    fn call(self, files: &Self::Files) -> ExitCode;
+}
+
+impl<F: Files, T: Termination, M: FnOnce(&F) -> T> App<(F,)> for M {
+    type Files = F;
+
+    fn call(self, files: &F) -> ExitCode {
+        self(files).report(files.last_failure())
+    }
+}
+
+impl<T: Termination, M: FnOnce() -> T> App<()> for M {
+    type Files = Namespace;
+
+    fn call(self, files: &Namespace) -> ExitCode {
+        self().report(Files::last_failure(files))
+    }
 }
 
 /// What memory a capture of 9P messages may take, as a share of the domain's.
@@ -144,6 +167,8 @@ struct System {
     exports: OnceCell<Rc<dyn Serve>>,
     /// All 9P messages, if the options want that.
     capture: Option<Capture>,
+    /// The app's name space while it runs, if it has one.
+    files: RefCell<Option<Namespace>>,
 }
 
 /// Lets an image, which has one thread, keep in a static what is made for one thread.
@@ -195,10 +220,10 @@ impl StartError {
 }
 
 /// Sets everything up, runs `app`, and ends the domain. What [`entry!`](crate::entry) calls.
-pub fn run<F: Files>(app: fn(&F) -> ExitCode) -> ! {
-    let status = match start() {
+pub fn run<Taken, A: App<Taken>>(app: A) -> ! {
+    let status = match start::<A::Files>() {
         Ok(files) => {
-            let code = app(&files);
+            let code = app.call(&files);
             drop(files);
             finish();
             code
@@ -249,6 +274,7 @@ fn start<F: Files>() -> Result<F, StartError> {
         shares: Shares::default(),
         exports: OnceCell::new(),
         capture,
+        files: RefCell::default(),
     });
     let files = F::open()?;
     log::info!(
@@ -261,6 +287,7 @@ fn start<F: Files>() -> Result<F, StartError> {
 /// Closes what the app left open.
 fn finish() {
     if let Some(system) = SYSTEM.get().get() {
+        system.files.take();
         if let Some(exports) = system.exports.get() {
             exports.close();
         }
@@ -276,7 +303,26 @@ pub fn app_line() -> &'static str {
     system().app_line
 }
 
-/// The app's arguments: its part of the command line, split into words like a shell does.
+/// The app's arguments: its part of the command line, split into words like a shell does. There is no name of the program in
+/// front.
+///
+/// The part begins with the first word that is no option, or behind `--`. An app that is to get a word of the form
+/// `key=value` first is called with that: of `log=info share=data -- name=value 'a b' c` the arguments are `name=value`,
+/// `a b` and `c`.
+///
+/// ```no_run
+/// # #[cfg(feature = "rt")]
+/// fn main() -> xen9p::rt::ExitCode {
+///     match xen9p::rt::args().as_deref() {
+///         Ok([from, to]) => println!("from {from} to {to}"),
+///         Ok(_) => return xen9p::rt::ExitCode::USAGE,
+///         Err(error) => println!("{error}"),
+///     }
+///     xen9p::rt::ExitCode::SUCCESS
+/// }
+/// # #[cfg(not(feature = "rt"))]
+/// # fn main() {}
+/// ```
 ///
 /// # Errors
 /// A quote is opened and never closed.

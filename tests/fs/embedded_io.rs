@@ -1,7 +1,7 @@
 //! The traits of `embedded-io` do for a file what the files API does.
 #![cfg(feature = "embedded-io")]
 
-use embedded_io::{Error as _, ErrorKind, Read, Seek, SeekFrom, Write};
+use embedded_io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use xen9p::fs::OpenOptions;
 use xen9p_testing::bed::memory::bed;
 
@@ -26,6 +26,6 @@ fn files_are_streams() {
     options.read(true).write(true).create(true);
     through_the_traits(options.open(&bed.fs, "/f").unwrap());
     let error = bed.fs.open("/none").unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(ErrorKind::from(error.kind()), ErrorKind::NotFound);
     bed.finish();
 }

@@ -1,5 +1,6 @@
 //! The files API: over a server in memory, over servers that others wrote, and what it costs in requests.
 
+mod as_std;
 mod bad_input;
 mod basics;
 mod dropped;
@@ -14,6 +15,8 @@ mod posix;
 mod random;
 mod requests;
 mod servers;
+mod streams;
 mod table;
+mod walk;
 mod write_behind;
 mod xen9pfsd;

@@ -217,23 +217,3 @@ impl core::error::Error for Error {
         }
     }
 }
-
-#[cfg(feature = "embedded-io")]
-impl embedded_io::Error for Error {
-    fn kind(&self) -> embedded_io::ErrorKind {
-        use embedded_io::ErrorKind;
-
-        match self.errno() {
-            Errno::ENOENT => ErrorKind::NotFound,
-            Errno::EPERM | Errno::EACCES | Errno::EROFS => ErrorKind::PermissionDenied,
-            Errno::EEXIST => ErrorKind::AlreadyExists,
-            Errno::EINVAL | Errno::ENAMETOOLONG | Errno::EBADF => ErrorKind::InvalidInput,
-            Errno::EILSEQ | Errno::EPROTO => ErrorKind::InvalidData,
-            Errno::ETIMEDOUT => ErrorKind::TimedOut,
-            Errno::EINTR => ErrorKind::Interrupted,
-            Errno::EOPNOTSUPP | Errno::ENOSYS => ErrorKind::Unsupported,
-            Errno::ENOMEM => ErrorKind::OutOfMemory,
-            _ => ErrorKind::Other,
-        }
-    }
-}

@@ -54,6 +54,7 @@ pub use p9_tree::{
 };
 
 pub use crate::Error;
+pub use p9_tree::ErrorKind;
 
 /// An open file on a server.
 pub type File = p9_tree::files::File<RemoteFile>;
@@ -66,6 +67,9 @@ pub type ReadDir = p9_tree::files::ReadDir<RemoteNode>;
 
 /// The same with their attributes.
 pub type WithMetadata = p9_tree::files::WithMetadata<RemoteNode>;
+
+/// All that is below a directory on a server.
+pub type WalkDir = p9_tree::files::WalkDir<RemoteNode>;
 
 /// One of these entries.
 pub type DirEntry = p9_tree::files::DirEntry<RemoteNode>;

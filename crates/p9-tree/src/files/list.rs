@@ -497,6 +497,12 @@ macro_rules! dir_entry_facts {
             path
         }
 
+        /// The same as text, for people; what is not UTF-8 is replaced by U+FFFD.
+        pub fn path_lossy(&$self) -> String {
+            let path = String::from_utf8($self.path());
+            path.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        }
+
         /// What the listing said that the entry is; `None` when it did not.
         pub fn known_type(&$self) -> Option<FileType> {
             $entry.kind

@@ -11,12 +11,15 @@ pub mod aio;
 #[cfg(feature = "embedded-io")]
 mod embedded;
 mod failure;
+mod walk;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use self::aio::{mode_of, owner_of, size_of};
+use crate::io::format_to;
 use crate::{
     FileTimes, FileType, LockRange, Metadata, Node, OpenFile, OpenOptions, OpenPath, Permissions,
     Result, SeekFrom, Span, StatFs, block_on,
@@ -24,6 +27,7 @@ use crate::{
 
 pub use self::failure::Failure;
 use self::failure::LastFailure;
+pub use self::walk::WalkDir;
 
 /// A tree of files, by paths. Clones are cheap and mean the same tree.
 ///
@@ -179,6 +183,14 @@ impl<F: OpenFile> File<F> {
     pub fn lock(&self, range: LockRange, exclusive: bool) -> Result<FileLock<'_, F>> {
         block_on(self.inner.driver(), self.inner.lock(range, exclusive))?;
         Ok(FileLock { file: self, range })
+    }
+
+    /// Writes formatted text at the position: what `write!` and `writeln!` call. Text of less than 512 bytes is one write.
+    ///
+    /// # Errors
+    /// As [`write_all`](Self::write_all).
+    pub fn write_fmt(&self, text: fmt::Arguments<'_>) -> Result<()> {
+        format_to(&mut |piece| self.write_all(piece), text)
     }
 
     /// Closes the file, waits for the tree and reports what it says. The file is closed even then.

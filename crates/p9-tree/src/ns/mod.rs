@@ -130,6 +130,9 @@ pub type ReadDir = files::ReadDir<DynNode>;
 /// The same with their attributes.
 pub type WithMetadata = files::WithMetadata<DynNode>;
 
+/// All that is below a directory of a name space.
+pub type WalkDir = files::WalkDir<DynNode>;
+
 /// One of these entries.
 pub type DirEntry = files::DirEntry<DynNode>;
 

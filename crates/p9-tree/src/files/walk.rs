@@ -1,0 +1,212 @@
+//! Going through a tree.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::{DirEntry, Fs, ReadDir};
+use crate::memory::try_copy;
+use crate::{Error, Node, Result};
+
+/// Bytes that the names of directories still to be entered may take, of all levels together. Each level takes half of what
+/// is left.
+const ROOM: usize = 256 << 10;
+
+/// Iterates over all that is below a directory; made by [`Fs::walk_dir`].
+///
+/// The entries of a directory come before those of the directories in it. Symbolic links are not followed. What can't be listed
+/// is an error; [`directory`](Self::directory) says where that was. The walk goes on after an error that is of one directory, and
+/// is over after one that would come again, such as a lost connection. It works without recursion, in memory that does not
+/// depend on how much there is, and keeps one directory open.
+///
+/// ```
+/// use xen9p::tree::files::Fs;
+/// use xen9p::tree::trees::MemTree;
+///
+/// # fn main() -> xen9p::tree::Result<()> {
+/// let fs = Fs::new(MemTree::new().root());
+/// fs.create_dir_all("/src/parts")?;
+/// fs.write("/src/main.rs", "")?;
+/// fs.write("/src/parts/one.rs", "")?;
+/// let mut found = Vec::new();
+/// for entry in fs.walk_dir("/src")? {
+///     found.push(entry?.path_lossy());
+/// }
+/// found.sort();
+/// assert_eq!(found, ["/src/main.rs", "/src/parts", "/src/parts/one.rs"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct WalkDir<N: Node> {
+    fs: Fs<N>,
+    /// The directory that is listed, or was last.
+    path: Vec<u8>,
+    listing: Option<ReadDir<N>>,
+    /// From the top to that directory.
+    levels: Vec<Level>,
+    /// What their names take.
+    used: usize,
+}
+
+/// A directory, some of which was listed.
+#[derive(Debug)]
+struct Level {
+    /// Length of its path.
+    len: usize,
+    /// Names of directories in it that are still to be entered, a NUL behind each.
+    names: Vec<u8>,
+    next: usize,
+    room: usize,
+    /// Where to list on when these are done; `None` when all was listed.
+    rest: Option<u64>,
+}
+
+impl Level {
+    /// The next name; `None` when there is no more.
+    fn next_name(&mut self) -> Option<Range<usize>> {
+        let start = self.next;
+        let rest = self.names.get(start..)?;
+        let len = rest.iter().position(|&byte| byte == 0)?;
+        self.next = start + len + 1;
+        Some(start..start + len)
+    }
+}
+
+impl<N: Node> Fs<N> {
+    /// All that is below a directory, directories before what is in them. See [`WalkDir`].
+    ///
+    /// # Errors
+    /// Those of [`read_dir`](Self::read_dir).
+    pub fn walk_dir(&self, path: impl AsRef<[u8]>) -> Result<WalkDir<N>> {
+        let path = path.as_ref();
+        let listing = self.read_dir(path)?;
+        let mut walk = WalkDir {
+            fs: self.clone(),
+            path: try_copy(path)?,
+            listing: Some(listing),
+            levels: Vec::new(),
+            used: 0,
+        };
+        walk.enter()?;
+        Ok(walk)
+    }
+}
+
+impl<N: Node> WalkDir<N> {
+    /// The directory whose entries come just now, or could not be had.
+    pub fn directory(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// How many directories below the one that it began with that is; 0 for that itself.
+    pub fn depth(&self) -> usize {
+        self.levels.len().saturating_sub(1)
+    }
+
+    /// Does not enter `entry`, the one that came last.
+    pub fn skip_dir(&mut self, entry: &DirEntry<N>) {
+        let Some(level) = self.levels.last_mut() else {
+            return;
+        };
+        let name = entry.file_name();
+        let behind = level.names.strip_suffix(b"\0");
+        if behind.is_some_and(|names| names.ends_with(name)) {
+            level.names.truncate(level.names.len() - name.len() - 1);
+            self.used -= name.len() + 1;
+        }
+    }
+
+    /// Adds a level for the directory at `path`.
+    fn enter(&mut self) -> Result<()> {
+        self.levels.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+        self.levels.push(Level {
+            len: self.path.len(),
+            names: Vec::new(),
+            next: 0,
+            room: (ROOM - self.used.min(ROOM)) / 2,
+            rest: None,
+        });
+        Ok(())
+    }
+
+    /// Notes a directory to be entered later. Where there is no room for its name the listing is left, and gone on with when
+    /// those before it are done.
+    fn note(&mut self, entry: &DirEntry<N>) -> Result<()> {
+        let Some(level) = self.levels.last_mut() else {
+            return Ok(());
+        };
+        let name = entry.file_name();
+        let room = level.names.try_reserve(name.len() + 1);
+        room.map_err(|_| Error::OutOfMemory)?;
+        level.names.extend_from_slice(name);
+        level.names.push(0);
+        self.used += name.len() + 1;
+        if level.names.len() >= level.room {
+            level.rest = Some(entry.cookie());
+            self.listing = None;
+        }
+        Ok(())
+    }
+
+    /// Opens the next directory, or the rest of one; `false` when there is none.
+    fn open_next(&mut self) -> Result<bool> {
+        while let Some(level) = self.levels.last_mut() {
+            self.path.truncate(level.len);
+            if let Some(name) = level.next_name() {
+                let slash = usize::from(self.path.last() != Some(&b'/'));
+                let room = self.path.try_reserve(slash + name.len());
+                room.map_err(|_| Error::OutOfMemory)?;
+                self.path.extend_from_slice(&b"/"[..slash]);
+                self.path.extend_from_slice(&level.names[name]);
+                self.enter()?;
+                self.listing = Some(self.fs.read_dir(&self.path)?);
+                return Ok(true);
+            }
+            self.used -= level.names.len();
+            level.names = Vec::new();
+            level.next = 0;
+            if let Some(cookie) = level.rest.take() {
+                let mut listing = self.fs.read_dir(&self.path)?;
+                listing.seek(cookie);
+                self.listing = Some(listing);
+                return Ok(true);
+            }
+            self.levels.pop();
+        }
+        Ok(false)
+    }
+
+    fn advance(&mut self) -> Result<Option<DirEntry<N>>> {
+        loop {
+            let Some(listing) = &mut self.listing else {
+                match self.open_next()? {
+                    true => continue,
+                    false => return Ok(None),
+                }
+            };
+            let Some(entry) = listing.next() else {
+                self.listing = None;
+                continue;
+            };
+            let entry = entry.inspect_err(|_| self.listing = None)?;
+            // What is gone meanwhile has no type, and is not entered; what may be a link is not either.
+            if !entry.may_be_link() && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.note(&entry)?;
+            }
+            return Ok(Some(entry));
+        }
+    }
+}
+
+impl<N: Node> Iterator for WalkDir<N> {
+    type Item = Result<DirEntry<N>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance();
+        if next.as_ref().is_err_and(|error| !error.is_of_the_path()) {
+            // It would be the same with every other directory.
+            self.levels.clear();
+        }
+        next.transpose()
+    }
+}
