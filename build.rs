@@ -20,7 +20,7 @@ fn main() {
     let bare_target = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none");
     let arguments: &[&str] = if bare_target {
         // The linker is called directly.
-        &["--no-pie", "--build-id=none", "-Txen9p.ld"]
+        &["--no-pie", "--build-id=none", "--nmagic", "-Txen9p.ld"]
     } else {
         // The linker is called through a C compiler, which would add start files and libc.
         &[
@@ -29,6 +29,7 @@ fn main() {
             "-static",
             "-no-pie",
             "-Wl,--build-id=none",
+            "-Wl,--nmagic",
             "-Wl,-Txen9p.ld",
         ]
     };

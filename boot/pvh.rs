@@ -172,13 +172,12 @@ unsafe fn find_memory(info: &sys::hvm_start_info, command_line: &CStr) {
     memory.window_frame = memory.unused_frame + (WINDOW / 2) / PAGE_SIZE as u64;
 
     // Where the builder put things that we still read, and what is no memory to us.
-    let mut taken = [
+    let taken = [
         0..PAGE_SIZE,
         (&raw const xen9p_image_start).addr()..(&raw const xen9p_image_end).addr(),
         around(info),
         around(command_line),
     ];
-    taken.sort_unstable_by_key(|range| range.start);
     // First what is mapped: the tables for the rest come from there.
     for entry in map.iter().filter(ram) {
         let (start, end) = bounds(entry);
@@ -292,19 +291,25 @@ fn around<T: ?Sized>(thing: &T) -> Range<usize> {
     start / PAGE_SIZE * PAGE_SIZE..end.next_multiple_of(PAGE_SIZE)
 }
 
-/// Adds the memory in `range` that is not `taken` (sorted).
+/// Adds the memory in `range` that is not `taken`.
 ///
 /// # Safety
 /// `range` is RAM, mapped one to one, of which nothing is in use but what is `taken`.
 unsafe fn add_except(memory: &mut Memory, range: Range<usize>, taken: &[Range<usize>]) {
     let mut start = range.start;
-    for hole in taken.iter().chain([&(range.end..usize::MAX)]) {
-        let end = hole.start.min(range.end);
-        if let Some(first) = NonNull::new(start as *mut Page).filter(|_| start < end) {
-            // SAFETY: in `range` and not taken.
+    while start < range.end {
+        if let Some(inside) = taken.iter().find(|hole| hole.contains(&start)) {
+            start = inside.end;
+            continue;
+        }
+        let holes = taken.iter().map(|hole| hole.start);
+        let next = holes.filter(|&hole| hole > start).min();
+        let end = next.map_or(range.end, |next| next.min(range.end));
+        if let Some(first) = NonNull::new(start as *mut Page) {
+            // SAFETY: in `range`, and no range that is taken begins before `end` and ends behind `start`.
             unsafe { memory.pages.add(first, (end - start) / PAGE_SIZE) };
         }
-        start = start.max(hole.end);
+        start = end;
     }
 }
 

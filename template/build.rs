@@ -7,6 +7,7 @@ fn main() {
         "-static",
         "-no-pie",
         "-Wl,--build-id=none",
+        "-Wl,--nmagic",
         "-Wl,-Txen9p.ld",
     ] {
         println!("cargo:rustc-link-arg-bins={argument}");

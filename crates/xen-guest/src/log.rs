@@ -60,13 +60,13 @@ impl Filter {
                 None => filter.default = entry.parse().map_err(bad)?,
                 Some((target, level)) => {
                     let level = level.trim().parse().map_err(bad)?;
-                    filter.targets.push((target.trim().into(), level));
+                    let target = target.trim();
+                    // The longest first, which is the one that counts.
+                    let at = (filter.targets).partition_point(|(it, _)| it.len() >= target.len());
+                    filter.targets.insert(at, (target.into(), level));
                 }
             }
         }
-        filter
-            .targets
-            .sort_unstable_by_key(|(target, _)| core::cmp::Reverse(target.len()));
         Ok(filter)
     }
 

@@ -17,7 +17,7 @@ use crate::time::Instant;
 use crate::transport::TransportError;
 use crate::xen::Xen;
 use crate::xen::store::{Watch, WatchEvent};
-use crate::xen::xenbus::{BackendState, Device, XenbusError, XenbusState};
+use crate::xen::xenbus::{self, BackendState, Device, XenbusError, XenbusState};
 
 /// Where 9pfs devices are.
 const DIRECTORY: &str = "device/9pfs";
@@ -244,12 +244,7 @@ impl<P: Platform> Inner<P> {
             }
         }
         if everything {
-            ids = match self.xen.store.directory(DIRECTORY) {
-                Ok(ids) => ids,
-                Err(error) if error.is_not_found() => Vec::new(),
-                Err(error) => return Err(ConnectError::Store(error)),
-            };
-            ids.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+            ids = xenbus::numbers(&self.xen.store, "9pfs").map_err(ConnectError::Store)?;
             let gone = known.iter().filter(|known| !ids.contains(&known.id));
             let gone: Vec<String> = gone.map(|known| known.id.clone()).collect();
             ids.extend(gone);

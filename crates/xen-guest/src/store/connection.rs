@@ -1,6 +1,6 @@
 //! The connection to xenstored: requests out, answers and watch events in, nothing that waits.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,6 +8,7 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use super::error::StoreError;
+use super::numbered::Numbered;
 use super::watch::Queue;
 use super::wire::{self, Decoder, HEADER_SIZE, Header, Kind, Message, PAYLOAD_MAX};
 use crate::ring::{Consumer, InvalidIndex, Producer};
@@ -27,6 +28,8 @@ enum Pending {
     Waiting,
     /// It was answered.
     Answered(Message),
+    /// It was given up: its answer is dropped.
+    Abandoned,
 }
 
 /// One domain's connection to xenstored.
@@ -36,10 +39,8 @@ pub(super) struct Connection {
     decoder: Decoder,
     /// Bytes of requests that are not in the ring yet.
     backlog: VecDeque<u8>,
-    pending: BTreeMap<u32, Pending>,
-    /// Requests that were given up; their answers are dropped.
-    abandoned: BTreeSet<u32>,
-    watches: BTreeMap<u32, Rc<Queue>>,
+    pending: Numbered<Pending>,
+    watches: Numbered<Rc<Queue>>,
     last_request: u32,
     /// One of our requests was answered: xenstored, which answers in order, has none of an earlier driver's left.
     answered: bool,
@@ -55,9 +56,8 @@ impl Connection {
             ring: page.map(Ring::new),
             decoder: Decoder::default(),
             backlog: VecDeque::new(),
-            pending: BTreeMap::new(),
-            abandoned: BTreeSet::new(),
-            watches: BTreeMap::new(),
+            pending: Numbered::new(),
+            watches: Numbered::new(),
             last_request,
             answered: false,
             last_token: 0,
@@ -75,20 +75,18 @@ impl Connection {
         self.decoder = Decoder::default();
         self.backlog.clear();
         self.pending.clear();
-        self.abandoned.clear();
         self.answered = false;
         self.broken = None;
         let watches = self.watches.iter();
         watches
-            .map(|(&token, queue)| (queue.path().into(), token))
+            .map(|(token, queue)| (queue.path().into(), *token))
             .collect()
     }
 
     /// Whether nothing is under way: no request, no answer, no part of a message.
     pub(super) fn is_quiet(&self) -> bool {
         self.backlog.is_empty()
-            && self.abandoned.is_empty()
-            && !self.pending.values().any(|p| matches!(p, Pending::Waiting))
+            && (self.pending.iter()).all(|(_, pending)| matches!(pending, Pending::Answered(_)))
             && (self.ring.as_ref()).is_none_or(|it| it.requests.room() == Ok(XENSTORE_RING_SIZE))
     }
 
@@ -125,7 +123,7 @@ impl Connection {
         // What ends something is taken nevertheless, or it would never end. There is no more of it than was begun.
         let ends = matches!(kind, Kind::UNWATCH | Kind::TRANSACTION_END);
         let full = self.backlog.len() + HEADER_SIZE + length > BACKLOG
-            || self.abandoned.len() >= ABANDONED_MAX;
+            || self.abandoned() >= ABANDONED_MAX;
         if full && !ends {
             return Err(StoreError::Backlog);
         }
@@ -168,7 +166,7 @@ impl Connection {
         loop {
             self.last_request = self.last_request.wrapping_add(1).max(1);
             let number = self.last_request;
-            if !self.pending.contains_key(&number) && !self.abandoned.contains(&number) {
+            if !self.pending.contains(number) {
                 return number;
             }
         }
@@ -176,27 +174,37 @@ impl Connection {
 
     /// The answer to a request, if it has come.
     pub(super) fn take_answer(&mut self, request: u32) -> Option<Message> {
-        match self.pending.remove(&request)? {
-            Pending::Answered(message) => Some(message),
-            Pending::Waiting => {
-                self.pending.insert(request, Pending::Waiting);
-                None
-            }
+        match self.pending.get(request)? {
+            Pending::Answered(_) => match self.pending.remove(request)? {
+                Pending::Answered(message) => Some(message),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
     /// Gives a request up: its answer is dropped when it comes.
     pub(super) fn abandon(&mut self, request: u32) {
-        if let Some(Pending::Waiting) = self.pending.remove(&request) {
-            self.abandoned.insert(request);
+        match self.pending.get_mut(request) {
+            Some(pending @ Pending::Waiting) => *pending = Pending::Abandoned,
+            Some(Pending::Answered(_)) => drop(self.pending.remove(request)),
+            Some(Pending::Abandoned) | None => {}
         }
+    }
+
+    /// How many requests are given up whose answers have not come.
+    fn abandoned(&self) -> usize {
+        let pending = self.pending.iter();
+        pending
+            .filter(|(_, pending)| matches!(pending, Pending::Abandoned))
+            .count()
     }
 
     /// Adds a watch and returns the number that is its token.
     pub(super) fn add_watch(&mut self, queue: Rc<Queue>) -> u32 {
         loop {
             self.last_token = self.last_token.wrapping_add(1);
-            if !self.watches.contains_key(&self.last_token) {
+            if !self.watches.contains(self.last_token) {
                 self.watches.insert(self.last_token, queue);
                 return self.last_token;
             }
@@ -205,7 +213,7 @@ impl Connection {
 
     /// Forgets a watch: its events are dropped from now on.
     pub(super) fn remove_watch(&mut self, token: u32) {
-        self.watches.remove(&token);
+        self.watches.remove(token);
     }
 
     /// How many watches there are.
@@ -274,13 +282,16 @@ impl Connection {
             return self.receive_event(&message.payload);
         }
         let request = message.header.request;
-        match self.pending.get_mut(&request) {
+        match self.pending.get_mut(request) {
             Some(pending @ Pending::Waiting) => {
                 *pending = Pending::Answered(message);
                 self.answered = true;
             }
             Some(Pending::Answered(_)) => self.fail("a request was answered twice"),
-            None if self.abandoned.remove(&request) => self.undo(&message),
+            Some(Pending::Abandoned) => {
+                self.pending.remove(request);
+                self.undo(&message);
+            }
             None if !self.answered => {}
             None => self.fail("an answer to a request that was never made"),
         }
@@ -309,7 +320,7 @@ impl Connection {
 
     /// Files that a watch fired, if it is still there.
     pub(super) fn fired(&self, path: &[u8], token: u32) {
-        if let Some(queue) = self.watches.get(&token) {
+        if let Some(queue) = self.watches.get(token) {
             queue.add(path);
         }
     }

@@ -9,6 +9,7 @@
 
 mod connection;
 mod error;
+mod numbered;
 mod permissions;
 mod transaction;
 mod watch;

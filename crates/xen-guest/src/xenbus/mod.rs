@@ -108,24 +108,36 @@ pub fn enumerate<P: Platform>(
     store: &XenStore<P>,
     kind: &str,
 ) -> Result<Vec<Device<P>>, XenbusError> {
-    let directory = alloc::format!("device/{kind}");
-    let mut ids = match store.directory(&directory) {
-        Ok(ids) => ids,
-        Err(error) if error.is_not_found() => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    ids.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     let mut devices = Vec::new();
-    for id in ids {
+    for id in numbers(store, kind)? {
         match Device::open(store, kind, &id) {
             Ok(device) => devices.push(device),
             Err(XenbusError::Store(error)) if error.is_connection_error() => {
                 return Err(error.into());
             }
-            Err(error) => log::warn!("{directory}/{id} is left out: {error}"),
+            Err(error) => log::warn!("device/{kind}/{id} is left out: {error}"),
         }
     }
     Ok(devices)
+}
+
+/// The numbers of what may be devices of one kind, in their order: names of nodes, as xenstore has them.
+///
+/// # Errors
+/// [`StoreError`]. That there is no device at all is no error.
+pub fn numbers<P: Platform>(store: &XenStore<P>, kind: &str) -> Result<Vec<String>, StoreError> {
+    let names = match store.directory(&alloc::format!("device/{kind}")) {
+        Ok(names) => names,
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    // There are few: sorting code would be more than it is worth.
+    let mut sorted: Vec<String> = Vec::with_capacity(names.len());
+    for name in names {
+        let at = sorted.partition_point(|before| (before.len(), before) <= (name.len(), &name));
+        sorted.insert(at, name);
+    }
+    Ok(sorted)
 }
 
 impl<P: Platform> Device<P> {
