@@ -37,12 +37,12 @@ pub struct Options {
     /// `recovery=fail` or `recovery=reattach[:SECONDS]`: whether to go on after the connection to a backend is
     /// lost, and for how long to look for another one.
     pub recovery: Option<Duration>,
-    /// `trace=pcap[:[TAG:]/PATH]`: where a capture of all 9P messages is written in the end.
+    /// `trace=pcap[:[TAG:]/PATH]`: where a capture of all 9P messages is written in the end. Needs the feature `trace`.
     pub trace: Option<TraceFile>,
     /// `mount=[ro=]SOURCE:/PATH[,…]` and `bind=HOW:/NEW:/OLD[,…]`: what is added to the root to make the
     /// name space.
     pub layout: Layout,
-    /// `export=[ro=]SOURCE:vchan!DOMID!NAME[,…]`: what is served to other domains.
+    /// `export=[ro=]SOURCE:vchan!DOMID!NAME[,…]`: what is served to other domains. Needs the feature `vchan`.
     pub exports: Vec<ExportOption>,
 }
 
@@ -111,6 +111,8 @@ pub enum CmdlineError {
     UnknownOption(String),
     /// A known option with a value that makes no sense; the text says what is expected.
     BadValue(&'static str, String, &'static str),
+    /// An option of a feature that the image is built without; the texts are the option and the feature.
+    LeftOut(&'static str, &'static str),
     /// A mount or bind option that makes no sense.
     Layout(&'static str, String, OptionError),
     /// Both `share=` and `mount=` say what the root is.
@@ -126,6 +128,12 @@ impl fmt::Display for CmdlineError {
             CmdlineError::UnknownOption(key) => write!(f, "unknown option '{key}='; {USAGE}"),
             CmdlineError::BadValue(key, value, expected) => {
                 write!(f, "{key}={value}: expected {expected}")
+            }
+            CmdlineError::LeftOut(key, feature) => {
+                write!(
+                    f,
+                    "{key}=: this image is built without the feature '{feature}'"
+                )
             }
             CmdlineError::Layout(key, value, error) => write!(f, "{key}={value}: {error}"),
             CmdlineError::TwoRoots => {
@@ -189,6 +197,9 @@ impl Options {
                 let added = self.layout.add_binds(value);
                 added.map_err(|error| CmdlineError::Layout("bind", value.to_string(), error))?;
             }
+            "export" if !cfg!(feature = "vchan") => {
+                return Err(CmdlineError::LeftOut("export", "vchan"));
+            }
             "export" => {
                 let entries: Option<Vec<_>> = value.split(',').map(ExportOption::parse).collect();
                 let expected =
@@ -221,6 +232,9 @@ impl Options {
                         .into(),
                     _ => return Err(bad("recovery", "fail, reattach or reattach:SECONDS")),
                 };
+            }
+            "trace" if !cfg!(feature = "trace") => {
+                return Err(CmdlineError::LeftOut("trace", "trace"));
             }
             "trace" => {
                 let file = value.strip_prefix("pcap").and_then(trace_file);

@@ -6,7 +6,8 @@ use alloc::string::String;
 use core::fmt;
 
 use super::cmdline::Options;
-use super::exports::Exports;
+#[cfg(feature = "vchan")]
+use super::vchan::Exports;
 use super::{
     ExitCode, ShareError, ShareInfo, StartError, options, print_bytes, read_console, share, system,
     uptime, wall_clock,
@@ -64,7 +65,9 @@ impl Files for Namespace {
     fn open() -> Result<Self, StartError> {
         let fails = |error: &dyn fmt::Display| StartError::new(ExitCode::FAILURE, error);
         let layout = &options().layout;
+        #[cfg(feature = "vchan")]
         let exports = Exports::new();
+        #[cfg(feature = "vchan")]
         exports.start_first()?;
         let ns = if layout.has_root() {
             layout.build(tree)
@@ -73,6 +76,7 @@ impl Files for Namespace {
             layout.build_over(Rc::new(root), tree)
         };
         let ns = ns.map_err(|error| fails(&error))?;
+        #[cfg(feature = "vchan")]
         exports.start_rest(&|| Rc::new(ns.clone()))?;
         system().files.replace(Some(ns.clone()));
         crate::std::set_files(|| system().files.borrow().clone());
@@ -186,7 +190,7 @@ fn dev() -> fs::Result<MemTree> {
     tree.put_synthetic("/null", null.write(|bytes| Ok(bytes.len())))?;
     let time = || {
         let now = BarePlatform.wall_clock();
-        let (seconds, up) = (now / 1_000_000_000, uptime().as_nanos());
+        let (seconds, up) = (now / 1_000_000_000, uptime().as_nanos() as u64);
         Ok(format!("{seconds} {now} {up} 1000000000\n").into_bytes())
     };
     tree.put_synthetic("/time", Synthetic::new().read(time))?;
@@ -202,7 +206,7 @@ fn xen() -> fs::Result<MemTree> {
             "memory.total {}\nmemory.used {}\nuptime.ns {}\n",
             memory.total,
             memory.used(),
-            uptime().as_nanos()
+            uptime().as_nanos() as u64
         );
         // As they are: one whose connection is over is not to be mounted anew for this.
         for (fs, info) in system().shares.all() {

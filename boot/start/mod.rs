@@ -1,5 +1,7 @@
 //! From a machine that is up to an app that has files, and back to Xen in good order.
 
+#[cfg(feature = "trace")]
+mod capture;
 pub mod cmdline;
 mod exports;
 mod files;
@@ -7,6 +9,8 @@ mod keys;
 mod output;
 mod shares;
 mod stop;
+#[cfg(feature = "vchan")]
+mod vchan;
 
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -21,7 +25,6 @@ use super::{BarePlatform, command_line, memory_info, started_at, suspend};
 use crate::fs::{self, Fs};
 use crate::hypercall::sched::ShutdownReason;
 use crate::ns::Namespace;
-use crate::p9::trace::Capture;
 use crate::platform::Platform;
 use crate::time::Instant;
 use crate::tree::files::Failure;
@@ -153,9 +156,6 @@ impl<T: Termination, M: FnOnce() -> T> App<()> for M {
     }
 }
 
-/// What memory a capture of 9P messages may take, as a share of the domain's.
-const CAPTURE_SHARE: usize = 8;
-
 /// All that lives as long as the app.
 struct System {
     options: Options,
@@ -166,7 +166,8 @@ struct System {
     /// What is served to other domains, if anything is.
     exports: OnceCell<Rc<dyn Serve>>,
     /// All 9P messages, if the options want that.
-    capture: Option<Capture>,
+    #[cfg(feature = "trace")]
+    capture: Option<crate::p9::trace::Capture>,
     /// The app's name space while it runs, if it has one.
     files: RefCell<Option<Namespace>>,
 }
@@ -259,27 +260,21 @@ fn start<F: Files>() -> Result<F, StartError> {
     let fails = |error| StartError::new(ExitCode::FAILURE, error);
     let xen = Xen::new(events).map_err(fails)?;
     let watch = ShutdownWatch::new(&xen.store, suspend::is_possible()).map_err(fails)?;
-    let capture = options.trace.as_ref().map(|_| {
-        let epoch = BarePlatform.wall_clock();
-        Capture::new(
-            memory.total / CAPTURE_SHARE,
-            epoch.saturating_sub(now().as_nanos()),
-        )
-    });
     SYSTEM.get().get_or_init(|| System {
+        #[cfg(feature = "trace")]
+        capture: options.trace.as_ref().map(|_| capture::new()),
         options,
         app_line,
         xen,
         stop: Stop::new(watch),
         shares: Shares::default(),
         exports: OnceCell::new(),
-        capture,
         files: RefCell::default(),
     });
     let files = F::open()?;
     log::info!(
         "files mounted {} us after the first instruction",
-        uptime().as_micros()
+        uptime().as_micros() as u64
     );
     Ok(files)
 }
@@ -291,9 +286,8 @@ fn finish() {
         if let Some(exports) = system.exports.get() {
             exports.close();
         }
-        if let Some((capture, file)) = system.capture.as_ref().zip(system.options.trace.as_ref()) {
-            system.shares.write_capture(capture, file);
-        }
+        #[cfg(feature = "trace")]
+        capture::write();
         system.shares.unmount_all();
     }
 }

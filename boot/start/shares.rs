@@ -1,29 +1,24 @@
 //! The domain's 9pfs devices, each mounted when it is needed for the first time.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{OnceCell, RefCell};
 use core::fmt;
 use core::time::Duration;
 
-use super::cmdline::TraceFile;
-use super::{exports, keys, now, options, print, system, wait_until};
+use super::{exports, keys, now, options, system, wait_until};
 use crate::fs::{self, Fs, MountOptions};
 use crate::p9::session::{Recovery, Redial};
-use crate::p9::trace::Capture;
 use crate::rt::{BarePlatform, memory_info};
 use crate::time::Instant;
 use crate::transport::Transport;
-use crate::transport::vchan::{self, VchanError};
+#[cfg(feature = "vchan")]
+use crate::transport::vchan::VchanError;
 use crate::transport::xen9pfs::{self, Config, ConnectError, EndpointEvent, Endpoints};
 
 /// What the address of a tree in another domain begins with.
-const VCHAN: &str = "vchan!";
-
-/// What one message of a vchan may take, as a share of the domain's memory.
-const MESSAGE_SHARE: usize = 64;
+pub(super) const VCHAN: &str = "vchan!";
 
 /// Why a share can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +27,10 @@ pub enum ShareError {
     /// There is no such device, or no connection to its backend.
     Connect(ConnectError),
     /// There is no connection to the domain of the address, which is the text.
+    #[cfg(feature = "vchan")]
     Vchan(String, VchanError),
+    /// The text is the address of a tree in another domain, and the image is built without the feature `vchan`.
+    NoVchan(String),
     /// The backend did not connect, and the tag, which is the text, is one that QEMU does not take.
     Tag(String, Box<ConnectError>),
     /// Another device has the same tag, which is the first text, and is used by it; the second is its number.
@@ -46,7 +44,14 @@ impl fmt::Display for ShareError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ShareError::Connect(error) => error.fmt(f),
+            #[cfg(feature = "vchan")]
             ShareError::Vchan(address, error) => write!(f, "{address}: {error}"),
+            ShareError::NoVchan(address) => {
+                write!(
+                    f,
+                    "{address}: this image is built without the feature 'vchan'"
+                )
+            }
             ShareError::Tag(tag, error) => write!(
                 f,
                 "{error}; QEMU takes no tag like '{tag}': name the share by a letter and then letters, digits, '-', '.' \
@@ -65,6 +70,7 @@ impl core::error::Error for ShareError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             ShareError::Connect(error) => Some(error),
+            #[cfg(feature = "vchan")]
             ShareError::Vchan(_, error) => Some(error),
             ShareError::Mount(_, error) => Some(error),
             _ => None,
@@ -143,21 +149,18 @@ pub fn next_device_event(deadline: Instant) -> Result<Option<EndpointEvent>, Sha
 /// How long one step of a try to connect again may take: in between the rest of the program is looked after.
 ///
 /// Not less: QEMU 7.2 does not survive that a frontend gives up while it connects, and on a busy machine it takes its time.
-const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The shortest and the longest time from one try to the next: twice as long each time, whether no backend connects or one
 /// does and then makes no sense.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 
 /// The connection, with each message shown or captured if that is wanted.
-fn boxed(transport: impl Transport + 'static) -> Box<dyn Transport> {
+pub(super) fn boxed(transport: impl Transport + 'static) -> Box<dyn Transport> {
     let transport: Box<dyn Transport> = Box::new(transport);
     #[cfg(feature = "trace")]
-    let transport: Box<dyn Transport> = Box::new(crate::p9::trace::Traced::new(transport));
-    match &system().capture {
-        Some(capture) => Box::new(capture.watch(transport)),
-        None => transport,
-    }
+    let transport = super::capture::watched(transport);
+    transport
 }
 
 /// Connects to a share again, by the means by which it was connected.
@@ -197,19 +200,6 @@ fn redial(
             }
         }
     }
-}
-
-/// Connects to what another domain serves.
-fn dial_vchan(
-    address: &str,
-    timeout: Duration,
-    msize: u32,
-) -> Result<Box<dyn Transport>, ShareError> {
-    let fails = |error| ShareError::Vchan(address.into(), error);
-    let target = address.strip_prefix(VCHAN).unwrap_or(address);
-    let (server, name) = vchan::parse_address(target).map_err(fails)?;
-    let stream = vchan::connect(&system().xen, server, name, timeout).map_err(fails)?;
-    Ok(boxed(vchan::framed(stream, msize)))
 }
 
 impl Shares {
@@ -260,27 +250,12 @@ impl Shares {
 
     fn mount(&self, tag: Option<&str>) -> Result<Fs, ShareError> {
         match tag {
-            Some(address) if address.starts_with(VCHAN) => self.mount_vchan(address),
+            #[cfg(feature = "vchan")]
+            Some(address) if address.starts_with(VCHAN) => super::vchan::mount(self, address),
+            #[cfg(not(feature = "vchan"))]
+            Some(address) if address.starts_with(VCHAN) => Err(ShareError::NoVchan(address.into())),
             tag => self.mount_device(tag),
         }
-    }
-
-    fn mount_vchan(&self, address: &str) -> Result<Fs, ShareError> {
-        let begun = now();
-        let timeout = options().timeout.unwrap_or(vchan::CONNECT_TIMEOUT);
-        let most = memory_info().total / MESSAGE_SHARE;
-        let msize = vchan::DEFAULT_MESSAGE.min(most as u32).max(8192);
-        let transport = dial_vchan(address, timeout, msize)?;
-        let again = String::from(address);
-        let connect = move || dial_vchan(&again, timeout.min(RECONNECT_TIMEOUT), msize);
-        let info = ShareInfo {
-            tag: address.into(),
-            rings: 1,
-            order: 0,
-            mounted_at: begun,
-            took: Duration::ZERO,
-        };
-        self.add(transport, connect, info)
     }
 
     fn mount_device(&self, tag: Option<&str>) -> Result<Fs, ShareError> {
@@ -329,7 +304,7 @@ impl Shares {
     }
 
     /// Mounts what was connected, since `info.mounted_at`, and keeps it.
-    fn add(
+    pub(super) fn add(
         &self,
         transport: Box<dyn Transport>,
         connect: impl FnMut() -> Result<Box<dyn Transport>, ShareError> + 'static,
@@ -358,7 +333,7 @@ impl Shares {
         log::info!(
             "share '{}' mounted in {} us: {}, msize {}",
             info.tag,
-            info.took.as_micros(),
+            info.took.as_micros() as u64,
             fs.dialect(),
             fs.msize()
         );
@@ -370,6 +345,7 @@ impl Shares {
     }
 
     /// Sends and takes in what there is, for trees that are served to others.
+    #[cfg(feature = "vchan")]
     pub(super) fn pump(&self) {
         let all: Vec<Fs> = self
             .mounted
@@ -390,50 +366,6 @@ impl Shares {
                 false => share.fs.interrupt().clear(),
             }
         }
-    }
-
-    /// Writes the capture to the file that the options name.
-    pub(super) fn write_capture(&self, capture: &Capture, file: &TraceFile) {
-        // What writes it is not in it.
-        let pieces = capture.end();
-        if capture.missed() > 0 {
-            log::warn!(
-                "{file} begins late: {} messages had to be given up",
-                capture.missed()
-            );
-        }
-        let done = self.capture_share(file).and_then(|fs| {
-            let write = || {
-                // The toolbox has files by name spaces alone, and most apps by mounts alone: an image has room for one.
-                #[cfg(feature = "toolbox")]
-                let fs = crate::ns::Namespace::new(fs);
-                let to = fs.create(&file.path)?;
-                for piece in &pieces {
-                    to.write_all(piece)?;
-                }
-                to.close()
-            };
-            write().map_err(|error| format!("{error}"))
-        });
-        if let Err(error) = done {
-            print(format_args!(
-                "xen9p: cannot write the trace to {file}: {error}\n"
-            ));
-        }
-    }
-
-    /// The share that the capture goes to, ready for use even though the app was to stop.
-    fn capture_share(&self, file: &TraceFile) -> Result<Fs, String> {
-        let fs = match &file.share {
-            Some(tag) => self.get(tag).map_err(|error| format!("{error}"))?,
-            None => {
-                let mounted = self.mounted.borrow();
-                mounted.first().ok_or("no share is mounted")?.fs.clone()
-            }
-        };
-        fs.interrupt().clear();
-        fs.set_idle_hook(None);
-        Ok(fs)
     }
 
     /// Unmounts all shares and disconnects their devices.

@@ -128,7 +128,7 @@ impl Session {
         match outcome {
             Some(Ok(())) => {
                 let took = self.now() - begun;
-                log::warn!("9P session: goes on after {} ms", took.as_millis());
+                log::warn!("9P session: goes on after {} ms", took.as_millis() as u64);
             }
             Some(Err(error)) => self.with_or((), |engine| {
                 engine.end(error);
