@@ -179,9 +179,9 @@ test-host: packages-for-test ## Format, lints, docs, packages, and the host test
 	$(CARGO) fmt --check --manifest-path $(EMBED)/Cargo.toml
 	$(CARGO) clippy --quiet --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed -- -D warnings
 	$(CARGO) fmt --check --manifest-path template/Cargo.toml
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps $(PUBLISHED:%=-p %) --features rt,trace,vchan,embedded-io
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps $(PUBLISHED:%=-p %) --features rt,recovery,trace,vchan,embedded-io
 	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --workspace --features embedded-io
-	$(CARGO) test --quiet --lib --features rt,trace,vchan rt::
+	$(CARGO) test --quiet --lib --features rt,recovery,trace,vchan rt::
 	$(CARGO) package --quiet --allow-dirty  $(PUBLISHED:%=-p %) --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
 
 test-features: ## Each library with every set of its features
@@ -235,7 +235,7 @@ test-hostile-short: packages-for-run hostile
 	@SHORT=1 $(OWN_TESTS) test-hostile
 
 soak: packages-for-run kernel ## A guest works for MINUTES on two shares while their backend is killed, and itself saved, again and again
-	+@$(CARGO) build --profile image --quiet --features rt --bin soak-image
+	+@$(CARGO) build --profile image --quiet --features rt,recovery --bin soak-image
 	@strip -o target/soak.elf target/image/soak-image
 	+@$(OWN_TESTS) soak
 

@@ -35,7 +35,7 @@ pub struct Options {
     /// for each answer.
     pub timeout: Option<Duration>,
     /// `recovery=fail` or `recovery=reattach[:SECONDS]`: whether to go on after the connection to a backend is
-    /// lost, and for how long to look for another one.
+    /// lost, and for how long to look for another one. The latter needs the feature `recovery`.
     pub recovery: Option<Duration>,
     /// `trace=pcap[:[TAG:]/PATH]`: where a capture of all 9P messages is written in the end. Needs the feature `trace`.
     pub trace: Option<TraceFile>,
@@ -220,6 +220,9 @@ impl Options {
             "order" => {
                 let order = value.parse().ok().filter(|n| (2..=9).contains(n));
                 self.order = Some(order.ok_or_else(|| bad("order", "a number from 2 to 9"))?);
+            }
+            "recovery" if !cfg!(feature = "recovery") && value != "fail" => {
+                return Err(CmdlineError::LeftOut("recovery", "recovery"));
             }
             "recovery" => {
                 self.recovery = match value.split_once(':').unwrap_or((value, "60")) {

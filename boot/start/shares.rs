@@ -163,11 +163,11 @@ pub(super) fn boxed(transport: impl Transport + 'static) -> Box<dyn Transport> {
     transport
 }
 
-/// Connects to a share again, by the means by which it was connected.
-fn redial(
-    tag: String,
-    mut connect: impl FnMut() -> Result<Box<dyn Transport>, ShareError> + 'static,
-) -> impl Redial {
+/// Connects to a share, by the means by which it was connected before.
+pub(super) type Connect = dyn FnMut() -> Result<Box<dyn Transport>, ShareError>;
+
+/// Connects to a share again and again.
+fn redial(tag: String, mut connect: Box<Connect>) -> impl Redial {
     let (shortest, longest) = PAUSES;
     let mut told = None;
     // When the last try began, and how long after it the next may.
@@ -300,14 +300,14 @@ impl Shares {
             mounted_at: begun,
             took: Duration::ZERO,
         };
-        self.add(boxed(transport), connect, info)
+        self.add(boxed(transport), Box::new(connect), info)
     }
 
     /// Mounts what was connected, since `info.mounted_at`, and keeps it.
     pub(super) fn add(
         &self,
         transport: Box<dyn Transport>,
-        connect: impl FnMut() -> Result<Box<dyn Transport>, ShareError> + 'static,
+        connect: Box<Connect>,
         mut info: ShareInfo,
     ) -> Result<Fs, ShareError> {
         let options = options();
@@ -320,6 +320,7 @@ impl Shares {
         }
         let recovery = options
             .recovery
+            .filter(|_| cfg!(feature = "recovery"))
             .map(|timeout| Recovery::new(redial(info.tag.clone(), connect), timeout));
         let fs = Fs::mount_over(transport, &mount, recovery);
         let fs = fs.map_err(|error| ShareError::Mount(info.tag.clone(), error))?;

@@ -54,7 +54,7 @@ pub(super) fn mount(shares: &Shares, address: &str) -> Result<Fs, ShareError> {
         mounted_at: begun,
         took: Duration::ZERO,
     };
-    shares.add(transport, connect, info)
+    shares.add(transport, Box::new(connect), info)
 }
 
 /// The exports of the command line.

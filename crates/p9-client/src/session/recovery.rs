@@ -59,7 +59,12 @@ impl<F: FnMut() -> Result<Option<Box<dyn Transport>>, TransportError>> Redial fo
 pub struct Recovery {
     redial: Box<dyn Redial>,
     timeout: Duration,
+    /// [`Session::find_server`]. Called by way of this alone: a program that makes no `Recovery` has no code for it.
+    find: Find,
 }
+
+/// Looks for a server; `None` when that was interrupted.
+type Find = fn(&Session, &mut Recovery, Error) -> Option<Result<(), Error>>;
 
 impl Recovery {
     /// Looks for a server with `redial`, for at most so long each time; a last try may take longer, by the
@@ -68,6 +73,7 @@ impl Recovery {
         Recovery {
             redial: Box::new(redial),
             timeout,
+            find: Session::find_server,
         }
     }
 }
@@ -104,25 +110,8 @@ impl Session {
         };
         log::warn!("9P session: {lost}; looking for a server");
         let begun = self.now();
-        let until = begun + recovery.timeout;
         self.with_or((), |engine| engine.set_searching(true));
-        self.close_transport();
-        let outcome = loop {
-            self.call_hook();
-            if self.with_or(false, |engine| {
-                engine.is_interrupted() || engine.error().is_some()
-            }) {
-                break None;
-            }
-            match self.try_again(&mut *recovery.redial, until) {
-                Ok(true) => break Some(Ok(())),
-                Ok(false) => {}
-                Err(error) => break Some(Err(error)),
-            }
-            if self.now() >= until {
-                break Some(Err(lost));
-            }
-        };
+        let outcome = (recovery.find)(self, &mut recovery, lost);
         *self.shared.recovery.borrow_mut() = Some(recovery);
         self.with_or((), |engine| engine.set_searching(false));
         match outcome {
@@ -135,6 +124,28 @@ impl Session {
             }),
             // Those who wait see it; later ones look again.
             None => self.with_or((), Engine::wake_all),
+        }
+    }
+
+    /// Looks for a server, after the connection was lost for this reason. `None`: it was interrupted.
+    fn find_server(&self, recovery: &mut Recovery, lost: Error) -> Option<Result<(), Error>> {
+        let until = self.now() + recovery.timeout;
+        self.close_transport();
+        loop {
+            self.call_hook();
+            if self.with_or(false, |engine| {
+                engine.is_interrupted() || engine.error().is_some()
+            }) {
+                return None;
+            }
+            match self.try_again(&mut *recovery.redial, until) {
+                Ok(true) => return Some(Ok(())),
+                Ok(false) => {}
+                Err(error) => return Some(Err(error)),
+            }
+            if self.now() >= until {
+                return Some(Err(lost));
+            }
         }
     }
 
