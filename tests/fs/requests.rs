@@ -31,6 +31,7 @@ fn bed() -> Bed {
             server.put(name, &[7; 1024]);
         }
         server.put("/mib", &[9; 1 << 20]);
+        server.put("/mib8", &[9; 8 << 20]);
         for number in 0..500 {
             server.put(&format!("/many/{number}"), b"x");
         }
@@ -58,7 +59,7 @@ fn requests_per_operation() {
     let file = bed.fs.open("/f").unwrap();
     let mib = bed.fs.open("/mib").unwrap();
     let buffer = RefCell::new(vec![0; 1 << 20]);
-    let table: [Row<'_>; 20] = [
+    let table: [Row<'_>; 21] = [
         ("stat of a path", 3, 1, &|fs| {
             assert_eq!(fs.metadata("/d/e/f").unwrap().len(), 1024);
         }),
@@ -115,6 +116,9 @@ fn requests_per_operation() {
         ("copy of a file of 1 MiB", 11, 6, &|fs| {
             assert_eq!(fs.copy("/mib", "/copy-mib").unwrap(), 1 << 20);
         }),
+        ("copy of a file of 8 MiB", 39, 13, &|fs| {
+            assert_eq!(fs.copy("/mib8", "/copy-mib8").unwrap(), 8 << 20);
+        }),
     ];
     let mut lines = String::new();
     for (name, requests, waits, work) in table {
@@ -141,9 +145,11 @@ fn a_name_space_costs_no_request() {
     let bed = bed();
     let ns = Namespace::new(bed.fs.clone());
     ns.mount(MemTree::new(), "/mnt/none").unwrap();
+    // What files in the root inherit is known after the first.
+    bed.fs.write("/1", b"x").unwrap();
     let (many, long) = ("/d/e/f", "/many/1");
     type Pair<'a> = (&'a str, &'a dyn Fn(&Fs) -> bool, &'a dyn Fn() -> bool);
-    let table: [Pair<'_>; 10] = [
+    let table: [Pair<'_>; 11] = [
         ("stat", &|fs| fs.metadata(many).is_ok(), &|| {
             ns.metadata(many).is_ok()
         }),
@@ -180,6 +186,11 @@ fn a_name_space_costs_no_request() {
             "a listing with attributes",
             &|fs| fs.read_dir("/many").unwrap().with_metadata().count() == 500,
             &|| ns.read_dir("/many").unwrap().with_metadata().count() == 500,
+        ),
+        (
+            "a copy",
+            &|fs| fs.copy("/mib8", "/copy-plain").is_ok(),
+            &|| ns.copy("/mib8", "/copy-within").is_ok(),
         ),
         (
             "a change of attributes",

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use xen9p::errno::Errno;
 use xen9p::fs::{self, Metadata, OpenOptions, Permissions};
+use xen9p::tree::files::{CopyError, Copying};
 
-use super::files::Input;
 use super::listing::{Names, Selection, out_of_memory};
 use super::moving::{are_the_same, beside};
 use super::place::Place;
@@ -59,8 +59,10 @@ pub fn pour(
             "'{from}' is no regular file: not copied"
         )));
     }
-    let mut input = Input::open(from)?;
-    let mut count = input.fill(shell, from)?;
+    let source = from.open()?;
+    let size = source.metadata().map_err(|error| from.fail(error))?.len();
+    let copying = Copying::begin(source, size).map_err(|error| from.fail(error))?;
+    shell.host.bytes_arrived();
     let mut options = OpenOptions::new();
     options.write(true).mode(found.mode() & 0o777);
     let to = match to {
@@ -77,19 +79,13 @@ pub fn pour(
         .ns
         .open_with(&to.path, &options)
         .map_err(|error| Fail::from_fs(format_args!("cannot create '{to}'"), error))?;
-    let mut progress = Progress::new(shell, found.len());
-    let mut copy = || {
-        while count > 0 {
-            let written = output.write_all(input.bytes(count));
-            written.map_err(|error| to.fail(error))?;
-            progress.add(shell, count, from);
-            count = input.fill(shell, from)?;
-        }
-        Ok(())
-    };
-    let copied = copy();
+    let mut progress = Progress::new(shell, size);
+    let copied = copying.finish(output, |count| progress.add(shell, count, from));
     progress.end(shell);
-    copied?;
+    let output = copied.map_err(|error| match error {
+        CopyError::Read(error) => from.fail(error),
+        CopyError::Write(error) => to.fail(error),
+    })?;
     output.close().map_err(|error| to.fail(error))
 }
 

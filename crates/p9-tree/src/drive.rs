@@ -1,6 +1,8 @@
 //! From futures to calls that wait.
 
 use alloc::rc::Rc;
+use core::cell::Cell;
+use core::future::poll_fn;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
@@ -62,6 +64,94 @@ pub(crate) fn block_on_pinned<T>(
             .map(|result| output = Some(result))
     })?;
     output.unwrap_or(Err(Errno::EDEADLK.into()))
+}
+
+/// Whether the operations of each of two trees wait.
+pub(crate) type Waits = (Cell<bool>, Cell<bool>);
+
+/// An operation that says whether it waits.
+pub(crate) async fn waiting<T>(waits: &Cell<bool>, operation: impl Future<Output = T>) -> T {
+    let mut operation = pin!(operation);
+    poll_fn(|cx| {
+        let poll = operation.as_mut().poll(cx);
+        waits.set(waits.get() || poll.is_pending());
+        poll
+    })
+    .await
+}
+
+/// Both results, of operations that are under way at the same time.
+pub(crate) async fn join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut first, mut second) = (None, None);
+    poll_fn(|cx| {
+        if first.is_none()
+            && let Poll::Ready(result) = a.as_mut().poll(cx)
+        {
+            first = Some(result);
+        }
+        if second.is_none()
+            && let Poll::Ready(result) = b.as_mut().poll(cx)
+        {
+            second = Some(result);
+        }
+        match (first.take(), second.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            (a, b) => {
+                (first, second) = (a, b);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+/// Waits for operations of two trees at the same time, which may be one. Each tree has requests in flight while the other is
+/// waited for.
+pub(crate) struct Both {
+    drivers: [Rc<dyn Driver>; 2],
+    waits: Rc<Waits>,
+}
+
+impl Both {
+    /// `waits` is told by the operations, which are [`waiting`].
+    pub(crate) fn new(drivers: [Rc<dyn Driver>; 2], waits: Rc<Waits>) -> Self {
+        Both { drivers, waits }
+    }
+}
+
+impl Driver for Both {
+    fn drive(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) -> Result<()> {
+        let [first, second] = &self.drivers;
+        let mut sides = [(first, &self.waits.0), (second, &self.waits.1)];
+        loop {
+            let [(driver, waits), (_, other)] = sides;
+            let mut done = false;
+            driver.drive(&mut |cx| {
+                waits.set(false);
+                other.set(false);
+                done = poll(cx).is_ready();
+                match waits.get() && !done {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                }
+            })?;
+            if done {
+                return Ok(());
+            }
+            if !other.get() {
+                return Err(Errno::EDEADLK.into());
+            }
+            sides.reverse();
+        }
+    }
+
+    fn share(&self) -> Rc<dyn Driver> {
+        Rc::new(Both {
+            drivers: self.drivers.clone(),
+            waits: self.waits.clone(),
+        })
+    }
 }
 
 #[cfg(test)]

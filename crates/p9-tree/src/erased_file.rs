@@ -36,6 +36,7 @@ impl DynFile {
 /// What [`OpenFile`] is without what keeps it from being a trait object.
 pub(crate) trait AnyFile {
     fn driver(&self) -> &dyn Driver;
+    fn concurrent(self: Box<Self>) -> DynFile;
     fn chunk(&self) -> usize;
     fn whole_reads(&self) -> usize;
     fn write_behind(&mut self, bytes: usize);
@@ -81,6 +82,10 @@ pub(crate) trait AnyFile {
 impl<F: OpenFile + 'static> AnyFile for F {
     fn driver(&self) -> &dyn Driver {
         OpenFile::driver(self)
+    }
+
+    fn concurrent(self: Box<Self>) -> DynFile {
+        DynFile::new(OpenFile::concurrent(*self))
     }
 
     fn chunk(&self) -> usize {
@@ -208,6 +213,10 @@ impl<F: OpenFile + 'static> AnyFile for F {
 impl OpenFile for DynFile {
     fn driver(&self) -> &dyn Driver {
         self.0.driver()
+    }
+
+    fn concurrent(self) -> Self {
+        self.0.concurrent()
     }
 
     fn chunk(&self) -> usize {

@@ -19,6 +19,15 @@ pub trait OpenFile {
         &NeverWaits
     }
 
+    /// The same file, for several operations at the same time that [`driver`](Self::driver) waits for. Override it where
+    /// an operation waits for itself.
+    fn concurrent(self) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
+
     /// The most bytes that travel in one request.
     fn chunk(&self) -> usize {
         64 << 10

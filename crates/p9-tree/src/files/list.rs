@@ -98,14 +98,6 @@ macro_rules! fs_operations {
             fn write(path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> ()
                 = write_whole(path.as_ref(), content.as_ref());
 
-            /// Copies the content and the permission bits of a file; returns the number of bytes. What `to` names is not
-            /// touched before the first bytes of `from` are there.
-            ///
-            /// # Errors
-            /// EISDIR for a directory, [`Error::InvalidInput`](crate::Error::InvalidInput) for what is neither that nor a
-            /// regular file, and for a file that would be copied onto itself.
-            fn copy(from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> u64 = copy_file(from.as_ref(), to.as_ref());
-
             /// Attributes of what the path leads to.
             ///
             /// # Errors

@@ -8,6 +8,7 @@
 mod list;
 
 pub mod aio;
+mod copying;
 #[cfg(feature = "embedded-io")]
 mod embedded;
 mod failure;
@@ -25,6 +26,7 @@ use crate::{
     Result, SeekFrom, Span, StatFs, block_on,
 };
 
+pub use self::copying::{CopyError, Copying};
 pub use self::failure::Failure;
 use self::failure::LastFailure;
 pub use self::walk::WalkDir;
@@ -79,6 +81,34 @@ impl<N: Node> Fs<N> {
     /// The tree that begins with `root`.
     pub fn new(root: N) -> Self {
         aio::Fs::new(root).into()
+    }
+
+    /// Copies the content and the permission bits of a file; returns the number of bytes. What comes next is read while what
+    /// came before is written. What `to` names is not touched before the first bytes of `from` are there.
+    ///
+    /// # Errors
+    /// EISDIR for a directory, [`Error::InvalidInput`](crate::Error::InvalidInput) for what is neither that nor a regular
+    /// file, and for a file that would be copied onto itself.
+    pub fn copy(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<u64> {
+        let (from, to) = (from.as_ref(), to.as_ref());
+        let copied = self.copy_file(from, to);
+        if let Err(error) = copied {
+            self.last.note("copy", [from, to], error);
+        }
+        copied
+    }
+
+    fn copy_file(&self, from: &[u8], to: &[u8]) -> Result<u64> {
+        let (driver, fs) = (self.inner.driver(), &self.inner);
+        let (copying, metadata) = block_on(driver, fs.begin_copy(from))?;
+        let target = block_on(driver, fs.copy_target(to, copying.source(), &metadata))?;
+        let target = target.concurrent();
+        let driver = target.file.driver().share();
+        let (copying, both) = copying.concurrent(&*driver);
+        let finish = async { Ok(copying.finish(&target.file, |_| {}).await?) };
+        let count = block_on(&both, finish)?;
+        block_on(&*driver, target.close(&metadata))?;
+        Ok(count)
     }
 
     /// The last operation of these methods, on this handle or a clone of it, that failed: its name, its path and its error. An

@@ -52,10 +52,18 @@ impl Mounted {
     /// Does something with the tree, waiting as asked for. In a box, as all comes that a tree of any type does, so that
     /// there is one function for each kind of result.
     pub(super) fn wait<'a, T>(&self, wait: Wait, operation: Boxed<'a, T>) -> Waited<'a, T> {
+        match self.is_polled(wait) {
+            true => Waited::Polled(operation),
+            false => Waited::Done(Some(self.run(operation))),
+        }
+    }
+
+    /// Whether the caller waits for the tree.
+    pub(super) fn is_polled(&self, wait: Wait) -> bool {
         match wait {
-            Wait::Within(number) if number == self.number => Waited::Polled(operation),
-            Wait::Here | Wait::Within(_) => Waited::Done(Some(self.run(operation))),
-            Wait::Polled => Waited::Polled(operation),
+            Wait::Here => false,
+            Wait::Polled => true,
+            Wait::Within(number) => number == self.number,
         }
     }
 }

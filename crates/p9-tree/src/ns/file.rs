@@ -42,7 +42,20 @@ impl NsFile {
 
 impl OpenFile for NsFile {
     fn driver(&self) -> &dyn Driver {
-        &NeverWaits
+        match &self.0 {
+            Open::File(tree, Wait::Within(_), _) => &*tree.driver,
+            _ => &NeverWaits,
+        }
+    }
+
+    fn concurrent(self) -> Self {
+        match self.0 {
+            Open::File(tree, Wait::Here, file) => {
+                let wait = Wait::Within(tree.number);
+                NsFile(Open::File(tree, wait, file))
+            }
+            open => NsFile(open),
+        }
     }
 
     fn chunk(&self) -> usize {
@@ -61,7 +74,9 @@ impl OpenFile for NsFile {
 
     async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         match &self.0 {
-            Open::File(_, Wait::Polled, file) => file.any().read(into, offset).await,
+            Open::File(tree, wait, file) if tree.is_polled(*wait) => {
+                file.any().read(into, offset).await
+            }
             _ => self
                 .read_here(into, offset, false)
                 .unwrap_or(Err(Errno::EISDIR.into())),
@@ -70,7 +85,9 @@ impl OpenFile for NsFile {
 
     async fn read_next(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         match &self.0 {
-            Open::File(_, Wait::Polled, file) => file.any().read_next(into, offset).await,
+            Open::File(tree, wait, file) if tree.is_polled(*wait) => {
+                file.any().read_next(into, offset).await
+            }
             _ => self
                 .read_here(into, offset, true)
                 .unwrap_or(Err(Errno::EISDIR.into())),
@@ -79,15 +96,19 @@ impl OpenFile for NsFile {
 
     fn read_here(&self, into: &mut [u8], offset: u64, on: bool) -> Option<Result<usize>> {
         match &self.0 {
-            Open::File(_, Wait::Polled, _) | Open::Dir(..) => None,
-            Open::File(tree, _, file) => Some(file.any().read_by(&*tree.driver, into, offset, on)),
+            Open::File(tree, wait, file) if !tree.is_polled(*wait) => {
+                Some(file.any().read_by(&*tree.driver, into, offset, on))
+            }
+            _ => None,
         }
     }
 
     fn write_here(&self, from: &[u8], offset: u64, on: bool) -> Option<Result<usize>> {
         match &self.0 {
-            Open::File(_, Wait::Polled, _) | Open::Dir(..) => None,
-            Open::File(tree, _, file) => Some(file.any().write_by(&*tree.driver, from, offset, on)),
+            Open::File(tree, wait, file) if !tree.is_polled(*wait) => {
+                Some(file.any().write_by(&*tree.driver, from, offset, on))
+            }
+            _ => None,
         }
     }
 
@@ -108,7 +129,9 @@ impl OpenFile for NsFile {
 
     async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
         match &self.0 {
-            Open::File(_, Wait::Polled, file) => file.any().write(from, offset).await,
+            Open::File(tree, wait, file) if tree.is_polled(*wait) => {
+                file.any().write(from, offset).await
+            }
             _ => self
                 .write_here(from, offset, false)
                 .unwrap_or(Err(Errno::EBADF.into())),
@@ -123,7 +146,9 @@ impl OpenFile for NsFile {
 
     async fn write_next(&self, from: &[u8], offset: u64) -> Result<usize> {
         match &self.0 {
-            Open::File(_, Wait::Polled, file) => file.any().write_next(from, offset).await,
+            Open::File(tree, wait, file) if tree.is_polled(*wait) => {
+                file.any().write_next(from, offset).await
+            }
             _ => self
                 .write_here(from, offset, true)
                 .unwrap_or(Err(Errno::EBADF.into())),

@@ -71,6 +71,14 @@ impl<F: OpenFile> File<F> {
         self.inner
     }
 
+    /// The same file, for callers that wait by its driver for several operations at the same time.
+    pub(in crate::files) fn concurrent(self) -> Self {
+        File {
+            inner: self.inner.concurrent(),
+            ..self
+        }
+    }
+
     pub(in crate::files) fn driver(&self) -> &dyn crate::Driver {
         self.inner.driver()
     }
@@ -289,8 +297,7 @@ impl<F: OpenFile> File<F> {
     }
 
     pub(in crate::files) async fn stat(&self) -> Result<Metadata> {
-        let attr = self.inner.getattr(ATTRIBUTES).await?;
-        Ok(Metadata::from(&attr))
+        stat_open(&self.inner).await
     }
 
     pub(in crate::files) async fn change(&self, attr: SetAttr) -> Result<()> {
@@ -307,6 +314,11 @@ impl<F: OpenFile> File<F> {
     pub(in crate::files) async fn sync(&self, data_only: bool) -> Result<()> {
         self.inner.fsync(data_only).await
     }
+}
+
+/// Attributes of an open file.
+pub(super) async fn stat_open<F: OpenFile>(file: &F) -> Result<Metadata> {
+    Ok(Metadata::from(&file.getattr(ATTRIBUTES).await?))
 }
 
 fn lock_of(range: LockRange, exclusive: bool) -> Lock<'static> {

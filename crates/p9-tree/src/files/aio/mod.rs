@@ -3,6 +3,7 @@
 //! The functions use nothing but `core::task`. Dropping a future gives the operation up; a tree on a server takes its
 //! requests back.
 
+mod copying;
 mod dir;
 mod file;
 mod lookup;
@@ -20,6 +21,7 @@ use crate::{
     Result, StatFs, Walked,
 };
 
+pub use copying::{CopyError, Copying};
 pub use dir::{DirEntry, ReadDir, WithMetadata};
 pub use file::File;
 pub(crate) use lookup::{Found, Lookup};
@@ -54,6 +56,14 @@ pub struct Fs<N> {
 
 impl<N: Node> Fs<N> {
     fs_operations!(asynchronous);
+
+    /// Copies the content and the permission bits of a file, as [`files::Fs::copy`](crate::files::Fs::copy).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn copy(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<u64> {
+        self.copy_file(from.as_ref(), to.as_ref()).await
+    }
 
     /// The tree that begins with `root`.
     pub fn new(root: N) -> Self {

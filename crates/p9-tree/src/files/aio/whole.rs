@@ -5,13 +5,9 @@ use alloc::vec::Vec;
 
 use p9_wire::Errno;
 
-use super::file::LEAST_ROOM;
-use super::{File, Fs, mode_of, size_of};
-use crate::span::zeroed;
+use super::file::stat_open;
+use super::{Copying, File, Fs, mode_of, size_of};
 use crate::{Error, Metadata, Node, OpenFile, OpenOptions, Result};
-
-/// Buffer of a copy, in bytes.
-const COPY_BUFFER: usize = 1 << 20;
 
 impl<N: Node> Fs<N> {
     pub(in crate::files) async fn read_whole(&self, path: &[u8]) -> Result<Vec<u8>> {
@@ -30,7 +26,12 @@ impl<N: Node> Fs<N> {
         file.into_inner().write_and_close(content).await
     }
 
-    pub(in crate::files) async fn copy_file(&self, from: &[u8], to: &[u8]) -> Result<u64> {
+    /// Opens the file that is copied, and reads its first bytes: the target stays as it is until there is something to
+    /// write, or is known to be nothing.
+    pub(in crate::files) async fn begin_copy(
+        &self,
+        from: &[u8],
+    ) -> Result<(Copying<N::File>, Metadata)> {
         let from = self.open(from).await?;
         let metadata = from.stat().await?;
         if !metadata.is_file() {
@@ -39,45 +40,25 @@ impl<N: Node> Fs<N> {
                 false => Error::InvalidInput("only regular files are copied"),
             });
         }
-        let size = metadata.len();
-        // Whole requests, several at once; no more than the file needs.
-        let chunk = from.get_ref().chunk().max(1);
-        let most = (COPY_BUFFER / chunk).max(1) * chunk;
-        let least = LEAST_ROOM.min(most);
-        let room = usize::try_from(size).map_or(most, |size| size.clamp(least, most));
-        let mut buffer = zeroed(room)?;
-        let read = async |done: u64, buffer: &mut [u8]| {
-            // Files that are made up when they are read say that they are empty.
-            let left = usize::try_from(size.saturating_sub(done)).unwrap_or(room);
-            let want = if size == 0 { room } else { room.min(left) };
-            from.take_at(buffer.get_mut(..want).unwrap_or(&mut []), done)
-                .await
-        };
-        // The target stays as it is until there is something to write, or is known to be nothing.
-        let mut count = read(0, &mut buffer).await?;
-        let (to, created) = self.copy_target(to, &from, &metadata).await?;
-        let mut done: u64 = 0;
-        while count > 0 {
-            to.give_all_at(buffer.get(..count).unwrap_or(&[]), done)
-                .await?;
-            done += count as u64;
-            count = read(done, &mut buffer).await?;
-        }
-        if !created {
-            let kind = Some(metadata.file_type());
-            to.change(mode_of(metadata.permissions(), kind)).await?;
-        }
-        to.close().await?;
-        Ok(done)
+        let copying = Copying::begin(from, metadata.len()).await?;
+        Ok((copying, metadata))
     }
 
-    /// Opens what a file with these attributes is copied to, empty; whether it was made.
-    async fn copy_target(
+    pub(in crate::files) async fn copy_file(&self, from: &[u8], to: &[u8]) -> Result<u64> {
+        let (copying, metadata) = self.begin_copy(from).await?;
+        let target = self.copy_target(to, copying.source(), &metadata).await?;
+        let count = copying.finish(&target.file, |_| {}).await?;
+        target.close(&metadata).await?;
+        Ok(count)
+    }
+
+    /// Opens what a file with these attributes is copied to, empty.
+    pub(in crate::files) async fn copy_target(
         &self,
         path: &[u8],
-        from: &File<N::File>,
+        from: &N::File,
         source: &Metadata,
-    ) -> Result<(File<N::File>, bool)> {
+    ) -> Result<CopyTarget<N::File>> {
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true);
         let mode = Some(source.permissions().mode());
@@ -86,24 +67,57 @@ impl<N: Node> Fs<N> {
             let mut new = *options;
             match self.open_or_create(path, new.create_new(true), mode).await {
                 Err(Error::Errno(Errno::EEXIST)) => {}
-                made => return made.map(|(file, created)| (File::new(file, options), created)),
+                made => {
+                    return made.map(|(file, created)| CopyTarget {
+                        file: File::new(file, options),
+                        created,
+                    });
+                }
             }
         }
         let (to, created) = self.open_or_create(path, options, mode).await?;
-        let to = File::new(to, options);
+        let file = File::new(to, options);
         if !created {
-            let there = to.stat().await?;
+            let there = file.stat().await?;
             if there.len() > 0 {
                 // One that changed meanwhile may be the same all the same.
                 let same = there.ino() == source.ino()
-                    && (there.is_like(source) || !from.stat().await?.is_like(source));
-                if same && !on_two_systems(from.get_ref(), to.get_ref()).await? {
+                    && (there.is_like(source) || !stat_open(from).await?.is_like(source));
+                if same && !on_two_systems(from, file.get_ref()).await? {
                     return Err(Error::InvalidInput("a file is not copied onto itself"));
                 }
-                to.change(size_of(0)).await?;
+                file.change(size_of(0)).await?;
             }
         }
-        Ok((to, created))
+        Ok(CopyTarget { file, created })
+    }
+}
+
+/// The file that another is copied to.
+pub(in crate::files) struct CopyTarget<F> {
+    pub(in crate::files) file: File<F>,
+    /// Whether it was made for this.
+    created: bool,
+}
+
+impl<F: OpenFile> CopyTarget<F> {
+    /// The same, for callers that wait by its driver for several operations at the same time.
+    pub(in crate::files) fn concurrent(self) -> Self {
+        CopyTarget {
+            file: self.file.concurrent(),
+            ..self
+        }
+    }
+
+    /// Gives the file the permissions of the source, if it had others, and closes it.
+    pub(in crate::files) async fn close(self, source: &Metadata) -> Result<()> {
+        if !self.created {
+            let kind = Some(source.file_type());
+            self.file
+                .change(mode_of(source.permissions(), kind))
+                .await?;
+        }
+        self.file.close().await
     }
 }
 
