@@ -88,7 +88,7 @@ fn nodes_take_few_requests() {
     assert_eq!(requests, 1);
     // The fid of the directory becomes that of the file.
     let (file, requests, _) = cost(&bed, dir.into_create(b"made", flags, 0o644, 0));
-    assert_eq!(requests, 2, "whose group, and create");
+    assert_eq!(requests, 1, "create: whose group is known");
     drop((file, erased, plain));
     bed.finish();
 }

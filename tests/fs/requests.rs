@@ -133,6 +133,24 @@ fn requests_per_operation() {
     // Three for each, and those that find and open the directory, read it and close it.
     assert_eq!(requests, 3 * 501 + 7, "a listing with attributes");
     assert!(waits < 501 / 4, "{waits} waits for 501 entries");
+    bed.fs.create_dir("/copies").unwrap();
+    let (requests, waits) = measure(&bed, &|fs| {
+        let listing = fs.read_dir("/many").unwrap();
+        let copying = listing.copying_to(fs, "/copies").unwrap();
+        let copied = copying.map(|entry| entry.unwrap().1.unwrap());
+        assert_eq!(
+            copied.sum::<Option<u64>>(),
+            None,
+            "the directory is left alone"
+        );
+    });
+    // Nine for each, those that find, list and close the two directories, and the first 16 all ask whose group files get.
+    assert_eq!(requests, 9 * 500 + 9 + 16, "copying many files");
+    assert!(waits < 500 / 2, "{waits} waits for 500 files copied");
+    assert_eq!(bed.fs.read("/copies/499").unwrap(), b"x");
+    let (requests, waits) = measure(&bed, &|fs| fs.remove_dir_all("/copies").unwrap());
+    assert_eq!(requests, 500 + 9, "removing many files");
+    assert!(waits < 500 / 8, "{waits} waits for 500 files removed");
     let text = std::fs::read_to_string("docs/speed.md").unwrap();
     assert!(text.contains(&lines), "docs/speed.md is to say:\n{lines}");
     drop((file, mib));

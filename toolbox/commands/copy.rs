@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use xen9p::errno::Errno;
 use xen9p::fs::{self, Metadata, OpenOptions, Permissions};
+use xen9p::ns::DirEntry;
 use xen9p::tree::files::{CopyError, Copying};
 
 use super::listing::{Names, Selection, out_of_memory};
@@ -209,39 +210,58 @@ fn copy_entries(
     failed: &mut bool,
 ) -> Result<(Names, Option<Vec<u8>>), Fail> {
     let mut selection = Selection::behind(shell, None);
-    from.entries(|entry| {
-        let name = entry.file_name();
-        let from = from.join(name)?;
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() && entry.may_be_link() => {
-                *failed = true;
-                return shell.settle(Err(from.fail(fs::Error::HiddenLinks)));
-            }
-            Ok(kind) if kind.is_dir() => return selection.offer(name),
-            Ok(_) => {}
-            // It is gone already.
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => {
-                *failed = true;
-                return shell.settle(Err(from.fail(error)));
-            }
+    let entries = from.ns.read_dir(&from.path);
+    let entries = entries.map_err(|error| from.fail(error))?;
+    let entries = entries.copying_to(&to.ns, &to.path);
+    for entry in entries.map_err(|error| to.fail(error))? {
+        let (entry, copied) = entry.map_err(|error| from.fail(error))?;
+        match copied {
+            Ok(Some(_)) => {}
+            Err(fs::Error::Interrupted) => return Err(Fail::Interrupted),
+            // What is no small file with a name that is free, and what fails, goes by itself: then it is clear what to say.
+            Ok(None) | Err(_) => match copy_entry(shell, &entry, from, to) {
+                Ok(true) => selection.offer(entry.file_name())?,
+                Ok(false) => {}
+                Err(fail) => {
+                    *failed = true;
+                    shell.settle(Err(fail))?;
+                }
+            },
         }
-        let to = to.join(name)?;
-        let done = from.symlink_metadata().and_then(|found| {
-            if found.is_symlink() {
-                copy_link(shell, &from, &to)
-            } else if found.is_dir() {
-                Err(Fail::error(format_args!(
-                    "'{from}' became a directory: not copied"
-                )))
-            } else {
-                copy_file(shell, &from, &found, &to)
-            }
-        });
-        *failed |= done.is_err();
-        shell.settle(done)
-    })?;
+    }
     Ok(selection.finish())
+}
+
+/// Copies one entry of a directory, unless it is a directory itself, which is told.
+fn copy_entry(
+    shell: &mut Shell<'_>,
+    entry: &DirEntry,
+    from: &Place,
+    to: &Place,
+) -> Result<bool, Fail> {
+    let name = entry.file_name();
+    let (from, to) = (from.join(name)?, to.join(name)?);
+    match entry.file_type() {
+        Ok(kind) if kind.is_dir() && entry.may_be_link() => {
+            return Err(from.fail(fs::Error::HiddenLinks));
+        }
+        Ok(kind) if kind.is_dir() => return Ok(true),
+        Ok(_) => {}
+        // It is gone already.
+        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) => return Err(from.fail(error)),
+    }
+    let found = from.symlink_metadata()?;
+    if found.is_symlink() {
+        copy_link(shell, &from, &to)?;
+    } else if found.is_dir() {
+        return Err(Fail::error(format_args!(
+            "'{from}' became a directory: not copied"
+        )));
+    } else {
+        copy_file(shell, &from, &found, &to)?;
+    }
+    Ok(false)
 }
 
 /// The names of the directories in one, behind `after`.

@@ -1,10 +1,13 @@
 //! `rm`.
 
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem;
 
 use xen9p::errno::Errno;
 use xen9p::fs;
+use xen9p::ns::DirEntry;
 
 use super::listing::{Names, Selection, out_of_memory};
 use super::place::{Place, concat, is_of_the_path};
@@ -182,43 +185,52 @@ fn pass(shell: &mut Shell<'_>, at: &Place, level: &mut Level) -> Result<(), Fail
         Ok(entries) => entries,
         Err(error) => return unlisted(shell, at, level, error),
     };
-    for entry in entries {
-        let entry = match entry {
+    let tried = Rc::new(mem::take(&mut level.failed));
+    let failed = tried.clone();
+    for entry in entries.removing(move |entry| !failed.has(entry.file_name())) {
+        let (entry, removed) = match entry {
             Ok(entry) => entry,
+            Err(fs::Error::HiddenLinks) => {
+                // The directory itself may be what a link leads to: nothing in it is removed.
+                return Err(Fail::from_fs(
+                    format_args!("cannot remove '{at}'"),
+                    fs::Error::HiddenLinks,
+                ));
+            }
             Err(error) => return unlisted(shell, at, level, error),
         };
-        if entry.may_be_link() {
-            // The directory itself may be what a link leads to: nothing in it is removed.
-            return Err(Fail::from_fs(
-                format_args!("cannot remove '{at}'"),
-                fs::Error::HiddenLinks,
-            ));
-        }
         let name = entry.file_name();
-        if level.failed.has(name) {
+        if tried.has(name) {
             continue;
         }
-        let place = at.join(name)?;
-        let removed = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => {
+        let removed = match removed {
+            Some(removed) if !is_directory(&entry, removed) => removed,
+            _ => {
                 selection.offer(name)?;
                 continue;
             }
-            Ok(_) => place.ns.remove_file(&place.path),
-            Err(error) => Err(error),
         };
-        if tell(shell, &place, removed)? {
+        if tell(shell, &at.join(name)?, removed)? {
             level.progress = true;
         } else {
             stay.push(name)?;
         }
     }
+    level.failed = Rc::try_unwrap(tried).unwrap_or_default();
     for nth in 0..stay.len() {
         level.failed.push(stay.get(nth))?;
     }
     let (dirs, more) = selection.finish();
     (level.dirs, level.next, level.more) = (dirs, 0, more.is_some());
     Ok(())
+}
+
+/// Whether an entry of which the listing does not tell what it is turned out to be a directory when it was to be removed.
+fn is_directory(entry: &DirEntry, removed: fs::Result<()>) -> bool {
+    let may_be = |error: fs::Error| matches!(error.errno(), Errno::EISDIR | Errno::EPERM);
+    entry.known_type().is_none()
+        && removed.is_err_and(may_be)
+        && entry.file_type().is_ok_and(|kind| kind.is_dir())
 }
 
 /// Tells that a directory can't be listed, which then stays.

@@ -13,6 +13,7 @@ mod erased;
 mod erased_file;
 mod error;
 pub mod files;
+mod in_order;
 pub mod io;
 mod kind;
 mod memory;

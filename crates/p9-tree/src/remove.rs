@@ -1,9 +1,11 @@
 //! Removing whole directories.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use p9_wire::{Attr, DirEntry, DirEntryKind, Errno, FileKind, OpenFlags, QidKind, UnlinkFlags};
 
+use crate::in_order::{AT_ONCE, InOrder, Task};
 use crate::memory::{try_copy, try_push};
 use crate::{Error, Node, OpenFile, Result};
 
@@ -20,9 +22,9 @@ struct Level<N: Node> {
     /// Its name in the directory above.
     name: Vec<u8>,
     listing: N::File,
-    /// Entries that were taken of the listing, the first one last.
-    entries: Vec<(Vec<u8>, DirEntryKind)>,
-    /// Where it goes on behind them.
+    /// Directories in it that are to be emptied next, the first one last.
+    dirs: Vec<Vec<u8>>,
+    /// Where the listing goes on.
     offset: u64,
     /// Whether this pass of the listing removed anything.
     progress: bool,
@@ -39,73 +41,103 @@ impl<N: Node> Level<N> {
             listing: dir.open(OpenFlags::DIRECTORY).await?,
             dir,
             name,
-            entries: Vec::new(),
+            dirs: Vec::new(),
             offset: 0,
             progress: false,
             passes: 1,
         })
     }
 
-    /// The next entry, "." and ".." left out.
-    async fn next(&mut self) -> Result<Option<(Vec<u8>, DirEntryKind)>> {
-        while self.entries.is_empty() {
-            let (entries, offset) = (&mut self.entries, &mut self.offset);
-            let (start, mut seen, mut may_be_links) = (*offset, false, false);
-            let mut noted = Ok(());
-            let mut take = |entry: &DirEntry<'_>, _: Option<&Attr>| {
-                if entries.len() == TAKEN {
-                    return false;
-                }
-                seen = true;
-                may_be_links |= entry.may_be_link();
-                *offset = entry.offset;
-                if !matches!(entry.name, b"." | b"..") {
-                    let name = try_copy(entry.name);
-                    noted = name.and_then(|name| try_push(entries, (name, entry.kind)));
-                }
-                noted.is_ok()
-            };
-            self.listing.readdir_some(start, &mut take).await?;
-            noted?;
-            if may_be_links {
-                // The directory itself may be what a link leads to.
-                return Err(Error::HiddenLinks);
-            }
-            if !seen {
+    /// The next directory in it, after all that comes before in the listing, and some behind, was removed.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        while self.dirs.is_empty() {
+            let Some(entries) = self.list().await? else {
                 return Ok(None);
-            }
-            self.entries.reverse();
+            };
+            self.remove_files(entries).await?;
+            self.dirs.reverse();
         }
-        Ok(self.entries.pop())
+        Ok(self.dirs.pop())
+    }
+
+    /// The next entries of the listing, "." and ".." left out; `None` at its end.
+    async fn list(&mut self) -> Result<Option<Vec<(Vec<u8>, DirEntryKind)>>> {
+        let (mut entries, offset) = (Vec::new(), &mut self.offset);
+        let (start, mut seen, mut may_be_links) = (*offset, false, false);
+        let mut noted = Ok(());
+        let mut take = |entry: &DirEntry<'_>, _: Option<&Attr>| {
+            if entries.len() == TAKEN {
+                return false;
+            }
+            seen = true;
+            may_be_links |= entry.may_be_link();
+            *offset = entry.offset;
+            if !matches!(entry.name, b"." | b"..") {
+                let name = try_copy(entry.name);
+                noted = name.and_then(|name| try_push(&mut entries, (name, entry.kind)));
+            }
+            noted.is_ok()
+        };
+        self.listing.readdir_some(start, &mut take).await?;
+        noted?;
+        if may_be_links {
+            // The directory itself may be what a link leads to.
+            return Err(Error::HiddenLinks);
+        }
+        Ok(seen.then_some(entries))
+    }
+
+    /// Removes what is no directory, many files at the same time, and notes which are.
+    async fn remove_files(&mut self, entries: Vec<(Vec<u8>, DirEntryKind)>) -> Result<()> {
+        let at_once = self.dir.check_flags().map_or(1, |()| AT_ONCE);
+        let (dir, dirs, progress) = (&self.dir, &mut self.dirs, &mut self.progress);
+        let mut removed = Ok(());
+        let mut note = |(name, kind, answer): (Vec<u8>, DirEntryKind, Result<()>)| match answer {
+            Ok(()) | Err(Error::Errno(Errno::ENOENT)) => *progress = true,
+            // What Linux and POSIX call a directory, where the listing does not.
+            Err(Error::Errno(Errno::EISDIR | Errno::EPERM)) if kind.file_kind().is_none() => {
+                *progress = true;
+                removed = removed.and_then(|()| try_push(dirs, name));
+            }
+            Err(error) => removed = removed.and(Err(error)),
+        };
+        let mut doing = InOrder::default();
+        for (name, kind) in entries {
+            if kind.file_kind() == Some(FileKind::DIR) {
+                note((name, DirEntryKind::UNKNOWN, Err(Errno::EISDIR.into())));
+                continue;
+            }
+            if doing.len() == at_once
+                && let Some(done) = doing.next().await
+            {
+                note(done);
+            }
+            let remove = async move {
+                let answer = dir.unlink(&name, UnlinkFlags::empty()).await;
+                (name, kind, answer)
+            };
+            doing.begin(Box::pin(remove) as Task<'_, _>).await;
+        }
+        while let Some(done) = doing.next().await {
+            note(done);
+        }
+        removed
     }
 }
 
-/// Removes the directory `name` of `parent` and all that is in it. Symbolic links are removed, not followed.
+/// Removes the directory `name` of `parent` and all that is in it, many files at the same time. Symbolic links are removed,
+/// not followed.
 ///
 /// # Errors
-/// Those of [`Node::unlink`]; ENOTDIR for anything but a directory.
+/// Those of [`Node::unlink`]; ENOTDIR for anything but a directory. Of several the first in the order of the listing, after
+/// which no further directory is entered.
 pub async fn remove_all<N: Node>(parent: &N, name: &[u8]) -> Result<()> {
     let mut levels = Vec::new();
     levels.push(Level::new(parent, name.to_vec()).await?);
     while let Some(level) = levels.last_mut() {
-        if let Some((name, kind)) = level.next().await? {
-            let kind = kind.file_kind();
-            let mut is_dir = kind == Some(FileKind::DIR);
-            if !is_dir {
-                match level.dir.unlink(&name, UnlinkFlags::empty()).await {
-                    Ok(()) | Err(Error::Errno(Errno::ENOENT)) => level.progress = true,
-                    // What Linux and POSIX call it.
-                    Err(Error::Errno(Errno::EISDIR | Errno::EPERM)) if kind.is_none() => {
-                        is_dir = true;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            if is_dir {
-                level.progress = true;
-                let below = Level::new(&level.dir, name).await?;
-                levels.push(below);
-            }
+        if let Some(name) = level.next().await? {
+            let below = Level::new(&level.dir, name).await?;
+            levels.push(below);
             continue;
         }
         let Some(mut done) = levels.pop() else { break };

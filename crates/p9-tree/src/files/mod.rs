@@ -9,6 +9,7 @@ mod list;
 
 pub mod aio;
 mod copying;
+mod each;
 #[cfg(feature = "embedded-io")]
 mod embedded;
 mod failure;
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use self::copying::{CopyError, Copying};
+pub use self::each::{CopyingFiles, Each, Removing, WithMetadata};
 pub use self::failure::Failure;
 use self::failure::LastFailure;
 pub use self::walk::WalkDir;
@@ -285,16 +287,6 @@ impl<N: Node> ReadDir<N> {
     }
 }
 
-impl<N: Node + 'static> ReadDir<N> {
-    /// The entries with their attributes, symbolic links not followed. The tree is asked for many at
-    /// the same time, which is a good deal faster than [`DirEntry::metadata`] for each.
-    pub fn with_metadata(self) -> WithMetadata<N> {
-        WithMetadata {
-            inner: self.inner.with_metadata(),
-        }
-    }
-}
-
 impl<N: Node> Iterator for ReadDir<N> {
     type Item = Result<DirEntry<N>>;
 
@@ -305,31 +297,6 @@ impl<N: Node> Iterator for ReadDir<N> {
         let driver = self.inner.driver().share();
         let next = block_on(&*driver, async { self.inner.next().await.transpose() });
         Some(next.transpose()?.map(|inner| DirEntry { inner }))
-    }
-}
-
-/// Iterates over the entries of a directory and their attributes; made by
-/// [`ReadDir::with_metadata`]. An entry that is gone before the tree was asked has an error in
-/// place of its attributes.
-#[derive(Debug)]
-pub struct WithMetadata<N: Node> {
-    inner: aio::WithMetadata<N>,
-}
-
-impl<N: Node + 'static> Iterator for WithMetadata<N> {
-    type Item = Result<(DirEntry<N>, Result<Metadata>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let driver = self.inner.driver().share();
-        if let Err(error) = block_on(&*driver, self.inner.prepare()) {
-            return Some(Err(error));
-        }
-        let driver = self.inner.driver().share();
-        let next = block_on(&*driver, async { self.inner.next().await.transpose() });
-        Some(
-            next.transpose()?
-                .map(|(inner, metadata)| (DirEntry { inner }, metadata)),
-        )
     }
 }
 

@@ -19,9 +19,8 @@ use core::{fmt, mem};
 
 use p9_tree::{CleanPath, NewFiles};
 use p9_wire::{Errno, OpenFlags, Qid, QidKind};
-use xen9p_time::Instant;
 
-use self::parents::{Inherited, KeptDir, Parents};
+use self::parents::{Inherits, KeptDir, Parents};
 use super::{MountOptions, Result};
 use crate::session::{Fid, Session};
 
@@ -38,7 +37,7 @@ pub(super) struct Mount {
     keep_dirs: Duration,
     parents: RefCell<Parents>,
     /// What files made in the root inherit, and until when that is believed.
-    root_inherits: Cell<Option<(Inherited, Instant)>>,
+    root_inherits: Inherits,
     /// How often this mount has renamed or removed something.
     changes_of_names: Cell<u64>,
     /// What the server turned out not to have.
@@ -92,7 +91,14 @@ enum Handle {
     Root,
     /// One of the directories that are kept.
     Kept(Rc<KeptDir>),
-    Own(Fid),
+    /// Its own, and what files made in it inherit, until it is asked for anew.
+    Own(Fid, Inherits),
+}
+
+impl Handle {
+    fn own(fid: Fid) -> Self {
+        Handle::Own(fid, Cell::new(None))
+    }
 }
 
 /// A file on a server: what a fid stands for. Clones share the fid, which is clunked with the last of them.
@@ -149,7 +155,7 @@ impl RemoteNode {
         match &*self.handle {
             Handle::Root => &self.mount.root,
             Handle::Kept(dir) => dir.fid(),
-            Handle::Own(fid) => fid,
+            Handle::Own(fid, _) => fid,
         }
     }
 
@@ -182,8 +188,8 @@ impl RemoteNode {
 
     /// A fid of this file that may be opened or changed.
     async fn own(mut self) -> Result<Fid> {
-        if let Some(handle @ Handle::Own(_)) = Rc::get_mut(&mut self.handle)
-            && let Handle::Own(fid) = mem::replace(handle, Handle::Root)
+        if let Some(handle @ Handle::Own(..)) = Rc::get_mut(&mut self.handle)
+            && let Handle::Own(fid, _) = mem::replace(handle, Handle::Root)
         {
             return Ok(fid);
         }

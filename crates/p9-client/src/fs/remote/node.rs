@@ -66,7 +66,7 @@ impl RemoteNode {
             let mut fid = self.own().await?;
             let opened = classic::create(&mut fid, name, flags, mode).await?;
             (fid, opened)
-        } else if let Some(Handle::Own(_)) = Rc::get_mut(&mut self.handle) {
+        } else if let Some(Handle::Own(..)) = Rc::get_mut(&mut self.handle) {
             let mut fid = self.own().await?;
             let opened = fid.lcreate(name, flags, mode, gid).await?;
             (fid, opened)
@@ -274,7 +274,7 @@ impl RemoteNode {
         }
         let path = self.path_to(names)?;
         Ok(match self.fid().walk_all(self.qid, names).await? {
-            Walked::Through(fid, qid) => Walked::Through(self.at(path, Handle::Own(fid), qid), qid),
+            Walked::Through(fid, qid) => Walked::Through(self.at(path, Handle::own(fid), qid), qid),
             Walked::Link(at) => Walked::Link(at),
             Walked::Blocked(at, error) => Walked::Blocked(at, error),
         })
@@ -296,7 +296,7 @@ impl RemoteNode {
             Walked::Through(fid, qid) => {
                 let handle = match qid.kind.contains(QidKind::DIR) {
                     true => self.mount.keep_or_own(&path, fid, qid, keep),
-                    false => Handle::Own(fid),
+                    false => Handle::own(fid),
                 };
                 Walked::Through(self.at(path, handle, qid), qid)
             }
@@ -343,6 +343,8 @@ impl RemoteNode {
     }
 
     async fn setattr_now(&self, attr: &SetAttr) -> Result<()> {
+        // It may be the setgid bit, or the group.
+        self.inherits().set(None);
         setattr(self.fid(), attr).await
     }
 

@@ -40,7 +40,7 @@ pub(super) struct KeptDir {
     fid: Fid,
     qid: Qid,
     /// What new files in it inherit, once the server was asked.
-    inherits: Cell<Option<Inherited>>,
+    inherits: Inherits,
 }
 
 impl KeptDir {
@@ -55,7 +55,10 @@ impl KeptDir {
 
 /// The group of a directory whose setgid bit is set: new files in it get this group, and new directories the bit, too.
 /// `None` for other directories.
-pub(super) type Inherited = Option<u32>;
+type Inherited = Option<u32>;
+
+/// The same of a directory, and until when it is believed.
+pub(super) type Inherits = Cell<Option<(Inherited, Instant)>>;
 
 /// The setgid bit of a mode.
 const SET_GID: u32 = 0o2000;
@@ -122,7 +125,7 @@ impl Mount {
                 drop(gone);
                 Handle::Kept(dir)
             }
-            _ => Handle::Own(fid),
+            _ => Handle::own(fid),
         }
     }
 
@@ -148,31 +151,31 @@ impl Mount {
 }
 
 impl RemoteNode {
+    /// What is known of what files made in this directory inherit.
+    pub(super) fn inherits(&self) -> &Inherits {
+        match &*self.handle {
+            Handle::Kept(kept) => &kept.inherits,
+            Handle::Root => &self.mount.root_inherits,
+            Handle::Own(_, inherits) => inherits,
+        }
+    }
+
     /// The group that a program's new file in this directory gets, which without a setgid bit is `gid`, and the bits that a
     /// new directory there has besides: as on a local file system those of a setgid directory are inherited. In 9P2000.L a
     /// client says them, and a server does as it is told.
     pub(super) async fn group_in(&self, gid: u32) -> Result<(u32, u32)> {
-        let mount = &self.mount;
-        let known = match &*self.handle {
-            Handle::Kept(kept) => kept.inherits.get(),
-            Handle::Root => match mount.root_inherits.get() {
-                Some((inherited, until)) if self.session().now() < until => Some(inherited),
-                _ => None,
-            },
-            Handle::Own(_) => None,
-        };
+        let inherits = self.inherits();
+        let known = inherits
+            .get()
+            .filter(|(_, until)| self.session().now() < *until);
         let inherited = match known {
-            Some(inherited) => inherited,
+            Some((inherited, _)) => inherited,
             None => {
                 let attr = self.fid().getattr(AttrMask::MODE | AttrMask::GID).await?;
                 let inherited = (attr.mode & SET_GID != 0).then_some(attr.gid);
-                match &*self.handle {
-                    Handle::Kept(kept) => kept.inherits.set(Some(inherited)),
-                    Handle::Root if !mount.keep_dirs.is_zero() => {
-                        let until = self.session().now() + mount.keep_dirs;
-                        mount.root_inherits.set(Some((inherited, until)));
-                    }
-                    _ => {}
+                let keep = self.mount.keep_dirs;
+                if !keep.is_zero() {
+                    inherits.set(Some((inherited, self.session().now() + keep)));
                 }
                 inherited
             }

@@ -3,8 +3,10 @@
 //! The functions use nothing but `core::task`. Dropping a future gives the operation up; a tree on a server takes its
 //! requests back.
 
+mod copy_each;
 mod copying;
 mod dir;
+mod each;
 mod file;
 mod lookup;
 mod names;
@@ -21,8 +23,10 @@ use crate::{
     Result, StatFs, Walked,
 };
 
+pub use copy_each::CopyingFiles;
 pub use copying::{CopyError, Copying};
-pub use dir::{DirEntry, ReadDir, WithMetadata};
+pub use dir::{DirEntry, ReadDir};
+pub use each::{Each, Removing, WithMetadata};
 pub use file::File;
 pub(crate) use lookup::{Found, Lookup};
 

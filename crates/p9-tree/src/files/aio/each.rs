@@ -1,0 +1,199 @@
+//! Doing something with each entry of a directory, with many at the same time.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::fmt;
+
+use p9_wire::{Errno, UnlinkFlags};
+
+use super::{ATTRIBUTES, DirEntry, ReadDir};
+use crate::drive::{Waits, waiting};
+use crate::in_order::{AT_ONCE, InOrder, Task};
+use crate::{Driver, Error, FileType, Metadata, Node, Result};
+
+/// What is done with an entry, given its directory: none where that is not needed.
+type Work<N, T> = dyn Fn(Option<N>, DirEntry<N>) -> Task<'static, (DirEntry<N>, T)>;
+
+/// The entries with their attributes; see [`ReadDir::with_metadata`].
+pub type WithMetadata<N> = Each<N, Result<Metadata>>;
+
+/// The entries, and what became of removing them; see [`ReadDir::removing`].
+pub type Removing<N> = Each<N, Option<Result<()>>>;
+
+/// The entries of a directory, with many of which something is done at the same time; see
+/// [`files::Each`](crate::files::Each).
+pub struct Each<N: Node, T> {
+    listing: ReadDir<N>,
+    /// The directory, once it was needed.
+    directory: Option<N>,
+    work: Box<Work<N, T>>,
+    /// Whether the directory is needed for an entry.
+    needs_directory: fn(&DirEntry<N>) -> bool,
+    /// Whether links that the server hides end the listing.
+    refuses_links: bool,
+    at_once: usize,
+    /// In the order of the listing.
+    doing: InOrder<'static, (DirEntry<N>, T)>,
+    /// What ends the listing when those that are under way are told.
+    error: Option<Error>,
+    ended: bool,
+    /// Whether the tree of the directory is waited for, and another one.
+    pub(in crate::files) waits: Rc<Waits>,
+    pub(in crate::files) other: Option<Rc<dyn Driver>>,
+}
+
+impl<N: Node, T> fmt::Debug for Each<N, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Each").field(&self.listing).finish()
+    }
+}
+
+impl<N: Node + 'static> ReadDir<N> {
+    /// The entries with their attributes, symbolic links not followed. The tree is asked for many at the same time, which is
+    /// a good deal faster than [`DirEntry::metadata`] for each.
+    pub fn with_metadata(self) -> WithMetadata<N> {
+        let work = |directory, entry| Box::pin(ask(directory, entry)) as Task<'static, _>;
+        let mut each = Each::new(self, Box::new(work));
+        each.needs_directory = |entry| entry.listed.is_none();
+        each.at_once = AT_ONCE;
+        each
+    }
+
+    /// Removes all entries for which `which` says so, except directories: many at the same time. Hands out each entry with
+    /// what became of it, `None` where it was left alone. One that the listing does not tell to be a directory has EISDIR or
+    /// EPERM.
+    ///
+    /// # Errors
+    /// [`Error::HiddenLinks`] ends the listing before anything is removed that may be seen through a link.
+    pub fn removing(self, which: impl Fn(&DirEntry<N>) -> bool + 'static) -> Removing<N> {
+        let work = move |directory: Option<N>, entry: DirEntry<N>| {
+            let is_meant = entry.kind != Some(FileType::DIR) && which(&entry);
+            let directory = directory.filter(|_| is_meant);
+            Box::pin(remove(directory, entry)) as Task<'static, _>
+        };
+        let mut each = Each::new(self, Box::new(work));
+        each.refuses_links = true;
+        each
+    }
+}
+
+impl<N: Node + 'static, T: 'static> Each<N, T> {
+    pub(super) fn new(listing: ReadDir<N>, work: Box<Work<N, T>>) -> Self {
+        // Older dialects have servers with few fids.
+        let at_once = match listing.fs.root().check_flags() {
+            Ok(()) => AT_ONCE,
+            Err(_) => 1,
+        };
+        Each {
+            listing,
+            directory: None,
+            work,
+            needs_directory: |_| true,
+            refuses_links: false,
+            at_once,
+            doing: InOrder::default(),
+            error: None,
+            ended: false,
+            waits: Rc::default(),
+            other: None,
+        }
+    }
+
+    /// How to wait for what is under way in the directory's tree.
+    pub(in crate::files) fn driver(&self) -> &dyn Driver {
+        match &self.directory {
+            Some(directory) => directory.driver(),
+            None => self.listing.driver(),
+        }
+    }
+
+    /// Finds out how to wait.
+    pub(in crate::files) async fn prepare(&mut self) -> Result<()> {
+        if self.directory.is_none() && !self.ended {
+            self.listing.fill().await?;
+            let next = self.listing.ready.front();
+            if next.is_some_and(self.needs_directory) {
+                self.directory().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next entry; `None` at the end. After an error the listing is over; what concerns one entry
+    /// stands beside it.
+    pub async fn next(&mut self) -> Option<Result<(DirEntry<N>, T)>> {
+        let waits = self.waits.clone();
+        if let Err(error) = waiting(&waits.0, self.fill()).await {
+            self.ended = true;
+            self.error = Some(error);
+        }
+        match self.doing.next().await {
+            Some(done) => Some(Ok(done)),
+            None => self.error.take().map(Err),
+        }
+    }
+
+    /// Begins with as many entries as may be under way at the same time.
+    async fn fill(&mut self) -> Result<()> {
+        while self.doing.len() < self.at_once && !self.ended {
+            self.listing.fill().await?;
+            // It stays where it is while the way to the directory is looked up, as this future may be dropped there.
+            let directory = match self.listing.ready.front() {
+                None => {
+                    self.ended = true;
+                    return Ok(());
+                }
+                // The directory itself may be what a link leads to.
+                Some(next) if self.refuses_links && next.may_be_link => {
+                    return Err(Error::HiddenLinks);
+                }
+                Some(next) if !(self.needs_directory)(next) => None,
+                Some(_) => Some(self.directory().await?),
+            };
+            let Some(entry) = self.listing.ready.pop_front() else {
+                return Ok(());
+            };
+            let task = (self.work)(directory, entry);
+            self.doing.begin(task).await;
+        }
+        Ok(())
+    }
+
+    async fn directory(&mut self) -> Result<N> {
+        if let Some(directory) = &self.directory {
+            return Ok(directory.clone());
+        }
+        let found = self.listing.fs.find(&self.listing.path, true).await?;
+        let directory = found.node.concurrent();
+        self.directory = Some(directory.clone());
+        Ok(directory)
+    }
+}
+
+async fn ask<N: Node>(
+    directory: Option<N>,
+    mut entry: DirEntry<N>,
+) -> (DirEntry<N>, Result<Metadata>) {
+    if let Some(listed) = entry.listed.take() {
+        return (entry, Ok(*listed));
+    }
+    let Some(directory) = directory else {
+        return (entry, Err(Errno::ENOENT.into()));
+    };
+    let answer = match directory.getattr_at(&[&entry.name], ATTRIBUTES).await {
+        Ok(walked) => walked.through().map(|attr| Metadata::from(&attr)),
+        Err(error) => Err(error),
+    };
+    (entry, answer)
+}
+
+async fn remove<N: Node>(
+    directory: Option<N>,
+    entry: DirEntry<N>,
+) -> (DirEntry<N>, Option<Result<()>>) {
+    let Some(directory) = directory else {
+        return (entry, None);
+    };
+    let removed = directory.unlink(&entry.name, UnlinkFlags::empty()).await;
+    (entry, Some(removed))
+}

@@ -1,0 +1,75 @@
+//! Operations that are under way at the same time, and whose results come in the order in which they began.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+/// How many operations on files of one directory are under way at the same time, a few requests each: enough to have the next
+/// ones queued on every ring, and no more than the window takes.
+pub(crate) const AT_ONCE: usize = 16;
+
+/// An operation that ends with a `T`.
+pub(crate) type Task<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+enum Doing<'a, T> {
+    Running(Task<'a, T>),
+    Done(Box<T>),
+}
+
+impl<T> Doing<'_, T> {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if let Doing::Running(task) = self
+            && let Poll::Ready(done) = task.as_mut().poll(cx)
+        {
+            *self = Doing::Done(Box::new(done));
+        }
+    }
+}
+
+/// Operations that are under way.
+pub(crate) struct InOrder<'a, T>(VecDeque<Doing<'a, T>>);
+
+impl<T> Default for InOrder<'_, T> {
+    fn default() -> Self {
+        InOrder(VecDeque::new())
+    }
+}
+
+impl<'a, T> InOrder<'a, T> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Begins one more; that sends its first requests.
+    pub(crate) async fn begin(&mut self, task: Task<'a, T>) {
+        let mut doing = Doing::Running(task);
+        poll_fn(|cx| {
+            doing.poll(cx);
+            Poll::Ready(())
+        })
+        .await;
+        self.0.push_back(doing);
+    }
+
+    /// The result of the first, when it is done; `None` when none is under way.
+    pub(crate) async fn next(&mut self) -> Option<T> {
+        poll_fn(|cx| {
+            if let Some(Doing::Running(_)) = self.0.front() {
+                for doing in &mut self.0 {
+                    doing.poll(cx);
+                }
+            }
+            match self.0.pop_front() {
+                None => Poll::Ready(None),
+                Some(Doing::Done(done)) => Poll::Ready(Some(*done)),
+                Some(running) => {
+                    self.0.push_front(running);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
