@@ -263,7 +263,7 @@ fn trace_file(text: &str) -> Option<TraceFile> {
         "" => TRACE_FILE,
         text => text.strip_prefix(':')?,
     };
-    let (tag, path) = file.split_at(file.find('/')?);
+    let (tag, path) = file.split_at_checked(file.find('/')?)?;
     let share = match tag {
         "" => None,
         tag => Some(tag.strip_suffix(':').filter(|tag| !tag.is_empty())?),
@@ -276,8 +276,8 @@ fn trace_file(text: &str) -> Option<TraceFile> {
 
 fn parse_size(text: &str) -> Option<u32> {
     let (digits, unit) = match text.as_bytes().last()? {
-        b'k' | b'K' => (&text[..text.len() - 1], 1 << 10),
-        b'm' | b'M' => (&text[..text.len() - 1], 1 << 20),
+        b'k' | b'K' => (text.get(..text.len() - 1)?, 1 << 10),
+        b'm' | b'M' => (text.get(..text.len() - 1)?, 1 << 20),
         _ => (text, 1),
     };
     digits.parse::<u32>().ok()?.checked_mul(unit)
@@ -349,9 +349,11 @@ fn next_token(text: &str) -> Result<(Option<Token>, &str), CmdlineError> {
                 word.push(chars.next().map_or('\\', |(_, escaped)| escaped));
             }
             (None, ' ' | '\t' | '\n' | '\r' | ';') if started => {
-                return Ok((Some(Token::Word(word)), &text[at..]));
+                return Ok((Some(Token::Word(word)), text.get(at..).unwrap_or_default()));
             }
-            (None, '\n' | '\r' | ';') => return Ok((Some(Token::End), &text[at + 1..])),
+            (None, '\n' | '\r' | ';') => {
+                return Ok((Some(Token::End), text.get(at + 1..).unwrap_or_default()));
+            }
             (None, c) => {
                 started = true;
                 word.push(c);

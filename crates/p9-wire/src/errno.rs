@@ -260,9 +260,11 @@ impl Errno {
 
 /// The number in a text that ends with Rust's "(os error NUMBER)".
 fn os_error(text: &[u8]) -> Option<Errno> {
-    let text = str::from_utf8(text).ok()?.strip_suffix(')')?;
-    let (_, number) = text.rsplit_once("(os error ")?;
-    number.parse().ok().map(Errno::from_wire)
+    let text = text.strip_suffix(b")")?;
+    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit());
+    let (before, number) = text.split_at_checked(text.len() - digits.count())?;
+    let number = str::from_utf8(number).ok()?.parse().ok()?;
+    (before.ends_with(b"(os error ")).then_some(Errno::from_wire(number))
 }
 
 /// Whether `text` ends with `phrase` as whole words, letters' case aside.

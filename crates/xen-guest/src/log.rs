@@ -103,10 +103,11 @@ impl Filter {
 /// Where `xen9p` shows the module that is the target of a record: the module that stands for a crate below `xen9p`
 /// (empty if there is none), and the path from there.
 fn shown(target: &str) -> (&'static str, &str) {
-    match target.split_once("::") {
-        Some(("xen9p", path)) => ("", path),
-        Some(("p9_client", path)) => ("p9", path),
-        Some(("xen_guest", path)) => ("xen", path),
+    let (name, path) = target.split_once(':').unwrap_or_default();
+    match (name, path.strip_prefix(':')) {
+        ("xen9p", Some(path)) => ("", path),
+        ("p9_client", Some(path)) => ("p9", path),
+        ("xen_guest", Some(path)) => ("xen", path),
         _ => ("", target),
     }
 }

@@ -266,9 +266,8 @@ impl Layout {
 
 /// Splits before the first absolute path that follows a colon.
 fn split_path(entry: &str) -> Option<(&str, &str)> {
-    let colon = entry.find(":/")?;
-    let (before, path) = entry.split_at(colon);
-    Some((before, path.strip_prefix(':')?))
+    let colon = entry.as_bytes().windows(2).position(|two| two == b":/")?;
+    Some((entry.get(..colon)?, entry.get(colon + 1..)?))
 }
 
 fn clean(path: &str) -> Option<String> {
