@@ -2,6 +2,7 @@
 
 extern crate alloc;
 
+mod ahead;
 mod allocations;
 mod auth;
 mod capture;

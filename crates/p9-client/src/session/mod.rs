@@ -54,7 +54,7 @@ use engine::Engine;
 use p9_wire as wire;
 use xen9p_time::Instant;
 
-pub(crate) use bulk::WriteBehindQueue;
+pub(crate) use bulk::{ReadAheadQueue, WriteBehindQueue};
 pub use fid::{Fid, Walk};
 pub use p9_tree::Span;
 pub use recovery::{Recovery, Redial};

@@ -282,6 +282,18 @@ impl Session {
         }))
     }
 
+    /// Sends a request if there is room for it now, and half of the tags are free: no task waits for its answer yet.
+    pub(super) fn try_send(&self, request: &Request<'_>) -> Result<Option<PendingRequest>, Error> {
+        let sent = self.with_or(Ok(None), |engine| match engine.is_half_free() {
+            true => engine.submit(request, None, None),
+            false => Ok(None),
+        });
+        Ok(sent?.map(|index| PendingRequest {
+            session: self.clone(),
+            index: Some(index),
+        }))
+    }
+
     /// Sends a request as soon as there is a free tag and room for it, and does not wait for the answer.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<PendingRequest, Error> {
         let mut deadline = None;

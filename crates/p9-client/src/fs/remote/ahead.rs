@@ -1,15 +1,14 @@
-//! Reading ahead, for files that are read from front to back in small pieces.
+//! Reading ahead, for files that are read from front to back.
 //!
-//! What is read ahead is forgotten as soon as anything of the session changes any file. What others
+//! What is read ahead, or asked for, is forgotten as soon as anything of the session changes any file. What others
 //! change on the server meanwhile may be missed, within the bytes read ahead: the same as if the
 //! program had asked for them in one piece.
-
-use alloc::vec::Vec;
 
 use p9_tree::OpenFile;
 
 use super::RemoteFile;
-use crate::fs::{Error, Result};
+use crate::fs::Result;
+use crate::session::ReadAheadQueue;
 
 /// Whole reads in a row, each where the one before ended, after which reading ahead begins. Streams,
 /// which give what they have, do not get there.
@@ -19,34 +18,29 @@ const STREAK: u32 = 2;
 const BLOCK: usize = 4096;
 
 /// What was read ahead, and how the file is being read.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Ahead {
-    bytes: Vec<u8>,
-    /// Where the first of them lies in the file.
-    start: u64,
-    /// The session's count of changes when they were asked for.
+    queue: ReadAheadQueue,
+    /// The session's count of changes when it began.
     changes: u64,
     /// Where the last read ended.
     end: u64,
     streak: u32,
+    /// How many bytes to be ahead of the program.
+    window: usize,
 }
 
 impl Ahead {
-    /// The bytes read ahead from `position` on; none when that is not known, or may be old.
-    fn at(&self, position: u64, changes: u64) -> &[u8] {
-        if self.changes != changes {
-            return &[];
-        }
-        position
-            .checked_sub(self.start)
-            .and_then(|skip| self.bytes.get(usize::try_from(skip).ok()?..))
-            .unwrap_or(&[])
+    /// Forgets what was read ahead, and begins slowly again.
+    fn restart(&mut self, position: u64) {
+        self.queue.restart(position);
+        self.window = 0;
     }
 }
 
 impl RemoteFile {
     /// Reads at `position`, out of what was read ahead or, if that seems to pay, with more than is
-    /// asked for.
+    /// asked for. Afterwards requests for what comes next are in flight while the program works.
     pub(super) async fn read_ahead(&self, into: &mut [u8], position: u64) -> Result<usize> {
         let most = self.read_ahead_limit() / BLOCK * BLOCK;
         if into.is_empty() || into.len() > most / 2 {
@@ -55,37 +49,43 @@ impl RemoteFile {
         // Taken out, as another read of this file may run before this one ends.
         let mut ahead = self.ahead.take();
         let changes = self.session().changes();
-        let mut found = ahead.at(position, changes);
-        if found.is_empty() {
-            let whole = position == ahead.end && ahead.streak >= STREAK;
-            if !whole {
-                let count = self.read(into, position).await?;
-                let goes_on = position == ahead.end && count == into.len();
-                ahead.streak = if goes_on { ahead.streak + 1 } else { 0 };
-                ahead.end = position + count as u64;
-                self.ahead.replace(ahead);
-                return Ok(count);
-            }
-            let more = (ahead.bytes.len() * 2).max(into.len() * 4);
-            let more = more.next_multiple_of(BLOCK).min(most);
-            ahead.bytes.clear();
-            ahead
-                .bytes
-                .try_reserve_exact(more)
-                .map_err(|_| Error::OutOfMemory)?;
-            ahead.bytes.resize(more, 0);
-            ahead.start = position;
+        let goes_on = position == ahead.end;
+        if !goes_on || ahead.changes != changes {
+            ahead.streak = 0;
+            ahead.restart(position);
             ahead.changes = changes;
-            let count = self.read(&mut ahead.bytes, position).await?;
-            ahead.bytes.truncate(count);
-            found = &ahead.bytes;
         }
-        let count = found.len().min(into.len());
-        if let (Some(into), Some(found)) = (into.get_mut(..count), found.get(..count)) {
-            into.copy_from_slice(found);
+        let mut count = 0;
+        if ahead.streak >= STREAK {
+            if ahead.window == 0 {
+                ahead.restart(position);
+                ahead.window = (into.len() * 4).next_multiple_of(BLOCK).min(most);
+            }
+            self.ask_ahead(&mut ahead);
+            // After an error the server is asked by itself, and tells it again.
+            count = ahead.queue.take(into).await.unwrap_or(0);
+        }
+        if count > 0 {
+            if ahead.queue.ahead() <= ahead.window / 2 {
+                ahead.window = (ahead.window * 2).min(most);
+            }
+            self.ask_ahead(&mut ahead);
+        } else {
+            ahead.restart(position);
+            count = self.read(into, position).await?;
+            // The first read at the beginning of a file goes on from there.
+            ahead.streak = match goes_on && count == into.len() {
+                true => ahead.streak + 1,
+                false => 0,
+            };
         }
         ahead.end = position + count as u64;
         self.ahead.replace(ahead);
         Ok(count)
+    }
+
+    fn ask_ahead(&self, ahead: &mut Ahead) {
+        let size = self.chunk().min(ahead.window);
+        ahead.queue.ask(&self.fid, size, ahead.window);
     }
 }

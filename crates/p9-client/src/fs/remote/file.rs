@@ -34,7 +34,7 @@ const DECIDE: OpenFlags = OpenFlags::WRITE_ONLY
 
 /// An open file or directory on a server.
 pub struct RemoteFile {
-    fid: Fid,
+    pub(super) fid: Fid,
     qid: Qid,
     iounit: u32,
     flags: OpenFlags,
@@ -94,7 +94,7 @@ impl RemoteFile {
 
     /// Most bytes to read ahead.
     pub(super) fn read_ahead_limit(&self) -> usize {
-        self.mount.read_ahead.min(self.chunk())
+        self.mount.read_ahead
     }
 
     /// Refuses to read a directory as a file. Servers differ: some refuse with another error, some give entries.

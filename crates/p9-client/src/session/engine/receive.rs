@@ -334,14 +334,17 @@ impl Engine {
             return;
         };
         let size = slot.len as usize;
-        if !fill(&mut slot.spill, size) {
-            return;
-        }
+        let place = match fill(&mut slot.spill, size) {
+            true => Place::Spilled,
+            // No task waits for it, so none comes to make room: it was read ahead, and can be asked for again.
+            false if slot.waker.is_none() => Place::Failed(Error::OutOfMemory),
+            false => return,
+        };
         self.device.copy_out(lane, 0, &mut slot.spill);
         keep_header(&mut slot.spill, slot.len, slot.info.kind + 1);
         self.device.consume(lane);
         self.device.release(lane, slot.limit);
-        slot.state = State::Ready(Place::Spilled);
+        slot.state = State::Ready(place);
         state.head = None;
         state.seen = 0;
         self.stats.spills += 1;

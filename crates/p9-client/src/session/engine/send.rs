@@ -151,6 +151,12 @@ impl Engine {
         }
     }
 
+    /// Whether half of the slots are free, and one more.
+    pub(in crate::session) fn is_half_free(&self) -> bool {
+        let free: usize = self.lanes.iter().map(|lane| lane.free.len()).sum();
+        free.saturating_sub(1) * 2 >= usize::from(self.window)
+    }
+
     /// Takes a free slot on the least loaded lane that has room, or on the one that is named.
     fn pick(
         &mut self,
