@@ -132,19 +132,25 @@ pub fn run(settings: Settings<'_>, stop: &UnixStream) -> Result<(), Error> {
     }
 }
 
+/// Takes the place of the one broker of this machine, as long as the file is open.
+fn lock(directory: &Path) -> Result<File, Error> {
+    let path = directory.join("lock");
+    let file = setup("open", &path, File::create(&path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Error::Setup(format!(
+            "another xen9pd has {}: end it first",
+            path.display()
+        ))),
+    }
+}
+
 impl<'a> Broker<'a> {
     fn new(settings: Settings<'a>) -> Result<Broker<'a>, Error> {
         let directory = settings.directory;
         let workers = directory.join("workers");
         setup("make", &workers, fs::create_dir_all(&workers))?;
-        let lock = directory.join("lock");
-        let file = setup("open", &lock, File::create(&lock))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(Error::Setup(format!(
-                "another xen9pd has {}: end it first",
-                lock.display()
-            )));
-        }
+        let lock = lock(directory)?;
         let store = Store::open().map_err(|error| Error::Setup(error.to_string()))?;
         let socket = directory.join("status");
         let _ = fs::remove_file(&socket);
@@ -159,7 +165,7 @@ impl<'a> Broker<'a> {
             restless: BTreeSet::new(),
             listener,
             is_driver: false,
-            _lock: file,
+            _lock: lock,
         };
         match place::take(&mut broker.store) {
             Ok(Ok(())) => {}
@@ -320,5 +326,22 @@ impl<'a> Broker<'a> {
                 log::debug!("cannot answer a question for the status: {error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_has_one_broker() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let second = lock(dir.path()).unwrap_err().to_string();
+        assert!(second.starts_with("another xen9pd has /"), "{second}");
+        drop(first);
+        lock(dir.path()).unwrap();
+        let nowhere = lock(&dir.path().join("none")).unwrap_err().to_string();
+        assert!(nowhere.contains("none/lock: No such file"), "{nowhere}");
     }
 }

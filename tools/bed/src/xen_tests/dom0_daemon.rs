@@ -160,7 +160,7 @@ refused() {
 plug() {
     front=/local/domain/$id/device/9pfs/$number
     back=/local/domain/0/backend/$1/$id/$number
-    xenstore-write $back/frontend ${2:-$front} $back/frontend-id $id $back/online 1 $back/path /host \
+    xenstore-write $back/frontend ${2:-$front} $back/frontend-id $id $back/online 1 $back/path ${3:-/host} \
         $back/security_model none $front/tag lie $front/state 1
     xenstore-chmod -r $back n0 r$id
     xenstore-write $front/backend $back
@@ -192,6 +192,17 @@ offers 'ring 0' $one ring-ref0=1 event-channel-0=4000000000
 # A device of one domain with the frontend of another.
 plug xen_9pfs /local/domain/0/device/9pfs/$number
 refused 'not in domain'
+# Shares that can't be.
+plug xen_9pfs '' /run/nowhere
+refused '/run/nowhere: the directory can.t be opened'
+plug xen_9pfs '' /bin/busybox
+refused 'Not a directory'
+plug xen_9pfs '' relative
+refused 'has to begin with'
+# A second daemon.
+said=$(xen9pd run 2>&1) && exit 1
+echo "$said" | grep -q 'another xen9pd has /run/xen9pd/lock'
+[ $(echo "$said" | wc -l) = 1 ]
 # One that goes back and forth while it is looked at ends as any other, and takes no more connections than its turns.
 plug 9pfs
 for state in 1 6 3 4 3 5 1 3 6 2 3 5 99 x '' 3; do xenstore-write -- $front/state "$state"; done

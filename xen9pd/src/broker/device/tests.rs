@@ -107,3 +107,47 @@ fn a_frontend_of_another_domain_is_refused() {
     let reason = world.text("error/backend/xen_9pfs/7/0/error").unwrap();
     assert!(reason.contains("not in domain 7"), "{reason}");
 }
+
+/// Serves what can be shared, as the program does.
+struct Shared(crate::config::Config);
+
+impl Policy for Shared {
+    fn decide(&self, _: &Key, order: &Order) -> Decision {
+        match self.0.open(Path::new(&order.path)) {
+            Ok(_) => Decision::Serve,
+            Err(why) => Decision::Refuse(why),
+        }
+    }
+
+    fn config(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// The toolstack shows this node.
+#[test]
+fn a_path_that_can_t_be_shared_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let policy = Shared(crate::config::Config::default());
+    let paths = [
+        (
+            "missing",
+            "the directory can't be opened: No such file or directory",
+        ),
+        ("file", "Not a directory"),
+        ("../file", "must not contain \"..\""),
+    ];
+    for (name, reason) in paths {
+        let key = key(Kind::Daemon);
+        let world = plugged(Kind::Daemon, FRONTEND);
+        let path = dir.path().join(name);
+        world.write(&format!("{}/path", key.path()), path.to_str().unwrap());
+        let mut store = world.connect();
+        assert!(Device::found(key, &mut store, &policy).unwrap().is_none());
+        assert_eq!(state(&world, Kind::Daemon), "6");
+        let said = world.text("error/backend/xen_9pfs/7/0/error").unwrap();
+        assert!(said.contains(reason), "{said}");
+        assert!(said.contains(name), "{said}");
+    }
+}
