@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::event::Timespec;
 
 use super::counters::{Counter, Counters};
+use super::patience::Patience;
 use crate::xen::evtchn::EventChannel;
-use crate::xen::ring::{Lie, Replies};
+use crate::xen::ring::{Lie, Replies, Requests};
 use crate::xen::span::Sink;
 
 /// How long a frontend may take to make room for a reply. One that is paused by an administrator takes none.
@@ -245,11 +246,11 @@ impl Lane {
         }
     }
 
-    /// Has the frontend told of everything, and waits for an event. The ring was found empty.
+    /// Has the frontend told of everything, and waits for a request or an event. The ring was found empty.
     ///
     /// # Errors
     /// It lies, or the machine fails.
-    pub fn rest(&self) -> Result<(), Broken> {
+    pub fn rest(&self, requests: &mut Requests, patience: &mut Patience) -> Result<(), Broken> {
         loop {
             let mut out = self.out();
             let all = self.send_backlog(&mut out)?;
@@ -260,12 +261,14 @@ impl Lane {
                 break;
             }
         }
-        // Events that came since the last one was taken come now.
-        self.channel.unmask()?;
-        self.channel.wait(None)?;
+        if !patience.look(|| Ok::<_, Broken>(requests.front()?.is_some()))? {
+            // Events that came since the last one was taken come now.
+            self.channel.unmask()?;
+            self.channel.wait(None)?;
+            self.counters.add(Counter::Waits, 1);
+        }
         // One that has just found no room waits by now, or finds it.
         self.wake_waiting(&self.out());
-        self.counters.add(Counter::Waits, 1);
         Ok(())
     }
 }

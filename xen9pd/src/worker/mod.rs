@@ -8,6 +8,7 @@ pub mod connect;
 pub mod counters;
 pub mod direct;
 mod lane;
+mod patience;
 mod serve;
 mod share;
 

@@ -16,6 +16,7 @@ use super::connect::Ring;
 use super::counters::{Counter, Counters};
 use super::direct::Direct;
 use super::lane::{Broken, Lane, Out};
+use super::patience::Patience;
 use crate::crew::Crew;
 use crate::xen::ring::Requests;
 
@@ -135,6 +136,7 @@ where
         let lane = &self.lanes[index];
         let mut message = Vec::new();
         let mut buffer = vec![0; self.msize as usize];
+        let mut patience = Patience::default();
         loop {
             while let Some(size) = requests.front()? {
                 lane.send_left()?;
@@ -164,7 +166,7 @@ where
                     }
                 }
             }
-            lane.rest()?;
+            lane.rest(&mut requests, &mut patience)?;
         }
     }
 
