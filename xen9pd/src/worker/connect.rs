@@ -7,7 +7,7 @@ use std::sync::Arc;
 use xen_abi::xen_9pfs_data_intf as Interface;
 use xen_guest::shared::copy_from_shared;
 
-use crate::xen::evtchn::EventChannel;
+use crate::xen::evtchn::{EventChannel, Events};
 use crate::xen::gntdev::Mapping;
 use crate::xen::ring::{MAX_ORDER, Memory};
 
@@ -16,7 +16,7 @@ pub struct Ring {
     /// Its memory.
     pub memory: Memory,
     /// Its event channel.
-    pub channel: EventChannel,
+    pub channel: Box<dyn Events>,
 }
 
 /// Why a ring can't be had.
@@ -84,5 +84,8 @@ pub fn ring(domain: u16, reference: u32, port: u32) -> Result<Ring, Fault> {
     // SAFETY: both mappings live as long as the last part of the ring does, are made for it, and nothing else in this
     // process knows their addresses.
     let memory = unsafe { Memory::new(at, data_at, order, Arc::new((interface, data))) };
-    Ok(Ring { memory, channel })
+    Ok(Ring {
+        memory,
+        channel: Box::new(channel),
+    })
 }

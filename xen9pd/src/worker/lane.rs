@@ -12,7 +12,7 @@ use rustix::event::Timespec;
 
 use super::counters::{Counter, Counters};
 use super::patience::Patience;
-use crate::xen::evtchn::EventChannel;
+use crate::xen::evtchn::Events;
 use crate::xen::ring::{Lie, Replies, Requests};
 use crate::xen::span::Sink;
 
@@ -75,7 +75,7 @@ pub struct Lane {
     taken: Condvar,
     /// Replies for this ring that other threads have made, whole messages.
     backlog: Mutex<Vec<Vec<u8>>>,
-    channel: EventChannel,
+    channel: Box<dyn Events>,
     counters: Arc<Counters>,
 }
 
@@ -90,7 +90,7 @@ pub struct Out {
 
 impl Lane {
     /// A ring whose requests another has.
-    pub fn new(replies: Replies, channel: EventChannel, counters: Arc<Counters>) -> Lane {
+    pub fn new(replies: Replies, channel: Box<dyn Events>, counters: Arc<Counters>) -> Lane {
         Lane {
             out: Mutex::new(Out {
                 replies,

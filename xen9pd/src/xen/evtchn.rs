@@ -19,6 +19,25 @@ const RESTRICT_DOMID: Control<u16> = Control::new(b'E', 6);
 /// The request of ioctl(2) that a process makes once its channels are bound.
 pub const NOTIFY_REQUEST: u32 = NOTIFY.opcode();
 
+/// How the thread of a ring hears of the frontend, and tells it.
+pub trait Events: Send + Sync {
+    /// Sends an event to the other end. One that is gone is told nothing.
+    fn notify(&self);
+
+    /// Lets events come again after [`wait`](Self::wait) took one. One that came meanwhile comes at once.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn unmask(&self) -> io::Result<()>;
+
+    /// Waits for an event, up to `timeout` if there is one, and maybe less. Returns whether there was one. No other comes
+    /// before [`unmask`](Self::unmask). One thread at a time may wait.
+    ///
+    /// # Errors
+    /// Those of the device.
+    fn wait(&self, timeout: Option<Timespec>) -> io::Result<bool>;
+}
+
 /// The own end of an event channel. Dropping it closes the port.
 #[derive(Debug)]
 pub struct EventChannel {
@@ -53,27 +72,19 @@ impl EventChannel {
     pub fn port(&self) -> u32 {
         self.port
     }
+}
 
-    /// Sends an event to the other end. One that is gone is told nothing.
-    pub fn notify(&self) {
+impl Events for EventChannel {
+    fn notify(&self) {
         // SAFETY: struct ioctl_evtchn_notify, a number of 32 bits.
         let _ = unsafe { NOTIFY.call(&self.file, &mut { self.port }) };
     }
 
-    /// Lets events come again after [`wait`](Self::wait) took one. One that came meanwhile comes at once.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn unmask(&self) -> io::Result<()> {
+    fn unmask(&self) -> io::Result<()> {
         (&self.file).write_all(&self.port.to_ne_bytes())
     }
 
-    /// Waits for an event, up to `timeout` if there is one, and maybe less. Returns whether there was one. No other comes
-    /// before [`unmask`](Self::unmask). One thread at a time may wait.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn wait(&self, timeout: Option<Timespec>) -> io::Result<bool> {
+    fn wait(&self, timeout: Option<Timespec>) -> io::Result<bool> {
         // Reading blocks; the call before it is made only where there is a bound.
         if timeout.is_some() {
             let mut files = [PollFd::new(&self.file, PollFlags::IN)];

@@ -326,4 +326,6 @@ impl Replies {
 }
 
 #[cfg(test)]
+pub(crate) mod frontend;
+#[cfg(test)]
 mod tests;

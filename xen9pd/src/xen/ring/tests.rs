@@ -1,80 +1,14 @@
+use super::frontend::{self, Frontend};
 use super::*;
 use proptest::prelude::*;
 
-/// A frontend's end, on memory of this process.
-struct Frontend {
-    interface: NonNull<AtomicU32>,
-    data: NonNull<u8>,
-    size: u32,
-    in_cons: u32,
-    out_prod: u32,
-}
-
-/// Memory for a ring of one page in each direction.
-#[repr(C, align(4096))]
-struct Pages([u8; 3 * 4096]);
-
 const SIZE: u32 = 4096;
 
-/// A ring whose indices all begin at `start`.
+/// A ring of one page in each direction whose indices all begin at `start`.
 fn ring(start: u32) -> (Frontend, Requests, Replies) {
-    let pages = Arc::new(Pages([0; 3 * 4096]));
-    let interface = NonNull::from(&*pages).cast::<u8>();
-    // SAFETY: within the pages.
-    let data = unsafe { interface.add(4096) };
-    let front = Frontend {
-        interface: interface.cast(),
-        data,
-        size: SIZE,
-        in_cons: start,
-        out_prod: start,
-    };
-    for index in [0, 1, 16, 17] {
-        front.set(index, start);
-    }
-    // SAFETY: the pages live as long as the Arc does, which the ring holds; the frontend, which holds the ring's other
-    // half alive in each test, accesses them atomically.
-    let memory = unsafe { Memory::new(interface, data, 1, pages) };
+    let (front, memory) = frontend::ring(1, start);
     let (requests, replies) = memory.split();
     (front, requests, replies)
-}
-
-impl Frontend {
-    fn word(&self, index: usize) -> &AtomicU32 {
-        // SAFETY: a word of the index page, which lives as long as the test has the other half.
-        unsafe { self.interface.add(index).as_ref() }
-    }
-
-    fn set(&self, index: usize, value: u32) {
-        self.word(index).store(value, Ordering::SeqCst);
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            let at = (self.out_prod & (self.size - 1)) + self.size;
-            // SAFETY: within the pages of data.
-            unsafe { self.data.add(at as usize).write_volatile(byte) };
-            self.out_prod = self.out_prod.wrapping_add(1);
-        }
-        self.set(17, self.out_prod);
-    }
-
-    fn take(&mut self) -> Vec<u8> {
-        let count = self
-            .word(1)
-            .load(Ordering::SeqCst)
-            .wrapping_sub(self.in_cons);
-        let bytes = (0..count)
-            .map(|index| {
-                let at = self.in_cons.wrapping_add(index) & (self.size - 1);
-                // SAFETY: within the pages of data.
-                unsafe { self.data.add(at as usize).read_volatile() }
-            })
-            .collect();
-        self.in_cons = self.in_cons.wrapping_add(count);
-        self.set(0, self.in_cons);
-        bytes
-    }
 }
 
 fn message(len: usize) -> Vec<u8> {
@@ -160,8 +94,7 @@ fn a_size_that_changes_after_it_was_read_is_not_seen() {
     assert_eq!(requests.front(), Ok(None));
     front.send(&sent[50..]);
     // The first byte of the ring's second half.
-    // SAFETY: within the pages of data.
-    unsafe { front.data.add(SIZE as usize).write_volatile(0xff) };
+    front.write(0, 0xff);
     assert_eq!(requests.front(), Ok(Some(100)));
     let mut got = [0; 100];
     requests.copy_out(0, &mut got);
