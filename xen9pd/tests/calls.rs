@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use p9_wire::{AttrMask, Dialect, Fid, Names, OpenFlags, Payload, Request, Tag, UnlinkFlags, kind};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const ROOT: Fid = Fid(0);
@@ -23,12 +24,22 @@ const NEW: Fid = Fid(9);
 const LEFT_OUT: [&str; 5] = ["read", "recvfrom", "sendto", "write", "fcntl"];
 
 /// Ends the daemon when the test is over.
-struct Daemon(Child);
+struct Daemon {
+    strace: Child,
+    trace: PathBuf,
+}
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // Were strace ended, the daemon would go on. Each line begins with a number of a process, the first with the daemon's.
+        let trace = fs::read_to_string(&self.trace).unwrap_or_default();
+        let number = trace.split_whitespace().next();
+        let daemon = number.and_then(|number| Pid::from_raw(number.parse().ok()?));
+        let ended = daemon.map(|daemon| kill_process(daemon, Signal::KILL));
+        if ended != Some(Ok(())) {
+            let _ = self.strace.kill();
+        }
+        let _ = self.strace.wait();
     }
 }
 
@@ -57,7 +68,10 @@ impl Peer {
             .stderr(Stdio::null())
             .spawn();
         let mut daemon = match daemon {
-            Ok(daemon) => Daemon(daemon),
+            Ok(strace) => Daemon {
+                strace,
+                trace: trace.clone(),
+            },
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 assert!(
                     env::var_os("XEN9P_REQUIRE_SERVERS").is_none(),
@@ -69,7 +83,7 @@ impl Peer {
             Err(error) => panic!("strace does not start: {error}"),
         };
         let mut line = String::new();
-        BufReader::new(daemon.0.stdout.take().unwrap())
+        BufReader::new(daemon.strace.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
         assert!(line.starts_with("listening on "), "{line}");

@@ -212,12 +212,11 @@ refused 'version'
 fn lying_frontends(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
     share.write("in.bin", &[0x5a; 1 << 20])?;
-    let guest = lab
-        .guest("echo ready; sleep 40; cp /in.bin /out.bin")
-        .with("share", &share);
+    let guest = lab.guest("shell").with("share", &share);
     let mut domain = lab.start(&guest)?;
-    lab.console_of(&mut domain, "ready")?;
+    lab.console_of(&mut domain, "/ $ ")?;
     lab.dom0(&format!("set -- {}\n{LIES}", guest.name))?;
+    domain.types(lab.bed()?, b"cp /in.bin /out.bin; exit 0\r")?;
     // The device in good order is none the worse for it.
     ends_with(&lab.end_of(&mut domain)?, 0)?;
     share.holds("out.bin", &[0x5a; 1 << 20])?;
