@@ -33,7 +33,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-programs hostile test test-fast test-slow test-host test-features test-elf test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -128,6 +128,24 @@ bench-count: packages-for-count ## Instructions per operation of codec, ring and
 	@ls -v target/bench/count/out.* | xargs awk '/^desc: Trigger: Client Request: / { sub(/.*Request: /, ""); name = $$0 } \
 		/^totals: / { if (name) printf "%-40s %10.1f instructions\n", name, $$2 / 64; name = "" }' | tee target/bench/count.txt
 
+# The images of docs/size.md, before they are stripped.
+SIZED := hello hello-all toolbox
+sized-images:
+	+@mkdir -p target/size
+	+@$(CARGO) build --profile image --quiet --features rt --bin hello
+	@cp target/image/hello target/size/hello
+	+@$(CARGO) build --profile image --quiet --features rt,recovery,trace,vchan --bin hello
+	@cp target/image/hello target/size/hello-all
+	+@$(CARGO) build --profile image --quiet --features toolbox --bin xen9p
+	@cp target/image/xen9p target/size/toolbox
+
+bench-size: sized-images ## Where the bytes of images go, by crate and module: writes docs/size.md
+	@benches/size.sh table $(foreach name,$(SIZED),$(name)=target/size/$(name)) > target/size/size.md
+	@mv target/size/size.md docs/size.md
+
+test-size: sized-images ## That images have the sizes that docs/size.md says
+	@benches/size.sh check $(foreach name,$(SIZED),$(name)=target/size/$(name))
+
 bench-costs: packages-for-run samples ## What the clock, a hypercall and copies cost in a guest
 	+@$(CARGO) build --profile image --features rt --bin bench-costs
 	+@for type in pv pvh; do TYPE=$$type IMAGE=target/image/bench-costs $(RUN_IMAGE) || exit 1; done
@@ -169,7 +187,7 @@ test: test-fast test-slow ## All tests
 
 test-fast: test-host test-features test-oldest-rust test-other-targets test-miri ## All that needs no Xen: some minutes
 
-test-slow: test-elf test-capi test-boot test-guests test-xen test-xen9pd test-hostile-short test-trixie test-posix ## The rest: machines that boot Xen, and the POSIX suites
+test-slow: test-elf test-size test-capi test-boot test-guests test-xen test-xen9pd test-hostile-short test-trixie test-posix ## The rest: machines that boot Xen, and the POSIX suites
 
 # The host tests include the models of shared words, which loom runs.
 test-host: packages-for-test ## Format, lints, docs, packages, and the host tests

@@ -46,8 +46,8 @@ table() {
 	cat <<'TEXT'
 # Where the bytes go
 
-`make bench-size` writes this page, `make test-size` fails where an image is 3 % off it. `hello` is examples/hello.rs: what an
-app has that mounts one share. `hello, all` is the same with the features `recovery`, `trace` and `vchan`. `toolbox` has all of these, every
+`make bench-size` writes this page; `make test-size` fails where an image is 3 % off it. `hello` is examples/hello.rs: what an app
+has that mounts one share. `hello-all` is the same with the features `recovery`, `trace` and `vchan`. `toolbox` has these too, every
 command, the name space and the server.
 
 TEXT

@@ -54,13 +54,17 @@ impl Filter {
     /// The first entry that makes no sense.
     pub fn parse(text: &str, default: LevelFilter) -> Result<Self, BadFilter> {
         let mut filter = Filter::new(default);
-        for entry in text.split(',').map(str::trim).filter(|e| !e.is_empty()) {
+        for entry in text
+            .split(',')
+            .map(str::trim_ascii)
+            .filter(|e| !e.is_empty())
+        {
             let bad = |_| BadFilter(entry.into());
             match entry.split_once('=') {
                 None => filter.default = entry.parse().map_err(bad)?,
                 Some((target, level)) => {
-                    let level = level.trim().parse().map_err(bad)?;
-                    let target = target.trim();
+                    let level = level.trim_ascii().parse().map_err(bad)?;
+                    let target = target.trim_ascii();
                     // The longest first, which is the one that counts.
                     let at = (filter.targets).partition_point(|(it, _)| it.len() >= target.len());
                     filter.targets.insert(at, (target.into(), level));

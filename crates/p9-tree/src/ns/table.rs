@@ -256,16 +256,18 @@ impl Table {
 
     /// The points, by path.
     pub(super) fn list(&self) -> Vec<super::MountPoint> {
-        let mut list: Vec<_> = self
-            .points
-            .iter()
-            .map(|point| super::MountPoint {
-                path: point.path.as_bytes().to_vec(),
+        let mut list: Vec<super::MountPoint> = Vec::with_capacity(self.points.len());
+        for point in &self.points {
+            let path = point.path.as_bytes();
+            // There are few: sorting code would be more than it is worth.
+            let at = list.partition_point(|before| before.path.as_slice() <= path);
+            let point = super::MountPoint {
+                path: path.to_vec(),
                 is_dir: point.is_dir,
                 elements: point.elements.len(),
-            })
-            .collect();
-        list.sort_by(|a, b| a.path.cmp(&b.path));
+            };
+            list.insert(at, point);
+        }
         list
     }
 }

@@ -128,13 +128,16 @@ impl<N: Node> Fs<N> {
     ) -> Result<T> {
         let name = path.file_name().ok_or(at_root)?;
         let parent = path.parent();
-        let dir = self.dir(&parent).await?;
-        let kept = dir.is_kept();
-        match work(dir, name).await {
-            Err(error) if kept && may_be_stale(error) => {}
-            result => return result,
+        let mut is_first = true;
+        // A loop, so that the code of `work` is there once.
+        loop {
+            let dir = self.dir(&parent).await?;
+            let once_more = is_first && dir.is_kept();
+            match work(dir, name).await {
+                Err(error) if once_more && may_be_stale(error) => is_first = false,
+                result => return result,
+            }
         }
-        work(self.dir(&parent).await?, name).await
     }
 
     /// Refuses a path for something new other than a directory, if by its end it says that it leads to one.
