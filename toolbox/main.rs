@@ -1,6 +1,6 @@
 //! The toolbox image: Unix-like file commands from the kernel command line.
 //!
-//! `extra = "cat /hello.txt; cp -r /data other:/backup"`: commands are separated by `;`, run one after the
+//! `extra = "cat /hello.txt; cp -r /data other:/backup"`: commands are separated by `;`, `&&` or `||`, run one after the
 //! other, and end with the first that fails; its status is the image's.
 #![no_std]
 #![no_main]
@@ -26,25 +26,24 @@ use xen9p::time::Instant;
 xen9p::entry!(main);
 
 fn main(ns: &Namespace) -> ExitCode {
-    let commands = match cmdline::commands(rt::app_line()) {
-        Ok(commands) => commands,
-        Err(error) => {
-            println!("xen9p: {error}");
-            return ExitCode::USAGE;
-        }
-    };
     let mut image = Image {
         root: ns.clone(),
         directory: b"/".to_vec(),
         terminal: false,
         first_byte: None,
     };
-    if commands.is_empty() {
-        println!("xen9p: the command line has no command; these are there:");
-        commands::run(&mut image, &[vec!["help".to_string()]]);
-        return ExitCode::USAGE;
+    match commands::run(&mut image, rt::app_line()) {
+        Ok(Some(status)) => ExitCode::from(status),
+        Ok(None) => {
+            println!("xen9p: the command line has no command; these are there:");
+            let _ = commands::run(&mut image, "help");
+            ExitCode::USAGE
+        }
+        Err(error) => {
+            println!("xen9p: {error}");
+            ExitCode::USAGE
+        }
     }
-    ExitCode::from(commands::run(&mut image, &commands))
 }
 
 /// The commands' host is the machine.
@@ -75,10 +74,6 @@ impl Host for Image {
 
     fn directory(&mut self) -> &mut Vec<u8> {
         &mut self.directory
-    }
-
-    fn split(&self, line: &str) -> Result<Vec<Vec<String>>, String> {
-        cmdline::commands(line).map_err(|error| error.to_string())
     }
 
     fn is_terminal(&self) -> bool {

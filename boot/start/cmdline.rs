@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Leading words of the form `key=value` are options; the first other word, or a `--`, ends them.
-//! The rest is split like a shell does: blanks separate words, `'…'` and `"…"` and a backslash
-//! quote, `;` and the end of a line separate commands. Nothing is expanded.
+//! The rest is split like a shell does: blanks, `;` and the end of a line separate words, `'…'` and `"…"` and a backslash
+//! quote. Nothing is expanded.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -289,16 +289,6 @@ fn parse_size(text: &str) -> Option<u32> {
 /// # Errors
 /// An open quote.
 pub fn words(text: &str) -> Result<Vec<String>, CmdlineError> {
-    Ok(commands(text)?.into_iter().flatten().collect())
-}
-
-/// Splits `text` into commands at `;` and the ends of lines, and each command into words. Empty
-/// commands are left out.
-///
-/// # Errors
-/// An open quote.
-pub fn commands(text: &str) -> Result<Vec<Vec<String>>, CmdlineError> {
-    let mut commands = Vec::new();
     let mut words = Vec::new();
     let mut rest = text;
     loop {
@@ -306,14 +296,76 @@ pub fn commands(text: &str) -> Result<Vec<Vec<String>>, CmdlineError> {
         rest = after;
         match token {
             Some(Token::Word(word)) => words.push(word),
-            Some(Token::End) | None => {
-                if !words.is_empty() {
-                    commands.push(core::mem::take(&mut words));
+            Some(Token::End) => {}
+            None => return Ok(words),
+        }
+    }
+}
+
+/// A character of a line, and how it was quoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Not at all.
+    Bare(char),
+    /// By `"…"`.
+    InDouble(char),
+    /// By `'…'` or a backslash.
+    Quoted(char),
+    /// A quote opens: there is a word, even if nothing is in it.
+    Opens,
+}
+
+/// Goes through a line whose quotes are those of a shell.
+#[derive(Clone, Debug)]
+pub struct Pieces<'a> {
+    chars: core::str::Chars<'a>,
+    open: Option<char>,
+}
+
+impl<'a> Pieces<'a> {
+    /// From the start of `text`.
+    pub fn new(text: &'a str) -> Self {
+        Pieces {
+            chars: text.chars(),
+            open: None,
+        }
+    }
+
+    /// What is still to come.
+    pub fn rest(&self) -> &'a str {
+        self.chars.as_str()
+    }
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Result<Piece, CmdlineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Some(c) = self.chars.next() else {
+                return self
+                    .open
+                    .take()
+                    .map(|open| Err(CmdlineError::OpenQuote(open)));
+            };
+            let piece = match (self.open, c) {
+                (Some(open), c) if c == open => {
+                    self.open = None;
+                    continue;
                 }
-                if token.is_none() {
-                    return Ok(commands);
+                (Some('"'), '\\') if self.rest().starts_with(['"', '\\', '$']) => {
+                    Piece::Quoted(self.chars.next().unwrap_or(c))
                 }
-            }
+                (Some('"'), c) => Piece::InDouble(c),
+                (Some(_), c) => Piece::Quoted(c),
+                (None, '\'' | '"') => {
+                    self.open = Some(c);
+                    Piece::Opens
+                }
+                (None, '\\') => Piece::Quoted(self.chars.next().unwrap_or(c)),
+                (None, c) => Piece::Bare(c),
+            };
+            return Some(Ok(piece));
         }
     }
 }
@@ -326,42 +378,20 @@ enum Token {
 
 /// The first token of `text`, if any, and what follows it.
 fn next_token(text: &str) -> Result<(Option<Token>, &str), CmdlineError> {
-    let text = text.trim_start_matches([' ', '\t']);
-    let mut word = String::new();
-    let mut quote = None;
-    let mut started = false;
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (Some('"'), '\\') => match chars.next() {
-                Some((_, escaped @ ('"' | '\\'))) => word.push(escaped),
-                Some((_, other)) => word.extend(['\\', other]),
-                None => break,
+    let mut pieces = Pieces::new(text.trim_start_matches([' ', '\t']));
+    let mut word: Option<String> = None;
+    loop {
+        let rest = pieces.rest();
+        match pieces.next().transpose()? {
+            Some(Piece::Bare(' ' | '\t' | '\n' | '\r' | ';')) => match word {
+                Some(word) => return Ok((Some(Token::Word(word)), rest)),
+                None => return Ok((Some(Token::End), pieces.rest())),
             },
-            (Some(_), c) => word.push(c),
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                started = true;
+            Some(Piece::Opens) => _ = word.get_or_insert_default(),
+            Some(Piece::Bare(c) | Piece::InDouble(c) | Piece::Quoted(c)) => {
+                word.get_or_insert_default().push(c);
             }
-            (None, '\\') => {
-                started = true;
-                word.push(chars.next().map_or('\\', |(_, escaped)| escaped));
-            }
-            (None, ' ' | '\t' | '\n' | '\r' | ';') if started => {
-                return Ok((Some(Token::Word(word)), text.get(at..).unwrap_or_default()));
-            }
-            (None, '\n' | '\r' | ';') => {
-                return Ok((Some(Token::End), text.get(at + 1..).unwrap_or_default()));
-            }
-            (None, c) => {
-                started = true;
-                word.push(c);
-            }
+            None => return Ok((word.map(Token::Word), "")),
         }
-    }
-    match quote {
-        Some(open) => Err(CmdlineError::OpenQuote(open)),
-        None => Ok((started.then_some(Token::Word(word)), "")),
     }
 }

@@ -14,7 +14,6 @@ use xen9p_testing::count::free_memory;
 use xen9p_testing::server::TempDir;
 
 use crate::backends::Backend;
-use crate::cmdline;
 use crate::commands::{self, Host};
 
 /// Takes what is printed.
@@ -35,6 +34,8 @@ pub struct Desk<B> {
     interrupted: bool,
     started: Clock,
     console: Vec<u8>,
+    /// What of that is errors.
+    pub errors: Vec<u8>,
     /// Takes what is printed instead.
     pub sink: Option<Sink>,
     counted: Cell<u64>,
@@ -49,6 +50,11 @@ impl<B: Backend> Host for Desk<B> {
             Some(sink) => sink(bytes),
             None => self.console.extend_from_slice(bytes),
         }
+    }
+
+    fn print_error(&mut self, bytes: &[u8]) {
+        self.errors.extend_from_slice(bytes);
+        self.print(bytes);
     }
 
     fn root(&self) -> Namespace {
@@ -71,10 +77,6 @@ impl<B: Backend> Host for Desk<B> {
 
     fn directory(&mut self) -> &mut Vec<u8> {
         &mut self.directory
-    }
-
-    fn split(&self, line: &str) -> Result<Vec<Vec<String>>, String> {
-        cmdline::commands(line).map_err(|error| error.to_string())
     }
 
     fn is_terminal(&self) -> bool {
@@ -133,6 +135,7 @@ impl<B: Backend> Desk<B> {
             interrupted: false,
             started: Clock::now(),
             console: Vec::new(),
+            errors: Vec::new(),
             sink: None,
             counted: Cell::new(0),
             looks: Cell::new(0),
@@ -163,8 +166,15 @@ impl<B: Backend> Desk<B> {
     /// Status and output of a command line.
     pub fn run(&mut self, line: &str) -> (u8, String) {
         self.console.clear();
-        let status = commands::run(self, &cmdline::commands(line).unwrap());
-        (status, String::from_utf8(self.console.clone()).unwrap())
+        self.errors.clear();
+        let status = commands::run(self, line).unwrap_or_else(|error| {
+            self.print_error(format!("{error}\n").as_bytes());
+            Some(2)
+        });
+        (
+            status.unwrap_or(0),
+            String::from_utf8(self.console.clone()).unwrap(),
+        )
     }
 
     /// Output of a command line that has to succeed.

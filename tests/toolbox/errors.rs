@@ -89,7 +89,7 @@ fn wrong_calls_show_the_usage_and_give_2() {
     );
     assert_eq!(
         desk.fails(2, "ls -lz /"),
-        "ls: unknown option -z; usage: ls [-al] [--raw] [PATH...]\n"
+        "ls: unknown option -z; usage: ls [-1aAdhlrRtS] [--raw] [PATH...]\n"
     );
     assert_eq!(
         desk.fails(2, "cat"),
@@ -97,11 +97,11 @@ fn wrong_calls_show_the_usage_and_give_2() {
     );
     assert_eq!(
         desk.fails(2, "cp /a"),
-        "cp: the target after '/a' is missing; usage: cp [-r] SOURCE... TARGET\n"
+        "cp: the target after '/a' is missing; usage: cp [-afpruv] SOURCE... TARGET\n"
     );
     assert_eq!(
         desk.fails(2, "mv"),
-        "mv: paths are missing; usage: mv SOURCE... TARGET\n"
+        "mv: paths are missing; usage: mv [-fnv] SOURCE... TARGET\n"
     );
     for line in [
         "write",
@@ -146,7 +146,7 @@ fn small_commands() {
     );
     desk.ok("truncate -s 65535 /less");
     assert_eq!(desk.run("stats /less").0, 1);
-    assert!(desk.ok("help").contains("\ncp [-r] SOURCE... TARGET "));
+    assert!(desk.ok("help").contains("\ncp [-afpruv] SOURCE... TARGET "));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_target_is_not_touched_before_the_source_could_be_read() {
             desk.ok("stat /secret");
         }
     }
-    assert_eq!(desk.ok("ls -a /m"), "target\n");
+    assert_eq!(desk.ok("ls -A /m"), "target\n");
     let denied = desk.root.copy("/secret", "/target").unwrap_err();
     assert_eq!(denied.errno(), Errno::EACCES);
     assert_eq!(desk.ok("cat /target"), "precious\n");

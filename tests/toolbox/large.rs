@@ -95,6 +95,42 @@ fn twenty_thousand_entries_are_listed_copied_and_moved_in_hardly_any() {
     });
 }
 
+/// Commands that go through trees, and patterns that stand for too many names.
+#[test]
+fn trees_are_walked_and_summed_in_hardly_any_memory() {
+    const COUNT: usize = 20_000;
+    let mut desk = with_many(COUNT);
+    for n in 0..COUNT / 20 {
+        desk.root.create_dir(format!("/many/dir {n:05}")).unwrap();
+    }
+    with_memory(TINY, || {
+        let count = Rc::new(Cell::new(0));
+        for (line, lines) in [
+            ("find /many", COUNT + COUNT / 20 + 1),
+            ("find /many -type d", COUNT / 20 + 1),
+            ("du -a /many", COUNT + COUNT / 20 + 1),
+            ("chmod -Rv 700 /many", COUNT + COUNT / 20 + 1),
+        ] {
+            let counted = count.clone();
+            count.set(0);
+            desk.sink = Some(Box::new(move |bytes| {
+                let ends = bytes.iter().filter(|byte| **byte == b'\n').count();
+                counted.set(counted.get() + ends);
+            }));
+            assert_eq!(desk.run(line).0, 0, "{line}");
+            desk.sink = None;
+            assert_eq!(count.get(), lines, "{line}");
+        }
+        let error = desk.fails(1, "rm /many/*");
+        assert!(error.contains("Argument list too long (E2BIG)"), "{error}");
+        assert!(
+            desk.fails(1, "ls -t /many > /many.txt")
+                .contains("listed by name")
+        );
+        assert!(desk.ok("wc -l /many.txt").starts_with("21000"));
+    });
+}
+
 /// Paths are as long as servers and users like. Where there is no room for one, that ends with ENOMEM.
 #[test]
 fn paths_without_room_are_enomem() {
@@ -112,7 +148,7 @@ fn paths_without_room_are_enomem() {
         format!("rm {long}"),
         format!("rm -r {long}"),
     ] {
-        let words = crate::cmdline::commands(&line).unwrap();
+        let parsed = crate::commands::Line::parse(&line).unwrap();
         // For the path itself, and part of another like it.
         for room in [LONG + LONG / 10, LONG + LONG / 2, 2 * LONG + LONG / 10] {
             desk.ok("write /many/a x; rm -f /m/x");
@@ -121,7 +157,8 @@ fn paths_without_room_are_enomem() {
             desk.sink = Some(Box::new(move |bytes| {
                 sink.borrow_mut().extend_from_slice(bytes);
             }));
-            let status = with_memory(room, || crate::commands::run(&mut desk, &words));
+            let mut status = 0;
+            with_memory(room, || parsed.run(&mut desk, &mut status));
             desk.sink = None;
             let text = String::from_utf8(printed.take()).unwrap();
             let (line, end) = (&line[..12], &text[text.len().saturating_sub(60)..]);

@@ -3,7 +3,7 @@
 extern crate alloc;
 
 #[path = "../../boot/start/cmdline.rs"]
-#[allow(dead_code, reason = "only the splitting into commands is needed here")]
+#[allow(dead_code, reason = "only the quoting is needed here")]
 mod cmdline;
 #[path = "../../toolbox/commands/mod.rs"]
 mod commands;
@@ -11,12 +11,14 @@ mod commands;
 mod backends;
 mod desk;
 mod errors;
+mod gnu;
 mod hidden_links;
 mod large;
+mod lines;
 mod terminal;
 mod walks;
 
-// What the splitting into commands names.
+// What the options of the command line name.
 use xen9p::ns;
 use xen9p_testing::count::Counting;
 

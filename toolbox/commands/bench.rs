@@ -1,6 +1,6 @@
 //! `bench`: how fast a file is written and read.
 
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use core::time::Duration;
 
 use xen9p::fs::OpenOptions;
@@ -10,7 +10,7 @@ use super::files::buffer;
 use super::format::{Bytes, Span};
 use super::place::Place;
 use super::progress::Progress;
-use super::{Fail, Shell};
+use super::{Args, Fail, Shell};
 
 /// The file that is made and removed, unless another is named.
 const NAME: &str = "bench.tmp";
@@ -22,11 +22,11 @@ const MIB: u64 = 32;
 const READS: u64 = 1000;
 const PAGE: usize = 4096;
 
-pub fn bench(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (path, mib) = match arguments {
+pub fn bench(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let (path, mib) = match *args.operands {
         [] => (NAME, Some(MIB)),
-        [path] => (path.as_str(), Some(MIB)),
-        [path, mib] => (path.as_str(), mib.parse().ok()),
+        [path] => (path, Some(MIB)),
+        [path, mib] => (path, mib.parse().ok()),
         _ => return Err(Fail::Usage("a path and a number are expected".into())),
     };
     let size = mib
@@ -99,7 +99,7 @@ fn pass(
     mut work: impl FnMut(u64) -> xen9p::fs::Result<()>,
 ) -> Result<Duration, Fail> {
     let begun = shell.host.now();
-    let mut progress = Progress::new(shell, size);
+    let mut progress = Progress::of_file(shell, size);
     let mut done = Ok(());
     for offset in (0..size).step_by(piece) {
         done = work(offset).map_err(|error| place.fail(error));

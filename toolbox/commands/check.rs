@@ -10,7 +10,7 @@ use xen9p::fs::{self, FileTimes, OpenOptions, Permissions, SeekFrom, SystemTime}
 use xen9p::ns::Namespace;
 
 use super::place::Place;
-use super::{Fail, Shell, operands};
+use super::{Args, Fail, Shell};
 
 /// Where the checks work: an empty directory that goes away afterwards.
 struct Scratch<'a> {
@@ -64,8 +64,8 @@ static CHECKS: &[(&str, Check)] = &[
     ("file removed while open", removed_while_open),
 ];
 
-pub fn selftest(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let directory = match operands(arguments, "")?.1 {
+pub fn selftest(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let directory = match *args.operands {
         [] => "/",
         [directory] => directory,
         _ => return Err(Fail::Usage("one directory is expected".into())),

@@ -1,6 +1,5 @@
 //! `cp`, and copying as such.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use xen9p::errno::Errno;
@@ -8,35 +7,160 @@ use xen9p::fs::{self, Metadata, OpenOptions, Permissions};
 use xen9p::ns::DirEntry;
 use xen9p::tree::files::{CopyError, Copying};
 
+use super::change::times_of;
+use super::descent::directories;
 use super::listing::{Names, Selection, out_of_memory};
 use super::moving::{are_the_same, beside};
 use super::place::Place;
-use super::progress::Progress;
+use super::progress::{Amount, Progress};
 use super::same::{Links, is_same};
 use super::target::to_target;
-use super::{Fail, Shell, operands};
+use super::{Args, Fail, Shell};
 
-pub fn cp(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (flags, paths) = operands(arguments, "r")?;
-    let recursive = flags.has(0);
-    to_target(shell, paths, |shell, from, to| {
-        // As with GNU's cp, a source that is a link means what it leads to, but with -r itself.
-        let found = match recursive {
+/// What of its source a copy keeps beside the content.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// The permissions that a new file gets.
+    Nothing,
+    /// The times, too: what is moved to another tree is still as old.
+    Times,
+    /// Owner, permissions and times.
+    All,
+}
+
+/// How a copy is made.
+pub struct How {
+    pub keep: Keep,
+    /// What is not older than its source stays.
+    pub update: bool,
+    /// What can't be opened to be replaced is removed first.
+    pub force: bool,
+    pub verbose: bool,
+    progress: Progress,
+}
+
+impl How {
+    /// How mv copies what it can't rename.
+    pub fn to_move(shell: &mut Shell<'_>, from: &Place) -> Result<How, Fail> {
+        let found = found(shell, from, &from.symlink_metadata()?)?;
+        Ok(How {
+            keep: Keep::Times,
+            update: false,
+            force: false,
+            verbose: false,
+            progress: Progress::new(shell, found),
+        })
+    }
+
+    /// Takes away what was shown.
+    pub fn end(&mut self, shell: &mut Shell<'_>) {
+        self.progress.end(shell);
+    }
+}
+
+pub fn cp(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let all = args.has('a');
+    let recursive = all || args.has('r') || args.has('R');
+    // As with GNU's cp, a source that is a link means what it leads to, but with -r itself.
+    let links = recursive || args.has('P') || args.has('d');
+    let mut amount = Amount::default();
+    if shell.on_terminal() {
+        let sources = args
+            .operands
+            .split_last()
+            .map_or(&[][..], |(_, sources)| sources);
+        for source in sources {
+            // What is wrong with a source is told when its turn comes.
+            let place = shell.place(source)?;
+            if let Ok(metadata) = place.metadata() {
+                let more = found(shell, &place, &metadata)?;
+                amount.files += more.files;
+                amount.bytes += more.bytes;
+            }
+        }
+    }
+    let mut how = How {
+        keep: match all || args.has('p') {
+            true => Keep::All,
+            false => Keep::Nothing,
+        },
+        update: args.has('u'),
+        force: args.has('f'),
+        verbose: args.has('v'),
+        progress: Progress::new(shell, amount),
+    };
+    let done = to_target(shell, &args.operands, |shell, from, to| {
+        let found = match links {
             true => from.symlink_metadata()?,
             false => from.metadata()?,
         };
         if found.is_symlink() {
-            copy_link(shell, from, to)
+            copy_link(shell, from, to, &how)
         } else if !found.is_dir() {
-            copy_file(shell, from, &found, to)
+            copy_file(shell, from, &found, to, &mut how)
         } else if recursive {
-            copy_tree(shell, from, &found, to)
+            copy_tree(shell, from, &found, to, &mut how)
         } else {
             Err(Fail::error(format_args!(
                 "-r not specified; omitting directory '{from}'"
             )))
         }
-    })
+    });
+    how.end(shell);
+    done
+}
+
+/// What is there to be copied, for who sees how far it is.
+fn found(shell: &mut Shell<'_>, place: &Place, metadata: &Metadata) -> Result<Amount, Fail> {
+    let mut amount = Amount {
+        files: 1,
+        bytes: metadata.len(),
+    };
+    if metadata.is_dir() && shell.on_terminal() {
+        amount = Amount::default();
+        // What can't be listed is told when its turn comes.
+        for entry in place.ns.walk_dir(&place.path).into_iter().flatten() {
+            match entry.and_then(|entry| entry.metadata()) {
+                Ok(found) if found.is_file() => {
+                    amount.files += 1;
+                    amount.bytes += found.len();
+                }
+                Err(fs::Error::Interrupted) => return Err(Fail::Interrupted),
+                _ => {}
+            }
+        }
+    }
+    Ok(amount)
+}
+
+/// Gives a copy what it keeps of its source. Whose files may not be given away keeps them.
+pub fn preserve(from: &Metadata, to: &Place, keep: Keep) -> Result<(), Fail> {
+    let lost = |what: &str, error| {
+        Fail::from_fs(format_args!("failed to preserve {what} for '{to}'"), error)
+    };
+    if keep == Keep::All {
+        match to.ns.lchown(&to.path, Some(from.uid()), Some(from.gid())) {
+            Err(error) if error.errno() == Errno::EPERM => {}
+            done => done.map_err(|error| lost("ownership", error))?,
+        }
+        if !from.is_symlink() {
+            let set = to.ns.set_permissions(&to.path, from.permissions());
+            set.map_err(|error| lost("permissions", error))?;
+        }
+    }
+    if keep == Keep::Nothing {
+        return Ok(());
+    }
+    match to.ns.set_times_nofollow(&to.path, times_of(from)) {
+        Err(error) if from.is_symlink() && error.errno() == Errno::EOPNOTSUPP => Ok(()),
+        done => done.map_err(|error| lost("times", error)),
+    }
+}
+
+fn tell_copied(shell: &mut Shell<'_>, from: &Place, to: &Place, how: &How) {
+    if how.verbose {
+        shell.say(format_args!("'{from}' -> '{to}'\n"));
+    }
 }
 
 /// Where copied bytes go to.
@@ -54,6 +178,7 @@ pub fn pour(
     from: &Place,
     found: &Metadata,
     to: Output<'_>,
+    how: &mut How,
 ) -> Result<(), Fail> {
     if !found.is_file() {
         return Err(Fail::error(format_args!(
@@ -76,18 +201,23 @@ pub fn pour(
             to
         }
     };
-    let output = to
-        .ns
-        .open_with(&to.path, &options)
-        .map_err(|error| Fail::from_fs(format_args!("cannot create '{to}'"), error))?;
-    let mut progress = Progress::new(shell, size);
-    let copied = copying.finish(output, |count| progress.add(shell, count, from));
-    progress.end(shell);
+    let output = match to.ns.open_with(&to.path, &options) {
+        Err(error) if how.force && matches!(error.errno(), Errno::EACCES | Errno::ETXTBSY) => {
+            let removed = to.ns.remove_file(&to.path);
+            removed.and_then(|()| to.ns.open_with(&to.path, &options))
+        }
+        opened => opened,
+    };
+    let output =
+        output.map_err(|error| Fail::from_fs(format_args!("cannot create '{to}'"), error))?;
+    let copied = copying.finish(output, |count| how.progress.add(shell, count, from));
     let output = copied.map_err(|error| match error {
         CopyError::Read(error) => from.fail(error),
         CopyError::Write(error) => to.fail(error),
     })?;
-    output.close().map_err(|error| to.fail(error))
+    how.progress.file_done();
+    output.close().map_err(|error| to.fail(error))?;
+    preserve(found, to, how.keep)
 }
 
 fn copy_file(
@@ -95,6 +225,7 @@ fn copy_file(
     from: &Place,
     found: &Metadata,
     to: &Place,
+    how: &mut How,
 ) -> Result<(), Fail> {
     let mut there = to.there()?;
     if there.is_some_and(|there| there.is_symlink()) {
@@ -108,11 +239,16 @@ fn copy_file(
     {
         return Err(are_the_same(from, to));
     }
-    pour(shell, from, found, Output::Any(to))
+    if how.update && there.is_some_and(|there| there.modified() >= found.modified()) {
+        return Ok(());
+    }
+    tell_copied(shell, from, to, how);
+    pour(shell, from, found, Output::Any(to), how)
 }
 
 /// A directory that is being copied.
 struct Level {
+    found: Metadata,
     /// Lengths of its path and of its copy's.
     len: (usize, usize),
     /// Directories in it, and the last of those if there are more.
@@ -128,6 +264,7 @@ pub fn copy_tree(
     from: &Place,
     found: &Metadata,
     to: &Place,
+    how: &mut How,
 ) -> Result<(), Fail> {
     if let Some(there) = to.there()?
         && there.ino() == found.ino()
@@ -139,14 +276,18 @@ pub fn copy_tree(
     let (mut from, mut to) = (from.again()?, to.again()?);
     let mut failed = false;
     let mut levels: Vec<Level> = Vec::new();
-    let mut begin = Some(found.permissions());
+    let mut begin = Some(*found);
     let mut top_ino = None;
     loop {
-        if let Some(permissions) = begin.take() {
-            let made = make_directory(&to, permissions).and_then(|()| {
-                let (dirs, more) = copy_entries(shell, &from, &to, &mut failed)?;
+        if let Some(found) = begin.take() {
+            let made = make_directory(&to, found.permissions()).and_then(|is_new| {
+                if is_new {
+                    tell_copied(shell, &from, &to, how);
+                }
+                let (dirs, more) = copy_entries(shell, &from, &to, &mut failed, how)?;
                 levels.try_reserve(1).map_err(|_| out_of_memory())?;
                 levels.push(Level {
+                    found,
                     len: (from.path.len(), to.path.len()),
                     dirs,
                     more,
@@ -168,7 +309,14 @@ pub fn copy_tree(
                     (level.dirs, level.more) = directories(shell, &from, Some(last))?;
                     level.next = 0;
                 }
-                None => drop(levels.pop()),
+                None => {
+                    let found = level.found;
+                    levels.pop();
+                    // Now that nothing more is made in it.
+                    let kept = preserve(&found, &to, how.keep);
+                    failed |= kept.is_err();
+                    shell.settle(kept)?;
+                }
             }
             continue;
         }
@@ -188,7 +336,7 @@ pub fn copy_tree(
             Ok(found)
         });
         match found {
-            Ok(found) => begin = Some(found.permissions()),
+            Ok(found) => begin = Some(found),
             Err(fail) => {
                 failed = true;
                 shell.settle(Err(fail))?;
@@ -208,6 +356,7 @@ fn copy_entries(
     from: &Place,
     to: &Place,
     failed: &mut bool,
+    how: &mut How,
 ) -> Result<(Names, Option<Vec<u8>>), Fail> {
     let mut selection = Selection::behind(shell, None);
     let entries = from.ns.read_dir(&from.path);
@@ -216,10 +365,14 @@ fn copy_entries(
     for entry in entries.map_err(|error| to.fail(error))? {
         let (entry, copied) = entry.map_err(|error| from.fail(error))?;
         match copied {
-            Ok(Some(_)) => {}
+            Ok(Some(bytes)) => {
+                let kept = small_copied(shell, &entry, bytes, from, to, how);
+                *failed |= kept.is_err();
+                shell.settle(kept)?;
+            }
             Err(fs::Error::Interrupted) => return Err(Fail::Interrupted),
             // What is no small file with a name that is free, and what fails, goes by itself: then it is clear what to say.
-            Ok(None) | Err(_) => match copy_entry(shell, &entry, from, to) {
+            Ok(None) | Err(_) => match copy_entry(shell, &entry, from, to, how) {
                 Ok(true) => selection.offer(entry.file_name())?,
                 Ok(false) => {}
                 Err(fail) => {
@@ -232,12 +385,36 @@ fn copy_entries(
     Ok(selection.finish())
 }
 
+/// What belongs to a copy that was made together with others.
+fn small_copied(
+    shell: &mut Shell<'_>,
+    entry: &DirEntry,
+    bytes: u64,
+    from: &Place,
+    to: &Place,
+    how: &mut How,
+) -> Result<(), Fail> {
+    how.progress.file_done();
+    how.progress.add(shell, bytes as usize, from);
+    if !how.verbose && how.keep == Keep::Nothing {
+        return Ok(());
+    }
+    let name = entry.file_name();
+    let (from, to) = (from.join(name)?, to.join(name)?);
+    tell_copied(shell, &from, &to, how);
+    match how.keep {
+        Keep::Nothing => Ok(()),
+        keep => preserve(&from.symlink_metadata()?, &to, keep),
+    }
+}
+
 /// Copies one entry of a directory, unless it is a directory itself, which is told.
 fn copy_entry(
     shell: &mut Shell<'_>,
     entry: &DirEntry,
     from: &Place,
     to: &Place,
+    how: &mut How,
 ) -> Result<bool, Fail> {
     let name = entry.file_name();
     let (from, to) = (from.join(name)?, to.join(name)?);
@@ -253,49 +430,36 @@ fn copy_entry(
     }
     let found = from.symlink_metadata()?;
     if found.is_symlink() {
-        copy_link(shell, &from, &to)?;
+        copy_link(shell, &from, &to, how)?;
     } else if found.is_dir() {
         return Err(Fail::error(format_args!(
             "'{from}' became a directory: not copied"
         )));
     } else {
-        copy_file(shell, &from, &found, &to)?;
+        copy_file(shell, &from, &found, &to, how)?;
     }
     Ok(false)
 }
 
-/// The names of the directories in one, behind `after`.
-fn directories(
-    shell: &mut Shell<'_>,
-    from: &Place,
-    after: Option<Vec<u8>>,
-) -> Result<(Names, Option<Vec<u8>>), Fail> {
-    let mut selection = Selection::behind(shell, after);
-    from.entries(|entry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() && !entry.may_be_link() => selection.offer(entry.file_name()),
-        _ => Ok(()),
-    })?;
-    Ok(selection.finish())
-}
-
-/// Makes a directory that its owner can fill, unless it is there. A link to one is none.
-fn make_directory(place: &Place, permissions: Permissions) -> Result<(), Fail> {
+/// Makes a directory that its owner can fill, unless it is there; whether it was made. A link to one is none.
+fn make_directory(place: &Place, permissions: Permissions) -> Result<bool, Fail> {
     let cannot = |error| Fail::from_fs(format_args!("cannot create directory '{place}'"), error);
     match place.ns.create_dir(&place.path) {
         Ok(()) => {
             let mode = permissions.mode() & 0o777 | 0o700;
             if mode == 0o755 {
-                return Ok(());
+                return Ok(true);
             }
             // The bit that gives what is made in it the directory's group is the server's to set.
             let group = place.symlink_metadata()?.mode() & 0o2000;
             place
                 .ns
                 .set_permissions(&place.path, Permissions::from_mode(mode | group))
-                .map_err(cannot)
+                .map_err(cannot)?;
+            Ok(true)
         }
         Err(error) if error.errno() == Errno::EEXIST && place.symlink_metadata()?.is_dir() => {
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(cannot(error)),
     }
@@ -303,14 +467,22 @@ fn make_directory(place: &Place, permissions: Permissions) -> Result<(), Fail> {
 
 /// Makes a link that says what `from` says. It takes the place of what is at `to`, in one step, unless that
 /// is a directory or what `from` leads to.
-fn copy_link(shell: &mut Shell<'_>, from: &Place, to: &Place) -> Result<(), Fail> {
+fn copy_link(shell: &mut Shell<'_>, from: &Place, to: &Place, how: &How) -> Result<(), Fail> {
     let cannot = |error| Fail::from_fs(format_args!("cannot create symbolic link '{to}'"), error);
     let target = from
         .ns
         .read_link(&from.path)
         .map_err(|error| from.fail(error))?;
+    let keep = |shell: &mut Shell<'_>| {
+        tell_copied(shell, from, to, how);
+        match how.keep {
+            Keep::Nothing => Ok(()),
+            keep => preserve(&from.symlink_metadata()?, to, keep),
+        }
+    };
     let Some(there) = to.there()? else {
-        return to.ns.symlink(target, &to.path).map_err(cannot);
+        to.ns.symlink(target, &to.path).map_err(cannot)?;
+        return keep(shell);
     };
     if there.is_dir() {
         return Err(Fail::error(format_args!(
@@ -330,5 +502,6 @@ fn copy_link(shell: &mut Shell<'_>, from: &Place, to: &Place) -> Result<(), Fail
     if moved.is_err() && to.ns.remove_file(&new.path).is_err() {
         shell.complain(&format_args!("'{new}' stays"));
     }
-    moved.map_err(cannot)
+    moved.map_err(cannot)?;
+    keep(shell)
 }

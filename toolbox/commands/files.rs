@@ -1,18 +1,17 @@
 //! Commands on the content of files, and those without any file.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use sha2::{Digest, Sha256};
 use xen9p::errno::Errno;
-use xen9p::fs::OpenOptions;
+use xen9p::fs::{OpenOptions, Permissions, SeekFrom};
 use xen9p::ns::File;
 
 use super::listing::out_of_memory;
 use super::place::Place;
-use super::{Fail, Shell, operands};
+use super::{Args, Fail, Shell};
 
 /// The most that is read or written at once: enough to keep all rings busy.
 const CHUNK: usize = 1 << 20;
@@ -65,6 +64,12 @@ impl Input {
         Ok(count)
     }
 
+    /// Goes on at an offset.
+    pub fn skip_to(&mut self, offset: u64, place: &Place) -> Result<(), Fail> {
+        let moved = self.file.seek(SeekFrom::Start(offset));
+        moved.map(drop).map_err(|error| place.fail(error))
+    }
+
     /// The first `count` bytes of the piece that was read.
     pub fn bytes(&self, count: usize) -> &[u8] {
         &self.buffer[..count]
@@ -83,36 +88,51 @@ pub fn read_through(
             0 => return Ok(()),
             count => piece(shell, input.bytes(count))?,
         }
+        shell.check_output()?;
     }
 }
 
-pub fn mkdir(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (flags, paths) = operands(arguments, "p")?;
-    shell.each(paths, |_, place| {
-        let made = if flags.has(0) {
-            place.ns.create_dir_all(&place.path)
-        } else {
-            place.ns.create_dir(&place.path)
+pub fn mkdir(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let mode = args.value('m').map(|text| {
+        let mode = u32::from_str_radix(text, 8).ok();
+        let mode = mode.filter(|mode| *mode <= 0o7777);
+        mode.ok_or_else(|| Fail::Usage(format!("'{text}' is no octal mode")))
+    });
+    let mode = mode.transpose()?;
+    shell.each(&args.operands, |shell, place| {
+        let made = match args.has('p') {
+            // One that is there is neither made nor changed.
+            true if place.there()?.is_some_and(|there| there.is_dir()) => return Ok(()),
+            true => place.ns.create_dir_all(&place.path),
+            false => place.ns.create_dir(&place.path),
         };
-        made.map_err(|error| {
+        let set = made.and_then(|()| match mode {
+            Some(mode) => place
+                .ns
+                .set_permissions(&place.path, Permissions::from_mode(mode)),
+            None => Ok(()),
+        });
+        set.map_err(|error| {
             Fail::from_fs(format_args!("cannot create directory '{place}'"), error)
-        })
+        })?;
+        if args.has('v') {
+            shell.say(format_args!("mkdir: created directory '{place}'\n"));
+        }
+        Ok(())
     })
 }
 
-pub fn cat(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (_, paths) = operands(arguments, "")?;
-    shell.each(paths, |shell, place| {
+pub fn cat(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    shell.each(&args.operands, |shell, place| {
         read_through(shell, place, |shell, bytes| {
-            shell.host.print(bytes);
+            shell.print(bytes);
             Ok(())
         })
     })
 }
 
-pub fn sha256(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (_, paths) = operands(arguments, "")?;
-    shell.each(paths, |shell, place| {
+pub fn sha256(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    shell.each(&args.operands, |shell, place| {
         let mut hasher = Sha256::new();
         read_through(shell, place, |_, bytes| {
             hasher.update(bytes);
@@ -126,24 +146,20 @@ pub fn sha256(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     })
 }
 
-pub fn write(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
+pub fn write(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     put(
         shell,
-        arguments,
+        args,
         OpenOptions::new().write(true).create(true).truncate(true),
     )
 }
 
-pub fn append(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    put(
-        shell,
-        arguments,
-        OpenOptions::new().append(true).create(true),
-    )
+pub fn append(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    put(shell, args, OpenOptions::new().append(true).create(true))
 }
 
-fn put(shell: &mut Shell<'_>, arguments: &[String], how: &OpenOptions) -> Result<(), Fail> {
-    let (end, arguments) = line_end(arguments);
+fn put(shell: &mut Shell<'_>, args: &Args<'_>, how: &OpenOptions) -> Result<(), Fail> {
+    let (end, arguments) = line_end(args);
     let [path, text @ ..] = arguments else {
         return Err(Fail::Usage("a path is missing".into()));
     };
@@ -158,39 +174,39 @@ fn put(shell: &mut Shell<'_>, arguments: &[String], how: &OpenOptions) -> Result
         .map_err(|error| place.fail(error))
 }
 
-pub fn echo(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (end, text) = line_end(arguments);
+pub fn echo(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let (end, text) = line_end(args);
     shell.say(format_args!("{}{end}", text.join(" ")));
     Ok(())
 }
 
 /// What ends the line: nothing behind a leading `-n`.
-fn line_end(arguments: &[String]) -> (&'static str, &[String]) {
-    match arguments {
-        [first, rest @ ..] if first == "-n" => ("", rest),
-        _ => ("\n", arguments),
+fn line_end<'a>(args: &'a Args<'a>) -> (&'static str, &'a [&'a str]) {
+    match &*args.operands {
+        ["-n", rest @ ..] => ("", rest),
+        all => ("\n", all),
     }
 }
 
-pub fn truncate(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let [flag, size, paths @ ..] = arguments else {
-        return Err(Fail::Usage("a size and a path are missing".into()));
-    };
-    let size = match size.parse() {
-        Ok(size) if flag == "-s" => size,
-        _ => return Err(Fail::Usage(format!("'{flag} {size}' is no size"))),
-    };
-    shell.each(paths, |_, place| {
-        place
-            .ns
-            .open_with(&place.path, OpenOptions::new().write(true).create(true))
-            .and_then(|file| file.set_len(size))
-            .map_err(|error| place.fail(error))
+pub fn truncate(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let size = args.value('s');
+    let size = size.ok_or_else(|| Fail::Usage("a size is missing".into()))?;
+    let bytes = size.parse();
+    let bytes = bytes.map_err(|_| Fail::Usage(format!("'{size}' is no number of bytes")))?;
+    shell.each(&args.operands, |_, place| {
+        let mut options = OpenOptions::new();
+        options.write(true).create(!args.has('c'));
+        match place.ns.open_with(&place.path, &options) {
+            Err(error) if error.is_not_found() && args.has('c') => Ok(()),
+            opened => opened
+                .and_then(|file| file.set_len(bytes))
+                .map_err(|error| place.fail(error)),
+        }
     })
 }
 
-pub fn sleep(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let [time] = arguments else {
+pub fn sleep(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let [time] = *args.operands else {
         return Err(Fail::Usage("one number of seconds is expected".into()));
     };
     let time = if time == "infinity" {

@@ -1,5 +1,6 @@
 //! How kinds of files, times and sizes are shown.
 
+use alloc::format;
 use core::fmt;
 use core::time::Duration;
 
@@ -110,6 +111,36 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// Bytes as `ls -h` and `du -h` show them, rounded up: `812`, `3.4K`, `16M`.
+pub struct Human(pub u64);
+
+impl fmt::Display for Human {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = u128::from(self.0);
+        let (mut unit, mut letter) = (1_u128, "");
+        for next in ["K", "M", "G", "T", "P", "E"] {
+            if bytes.div_ceil(unit) >= 1024 {
+                (unit, letter) = (unit << 10, next);
+            }
+        }
+        let tenths = (bytes * 10).div_ceil(unit);
+        match letter {
+            "" => f.pad(&format!("{bytes}")),
+            _ if tenths < 100 => f.pad(&format!("{}.{}{letter}", tenths / 10, tenths % 10)),
+            _ => f.pad(&format!("{}{letter}", bytes.div_ceil(unit))),
+        }
+    }
+}
+
+/// Bytes as a number of KiB, rounded up.
+pub struct Kilobytes(pub u64);
+
+impl fmt::Display for Kilobytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.div_ceil(1024).fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +192,20 @@ mod tests {
             (u64::MAX, "17179869183.9 GiB"),
         ] {
             assert_eq!(Bytes(bytes).to_string(), text);
+        }
+        for (bytes, text) in [
+            (0, "0"),
+            (1023, "1023"),
+            (1024, "1.0K"),
+            (1025, "1.1K"),
+            (10_138, "10K"),
+            (10_240, "10K"),
+            (10_241, "11K"),
+            (1_048_575, "1.0M"),
+            (16 << 20, "16M"),
+            (u64::MAX, "16E"),
+        ] {
+            assert_eq!(Human(bytes).to_string(), text);
         }
         for (nanos, text) in [
             (999, "999 ns"),

@@ -102,6 +102,17 @@ impl Names {
         found.is_ok()
     }
 
+    /// Those that do not begin with a dot, in new memory.
+    pub fn without_hidden(self) -> Result<Names, Fail> {
+        let mut shown = Names::default();
+        for name in (0..self.len()).map(|nth| self.get(nth)) {
+            if !name.starts_with(b".") {
+                shown.push(name)?;
+            }
+        }
+        Ok(shown)
+    }
+
     /// Keeps the first `count`, in new memory.
     fn keep(&mut self, count: usize) -> Result<(), Fail> {
         let mut kept = Names::default();
@@ -185,14 +196,45 @@ impl Details {
         true
     }
 
-    pub fn sort(&mut self) {
-        let names = &self.names;
-        let by_name = |&a: &u32, &b: &u32| names.get(a as usize).cmp(names.get(b as usize));
-        self.order.sort_unstable_by(by_name);
+    pub fn sort(&mut self, order: Order, reverse: bool) {
+        let Details {
+            names,
+            found,
+            order: nths,
+        } = self;
+        nths.sort_unstable_by(|&a, &b| {
+            let (a, b) = (a as usize, b as usize);
+            let key = |nth: usize| match (order, found[nth]) {
+                (Order::Newest, Ok(found)) => (
+                    found.modified().secs(),
+                    found.modified().subsec_nanos().into(),
+                ),
+                (Order::Largest, Ok(found)) => (0, found.len()),
+                _ => (0, 0),
+            };
+            let order = key(b)
+                .cmp(&key(a))
+                .then_with(|| names.get(a).cmp(names.get(b)));
+            if reverse { order.reverse() } else { order }
+        });
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], fs::Result<Metadata>)> {
-        let nths = self.order.iter().map(|&nth| nth as usize);
-        nths.map(|nth| (self.names.get(nth), self.found[nth]))
+    pub fn len(&self) -> usize {
+        self.order.len()
     }
+
+    /// The Nth in the order.
+    pub fn get(&self, nth: usize) -> (&[u8], fs::Result<Metadata>) {
+        let nth = self.order[nth] as usize;
+        (self.names.get(nth), self.found[nth])
+    }
+}
+
+/// What entries are sorted by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Name,
+    /// The latest change first.
+    Newest,
+    Largest,
 }

@@ -1,21 +1,34 @@
 //! The toolbox's commands, over anything that has file systems, a console and a clock: the image
 //! runs them on Xen, the tests on the host.
 
+mod args;
 mod bench;
+mod change;
 mod check;
+mod compare;
 mod copy;
+mod descent;
 mod files;
+mod find;
 pub mod format;
+mod glob;
+mod grep;
 mod info;
+mod line;
+mod list;
 mod listing;
 mod moving;
 mod names;
+mod output;
+mod pattern;
 mod place;
 mod progress;
 mod remove;
 mod same;
 mod shell;
 mod target;
+mod text;
+mod usage;
 
 use alloc::format;
 use alloc::rc::Rc;
@@ -27,12 +40,20 @@ use core::time::Duration;
 use xen9p::ns::{Namespace, Tree};
 use xen9p::time::Instant;
 
+pub use args::Args;
+pub use line::Line;
+use output::Output;
 use place::{Place, concat};
 
 /// What the commands ask of the program that runs them.
 pub trait Host {
     /// Writes to the console.
     fn print(&mut self, bytes: &[u8]);
+
+    /// Writes an error to it.
+    fn print_error(&mut self, bytes: &[u8]) {
+        self.print(bytes);
+    }
 
     /// The file system that a path without a share in front means.
     fn root(&self) -> Namespace;
@@ -51,12 +72,6 @@ pub trait Host {
 
     /// The directory that relative paths start from.
     fn directory(&mut self) -> &mut Vec<u8>;
-
-    /// Splits a line into commands and words.
-    ///
-    /// # Errors
-    /// A message.
-    fn split(&self, line: &str) -> Result<Vec<Vec<String>>, String>;
 
     /// Whether a person sits at a terminal: the shell runs.
     fn is_terminal(&self) -> bool {
@@ -140,141 +155,201 @@ const INTERRUPTED: Status = 143;
 
 /// What a command's function gets.
 pub struct Shell<'a> {
-    command: &'static Command,
+    command: &'static str,
     host: &'a mut dyn Host,
     failed: bool,
+    /// Where output goes if not to the console.
+    output: Option<Output>,
 }
 
 struct Command {
     name: &'static str,
+    /// What it knows, in the form of [`Args::parse`].
+    options: &'static str,
     arguments: &'static str,
     summary: &'static str,
-    run: fn(&mut Shell<'_>, &[String]) -> Result<(), Fail>,
+    run: fn(&mut Shell<'_>, &Args<'_>) -> Result<(), Fail>,
+}
+
+/// A line of [`COMMANDS`].
+const fn command(
+    name: &'static str,
+    options: &'static str,
+    arguments: &'static str,
+    summary: &'static str,
+    run: fn(&mut Shell<'_>, &Args<'_>) -> Result<(), Fail>,
+) -> Command {
+    Command {
+        name,
+        options,
+        arguments,
+        summary,
+        run,
+    }
 }
 
 #[rustfmt::skip]
 static COMMANDS: &[Command] = &[
-    Command { name: "append", arguments: "[-n] PATH TEXT...", summary: "add a line to a file", run: files::append },
-    Command { name: "bench", arguments: "[PATH [MIB]]", summary: "make a file, measure writing and reading, remove it", run: bench::bench },
-    Command { name: "bind", arguments: "[-abc] NEW OLD", summary: "show NEW also at OLD: instead, -a after, -b before; -c: takes new files", run: names::bind },
-    Command { name: "cat", arguments: "PATH...", summary: "print files", run: files::cat },
-    Command { name: "cd", arguments: "[DIRECTORY]", summary: "change the directory", run: names::cd },
-    Command { name: "cp", arguments: "[-r] SOURCE... TARGET", summary: "copy files and directories", run: copy::cp },
-    Command { name: "devices", arguments: "[COUNT]", summary: "tell when 9pfs devices appear, connect, disconnect, disappear; COUNT times", run: info::devices },
-    Command { name: "df", arguments: "[PATH...]", summary: "show how full file systems are", run: info::df },
-    Command { name: "echo", arguments: "[-n] [TEXT...]", summary: "print text", run: files::echo },
-    Command { name: "false", arguments: "", summary: "fail", run: |_, _| Err(Fail::Reported(1)) },
-    Command { name: "help", arguments: "", summary: "list the commands", run: help },
-    Command { name: "log", arguments: "LEVEL[,TARGET=LEVEL...]", summary: "choose which log records are printed", run: info::log },
-    Command { name: "ls", arguments: "[-al] [--raw] [PATH...]", summary: "list directories; --raw: names as they are, not with ? for what is not to be printed", run: info::ls },
-    Command { name: "mkdir", arguments: "[-p] PATH...", summary: "make directories", run: files::mkdir },
-    Command { name: "mount", arguments: "[-r] SOURCE PATH", summary: "mount a share, #dev, #mem or #xen; -r: read-only", run: names::mount },
-    Command { name: "mv", arguments: "SOURCE... TARGET", summary: "move or rename", run: moving::mv },
-    Command { name: "ns", arguments: "", summary: "list what is mounted and bound", run: names::ns },
-    Command { name: "pwd", arguments: "", summary: "print the directory", run: names::pwd },
-    Command { name: "rm", arguments: "[-fr] PATH...", summary: "remove files and directories", run: remove::rm },
-    Command { name: "selftest", arguments: "[DIRECTORY]", summary: "try every operation in a scratch directory", run: check::selftest },
-    Command { name: "sha256", arguments: "PATH...", summary: "print checksums", run: files::sha256 },
-    Command { name: "shell", arguments: "", summary: "take commands from the console", run: shell::shell },
-    Command { name: "sleep", arguments: "SECONDS", summary: "wait; 'infinity' waits for the domain's shutdown", run: files::sleep },
-    Command { name: "stat", arguments: "PATH...", summary: "show what is known of files", run: info::stat },
-    Command { name: "stats", arguments: "[FILE]", summary: "show memory, times, the connection and all counters; per read of 64 KiB of FILE", run: info::stats },
-    Command { name: "truncate", arguments: "-s BYTES PATH...", summary: "set the size of files", run: files::truncate },
-    Command { name: "unmount", arguments: "[NEW] OLD", summary: "undo a mount or bind", run: names::unmount },
-    Command { name: "write", arguments: "[-n] PATH TEXT...", summary: "make a file of one line", run: files::write },
+    command("append", "-", "[-n] PATH TEXT...", "add a line to a file", files::append),
+    command("bench", "", "[PATH [MIB]]", "make a file, measure writing and reading, remove it", bench::bench),
+    command("bind", "abc", "[-abc] NEW OLD", "show NEW also at OLD: instead, -a after, -b before; -c: takes new files", names::bind),
+    command("cat", "", "PATH...", "print files", files::cat),
+    command("cd", "", "[DIRECTORY]", "change the directory", names::cd),
+    command("chmod", "Rv+", "[-Rv] MODE PATH...", "change permissions: 755, u+x,go-w", change::chmod),
+    command("chown", "Rhv", "[-Rhv] UID[:GID] PATH...", "change owners; -h: of links themselves", change::chown),
+    command("cmp", "s", "[-s] PATH PATH", "compare two files; -s: say nothing", compare::cmp),
+    command("cp", "afpPrRuvd", "[-afpruv] SOURCE... TARGET", "copy; -a: all, with owners and times; -p: these; -u: what is newer", copy::cp),
+    command("devices", "", "[COUNT]", "tell when 9pfs devices appear, connect, disconnect, disappear; COUNT times", info::devices),
+    command("df", "hk", "[-h] [PATH...]", "show how full file systems are", info::df),
+    command("du", "sahckd:", "[-sahc] [-d DEPTH] [PATH...]", "show what directories take", usage::du),
+    command("echo", "-", "[-n] [TEXT...]", "print text", files::echo),
+    command("exit", "-", "[STATUS]", "end the run, or the shell", |_, _| Ok(())),
+    command("false", "-", "", "fail", |_, _| Err(Fail::Reported(1))),
+    command("find", "-", "[PATH...] [!] [-name|-iname|-path PATTERN] [-type fdlbcps] [-size [+-]N[ckMG]] [-newer PATH] [-empty] [-mindepth N] [-maxdepth N]", "list what is below directories", find::find),
+    command("grep", "ivnclqrRFEGxhHe:", "[-ivnclqrxFEhH] [-e] PATTERN PATH...", "print lines that have a pattern", grep::grep),
+    command("head", "n:c:qv#", "[-n LINES | -c BYTES] PATH...", "print the first lines", text::head),
+    command("help", "", "[COMMAND...]", "list the commands", help),
+    command("ln", "sfv", "[-sfv] TARGET... [NAME]", "give a file another name; -s: a symbolic link", change::ln),
+    command("log", "", "LEVEL[,TARGET=LEVEL...]", "choose which log records are printed", info::log),
+    command("ls", "1aAdhlNrRtSC", "[-1aAdhlrRtS] [--raw] [PATH...]", "list directories; --raw: names as they are, not with ? for what is not to be printed", list::ls),
+    command("mkdir", "pvm:", "[-pv] [-m MODE] PATH...", "make directories", files::mkdir),
+    command("mount", "r", "[-r] SOURCE PATH", "mount a share, #dev, #mem or #xen; -r: read-only", names::mount),
+    command("mv", "fnv", "[-fnv] SOURCE... TARGET", "move or rename; -n: replace nothing", moving::mv),
+    command("ns", "", "", "list what is mounted and bound", names::ns),
+    command("pwd", "", "", "print the directory", names::pwd),
+    command("rm", "frRvd", "[-frv] PATH...", "remove files and directories", remove::rm),
+    command("rmdir", "", "PATH...", "remove empty directories", change::rmdir),
+    command("selftest", "", "[DIRECTORY]", "try every operation in a scratch directory", check::selftest),
+    command("sha256", "", "PATH...", "print checksums", files::sha256),
+    command("shell", "", "", "take commands from the console", shell::shell),
+    command("sleep", "", "SECONDS", "wait; 'infinity' waits for the domain's shutdown", files::sleep),
+    command("stat", "", "PATH...", "show what is known of files", info::stat),
+    command("stats", "", "[FILE]", "show memory, times, the connection and all counters; per read of 64 KiB of FILE", info::stats),
+    command("tail", "n:c:qv#", "[-n [+]LINES | -c [+]BYTES] PATH...", "print the last lines, or those from the +Nth on", text::tail),
+    command("touch", "acmr:", "[-acm] [-r PATH] PATH...", "make files, or set their times to now or those of PATH", change::touch),
+    command("true", "-", "", "do nothing", |_, _| Ok(())),
+    command("truncate", "s:c", "-s BYTES PATH...", "set the size of files", files::truncate),
+    command("unmount", "", "[NEW] OLD", "undo a mount or bind", names::unmount),
+    command("wc", "clmw", "[-clw] PATH...", "count lines, words and bytes", text::wc),
+    command("write", "-", "[-n] PATH TEXT...", "make a file of one line", files::write),
 ];
 
-/// Runs `commands` one after the other and stops at the first that fails, whose status it returns.
-pub fn run(host: &mut dyn Host, commands: &[Vec<String>]) -> Status {
-    for words in commands {
-        let status = run_one(host, words);
-        if status != 0 {
-            return status;
-        }
-    }
-    0
+/// Runs the commands of a line, up to the first that fails; the status of the last, or `None` if there is none.
+///
+/// # Errors
+/// A message: the line makes no sense.
+pub fn run(host: &mut dyn Host, line: &str) -> Result<Option<Status>, String> {
+    let line = Line::parse(line)?;
+    let mut status = 0;
+    line.run(host, &mut status);
+    Ok((!line.is_empty()).then_some(status))
 }
 
-fn run_one(host: &mut dyn Host, words: &[String]) -> Status {
-    let Some((name, arguments)) = words.split_first() else {
-        return 0;
-    };
-    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
-        let known: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
-        let text = format!("{name}: unknown command; there are: {}\n", known.join(" "));
-        host.print(text.as_bytes());
-        return 2;
-    };
-    let mut shell = Shell {
-        command,
-        host,
-        failed: false,
-    };
-    match (command.run)(&mut shell, arguments) {
-        Ok(()) => u8::from(shell.failed),
-        Err(Fail::Reported(status)) => status,
-        Err(Fail::Error(text)) => {
-            shell.complain(&text);
-            1
-        }
-        Err(Fail::Usage(text)) => {
-            let usage = format!("{text}; usage: {} {}", command.name, command.arguments);
-            shell.complain(&usage.trim_end());
-            2
-        }
-        Err(Fail::Interrupted) => {
-            shell.complain(&"interrupted");
-            INTERRUPTED
+fn help(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    for name in &args.operands {
+        if !COMMANDS.iter().any(|command| command.name == *name) {
+            return Err(Fail::Usage(format!("there is no command '{name}'")));
         }
     }
-}
-
-fn help(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let [] = operands(arguments, "")?.1 else {
-        return Err(Fail::Usage("no argument is expected".into()));
-    };
     for command in COMMANDS {
-        let call = format!("{} {}", command.name, command.arguments);
-        shell.say(format_args!("{call:<28} {}\n", command.summary));
+        if args.operands.is_empty() || args.operands.contains(&command.name) {
+            let call = format!("{} {}", command.name, command.arguments);
+            shell.say(format_args!("{call:<28} {}\n", command.summary));
+        }
     }
-    shell.say(format_args!(
-        "';' separates commands; the first that fails ends the run. TAG:/PATH is a path on another share.\n"
-    ));
+    if args.operands.is_empty() {
+        shell.say(format_args!(
+            "Between commands: ';' (the first that fails ends the run), '&&', '||'. '>' and '>>' put output into a file.\n\
+             '*', '?' and '[...]' stand for names, '$?' for the last status. TAG:/PATH is a path on another share.\n"
+        ));
+    }
     Ok(())
 }
 
-/// Splits a command's arguments into its flags, single letters out of `allowed` behind a `-`, and
-/// the rest.
-fn operands<'a>(mut arguments: &'a [String], allowed: &str) -> Result<(Flags, &'a [String]), Fail> {
-    let mut flags = Flags(0);
-    while let [first, rest @ ..] = arguments {
-        let Some(letters) = first.strip_prefix('-').filter(|l| !l.is_empty()) else {
-            break;
+impl<'a> Shell<'a> {
+    fn new(host: &'a mut dyn Host) -> Self {
+        Shell {
+            command: "shell",
+            host,
+            failed: false,
+            output: None,
+        }
+    }
+
+    /// Runs the command that the words call.
+    fn run(&mut self, words: &[&str]) -> Status {
+        let status = match self.call(words) {
+            Ok(()) => u8::from(self.failed),
+            Err(fail) => self.failed_with(fail),
         };
-        arguments = rest;
-        if letters == "-" {
-            break;
-        }
-        for letter in letters.chars() {
-            let at = allowed
-                .find(letter)
-                .ok_or_else(|| Fail::Usage(format!("unknown option -{letter}")))?;
-            flags.0 |= 1 << at;
+        match self.output.take().map(Output::close) {
+            Some(Err(fail)) if status == 0 => self.failed_with(fail),
+            _ => status,
         }
     }
-    Ok((flags, arguments))
-}
 
-/// Flags that were given: bit N is the Nth allowed letter.
-struct Flags(u32);
-
-impl Flags {
-    fn has(&self, nth: u32) -> bool {
-        self.0 & 1 << nth != 0
+    fn call(&mut self, words: &[&str]) -> Result<(), Fail> {
+        let Some((name, words)) = words.split_first() else {
+            return Ok(());
+        };
+        let Some(command) = COMMANDS.iter().find(|command| command.name == *name) else {
+            let known: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
+            let text = format!("{name}: unknown command; there are: {}\n", known.join(" "));
+            self.host.print_error(text.as_bytes());
+            return Err(Fail::Reported(2));
+        };
+        self.command = command.name;
+        let args = Args::parse(words, command.options)?;
+        if args.help {
+            self.say(format_args!(
+                "usage: {} {}\n{}\n",
+                command.name, command.arguments, command.summary
+            ));
+            return Ok(());
+        }
+        (command.run)(self, &args)
     }
-}
 
-impl Shell<'_> {
+    /// Tells why a command failed; its status.
+    fn failed_with(&mut self, fail: Fail) -> Status {
+        match fail {
+            Fail::Reported(status) => status,
+            Fail::Error(text) => {
+                self.complain(&text);
+                1
+            }
+            Fail::Usage(text) => {
+                let command = COMMANDS.iter().find(|it| it.name == self.command);
+                let arguments = command.map_or("", |command| command.arguments);
+                let usage = format!("{text}; usage: {} {arguments}", self.command);
+                self.complain(&usage.trim_end());
+                2
+            }
+            Fail::Interrupted => {
+                self.complain(&"interrupted");
+                INTERRUPTED
+            }
+        }
+    }
+
+    /// Whether what is printed is seen by who sits at a terminal.
+    fn on_terminal(&self) -> bool {
+        self.host.is_terminal() && self.output.is_none()
+    }
+
+    /// Prints to the console, or where output goes to.
+    fn print(&mut self, bytes: &[u8]) {
+        match &mut self.output {
+            Some(output) => output.write(bytes),
+            None => self.host.print(bytes),
+        }
+    }
+
+    /// Fails if output can't be written any more.
+    fn check_output(&self) -> Result<(), Fail> {
+        self.output.as_ref().map_or(Ok(()), Output::check)
+    }
+
     /// What `path` means: `TAG:/PATH` is a path on another share.
     fn place(&mut self, path: &str) -> Result<Place, Fail> {
         match path.split_once(":/") {
@@ -307,7 +382,7 @@ impl Shell<'_> {
     /// Runs `action` on each path; an error is told and does not keep the others from their turn.
     fn each(
         &mut self,
-        paths: &[String],
+        paths: &[&str],
         mut action: impl FnMut(&mut Self, &Place) -> Result<(), Fail>,
     ) -> Result<(), Fail> {
         if paths.is_empty() {
@@ -316,6 +391,7 @@ impl Shell<'_> {
         for path in paths {
             let done = self.place(path).and_then(|place| action(self, &place));
             self.settle(done)?;
+            self.check_output()?;
         }
         Ok(())
     }
@@ -337,20 +413,24 @@ impl Shell<'_> {
     }
 
     fn say(&mut self, text: fmt::Arguments<'_>) {
-        struct Out<'a>(&'a mut dyn Host);
-        impl fmt::Write for Out<'_> {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                self.0.print(text.as_bytes());
-                Ok(())
-            }
-        }
         // Only a Display that fails by itself could make this fail, and none here does.
-        let _ = fmt::write(&mut Out(self.host), text);
+        let _ = fmt::write(&mut Out(&mut |bytes| self.print(bytes)), text);
     }
 
     /// Tells an error in the manner of Unix: the command's name first.
     fn complain(&mut self, text: &dyn fmt::Display) {
-        let name = self.command.name;
-        self.say(format_args!("{name}: {text}\n"));
+        let Shell { command, host, .. } = self;
+        let mut out = Out(&mut |bytes| host.print_error(bytes));
+        let _ = fmt::write(&mut out, format_args!("{command}: {text}\n"));
+    }
+}
+
+/// Formatted text to what takes bytes.
+struct Out<'a>(&'a mut dyn FnMut(&[u8]));
+
+impl fmt::Write for Out<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        (self.0)(text.as_bytes());
+        Ok(())
     }
 }

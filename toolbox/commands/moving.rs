@@ -2,63 +2,74 @@
 //! something is moved into.
 
 use alloc::format;
-use alloc::string::String;
 
 use xen9p::errno::Errno;
 use xen9p::fs::Metadata;
 
-use super::copy::{Output, copy_tree, pour};
+use super::copy::{How, Keep, Output, copy_tree, pour, preserve};
 use super::place::Place;
 use super::remove::{check_removable, remove_tree};
 use super::same::{Links, is_same};
 use super::target::to_target;
-use super::{Fail, Shell, operands};
+use super::{Args, Fail, Shell};
 
-pub fn mv(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (_, paths) = operands(arguments, "")?;
-    to_target(shell, paths, |shell, from, to| {
-        let cannot = |error| Fail::from_fs(format_args!("cannot move '{from}' to '{to}'"), error);
-        if from.ends_in_dots() || from.name().is_empty() && !from.path.is_empty() {
-            return Err(cannot(Errno::EBUSY.into()));
+pub fn mv(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    to_target(shell, &args.operands, |shell, from, to| {
+        if args.has('n') && to.there()?.is_some() {
+            return Ok(());
         }
-        if from.is(to)? {
-            return Err(are_the_same(from, to));
+        move_to(shell, from, to)?;
+        if args.has('v') {
+            shell.say(format_args!("renamed '{from}' -> '{to}'\n"));
         }
-        if from.share == to.share {
-            let moved = from.ns.rename(&from.path, &to.path);
-            // Two trees can be mounted in one name space.
-            if moved.map_err(|error| error.errno()) != Err(Errno::EXDEV) {
-                return moved.map_err(cannot);
-            }
-        }
-        let found = from.named().map_err(cannot)?;
-        match (to.there()?, found.is_dir()) {
-            (Some(there), true) if !there.is_dir() => Err(cannot(Errno::ENOTDIR.into())),
-            (Some(there), false) if there.is_dir() => Err(cannot(Errno::EISDIR.into())),
-            (Some(_), _) if is_same(from, to, Links::Themselves)? => Err(are_the_same(from, to)),
-            (Some(_), true) if !is_empty(to)? => Err(cannot(Errno::ENOTEMPTY.into())),
-            (_, true) => {
-                // What can't be removed afterwards is not copied.
-                check_removable(from)?;
-                from.check_links_are_told().map_err(cannot)?;
-                copy_tree(shell, from, &found, to)?;
-                remove_tree(shell, from)
-            }
-            (there, false) => {
-                carry(shell, from, &found, to, there.is_some())?;
-                let removed = from.ns.remove_file(&from.path);
-                removed
-                    .map_err(|error| Fail::from_fs(format_args!("cannot remove '{from}'"), error))
-            }
-        }
+        Ok(())
     })
+}
+
+fn move_to(shell: &mut Shell<'_>, from: &Place, to: &Place) -> Result<(), Fail> {
+    let cannot = |error| Fail::from_fs(format_args!("cannot move '{from}' to '{to}'"), error);
+    if from.ends_in_dots() || from.name().is_empty() && !from.path.is_empty() {
+        return Err(cannot(Errno::EBUSY.into()));
+    }
+    if from.is(to)? {
+        return Err(are_the_same(from, to));
+    }
+    if from.share == to.share {
+        let moved = from.ns.rename(&from.path, &to.path);
+        // Two trees can be mounted in one name space.
+        if moved.map_err(|error| error.errno()) != Err(Errno::EXDEV) {
+            return moved.map_err(cannot);
+        }
+    }
+    let found = from.named().map_err(cannot)?;
+    match (to.there()?, found.is_dir()) {
+        (Some(there), true) if !there.is_dir() => Err(cannot(Errno::ENOTDIR.into())),
+        (Some(there), false) if there.is_dir() => Err(cannot(Errno::EISDIR.into())),
+        (Some(_), _) if is_same(from, to, Links::Themselves)? => Err(are_the_same(from, to)),
+        (Some(_), true) if !is_empty(to)? => Err(cannot(Errno::ENOTEMPTY.into())),
+        (_, true) => {
+            // What can't be removed afterwards is not copied.
+            check_removable(from)?;
+            from.check_links_are_told().map_err(cannot)?;
+            let mut how = How::to_move(shell, from)?;
+            let copied = copy_tree(shell, from, &found, to, &mut how);
+            how.end(shell);
+            copied?;
+            remove_tree(shell, from, false)
+        }
+        (there, false) => {
+            carry(shell, from, &found, to, there.is_some())?;
+            let removed = from.ns.remove_file(&from.path);
+            removed.map_err(|error| Fail::from_fs(format_args!("cannot remove '{from}'"), error))
+        }
+    }
 }
 
 pub fn are_the_same(a: &Place, b: &Place) -> Fail {
     Fail::error(format_args!("'{a}' and '{b}' are the same file"))
 }
 
-fn is_empty(directory: &Place) -> Result<bool, Fail> {
+pub fn is_empty(directory: &Place) -> Result<bool, Fail> {
     let entries = directory.ns.read_dir(&directory.path);
     let mut entries = entries.map_err(|error| directory.fail(error))?;
     match entries.next() {
@@ -87,8 +98,11 @@ fn carry(
         let target = from.ns.read_link(&from.path);
         let target = target.map_err(|error| from.fail(error))?;
         to.ns.symlink(target, &place.path).map_err(cannot)?;
+        preserve(found, &place, Keep::Times)?;
     } else {
-        let copied = pour(shell, from, found, Output::New(&place));
+        let mut how = How::to_move(shell, from)?;
+        let copied = pour(shell, from, found, Output::New(&place), &mut how);
+        how.end(shell);
         if copied.is_err() {
             // Half a copy is of no use; what can't be removed is told by its name.
             if place

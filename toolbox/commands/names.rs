@@ -1,13 +1,12 @@
 //! Commands on the name space: cd, pwd, mount, bind, unmount, ns.
 
 use alloc::rc::Rc;
-use alloc::string::String;
 use core::fmt;
 
 use xen9p::ns::{Bind, NsError, ReadOnly};
 
 use super::place::Shown;
-use super::{Fail, Shell, operands};
+use super::{Args, Fail, Shell};
 
 fn refused(what: fmt::Arguments<'_>, error: NsError) -> Fail {
     match error {
@@ -16,8 +15,8 @@ fn refused(what: fmt::Arguments<'_>, error: NsError) -> Fail {
     }
 }
 
-pub fn cd(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let path = match arguments {
+pub fn cd(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let path = match *args.operands {
         [] => "/",
         [path] => path,
         _ => return Err(Fail::Usage("one directory is expected".into())),
@@ -39,7 +38,7 @@ pub fn cd(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     Ok(())
 }
 
-pub fn pwd(shell: &mut Shell<'_>, _arguments: &[String]) -> Result<(), Fail> {
+pub fn pwd(shell: &mut Shell<'_>, _args: &Args<'_>) -> Result<(), Fail> {
     let here = shell.place(".")?;
     let here = here
         .ns
@@ -49,32 +48,30 @@ pub fn pwd(shell: &mut Shell<'_>, _arguments: &[String]) -> Result<(), Fail> {
     Ok(())
 }
 
-pub fn mount(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (flags, arguments) = operands(arguments, "r")?;
-    let [source, at] = arguments else {
+pub fn mount(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let [source, at] = *args.operands else {
         return Err(Fail::Usage("a source and a path are expected".into()));
     };
     let place = shell.place(at)?;
     let mut tree = shell.host.tree(source).map_err(Fail::Error)?;
-    if flags.has(0) {
+    if args.has('r') {
         tree = Rc::new(ReadOnly::of(tree));
     }
     let mounted = place.ns.mount_shared(tree, &place.path);
     mounted.map_err(|error| refused(format_args!("cannot mount at '{place}'"), error))
 }
 
-pub fn bind(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (flags, arguments) = operands(arguments, "abc")?;
-    let [new, old] = arguments else {
+pub fn bind(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let [new, old] = *args.operands else {
         return Err(Fail::Usage("two paths are expected".into()));
     };
-    let how = match (flags.has(0), flags.has(1)) {
+    let how = match (args.has('a'), args.has('b')) {
         (false, false) => Bind::REPLACE,
         (true, false) => Bind::AFTER,
         (false, true) => Bind::BEFORE,
         (true, true) => return Err(Fail::Usage("-a and -b exclude each other".into())),
     };
-    let how = if flags.has(2) { how.create() } else { how };
+    let how = if args.has('c') { how.create() } else { how };
     let (new, old) = (shell.place(new)?, shell.place(old)?);
     if !new.share.is_empty() {
         return Err(Fail::error(format_args!(
@@ -85,8 +82,8 @@ pub fn bind(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
     bound.map_err(|error| refused(format_args!("cannot bind '{new}' to '{old}'"), error))
 }
 
-pub fn unmount(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (new, old) = match arguments {
+pub fn unmount(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let (new, old) = match *args.operands {
         [old] => (None, old),
         [new, old] => (Some(shell.place(new)?), old),
         _ => return Err(Fail::Usage("one or two paths are expected".into())),
@@ -99,7 +96,7 @@ pub fn unmount(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> 
     done.map_err(|error| refused(format_args!("cannot unmount '{old}'"), error))
 }
 
-pub fn ns(shell: &mut Shell<'_>, _arguments: &[String]) -> Result<(), Fail> {
+pub fn ns(shell: &mut Shell<'_>, _args: &Args<'_>) -> Result<(), Fail> {
     for point in shell.host.root().mount_points() {
         shell.say(format_args!(
             "{}\t{}",

@@ -228,6 +228,16 @@ pub fn is_of_the_path(error: fs::Error) -> bool {
 /// that are no UTF-8.
 pub struct Shown<'a>(pub &'a [u8]);
 
+impl Shown<'_> {
+    /// How many characters that is.
+    pub fn width(&self) -> usize {
+        let chunks = self.0.utf8_chunks();
+        chunks
+            .map(|chunk| chunk.valid().chars().count() + chunk.invalid().len())
+            .sum()
+    }
+}
+
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {

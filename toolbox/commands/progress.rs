@@ -1,60 +1,98 @@
-//! How far something long is, for who sits at a terminal.
+//! How far something long is, for who sits at a terminal: one line of at most 80 columns, which is gone in the end.
 
+use alloc::format;
 use core::time::Duration;
 
 use xen9p::time::Instant;
 
 use super::Shell;
 use super::format::Bytes;
-use super::place::Place;
+use super::place::{Place, Shown};
 
 /// How often it is shown.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// The progress of one file.
+/// The longest line that no terminal breaks.
+const WIDTH: usize = 79;
+
+/// Files, and bytes in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// The progress of a command.
 pub struct Progress {
     begun: Instant,
     shown: Option<Instant>,
-    total: u64,
-    done: u64,
+    found: Amount,
+    done: Amount,
 }
 
 impl Progress {
-    pub fn new(shell: &Shell<'_>, total: u64) -> Self {
-        let begun = shell.host.now();
+    pub fn new(shell: &Shell<'_>, found: Amount) -> Self {
         Progress {
-            begun,
+            begun: shell.host.now(),
             shown: None,
-            total,
-            done: 0,
+            found,
+            done: Amount::default(),
         }
+    }
+
+    /// Of one file of so many bytes.
+    pub fn of_file(shell: &Shell<'_>, bytes: u64) -> Self {
+        Progress::new(shell, Amount { files: 1, bytes })
+    }
+
+    /// One more file is done.
+    pub fn file_done(&mut self) {
+        self.done.files += 1;
     }
 
     /// So much more is done; shown now and then, and only on a terminal.
     pub fn add(&mut self, shell: &mut Shell<'_>, bytes: usize, place: &Place) {
-        self.done += bytes as u64;
+        self.done.bytes += bytes as u64;
+        if !shell.host.is_terminal() {
+            return;
+        }
         let now = shell.host.now();
-        if !shell.host.is_terminal() || now - self.shown.unwrap_or(self.begun) < INTERVAL {
+        if now - self.shown.unwrap_or(self.begun) < INTERVAL {
             return;
         }
         self.shown = Some(now);
+        let (done, found) = (self.done, self.found);
         let millis = (now - self.begun).as_millis().max(1) as u64;
-        let rate = self.done.saturating_mul(1000) / millis;
-        let left = self.total.saturating_sub(self.done) / rate.max(1);
-        let percent = u128::from(self.done) * 100 / u128::from(self.total.max(1));
-        shell.say(format_args!(
-            "\r{place}: {percent}%, {} of {}, {}/s, {}:{:02} left\x1b[K",
-            Bytes(self.done),
-            Bytes(self.total),
+        let rate = done.bytes.saturating_mul(1000) / millis;
+        let left = found.bytes.saturating_sub(done.bytes) / rate.max(1);
+        let percent = u128::from(done.bytes) * 100 / u128::from(found.bytes.max(1));
+        let files = match found.files {
+            0 | 1 => format!(""),
+            files => format!("{} of {files} files, ", done.files),
+        };
+        let facts = format!(
+            ": {percent}%, {files}{} of {}, {}/s, {}:{:02} left",
+            Bytes(done.bytes),
+            Bytes(found.bytes),
             Bytes(rate),
             left / 60,
             left % 60
-        ));
+        );
+        let name = format!("{place}");
+        // Of a long path the end is shown.
+        let room = WIDTH.saturating_sub(facts.len());
+        let cut = Shown(name.as_bytes()).width().saturating_sub(room);
+        let start = name
+            .char_indices()
+            .nth(cut)
+            .map_or(name.len(), |(at, _)| at);
+        let line = format!("\r{}{facts}\x1b[K", &name[start..]);
+        shell.host.print(line.as_bytes());
     }
 
     /// Takes away what was shown.
-    pub fn end(self, shell: &mut Shell<'_>) {
-        if self.shown.is_some() {
+    pub fn end(&mut self, shell: &mut Shell<'_>) {
+        if self.shown.take().is_some() {
             shell.host.print(b"\r\x1b[K");
         }
     }

@@ -1,7 +1,6 @@
 //! `rm`.
 
 use alloc::rc::Rc;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -11,15 +10,15 @@ use xen9p::ns::DirEntry;
 
 use super::listing::{Names, Selection, out_of_memory};
 use super::place::{Place, concat, is_of_the_path};
-use super::{Fail, Shell, operands};
+use super::{Args, Fail, Shell};
 
-pub fn rm(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let (flags, paths) = operands(arguments, "fr")?;
-    let (force, recursive) = (flags.has(0), flags.has(1));
-    if paths.is_empty() && force {
+pub fn rm(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let (force, recursive) = (args.has('f'), args.has('r') || args.has('R'));
+    if args.operands.is_empty() && force {
         return Ok(());
     }
-    shell.each(paths, |shell, place| {
+    let verbose = args.has('v');
+    shell.each(&args.operands, |shell, place| {
         let cannot = |error| Fail::from_fs(format_args!("cannot remove '{place}'"), error);
         if place.ends_in_dots() {
             return Err(Fail::error(format_args!(
@@ -32,16 +31,31 @@ pub fn rm(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
             Ok(_) if place.name().is_empty() => {
                 Err(Fail::error(format_args!("'{place}' is a root and stays")))
             }
-            Ok(found) if !found.is_dir() => place.ns.remove_file(&place.path).map_err(cannot),
+            Ok(found) if !found.is_dir() => {
+                place.ns.remove_file(&place.path).map_err(cannot)?;
+                tell_removed(shell, place, verbose, "");
+                Ok(())
+            }
             Ok(_) if recursive => {
                 check_removable(place)?;
-                remove_tree(shell, place)
+                remove_tree(shell, place, verbose)
+            }
+            Ok(_) if args.has('d') => {
+                place.ns.remove_dir(&place.path).map_err(cannot)?;
+                tell_removed(shell, place, verbose, "directory ");
+                Ok(())
             }
             Ok(_) => Err(Fail::error(format_args!(
                 "cannot remove '{place}': Is a directory"
             ))),
         }
     })
+}
+
+fn tell_removed(shell: &mut Shell<'_>, place: &Place, verbose: bool, what: &str) {
+    if verbose {
+        shell.say(format_args!("removed {what}'{place}'\n"));
+    }
 }
 
 /// Refuses what has to stay where it is: ".", "..", a root, and what is a mount point or leads to one. To
@@ -93,32 +107,36 @@ struct Level {
 /// Removes a directory and all below it, as far as possible. Works from lists, not by recursion: a tree may be
 /// deeper than the stack. Of a directory it keeps no more than the names of those in it, as many as there is
 /// room for.
-pub fn remove_tree(shell: &mut Shell<'_>, top: &Place) -> Result<(), Fail> {
+pub fn remove_tree(shell: &mut Shell<'_>, top: &Place, verbose: bool) -> Result<(), Fail> {
     let mut at = top.again()?;
     let mut levels: Vec<Level> = Vec::new();
     let mut failed = false;
-    descend(shell, &at, &mut levels)?;
+    descend(shell, &at, &mut levels, verbose)?;
     while let Some(level) = levels.last_mut() {
         at.path.truncate(level.len);
         if level.next < level.dirs.len() {
             at = at.join(level.dirs.get(level.next))?;
             level.next += 1;
-            descend(shell, &at, &mut levels)?;
+            descend(shell, &at, &mut levels, verbose)?;
             continue;
         }
         // Entries may be passed over when others are removed meanwhile.
         let again = level.listed && level.progress && level.passes < MOST_PASSES;
         if level.more || again && level.failed.len() > 0 {
-            pass(shell, &at, level)?;
+            pass(shell, &at, level, verbose)?;
             continue;
         }
         let done = match level.failed.len() {
             0 if level.listed => match at.ns.remove_dir(&at.path) {
                 Err(error) if again && is_not_empty(error) => {
-                    pass(shell, &at, level)?;
+                    pass(shell, &at, level, verbose)?;
                     continue;
                 }
-                done => tell(shell, &at, done)?,
+                done => {
+                    let done = tell(shell, &at, done)?;
+                    tell_removed(shell, &at, verbose && done, "directory ");
+                    done
+                }
             },
             _ => false,
         };
@@ -157,7 +175,12 @@ fn tell(shell: &mut Shell<'_>, place: &Place, done: fs::Result<()>) -> Result<bo
 }
 
 /// Begins with a directory.
-fn descend(shell: &mut Shell<'_>, at: &Place, levels: &mut Vec<Level>) -> Result<(), Fail> {
+fn descend(
+    shell: &mut Shell<'_>,
+    at: &Place,
+    levels: &mut Vec<Level>,
+    verbose: bool,
+) -> Result<(), Fail> {
     let mut level = Level {
         len: at.path.len(),
         dirs: Names::default(),
@@ -169,13 +192,13 @@ fn descend(shell: &mut Shell<'_>, at: &Place, levels: &mut Vec<Level>) -> Result
         passes: 0,
     };
     levels.try_reserve(1).map_err(|_| out_of_memory())?;
-    pass(shell, at, &mut level)?;
+    pass(shell, at, &mut level, verbose)?;
     levels.push(level);
     Ok(())
 }
 
 /// Goes through a directory once: removes what is no directory and notes which are.
-fn pass(shell: &mut Shell<'_>, at: &Place, level: &mut Level) -> Result<(), Fail> {
+fn pass(shell: &mut Shell<'_>, at: &Place, level: &mut Level, verbose: bool) -> Result<(), Fail> {
     level.failed.sort();
     (level.progress, level.more) = (false, false);
     level.passes += 1;
@@ -210,7 +233,9 @@ fn pass(shell: &mut Shell<'_>, at: &Place, level: &mut Level) -> Result<(), Fail
                 continue;
             }
         };
-        if tell(shell, &at.join(name)?, removed)? {
+        let place = at.join(name)?;
+        if tell(shell, &place, removed)? {
+            tell_removed(shell, &place, verbose, "");
             level.progress = true;
         } else {
             stay.push(name)?;

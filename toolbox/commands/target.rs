@@ -1,7 +1,6 @@
 //! Where the sources of cp and mv go to.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::place::Place;
@@ -11,7 +10,7 @@ use super::{Fail, Shell};
 /// leads to, a directory.
 pub fn to_target(
     shell: &mut Shell<'_>,
-    paths: &[String],
+    paths: &[&str],
     mut action: impl FnMut(&mut Shell<'_>, &Place, &Place) -> Result<(), Fail>,
 ) -> Result<(), Fail> {
     let [sources @ .., target] = paths else {
@@ -53,7 +52,7 @@ pub fn to_target(
 }
 
 /// Whether the path leads to a directory. One that leads nowhere does not, nor does a link to itself.
-fn is_directory(place: &Place) -> Result<bool, Fail> {
+pub fn is_directory(place: &Place) -> Result<bool, Fail> {
     match place.ns.metadata(&place.path) {
         Ok(found) => Ok(found.is_dir()),
         Err(error) if error.is_not_found() => Ok(false),

@@ -49,8 +49,9 @@ fn ls_sorts_and_hides() {
     };
     desk.ok("write /b x; write /.hidden x; write '/a c' x; mkdir /d; write /d/inner x");
     assert_eq!(desk.ok("ls"), "a c\nb\nd\n");
-    assert_eq!(desk.ok("ls -a /"), ".hidden\na c\nb\nd\n");
-    assert_eq!(desk.ok("ls /b /d"), "/b\n/d:\ninner\n");
+    assert_eq!(desk.ok("ls -A /"), ".hidden\na c\nb\nd\n");
+    assert_eq!(desk.ok("ls -a /"), ".\n..\n.hidden\na c\nb\nd\n");
+    assert_eq!(desk.ok("ls /b /d"), "/b\n\n/d:\ninner\n");
     assert_eq!(
         desk.fails(1, "ls /nope /d"),
         "ls: /nope: No such file or directory (ENOENT)\n/d:\ninner\n"
@@ -249,6 +250,6 @@ fn selftest_passes_and_leaves_nothing() {
     let Some(mut desk) = Desk::new() else {
         return;
     };
-    let output = desk.ok("selftest; ls -a /");
+    let output = desk.ok("selftest; ls -A /");
     assert!(output.ends_with(" 0 failed\n"), "{output}");
 }

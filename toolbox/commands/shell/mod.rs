@@ -6,15 +6,13 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::line::{BY_KEY, Line};
 use super::place::Shown;
-use super::{COMMANDS, Fail, Host, Shell, run_one};
+use super::{Args, COMMANDS, Fail, Host, INTERRUPTED, Shell};
 use editor::{Editor, Event};
 
-/// Status of a command that Ctrl-C ended, as in a Unix shell.
-const BY_KEY: u8 = 130;
-
-pub fn shell(shell: &mut Shell<'_>, arguments: &[String]) -> Result<(), Fail> {
-    let [] = arguments else {
+pub fn shell(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let [] = *args.operands else {
         return Err(Fail::Usage("no argument is expected".into()));
     };
     if shell.host.is_terminal() {
@@ -45,31 +43,20 @@ fn talk(host: &mut dyn Host) -> Result<(), Fail> {
             }
             _ => return end(status),
         };
-        let commands = match host.split(&line) {
-            Ok(commands) => commands,
+        let line = match Line::parse(&line) {
+            Ok(line) => line,
             Err(text) => {
-                host.print(format!("shell: {text}\n").as_bytes());
+                host.print_error(format!("shell: {text}\n").as_bytes());
                 status = 2;
                 continue;
             }
         };
-        for words in commands {
-            if words[0] == "exit" {
-                return end(words
-                    .get(1)
-                    .and_then(|word| word.parse().ok())
-                    .unwrap_or(status));
-            }
-            status = run_one(host, &words);
-            if host.take_interrupt() {
-                status = BY_KEY;
-            } else if status == super::INTERRUPTED {
+        if line.run(host, &mut status) {
+            return match status {
                 // The domain is to stop.
-                return Err(Fail::Interrupted);
-            }
-            if status != 0 {
-                break;
-            }
+                INTERRUPTED => Err(Fail::Interrupted),
+                status => end(status),
+            };
         }
     }
 }
@@ -113,18 +100,19 @@ fn complete(host: &mut dyn Host, editor: &mut Editor, out: &mut Vec<u8>) {
     let before = editor.before_cursor();
     let start = before
         .char_indices()
-        .rfind(|&(at, c)| matches!(c, ' ' | ';') && !before[..at].ends_with('\\'))
+        .rfind(|&(at, c)| matches!(c, ' ' | ';' | '&' | '|' | '>') && !before[..at].ends_with('\\'))
         .map_or(0, |(at, _)| at + 1);
     let word: String = before[start..].replace('\\', "");
     let command = before[..start].trim_end();
-    let found = if command.is_empty() || command.ends_with(';') {
+    let is_command = command.is_empty() || command.ends_with([';', '&', '|']);
+    let found = if is_command {
         let names = COMMANDS.iter().map(|command| command.name);
         let fits = names.filter(|name| name.starts_with(&word));
         fits.map(|name| (String::from(name), ' ')).collect()
     } else {
         paths(host, &word)
     };
-    let typed = match command.is_empty() || command.ends_with(';') {
+    let typed = match is_command {
         true => word.as_str(),
         false => word
             .rsplit_once('/')
@@ -163,11 +151,7 @@ fn paths(host: &mut dyn Host, word: &str) -> Vec<(String, char)> {
         Some((directory, name)) => (format!("{directory}/"), name),
         None => (String::from("."), word),
     };
-    let mut shell = Shell {
-        command: &COMMANDS[0],
-        host,
-        failed: false,
-    };
+    let mut shell = Shell::new(host);
     let mut found = Vec::new();
     let listed = shell.place(&directory).and_then(|place| {
         place.entries(|entry| {
@@ -197,7 +181,7 @@ fn paths(host: &mut dyn Host, word: &str) -> Vec<(String, char)> {
 fn quoted(text: &str) -> String {
     let mut quoted = String::new();
     for c in text.chars() {
-        if matches!(c, ' ' | ';' | '\'' | '"' | '\\') {
+        if " ;'\"\\*?[<>&|$`".contains(c) {
             quoted.push('\\');
         }
         quoted.push(c);

@@ -1,0 +1,262 @@
+//! Commands do what GNU's do on the same tree: output, status, and what they leave. Where they differ, the table says how.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use xen9p_testing::server::TempDir;
+
+use crate::backends::Xen9pd;
+
+type Desk = crate::desk::Desk<Xen9pd>;
+
+/// Lines that are the same for both.
+#[rustfmt::skip]
+const SAME: &[&str] = &[
+    "ls", "ls -a", "ls -A", "ls -1r", "ls -S", "ls -Sr", "ls -t", "ls -d dir empty", "ls -R", "ls -R dir link",
+    "ls link", "ls empty", "ls -1 words numbers", "ls dir words sub.txt", "ls -rR dir",
+    "echo *", "echo *.txt d*/*", "echo .h* [a-n]* none*", "echo '*' \"*\" \\*", "false || echo $?", "true && echo a && echo b",
+    "cat words numbers > both && cat both", "echo more >> words && cat words", "cat none", "cat dir", "cat words none numbers",
+    "head words", "head -n 2 numbers", "head -2 numbers", "head -c 7 words", "head -n 3 words numbers", "head -q -n 1 words numbers",
+    "head none", "head -n 0 words", "head no-newline", "tail numbers", "tail -n 3 numbers", "tail -n +98 numbers", "tail -c 5 words",
+    "tail -c +4 words", "tail -n 1 no-newline", "tail -n 2 words numbers", "tail -n 1000 numbers", "tail -n 0 words", "tail empty.txt",
+    "wc words", "wc -l numbers", "wc -w words numbers", "wc words numbers no-newline", "wc -c empty.txt", "wc none", "wc -lw words",
+    "grep b words", "grep -n b words", "grep -v b words", "grep -c b words numbers", "grep -l b words numbers none", "grep -i B words",
+    "grep '^b' words", "grep 'a$' words", "grep 'b.*a' words", "grep -E 'an+a|q' words", "grep -F . words numbers", "grep -x banana words",
+    "grep '[0-4]5' numbers", "grep 'x*y' words", "grep -q b words", "grep zzz words", "grep -e b -h words numbers", "grep -H b words",
+    "grep b none", "grep b dir", "grep -c '' numbers", "grep '[^a-z]' words", "grep -vc b words", "grep -E 'ba?n' words",
+    "cmp words words", "cmp words numbers", "cmp -s words numbers", "cmp words longer", "cmp empty.txt words", "cmp none words",
+    "touch new && cat new", "touch -c none", "touch none/x", "touch -r words new && ls -t new words", "touch words dir",
+    "ln words hard && cat hard", "ln -s words soft && cat soft", "ln none x", "ln -s words", "ln words numbers", "ln -sf numbers words && cat words",
+    "ln words numbers dir && ls dir", "ln -s a b c", "ln -v words hard",
+    "chmod 600 words", "chmod u+x,go-r words", "chmod -R go= dir", "chmod a+X dir words", "chmod -x words", "chmod +w words", "chmod 755 none",
+    "chmod -v 600 words", "chmod g+s dir && chmod 755 dir", "chmod 1777 dir",
+    "chown 1 words", "chown 1:2 words", "chown :3 words", "chown -R 4 dir", "chown 1 none", "chown -h 5 link",
+    "find", "find .", "find dir", "find words dir", "find dir -type f", "find . -name '*.txt'", "find . -name '*.txt' -type d", "find . -iname 'WORD*'",
+    "find . -size +1", "find . -size -2 -type f", "find . -size 6c", "find . -empty", "find . -maxdepth 1", "find dir -mindepth 1 -maxdepth 1",
+    "find . ! -name '*.txt' -type f", "find none", "find . -path '*deep*'", "find . -type l", "find . -newer old", "find dir/",
+    "rm words", "rm none", "rm -f none words", "rm dir", "rm -r dir", "rm -rv dir/deep", "rm -v words numbers", "rm -d empty", "rm *.txt",
+    "rm -r dir none words", "rm link && ls dir", "rmdir empty", "rmdir dir", "rmdir words",
+    "mkdir a b", "mkdir -p x/y/z", "mkdir x/y", "mkdir dir", "mkdir -p dir", "mkdir -v a", "mkdir -m 700 a", "mkdir -pm 700 x/y",
+    "cp words copy", "cp words dir", "cp words numbers dir", "cp dir x", "cp -r dir x", "cp -a dir x", "cp -p old x", "cp -pr dir x",
+    "cp -u old words && cat words", "cp -u words old && cat old", "cp -v words copy", "cp -rv empty x", "cp none x", "cp words none/x",
+    "cp words words", "cp -r link x", "cp link/deep x", "cp -rP link x", "cp words numbers copy", "cp -a link soft", "cp -r dir/ x",
+    "mv words renamed", "mv words dir", "mv dir empty", "mv none x", "mv -n words numbers && cat numbers", "mv -v words renamed", "mv words numbers && cat numbers",
+    "mv -f words numbers", "mv words numbers empty && ls empty",
+    "truncate -s 3 words && cat words", "truncate -s 0 numbers && wc -c numbers", "truncate -s 9 new && wc -c new", "truncate -cs 9 none",
+    "write", "exit 3", "false; echo no", "echo a  b 'c  d'", "echo -n x", "echo",
+];
+
+/// Lines whose output or status differ, with ours and why.
+#[rustfmt::skip]
+const DIFFERENT: &[(&str, u8, &str, &str)] = &[
+    ("ls words none", 1, "words\n", "an operand that is missing gives 1, as in every other command, not 2"),
+    ("chmod u+y words", 2, "", "a wrong mode is a wrong call"),
+    ("wc dir", 1, "", "GNU's counts 0 for a directory after the error"),
+    ("cp", 2, "", "wrong calls have the status 2 here, GNU's 1, and the usage is in the same line"),
+    ("ls -Z", 2, "", "an option that is not there; GNU's shows security contexts"),
+    ("find . -exec echo", 2, "", "no command is run for what is found"),
+    ("head -n -1 numbers", 2, "", "no lines are counted from the end"),
+    ("ls -l words", 0, "-rw-r--r--   1     0     0         16 2001-09-09 01:46:40 words\n", "times are UTC with seconds, columns fixed, names of users not known"),
+    ("du -b words", 2, "", "apparent sizes are not there"),
+];
+
+/// What is written with `false; echo no` is not run here: the first command that fails ends the line.
+const ENDS: &[&str] = &["false; echo no", "write"];
+
+fn make_tree(at: &Path) {
+    let file = |name: &str, content: &str| fs::write(at.join(name), content).unwrap();
+    fs::create_dir_all(at.join("dir/deep/er")).unwrap();
+    fs::create_dir_all(at.join("empty")).unwrap();
+    fs::create_dir_all(at.join("sub.txt")).unwrap();
+    file("words", "apple\nbanana\nqx\n");
+    file("old", "old\n");
+    file("longer", "apple\nbanana\nqx\nmore\n");
+    file(
+        "numbers",
+        &(1..=100).map(|n| format!("{n}\n")).collect::<String>(),
+    );
+    file("no-newline", "one\ntwo");
+    file("empty.txt", "");
+    file(".hidden", "h\n");
+    file("large.txt", &"0123456789abcde\n".repeat(500));
+    file("dir/f.txt", "in dir\n");
+    file("dir/deep/g", "deep\n");
+    file("dir/deep/er/h.txt", "deepest\n");
+    std::os::unix::fs::symlink("dir", at.join("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", at.join("dangling")).unwrap();
+    // Times that do not depend on when the tree was made.
+    let out = Command::new("sh")
+        .args(["-c", "find . -exec touch -h -d @1000000000 {} +; touch -d @900000000 old; touch -d @1100000000 numbers"])
+        .env("TZ", "UTC")
+        .current_dir(at)
+        .output()
+        .unwrap();
+    assert!(out.status.success());
+}
+
+/// What is left: kinds, modes, owners, sizes or contents, and the times of what was there.
+fn snapshot(at: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut directories = vec![at.to_path_buf()];
+    while let Some(next) = directories.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let content = match metadata.file_type() {
+                kind if kind.is_dir() => {
+                    directories.push(path.clone());
+                    String::new()
+                }
+                kind if kind.is_symlink() => fs::read_link(&path).unwrap().display().to_string(),
+                _ => fs::read_to_string(&path).unwrap(),
+            };
+            // What was changed just now has not the same time in both.
+            let time = if metadata.mtime() < 1_200_000_000 {
+                metadata.mtime()
+            } else {
+                0
+            };
+            let name = path.strip_prefix(at).unwrap().display().to_string();
+            let mode = metadata.permissions().mode();
+            let links = if metadata.is_dir() {
+                0
+            } else {
+                metadata.nlink()
+            };
+            let about = format!(
+                "{mode:o} {}:{} {links} {time} {content}",
+                metadata.uid(),
+                metadata.gid()
+            );
+            found.insert(name, about);
+        }
+    }
+    found
+}
+
+/// The text as both say it: lines in order where a tree's order is the server's, without numbers of errors.
+fn plain(line: &str, text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text
+        .lines()
+        .map(|line| match line.rsplit_once(" (E") {
+            Some((front, _)) if line.ends_with(')') => front.to_string(),
+            // As older versions of GNU's cmp say.
+            _ => line.replace(" differ: char ", " differ: byte "),
+        })
+        .collect();
+    if line.starts_with("find")
+        || line.contains("-rv")
+        || line.contains("-R") && !line.starts_with("ls")
+    {
+        lines.sort();
+    }
+    lines
+}
+
+struct Ran {
+    status: u8,
+    output: Vec<String>,
+    errors: Vec<String>,
+    tree: BTreeMap<String, String>,
+}
+
+fn gnu(line: &str) -> Ran {
+    let dir = TempDir::new().unwrap();
+    make_tree(dir.path());
+    let out = Command::new("sh")
+        .args(["-c", line])
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC")
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    Ran {
+        status: out.status.code().unwrap() as u8,
+        output: plain(line, &String::from_utf8(out.stdout).unwrap()),
+        errors: plain(line, &String::from_utf8(out.stderr).unwrap()),
+        tree: snapshot(dir.path()),
+    }
+}
+
+fn ours(line: &str) -> Option<Ran> {
+    let mut desk = Desk::new()?;
+    let host = desk.host().unwrap();
+    make_tree(&host);
+    let (status, all) = desk.run(line);
+    let errors = String::from_utf8(std::mem::take(&mut desk.errors)).unwrap();
+    let mut output = all;
+    for error in errors.split_inclusive('\n') {
+        output = output.replacen(error, "", 1);
+    }
+    Some(Ran {
+        status,
+        output: plain(line, &output),
+        errors: plain(line, &errors),
+        tree: snapshot(&host),
+    })
+}
+
+#[test]
+fn what_is_the_same_is_the_same() {
+    let mut differences = Vec::new();
+    for line in SAME.iter().filter(|line| !ENDS.contains(line)) {
+        let Some(ours) = ours(line) else { return };
+        let theirs = gnu(line);
+        if ours.status != theirs.status {
+            differences.push(format!(
+                "{line}: status {} for {}: {:?} {:?}",
+                ours.status, theirs.status, ours.errors, theirs.errors
+            ));
+        }
+        if ours.output != theirs.output {
+            differences.push(format!(
+                "{line}: output\n  {:?}\n  {:?}",
+                ours.output, theirs.output
+            ));
+        }
+        if ours.errors.is_empty() != theirs.errors.is_empty() {
+            differences.push(format!(
+                "{line}: errors\n  {:?}\n  {:?}",
+                ours.errors, theirs.errors
+            ));
+        }
+        if ours.tree != theirs.tree {
+            let changed = ours
+                .tree
+                .iter()
+                .filter(|(name, about)| theirs.tree.get(*name) != Some(about));
+            let changed: Vec<_> = changed
+                .map(|(name, about)| format!("{name}: {about} / {:?}", theirs.tree.get(name)))
+                .collect();
+            let missing: Vec<_> = theirs
+                .tree
+                .keys()
+                .filter(|name| !ours.tree.contains_key(*name))
+                .collect();
+            differences.push(format!(
+                "{line}: tree\n  {changed:?}\n  missing {missing:?}"
+            ));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[test]
+fn what_differs_differs_as_the_table_says() {
+    for (line, status, output, why) in DIFFERENT {
+        let Some(ours) = ours(line) else { return };
+        assert_eq!(
+            (ours.status, ours.output.join("\n")),
+            (*status, output.trim_end().to_string()),
+            "{line}: {why}"
+        );
+        let theirs = gnu(line);
+        assert!(
+            (ours.status, &ours.output) != (theirs.status, &theirs.output),
+            "{line} is the same now"
+        );
+    }
+}

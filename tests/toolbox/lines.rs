@@ -1,0 +1,261 @@
+//! Lines of commands: operators, patterns, output into files, and what is refused by its name.
+
+use std::time::Duration;
+
+use xen9p::ns::{MemTree, Namespace};
+
+use crate::backends::{Memory, share_to_lose};
+
+type Desk = crate::desk::Desk<Memory>;
+
+#[test]
+fn operators_run_what_they_run_in_a_shell() {
+    let mut desk = Desk::new().unwrap();
+    for (line, status, output) in [
+        ("true && echo a", 0, "a\n"),
+        ("false && echo a", 1, ""),
+        ("false || echo a", 0, "a\n"),
+        ("true || echo a", 0, ""),
+        ("false && echo a || echo b", 0, "b\n"),
+        ("true || echo a && echo b", 0, "b\n"),
+        ("false || false; echo not reached", 1, ""),
+        (
+            "false || echo $?; echo \"$?\" '$?' \\$? $",
+            0,
+            "1\n0 $? $? $\n",
+        ),
+        ("true&&echo a;echo b", 0, "a\nb\n"),
+        ("exit 7; echo not reached", 7, ""),
+        ("false || exit", 1, ""),
+        ("", 0, ""),
+        ("# ; echo", 2, "#: unknown command"),
+    ] {
+        let (found, text) = desk.run(line);
+        assert_eq!(found, status, "{line}: {text}");
+        match output.ends_with("command") {
+            true => assert!(text.starts_with(output), "{text}"),
+            false => assert_eq!(text, output, "{line}"),
+        }
+    }
+}
+
+#[test]
+fn patterns_stand_for_names_in_their_order() {
+    let mut desk = Desk::new().unwrap();
+    desk.ok("mkdir -p /d/sub /d/e; touch /d/a.txt /d/b.txt '/d/c d.txt' /d/.hidden '/d/sub/[x]' '/d/*' /d/e/a.txt /d/ü");
+    for (line, output) in [
+        ("echo /d/*.txt", "/d/a.txt /d/b.txt /d/c d.txt\n"),
+        ("echo /d/?", "/d/* /d/e /d/ü\n"),
+        ("echo /d/[!a-d]*", "/d/* /d/e /d/sub /d/ü\n"),
+        ("echo /d/[ab].txt", "/d/a.txt /d/b.txt\n"),
+        ("echo /d/.h*", "/d/.hidden\n"),
+        ("echo /d/*/a.txt /*/*/?.txt", "/d/e/a.txt /d/e/a.txt\n"),
+        ("echo /d/*/", "/d/e/ /d/sub/\n"),
+        ("echo '/d/*.txt' /d/\\* \"/d/?\"", "/d/*.txt /d/* /d/?\n"),
+        ("echo /d/sub/*\\]", "/d/sub/[x]\n"),
+        ("echo /d/none* /d/[", "/d/none* /d/[\n"),
+        ("cd /d && echo *.txt s*/*", "a.txt b.txt c d.txt sub/[x]\n"),
+        ("write other:/one 1 && echo other:/o*", "other:/one\n"),
+    ] {
+        desk.directory = b"/".to_vec();
+        assert_eq!(desk.ok(line), output, "{line}");
+    }
+    desk.directory = b"/".to_vec();
+    desk.ok("rm /d/*.txt; rm -r /d/*/");
+    assert_eq!(desk.ok("ls -A /d"), "*\n.hidden\nü\n");
+    assert_eq!(
+        desk.fails(1, "cat /d/n*"),
+        "cat: /d/n*: No such file or directory (ENOENT)\n"
+    );
+    // A name that can't be typed is not passed over in silence.
+    desk.root.write(b"/d/\xff", "x").unwrap();
+    assert!(desk.fails(1, "rm /d/*").contains("'?' is not UTF-8 text"));
+    assert_eq!(desk.ok("ls -A /d"), "*\n.hidden\nü\n?\n");
+}
+
+#[test]
+fn output_goes_into_files() {
+    let mut desk = Desk::new().unwrap();
+    assert_eq!(
+        desk.ok("echo one > /f; echo two >>/f; cat /f>/g; cat /g"),
+        "one\ntwo\n"
+    );
+    assert_eq!(
+        desk.ok("> /empty; ls /; echo x > '/a b'; cat '/a b'"),
+        "empty\nf\ng\nx\n"
+    );
+    // Errors go to the console all the same.
+    let text = desk.fails(1, "cat /f /none > /h");
+    assert_eq!(text, "cat: /none: No such file or directory (ENOENT)\n");
+}
+
+#[test]
+fn output_that_can_not_be_written_is_an_error() {
+    let mut desk = Desk::new().unwrap();
+    assert_eq!(
+        desk.fails(1, "echo x > /no/where; echo not reached"),
+        "shell: /no/where: No such file or directory (ENOENT)\n"
+    );
+    assert_eq!(
+        desk.fails(1, "echo x > /"),
+        "shell: /: Is a directory (EISDIR)\n"
+    );
+    // A full disk.
+    desk.root = Namespace::new(MemTree::with_limit(20_000));
+    desk.ok("write /a 0123456789");
+    for line in ["sha256 /a", "ls -l /"] {
+        desk.ok(&format!("{line} >> /log"));
+    }
+    desk.root.write("/half", vec![b'h'; 9000]).unwrap();
+    let text = desk.fails(1, "cat /half /half > /big");
+    assert!(
+        text.contains("/big: No space left on device (ENOSPC)"),
+        "{text}"
+    );
+    let (root, control) = share_to_lose();
+    desk.root = root;
+    desk.ok("mkdir /d");
+    control.lose("it died");
+    for line in [
+        "echo x > /f",
+        "echo /d/*",
+        "find /d",
+        "du /d",
+        "touch /f",
+        "ln -s a /f",
+        "chmod 700 /d",
+        "chown 1 /d",
+        "head /f",
+        "tail /f",
+        "wc /f",
+        "rmdir /d",
+        "ls -R /d",
+        "cp -a /d /e",
+    ] {
+        let text = desk.fails(1, line);
+        assert!(
+            text.contains("connection to the 9P server lost: it died (EIO)"),
+            "{line}: {text}"
+        );
+    }
+    for line in ["cmp /a /b", "grep x /d/f"] {
+        assert!(desk.fails(2, line).contains("it died (EIO)"), "{line}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_refused_by_name() {
+    let mut desk = Desk::new().unwrap();
+    for (line, told) in [
+        ("cat /a | wc", "there are no pipes"),
+        ("cat < /a", "commands have no input"),
+        ("sleep 1 &", "no command runs in the background"),
+        ("echo $HOME", "there are no variables but $?"),
+        ("echo \"${x}\"", "there are no variables but $?"),
+        ("echo $(ls)", "there are no variables"),
+        ("echo `ls`", "no command is replaced by its output"),
+        ("ls 2> /err", "only output is redirected"),
+        ("ls >& /err", "only output is redirected"),
+        ("ls >", "a file is missing behind '>'"),
+        ("ls > > x", "a file is missing behind '>'"),
+        ("&& ls", "a command is missing"),
+        ("ls || ", "a command is missing"),
+        ("ls && ; ls", "a command is missing"),
+        ("echo 'x", "opens a ' and never closes it"),
+        ("exit x", "a status is a number"),
+        ("vi /f", "vi: unknown command; there are: append"),
+        ("ls --color", "unknown option --color; usage: ls"),
+        ("ls -Z", "unknown option -Z; usage: ls"),
+        ("cp -a", "paths are missing"),
+        ("head -n x /f", "invalid number of lines: 'x'"),
+        ("head -n", "option -n needs a value"),
+        ("head --lines=2", "a path is missing"),
+        ("find / -exec rm", "'-exec' is not there"),
+        ("find / -name", "-name needs a value"),
+        ("find / -size big", "is no size"),
+        ("grep '\\(a\\)' /f", "groups, counts and classes"),
+        ("grep '[a' /f", "a '[' without ']'"),
+        ("grep x", "a path is missing, and there is no other input"),
+        ("chmod u+y /f", "invalid mode 'u+y'"),
+        ("chown daemon /f", "names of users are not known here"),
+        ("du -d x", "invalid maximum depth 'x'"),
+        ("cmp /f", "two paths are expected"),
+        ("tail -c 99999999999999999999 /f", "invalid number of bytes"),
+        ("touch", "a path is missing"),
+        ("ln", "a target is missing"),
+    ] {
+        let (status, text) = desk.run(line);
+        assert!(text.contains(told) && status > 0, "{line}: {status} {text}");
+    }
+    for line in ["ls", "cp", "grep", "echo", "find", "touch"] {
+        let text = desk.ok(&format!("{line} --help"));
+        assert!(text.starts_with(&format!("usage: {line} ")), "{text}");
+    }
+}
+
+#[test]
+fn the_shell_takes_such_lines_too() {
+    let mut desk = Desk::new().unwrap();
+    let (status, text) =
+        desk.types("false || echo $? > /f\rcat /*\rcat /f | wc\recho $?\rexit 3\r");
+    assert_eq!(status, 3, "{text}");
+    assert!(text.contains("\r\n1\n"), "{text}");
+    assert!(text.contains("shell: there are no pipes"), "{text}");
+    assert!(text.contains("[2] $ echo $?\r\n2\n"), "{text}");
+    // What is completed is quoted, and a command comes behind an operator, too.
+    desk.ok("mkdir /d; touch '/d/a*b$c'");
+    let (_, text) = desk.types("true && sha\t/d/a\t\r\x04");
+    assert!(text.contains("true && sha256 /d/a\\*b\\$c \r\n"), "{text}");
+}
+
+#[test]
+fn names_are_in_columns_on_a_terminal_only() {
+    let mut desk = Desk::new().unwrap();
+    for n in 1..=12 {
+        desk.ok(&format!("touch /a-file-with-number-{n}"));
+    }
+    let (_, text) = desk.types("ls /\r\x04");
+    let rows = text.lines().filter(|line| line.starts_with("a-file"));
+    let rows: Vec<&str> = rows.map(str::trim_end).collect();
+    assert_eq!(rows.len(), 4, "{text}");
+    assert!(rows.iter().all(|row| row.len() <= 80), "{text}");
+    assert_eq!(
+        rows[0],
+        "a-file-with-number-1   a-file-with-number-2  a-file-with-number-6"
+    );
+    let (_, text) = desk.types("ls / > /list\rls -1 /\r\x04");
+    assert!(
+        text.contains("a-file-with-number-1\na-file-with-number-10\n"),
+        "{text}"
+    );
+    assert_eq!(desk.ok("wc -l /list"), "13 /list\n");
+}
+
+#[test]
+fn the_progress_of_a_tree_is_one_line_that_goes() {
+    let mut desk = Desk::new().unwrap();
+    desk.tick = Duration::from_millis(150);
+    let long = "n".repeat(120);
+    desk.ok(&format!("mkdir -p /t/{long}"));
+    for n in 0..5 {
+        desk.ok(&format!("truncate -s 3000000 /t/{long}/{n}"));
+    }
+    let (status, text) = desk.types("cp -r /t /copy\r\x04");
+    assert_eq!(status, 0, "{text}");
+    let shown: Vec<&str> = text
+        .split('\r')
+        .filter(|part| part.contains(" left"))
+        .collect();
+    assert!(shown.len() > 4, "{text}");
+    for line in &shown {
+        assert!(
+            line.len() < 80 && line.contains(" of 5 files, ") && line.contains(" of 14.3 MiB, "),
+            "{line}"
+        );
+    }
+    assert!(shown.last().unwrap().contains("n/4: "), "{shown:?}");
+    assert!(
+        !text.rsplit_once("\r").unwrap().1.contains(" left"),
+        "{text}"
+    );
+}

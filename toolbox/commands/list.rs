@@ -1,0 +1,311 @@
+//! `ls`.
+
+use alloc::vec::Vec;
+
+use xen9p::fs::Metadata;
+
+use super::descent::{Visitor, descend, directories};
+use super::format::{Human, Mode, Time};
+use super::listing::{Details, Names, Order, Selection};
+use super::place::{Place, Shown, concat, is_of_the_path};
+use super::{Args, Fail, Shell};
+
+/// The width that names are put into columns for.
+const WIDTH: usize = 80;
+
+/// How it lists.
+#[derive(Clone, Copy)]
+struct How {
+    /// Hidden names, too.
+    all: bool,
+    /// And "." and "..".
+    dots: bool,
+    /// With attributes.
+    long: bool,
+    /// Names byte for byte.
+    raw: bool,
+    /// Sizes with units.
+    human: bool,
+    /// Directories as what they are, not what is in them.
+    itself: bool,
+    recursive: bool,
+    columns: bool,
+    order: Order,
+    reverse: bool,
+}
+
+pub fn ls(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    let long = args.has('l');
+    let how = How {
+        all: args.has('a') || args.has('A'),
+        dots: args.last_of(&['a', 'A']) == Some('a'),
+        long,
+        raw: args.has('N'),
+        human: args.has('h'),
+        itself: args.has('d'),
+        recursive: args.has('R'),
+        columns: match args.last_of(&['1', 'C']) {
+            Some(letter) => letter == 'C' && !long,
+            None => shell.on_terminal() && !long,
+        },
+        order: match args.last_of(&['t', 'S']) {
+            Some('t') => Order::Newest,
+            Some(_) => Order::Largest,
+            None => Order::Name,
+        },
+        reverse: args.has('r'),
+    };
+    let mut paths = args.operands.clone();
+    if paths.is_empty() {
+        paths.push(".");
+    }
+    paths.sort_unstable();
+    if how.reverse {
+        paths.reverse();
+    }
+    // Errors first, then what is no directory, then directories.
+    let (mut files, mut dirs) = (Details::default(), Vec::new());
+    shell.each(&paths, |shell, place| {
+        let found = operand(place, how)?;
+        if found.is_dir() && !how.itself {
+            dirs.push(place.again()?);
+            return Ok(());
+        }
+        let name = concat(&[place.share.as_bytes(), &place.path])?;
+        match files.push(shell, &name, Ok(found)) {
+            true => Ok(()),
+            false => Err(super::listing::out_of_memory()),
+        }
+    })?;
+    let several = paths.len() > 1 || how.recursive;
+    if files.len() > 0 {
+        files.sort(how.order, how.reverse);
+        print(shell, None, &files, how)?;
+    }
+    let mut lister = Lister {
+        how,
+        titled: several,
+        first: files.len() == 0,
+    };
+    for dir in dirs {
+        let listed = match how.recursive {
+            true => descend(shell, &dir, &mut lister),
+            false => lister.list(shell, &dir),
+        };
+        shell.settle(listed)?;
+    }
+    Ok(())
+}
+
+/// What an operand is: a link to a directory means the directory, except with -l and -d, and any other link itself,
+/// wherever it leads.
+fn operand(place: &Place, how: How) -> Result<Metadata, Fail> {
+    let found = place.symlink_metadata()?;
+    if found.is_symlink() && !how.long && !how.itself {
+        match place.ns.metadata(&place.path) {
+            Ok(behind) if behind.is_dir() => return Ok(behind),
+            // Where a link leads to is no concern of who lists it; that the server is lost is.
+            Err(error) if !is_of_the_path(error) => return Err(place.fail(error)),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Lists directories.
+struct Lister {
+    how: How,
+    /// Each has its path above.
+    titled: bool,
+    first: bool,
+}
+
+impl Visitor for Lister {
+    fn enter(
+        &mut self,
+        shell: &mut Shell<'_>,
+        at: &Place,
+    ) -> Result<(Names, Option<Vec<u8>>), Fail> {
+        self.list(shell, at)?;
+        let (dirs, more) = directories(shell, at, None)?;
+        Ok(match self.how.all {
+            true => (dirs, more),
+            false => (dirs.without_hidden()?, more),
+        })
+    }
+}
+
+impl Lister {
+    fn list(&mut self, shell: &mut Shell<'_>, directory: &Place) -> Result<(), Fail> {
+        let how = self.how;
+        if !core::mem::take(&mut self.first) {
+            shell.print(b"\n");
+        }
+        if self.titled {
+            shell.say(format_args!("{directory}:\n"));
+        }
+        if how.long || how.order != Order::Name || how.reverse {
+            if let Some(mut details) = details(shell, directory, how)? {
+                details.sort(how.order, how.reverse);
+                return print(shell, Some(directory), &details, how);
+            }
+            if how.order != Order::Name || how.reverse {
+                shell.complain(&format_args!(
+                    "{directory}: too many entries to sort: listed by name"
+                ));
+                shell.failed = true;
+            }
+        }
+        let mut after = None;
+        let mut dots = how.dots;
+        loop {
+            let mut selection = Selection::behind(shell, after);
+            if core::mem::take(&mut dots) {
+                selection.offer(b".")?;
+                selection.offer(b"..")?;
+            }
+            directory.entries(
+                |entry| match how.all || !entry.file_name().starts_with(b".") {
+                    true => selection.offer(entry.file_name()),
+                    false => Ok(()),
+                },
+            )?;
+            let (names, more) = selection.finish();
+            if how.columns {
+                columns(shell, names.len(), |nth| names.get(nth), how);
+            } else {
+                for name in (0..names.len()).map(|nth| names.get(nth)) {
+                    let place = directory.join(name)?;
+                    let found = how.long.then(|| place.symlink_metadata()).transpose();
+                    let done = found.and_then(|found| line(shell, &place, name, found, how));
+                    shell.settle(done)?;
+                    shell.check_output()?;
+                }
+            }
+            if more.is_none() {
+                return Ok(());
+            }
+            after = more;
+        }
+    }
+}
+
+/// All entries with their attributes; `None` if they are too many to be kept.
+fn details(shell: &mut Shell<'_>, directory: &Place, how: How) -> Result<Option<Details>, Fail> {
+    let mut details = Details::default();
+    if how.dots {
+        for name in [b".".as_slice(), b".."] {
+            let found = directory.join(name)?.symlink_metadata()?;
+            details.push(shell, name, Ok(found));
+        }
+    }
+    let entries = directory.ns.read_dir(&directory.path);
+    let entries = entries.map_err(|error| directory.fail(error))?;
+    for entry in entries.with_metadata() {
+        let (entry, metadata) = entry.map_err(|error| directory.fail(error))?;
+        let name = entry.file_name();
+        if (how.all || !name.starts_with(b".")) && !details.push(shell, name, metadata) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(details))
+}
+
+/// Prints what was found in a directory, or at the paths that the names are.
+fn print(
+    shell: &mut Shell<'_>,
+    directory: Option<&Place>,
+    details: &Details,
+    how: How,
+) -> Result<(), Fail> {
+    if how.columns {
+        columns(shell, details.len(), |nth| details.get(nth).0, how);
+        return Ok(());
+    }
+    for (name, found) in (0..details.len()).map(|nth| details.get(nth)) {
+        let place = match directory {
+            Some(directory) => directory.join(name)?,
+            // It was a path of the command line.
+            None => shell.place(str::from_utf8(name).unwrap_or_default())?,
+        };
+        let done = found
+            .map_err(|error| place.fail(error))
+            .and_then(|found| line(shell, &place, name, how.long.then_some(found), how));
+        shell.settle(done)?;
+        shell.check_output()?;
+    }
+    Ok(())
+}
+
+/// Prints names in as many columns as there is room for, the order going down each.
+fn columns<'a>(shell: &mut Shell<'_>, count: usize, name: impl Fn(usize) -> &'a [u8], how: How) {
+    let width = |nth: usize| Shown(name(nth)).width();
+    let rows = (1..count).find(|rows| {
+        let mut line = 0;
+        for first in (0..count).step_by(*rows) {
+            let last = count.min(first + rows);
+            line += (first..last).map(width).max().unwrap_or(0) + 2;
+            // A name that is alone in its line may be as long as it likes.
+            if line > WIDTH + 2 {
+                return false;
+            }
+        }
+        true
+    });
+    let rows = rows.unwrap_or(count);
+    for row in 0..rows {
+        for nth in (row..count).step_by(rows.max(1)) {
+            print_name(shell, name(nth), how);
+            if nth + rows < count {
+                let first = nth - row;
+                let widest = (first..first + rows).map(width).max().unwrap_or(0);
+                shell.say(format_args!("{:1$}", "", widest + 2 - width(nth)));
+            }
+        }
+        shell.print(b"\n");
+    }
+}
+
+fn line(
+    shell: &mut Shell<'_>,
+    place: &Place,
+    name: &[u8],
+    details: Option<Metadata>,
+    how: How,
+) -> Result<(), Fail> {
+    let mut link = None;
+    if let Some(found) = details {
+        shell.say(format_args!(
+            "{} {:>3} {:>5} {:>5} ",
+            Mode(&found),
+            found.nlink(),
+            found.uid(),
+            found.gid(),
+        ));
+        match how.human {
+            true => shell.say(format_args!("{:>6} ", Human(found.len()))),
+            false => shell.say(format_args!("{:>10} ", found.len())),
+        }
+        shell.say(format_args!("{} ", Time(found.modified())));
+        link = found.is_symlink().then(|| place.ns.read_link(&place.path));
+    }
+    print_name(shell, name, how);
+    let mut done = Ok(());
+    match link {
+        Some(Ok(target)) => {
+            shell.print(b" -> ");
+            print_name(shell, &target, how);
+        }
+        Some(Err(error)) => done = Err(place.fail(error)),
+        None => {}
+    }
+    shell.print(b"\n");
+    done
+}
+
+fn print_name(shell: &mut Shell<'_>, name: &[u8], how: How) {
+    match how.raw {
+        true => shell.print(name),
+        false => shell.say(format_args!("{}", Shown(name))),
+    }
+}
