@@ -5,6 +5,7 @@
 //! | floor | what it does |
 //! |---|---|
 //! | [`ns`] | a private name space: several mounts as one tree, binds, union directories |
+//! | [`std`](mod@std) | the functions, streams and paths of `std`, on the files of an app; [`prelude`] has what it uses all the time |
 //! | [`fs`] | `File`, `OpenOptions`, `ReadDir` …: the names and habits of `std::fs` |
 //! | [`server`] | a 9P server for any tree of files |
 //! | [`p9`] | the 9P codec and the client session; knows nothing of Xen |

@@ -60,18 +60,26 @@ fn what_is_skipped_is_not_entered() {
     let fs = files::Fs::new(MemTree::new().root());
     fs.create_dir_all("/a/deep/er").unwrap();
     fs.create_dir_all("/b/deep").unwrap();
+    // A file whose name is the end of a directory's.
+    fs.create_dir("/dip").unwrap();
+    fs.write("/dip/f", "x").unwrap();
+    fs.write("/p", "x").unwrap();
     let mut walk = fs.walk_dir("/").unwrap();
     let mut seen = Vec::new();
     while let Some(entry) = walk.next() {
         let entry = entry.unwrap();
-        if entry.file_name() == b"deep" && entry.path().starts_with(b"/a") {
+        let is_deep = entry.file_name() == b"deep" && entry.path().starts_with(b"/a");
+        if is_deep || entry.file_name() == b"p" {
             walk.skip_dir(&entry);
         }
         assert_eq!(walk.depth(), entry.path_lossy().matches('/').count() - 1);
         seen.push(entry.path_lossy());
     }
     seen.sort();
-    assert_eq!(seen, ["/a", "/a/deep", "/b", "/b/deep"]);
+    assert_eq!(
+        seen,
+        ["/a", "/a/deep", "/b", "/b/deep", "/dip", "/dip/f", "/p"]
+    );
 }
 
 /// More names than one level has room for: the rest of the listing comes later.

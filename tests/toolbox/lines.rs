@@ -259,3 +259,32 @@ fn the_progress_of_a_tree_is_one_line_that_goes() {
         "{text}"
     );
 }
+
+/// The transcript in the README is what the shell shows.
+#[test]
+fn the_transcript_is_what_one_sees() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme
+        .split_once("<!-- a test types this -->\n```\n")
+        .unwrap();
+    let (transcript, _) = rest.split_once("```").unwrap();
+    let mut desk = Desk::new().unwrap();
+    desk.ok("mkdir /docs; write /hello.txt Hello from the host.; write /docs/nested.txt A file in a directory.");
+    let mut typed = String::new();
+    let mut seen: Vec<String> = Vec::new();
+    for line in transcript.lines() {
+        match line.split_once("$ ").filter(|_| line.starts_with("/ ")) {
+            Some((_, command)) => {
+                typed += &format!("{command}\r");
+                seen.push(format!("\r{line}\r\n"));
+            }
+            None => *seen.last_mut().unwrap() += &format!("{line}\n"),
+        }
+    }
+    assert_eq!(seen.len(), 7);
+    let (status, text) = desk.types(&typed);
+    assert_eq!(status, 2, "{text}");
+    for part in seen {
+        assert!(text.contains(&part), "{part:?}\n{text}");
+    }
+}

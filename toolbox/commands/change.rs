@@ -114,7 +114,7 @@ fn throughout(
         if !args.has('R') || !place.symlink_metadata()?.is_dir() {
             return Ok(());
         }
-        shell.walk(place, |shell, found| {
+        shell.walk(place, usize::MAX, |shell, found| {
             let below = place.at(found.entry.path());
             let done = change(shell, &below, false);
             shell.settle(done)

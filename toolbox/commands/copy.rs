@@ -75,7 +75,7 @@ pub fn cp(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
             if let Ok(metadata) = place.metadata() {
                 let more = found(shell, &place, &metadata)?;
                 amount.files += more.files;
-                amount.bytes += more.bytes;
+                amount.bytes = amount.bytes.saturating_add(more.bytes);
             }
         }
     }
@@ -123,7 +123,7 @@ fn found(shell: &mut Shell<'_>, place: &Place, metadata: &Metadata) -> Result<Am
             match entry.and_then(|entry| entry.metadata()) {
                 Ok(found) if found.is_file() => {
                     amount.files += 1;
-                    amount.bytes += found.len();
+                    amount.bytes = amount.bytes.saturating_add(found.len());
                 }
                 Err(fs::Error::Interrupted) => return Err(Fail::Interrupted),
                 _ => {}

@@ -18,10 +18,11 @@ pub struct Found<'a> {
 }
 
 impl Shell<'_> {
-    /// Hands on all that is below a directory. What can't be listed is told, and does not end the walk.
+    /// Hands on all that is below a directory, to a depth. What can't be listed is told, and does not end the walk.
     pub fn walk(
         &mut self,
         top: &Place,
+        most: usize,
         mut each: impl FnMut(&mut Self, Found<'_>) -> Result<(), Fail>,
     ) -> Result<(), Fail> {
         let mut walk = top
@@ -32,6 +33,9 @@ impl Shell<'_> {
             match next {
                 Ok(entry) => {
                     let depth = walk.depth() + 1;
+                    if depth >= most {
+                        walk.skip_dir(&entry);
+                    }
                     each(
                         self,
                         Found {
@@ -87,10 +91,7 @@ pub fn find(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         if !found.is_dir() || find.most == 0 {
             return Ok(());
         }
-        shell.walk(top, |shell, Found { entry, depth }| {
-            if depth > find.most {
-                return Ok(());
-            }
+        shell.walk(top, find.most, |shell, Found { entry, depth }| {
             let place = top.at(entry.path());
             let metadata = || entry.metadata().map_err(|error| place.fail(error));
             match find.shows(&place, entry.file_name(), depth, metadata) {

@@ -55,13 +55,15 @@ pub fn grep(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     }
     shell.each(paths, |shell, place| {
         if place.metadata()?.is_dir() && recursive {
-            return shell.walk(place, |shell, found| match found.entry.file_type() {
-                Ok(kind) if kind.is_file() => {
-                    let place = place.at(found.entry.path());
-                    let done = grep.file(shell, &place);
-                    shell.settle(done)
+            return shell.walk(place, usize::MAX, |shell, found| {
+                match found.entry.file_type() {
+                    Ok(kind) if kind.is_file() => {
+                        let place = place.at(found.entry.path());
+                        let done = grep.file(shell, &place);
+                        shell.settle(done)
+                    }
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
             });
         }
         grep.file(shell, place)

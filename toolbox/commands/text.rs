@@ -192,13 +192,14 @@ pub fn wc(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     }
     let columns = shown.iter().filter(|shown| **shown).count();
     // As wide as the largest number can be.
-    let mut size = 0;
+    let mut size = 0_u64;
     for path in &args.operands {
         let place = shell.place(path)?;
-        size += place
+        let len = place
             .ns
             .metadata(&place.path)
             .map_or(0, |found| found.len());
+        size = u64::saturating_add(size, len);
     }
     let width = match (columns, args.operands.len()) {
         (1, 1) => 1,

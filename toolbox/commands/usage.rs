@@ -44,7 +44,7 @@ pub fn du(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
             return descend(shell, top, &mut usage);
         }
         let bytes = found.blocks().saturating_mul(512);
-        usage.total += bytes;
+        usage.total = usage.total.saturating_add(bytes);
         usage.tell(shell, bytes, format_args!("{top}"));
         Ok(())
     })?;
@@ -81,7 +81,7 @@ impl Visitor for Usage<'_> {
                 }
                 Ok(found) => {
                     let bytes = found.blocks().saturating_mul(512);
-                    sum += bytes;
+                    sum = sum.saturating_add(bytes);
                     if self.args.has('a') && self.sums.len() < self.most {
                         self.tell(shell, bytes, format_args!("{place}"));
                     }
@@ -96,10 +96,9 @@ impl Visitor for Usage<'_> {
 
     fn leave(&mut self, shell: &mut Shell<'_>, at: &Place) -> Result<(), Fail> {
         let sum = self.sums.pop().unwrap_or_default();
-        match self.sums.last_mut() {
-            Some(above) => *above += sum,
-            None => self.total += sum,
-        }
+        // The numbers are the server's, and may be as large as it likes.
+        let above = self.sums.last_mut().unwrap_or(&mut self.total);
+        *above = above.saturating_add(sum);
         if self.sums.len() <= self.most {
             self.tell(shell, sum, format_args!("{at}"));
         }

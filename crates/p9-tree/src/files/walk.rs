@@ -103,16 +103,19 @@ impl<N: Node> WalkDir<N> {
         self.levels.len().saturating_sub(1)
     }
 
-    /// Does not enter `entry`, the one that came last.
+    /// Does not enter `entry`, the one that came last; nothing for what is no directory.
     pub fn skip_dir(&mut self, entry: &DirEntry<N>) {
         let Some(level) = self.levels.last_mut() else {
             return;
         };
-        let name = entry.file_name();
-        let behind = level.names.strip_suffix(b"\0");
-        if behind.is_some_and(|names| names.ends_with(name)) {
-            level.names.truncate(level.names.len() - name.len() - 1);
-            self.used -= name.len() + 1;
+        let Some((_, names)) = level.names.split_last() else {
+            return;
+        };
+        let start = names.iter().rposition(|&byte| byte == 0);
+        let start = start.map_or(0, |end| end + 1);
+        if names.get(start..) == Some(entry.file_name()) {
+            self.used -= level.names.len() - start;
+            level.names.truncate(start);
         }
     }
 
