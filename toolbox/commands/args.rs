@@ -79,8 +79,8 @@ impl<'a> Args<'a> {
         };
         let unknown = || Fail::Usage(format!("unknown option --{name}"));
         let named = LONG.iter().filter(|(it, _)| *it == name);
-        let letters = named.flat_map(|(_, letters)| letters.chars());
-        let letter = letters.into_iter().find(|&letter| known.contains(letter));
+        let mut letters = named.flat_map(|(_, letters)| letters.chars());
+        let letter = letters.find(|&letter| known.contains(letter));
         let letter = letter.ok_or_else(unknown)?;
         let value = match (takes_value(known, letter), value) {
             (true, Some(value)) => value,

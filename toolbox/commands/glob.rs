@@ -1,6 +1,7 @@
 //! Patterns of names: `*`, `?`, `[…]`, and a backslash in front of what is meant as it is.
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use xen9p::errno::Errno;
@@ -73,7 +74,7 @@ fn one(pattern: &str, c: char) -> Option<&str> {
         '\\' => chars.next()? == c,
         other => other == c,
     };
-    is_it.then(|| chars.as_str())
+    is_it.then_some(chars.as_str())
 }
 
 /// Whether `c` is one of those that are listed up to a `]`, and what follows that; `None` if there is none.
@@ -127,8 +128,7 @@ fn is_pattern(name: &str) -> bool {
 /// E2BIG for more than memory has room for; a name that is no text, as none can be typed; a lost server.
 pub fn expand(shell: &mut Shell<'_>, pattern: &str) -> Result<Vec<String>, Fail> {
     let room = (shell.host.spare_memory() / SHARE).min(MOST);
-    let mut found = Vec::new();
-    found.push(String::new());
+    let mut found = vec![String::new()];
     let mut names = pattern.split('/').peekable();
     // `TAG:/` and `/` are as they are.
     let mut is_first = true;

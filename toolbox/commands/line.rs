@@ -116,8 +116,8 @@ impl Line {
                 }
             };
             let redirects = piece == Some(Piece::Bare('>'));
-            if redirects && word.as_ref().is_some_and(Word::is_number)
-                || redirects && matches!(next, Some('&' | '|'))
+            if redirects
+                && (word.as_ref().is_some_and(Word::is_number) || matches!(next, Some('&' | '|')))
             {
                 return refused(
                     "only output is redirected, by '>' and '>>'; errors go to the console",

@@ -1,6 +1,7 @@
 //! How far something long is, for who sits at a terminal: one line of at most 80 columns, which is gone in the end.
 
 use alloc::format;
+use alloc::string::String;
 use core::time::Duration;
 
 use xen9p::time::Instant;
@@ -67,7 +68,7 @@ impl Progress {
         let left = found.bytes.saturating_sub(done.bytes) / rate.max(1);
         let percent = u128::from(done.bytes) * 100 / u128::from(found.bytes.max(1));
         let files = match found.files {
-            0 | 1 => format!(""),
+            0 | 1 => String::new(),
             files => format!("{} of {files} files, ", done.files),
         };
         let facts = format!(

@@ -8,7 +8,7 @@ macro_rules! uses {
     ($taken:tt; $($name:literal => $code:block)*) => {
         const USED: &[&str] = &[$($name),*];
 
-        #[allow(unused, dead_code, reason = "that it compiles is the test")]
+        #[allow(unused, clippy::all, reason = "that it compiles is the test")]
         mod theirs {
             use std::{ffi, fs, io, os, path};
             use self::{fs::File, io::{BufRead, Read, Seek, Write}};
@@ -19,7 +19,7 @@ macro_rules! uses {
             }
         }
 
-        #[allow(unused, dead_code, reason = "that it compiles is the test")]
+        #[allow(unused, clippy::all, reason = "that it compiles is the test")]
         mod ours {
             use xen9p::std::{ffi, fs, io, os, path};
             use self::{fs::File, io::{BufRead, Read, Seek, Write}};
