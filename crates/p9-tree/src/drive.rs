@@ -47,6 +47,7 @@ impl Driver for NeverWaits {
 ///
 /// # Errors
 /// Those of the operation, and of the driver.
+#[inline(always)] // A call would copy the future.
 pub fn block_on<T>(driver: &dyn Driver, operation: impl Future<Output = Result<T>>) -> Result<T> {
     block_on_pinned(driver, pin!(operation))
 }

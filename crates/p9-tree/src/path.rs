@@ -38,6 +38,9 @@ impl End {
 
 /// A path as trees take it: names from a root on, without ".", ".." and empty ones: what may be walked. Equal are paths
 /// of the same names, whatever they end with.
+///
+/// It may be 64 KiB long, which is much in a small domain: what a program or a link said is copied by
+/// [`try_clone`](Self::try_clone), which can fail.
 #[derive(Clone, Debug, Default)]
 pub struct CleanPath {
     /// The names, each with a `/` in front; empty for the root.
@@ -86,6 +89,9 @@ impl CleanPath {
         if path.len() > PATH_MAX {
             return Err(Error::NameTooLong);
         }
+        self.bytes
+            .try_reserve(path.len() + 1)
+            .map_err(|_| Error::OutOfMemory)?;
         for name in path.split(|&byte| byte == b'/') {
             match name {
                 b"" | b"." => {}
@@ -114,20 +120,27 @@ impl CleanPath {
         self.end != End::Name
     }
 
+    fn copy(&self, end: End) -> Result<CleanPath> {
+        let bytes = try_copy(&self.bytes)?;
+        Ok(CleanPath { bytes, end })
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], as all copies.
+    pub fn try_clone(&self) -> Result<CleanPath> {
+        self.copy(self.end)
+    }
+
     /// The same names, and nothing behind the last.
-    pub fn bare(&self) -> CleanPath {
-        CleanPath {
-            bytes: self.bytes.clone(),
-            end: End::Name,
-        }
+    pub fn bare(&self) -> Result<CleanPath> {
+        self.copy(End::Name)
     }
 
     /// The same names, said to lead to a directory.
-    pub fn named_as_dir(&self) -> CleanPath {
-        CleanPath {
-            bytes: self.bytes.clone(),
-            end: End::Slash,
-        }
+    pub fn named_as_dir(&self) -> Result<CleanPath> {
+        self.copy(End::Slash)
     }
 
     /// Refuses to remove what a path leads to that ends in "." or "..", as rmdir(2) does.
@@ -177,19 +190,52 @@ impl CleanPath {
         Ok(())
     }
 
+    /// This path, and names behind it.
+    pub fn join(&self, names: &[&[u8]]) -> Result<CleanPath> {
+        let more: usize = names.iter().map(|name| name.len() + 1).sum();
+        let mut path = CleanPath::root();
+        path.bytes
+            .try_reserve_exact(self.bytes.len() + more)
+            .map_err(|_| Error::OutOfMemory)?;
+        path.bytes.extend_from_slice(&self.bytes);
+        for name in names {
+            path.push(name)?;
+        }
+        Ok(path)
+    }
+
     /// Takes the last name away; `false` at the root.
     pub fn pop(&mut self) -> bool {
-        let slash = self.bytes.iter().rposition(|&byte| byte == b'/');
-        self.bytes.truncate(slash.unwrap_or(0));
+        let len = self.parent_bytes().len();
+        let has_name = len < self.bytes.len();
+        self.bytes.truncate(len);
         self.end = End::Name;
-        slash.is_some()
+        has_name
     }
 
     /// The path without its last name; the root's is the root.
-    pub fn parent(&self) -> CleanPath {
-        let mut parent = self.clone();
-        parent.pop();
-        parent
+    pub fn parent(&self) -> Result<CleanPath> {
+        let bytes = try_copy(self.parent_bytes())?;
+        let end = End::Name;
+        Ok(CleanPath { bytes, end })
+    }
+
+    /// The names but the last, each with a `/` in front.
+    fn parent_bytes(&self) -> &[u8] {
+        let slash = self.bytes.iter().rposition(|&byte| byte == b'/');
+        self.bytes.get(..slash.unwrap_or(0)).unwrap_or(&[])
+    }
+
+    /// Whether it is in the same directory as another path.
+    pub fn is_beside(&self, other: &CleanPath) -> bool {
+        self.parent_bytes() == other.parent_bytes()
+    }
+
+    /// Whether it comes below the directory that another path is in.
+    pub fn is_below_parent_of(&self, other: &CleanPath) -> bool {
+        self.bytes
+            .strip_prefix(other.parent_bytes())
+            .is_some_and(|rest| rest.starts_with(b"/"))
     }
 
     /// The names in order.
@@ -295,8 +341,8 @@ mod tests {
             );
         }
         let path = CleanPath::new(b"/a/b/").unwrap();
-        assert_eq!(path, path.bare());
-        assert!(!path.bare().wants_dir() && !path.parent().wants_dir());
+        assert_eq!(path, path.bare().unwrap());
+        assert!(!path.bare().unwrap().wants_dir() && !path.parent().unwrap().wants_dir());
         let through = |path: &[u8], at, target: &[u8]| {
             let path = CleanPath::new(path).unwrap();
             let way = path.through_link(at, target).unwrap();
@@ -351,7 +397,7 @@ mod tests {
     fn follows_links_from_where_it_is_or_from_the_root() {
         let mut path = CleanPath::new(b"/a/b").unwrap();
         path.follow(b"../c").unwrap();
-        assert_eq!(path.clone().into_bytes(), b"/a/c");
+        assert_eq!(path.as_bytes(), b"/a/c");
         path.follow(b"/x").unwrap();
         assert_eq!(path.into_bytes(), b"/x");
     }

@@ -369,12 +369,16 @@ impl Namespace {
         let mut way = CleanPath::new(path).map_err(NsError::NoPlace)?;
         let mut missing: Vec<Vec<u8>> = Vec::new();
         let (mut path, is_dir) = loop {
-            let lookup = files.lookup(way.clone(), true);
+            let lookup = files.lookup(way.try_clone().map_err(NsError::NoPlace)?, true);
             match block_on(files.root().driver(), lookup) {
-                Ok(Lookup::Found(found)) => break (found.path.bare(), Some(found.is_dir())),
+                Ok(Lookup::Found(found)) => {
+                    let path = found.path.bare().map_err(NsError::NoPlace)?;
+                    break (path, Some(found.is_dir()));
+                }
                 Ok(Lookup::Missing(path)) => {
                     missing.extend(path.file_name().map(<[u8]>::to_vec));
-                    break (path.parent(), Some(true));
+                    let parent = path.parent().map_err(NsError::NoPlace)?;
+                    break (parent, Some(true));
                 }
                 Err(Error::Errno(Errno::ENOENT)) if !way.is_root() => {
                     missing.extend(way.file_name().map(<[u8]>::to_vec));
@@ -402,7 +406,7 @@ impl Namespace {
             let Some(name) = path.file_name() else {
                 return Ok(path);
             };
-            let (_, mut parent) = self.find(path.parent().as_bytes())?;
+            let (_, mut parent) = self.find(path.parent()?.as_bytes())?;
             parent.push(name)?;
             Ok(parent)
         };

@@ -291,7 +291,7 @@ impl NsNode {
         }
         let there = self.walk(name).await?.seen();
         let element = there.elements.first().ok_or(Errno::EROFS)?;
-        let dir = Element::new(element.tree.clone(), element.at.parent());
+        let dir = Element::new(element.tree.clone(), element.at.parent()?);
         let node = self.node_of(&seen, &dir).await?;
         let name = element.at.file_name().ok_or(Errno::EBUSY)?.to_vec();
         Ok(Place { dir, node, name })
@@ -369,7 +369,7 @@ impl NsNode {
                 let table = self.view.table.borrow();
                 let at = through.index(at);
                 let is_last = at.is_some_and(|at| at + 1 == way.skip + through.names.len());
-                let leads = || table.leads_on(&way.path.parent());
+                let leads = || table.leads_on_beside(&way.path);
                 match error.is_not_found() {
                     true if table.leads_on(&way.path) || (!is_last && leads()) => None,
                     true => at.map(|at| Walked::Blocked(at, error)),
@@ -405,7 +405,7 @@ impl NsNode {
             let walked = element.tree.wait(self.view.wait, walked).await?;
             match walked {
                 Walked::Through(node, _) => {
-                    let found = self.at(way.path.clone(), vec![through.element], Some(node));
+                    let found = self.at(way.path.try_clone()?, vec![through.element], Some(node));
                     let qid = found.qid();
                     return Ok(Walked::Through(found, qid));
                 }
@@ -434,7 +434,7 @@ impl NsNode {
             let qid = found.qid();
             return Ok(Walked::Through(found, qid));
         }
-        if self.view.table.borrow().leads_on(&way.path.parent()) {
+        if self.view.table.borrow().leads_on_beside(&way.path) {
             missing = names.len().saturating_sub(1);
         }
         Ok(Walked::Blocked(missing, Errno::ENOENT.into()))

@@ -141,6 +141,12 @@ impl Table {
         points.any(|point| point.path.below(path).is_some_and(|rest| !rest.is_empty()))
     }
 
+    /// The same of the directory that the path is in.
+    pub(super) fn leads_on_beside(&self, path: &CleanPath) -> bool {
+        let mut points = self.points.iter();
+        points.any(|point| point.path.is_below_parent_of(path))
+    }
+
     /// Whether the path must stay what it is: something is mounted there or below.
     pub(super) fn holds(&self, path: &CleanPath) -> bool {
         let mut points = self.points.iter();

@@ -1,5 +1,6 @@
 //! An open file or directory on a server.
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -45,9 +46,9 @@ pub struct RemoteFile {
     known_len: Cell<Option<u64>>,
     pub(super) ahead: RefCell<Ahead>,
     /// The bytes to be written behind at most, and those that are.
-    behind: Option<(usize, RefCell<WriteBehindQueue>)>,
+    behind: Option<Box<(usize, RefCell<WriteBehindQueue>)>>,
     /// Where the last listing was left.
-    listing: Cell<Option<Listing>>,
+    listing: Cell<Option<Box<Listing>>>,
     /// Also keeps the root alive as long as the file.
     mount: Rc<Mount>,
 }
@@ -124,7 +125,7 @@ impl RemoteFile {
     ) -> Poll<Result<T>> {
         match self
             .behind
-            .as_ref()
+            .as_deref()
             .map(|(_, queue)| queue.try_borrow_mut())
         {
             None => Poll::Ready(Ok(T::default())),
@@ -140,7 +141,7 @@ impl RemoteFile {
     /// The program gets to know of the error, if it is one of writing behind.
     fn tell<T>(&self, result: Poll<Result<T>>) -> Poll<Result<T>> {
         if let Poll::Ready(Err(error)) = result
-            && let Some((_, behind)) = &self.behind
+            && let Some((_, behind)) = self.behind.as_deref()
             && let Ok(mut behind) = behind.try_borrow_mut()
         {
             behind.told(error);
@@ -159,7 +160,7 @@ impl RemoteFile {
             return Err(Errno::ENOTDIR.into());
         }
         let left = self.listing.take().filter(|left| left.goes_on_at(offset));
-        let mut listing = left.unwrap_or_else(|| Listing::new(&self.fid, offset));
+        let mut listing = left.unwrap_or_else(|| Box::new(Listing::new(&self.fid, offset)));
         let handed_out = listing.hand_out(&self.fid, some, each).await;
         self.listing.set(Some(listing));
         handed_out
@@ -229,12 +230,12 @@ impl OpenFile for RemoteFile {
 
     fn write_behind(&mut self, bytes: usize) {
         let queue = RefCell::new(WriteBehindQueue::new(bytes, self.chunk()));
-        self.behind = Some((bytes, queue));
+        self.behind = Some(Box::new((bytes, queue)));
     }
 
     async fn write_next(&self, from: &[u8], offset: u64) -> Result<usize> {
-        match self.behind {
-            Some((limit, _)) if (1..limit).contains(&from.len()) => {
+        match self.behind.as_deref() {
+            Some(&(limit, _)) if (1..limit).contains(&from.len()) => {
                 poll_fn(|cx| {
                     self.tell(self.poll_behind(cx, |behind, cx| {
                         behind.poll_write(cx, &self.fid, offset, from)

@@ -108,7 +108,7 @@ impl<N: Node> Fs<N> {
             }
             Walked::Blocked(_, error) => Err(error),
             Walked::Through(..) | Walked::Link(_) => {
-                let found = self.find_clean(path.clone(), true).await?;
+                let found = self.find_clean(path.try_clone()?, true).await?;
                 match found.is_dir() {
                     true => Ok(found.node),
                     false => Err(Errno::ENOTDIR.into()),
@@ -127,7 +127,7 @@ impl<N: Node> Fs<N> {
         work: impl AsyncFn(N, &[u8]) -> Result<T>,
     ) -> Result<T> {
         let name = path.file_name().ok_or(at_root)?;
-        let parent = path.parent();
+        let parent = path.parent()?;
         let mut is_first = true;
         // A loop, so that the code of `work` is there once.
         loop {
@@ -145,7 +145,7 @@ impl<N: Node> Fs<N> {
         if !path.wants_dir() {
             return Ok(());
         }
-        match self.lookup(path.bare(), false).await? {
+        match self.lookup(path.bare()?, false).await? {
             Lookup::Found(_) => Err(Errno::EEXIST.into()),
             Lookup::Missing(_) => Err(Errno::ENOENT.into()),
         }
@@ -156,7 +156,7 @@ impl<N: Node> Fs<N> {
         if !path.wants_dir() {
             return Ok(());
         }
-        match self.find_clean(path.bare(), false).await?.is_dir() {
+        match self.find_clean(path.bare()?, false).await?.is_dir() {
             true => Ok(()),
             false => Err(Errno::ENOTDIR.into()),
         }
@@ -164,7 +164,7 @@ impl<N: Node> Fs<N> {
 
     /// Whether the path leads to a directory; where it leads nowhere or the tree refuses to say, it does not.
     pub(super) async fn is_dir(&self, path: &CleanPath) -> Result<bool> {
-        match self.find_clean(path.clone(), true).await {
+        match self.find_clean(path.try_clone()?, true).await {
             Ok(found) => Ok(found.is_dir()),
             Err(error) if error.is_of_the_path() => Ok(false),
             Err(error) => Err(error),

@@ -38,7 +38,7 @@ impl<N: Node> Fs<N> {
             match self.make_clean_dir(&now, 0o777).await {
                 Ok(()) => break,
                 Err(Error::Errno(Errno::ENOENT)) => {
-                    let parent = now.parent();
+                    let parent = now.parent()?;
                     missing.push(now);
                     now = parent;
                 }
@@ -107,7 +107,7 @@ impl<N: Node> Fs<N> {
         let path = CleanPath::new(path)?;
         path.check_removable()?;
         // What others did to directories that are kept is not to be noticed half-way.
-        let parent = self.find_clean(path.parent(), true).await?;
+        let parent = self.find_clean(path.parent()?, true).await?;
         let name = path.file_name().ok_or(Errno::EBUSY)?;
         parent.node.remove_all(name).await
     }
@@ -117,11 +117,11 @@ impl<N: Node> Fs<N> {
         from.check_renamable()?;
         to.check_renamable()?;
         if from.wants_dir() || to.wants_dir() {
-            self.check_named_dir(&from.named_as_dir()).await?;
+            self.check_named_dir(&from.named_as_dir()?).await?;
         }
         self.in_parent(&from, Errno::EBUSY, async |dir, old| {
             // Within a directory its node serves for both.
-            if to.parent() == from.parent() {
+            if to.is_beside(&from) {
                 let new = to.file_name().ok_or(Errno::EBUSY)?;
                 return dir.rename(old, &dir, new).await;
             }

@@ -60,7 +60,10 @@ impl<N: Node> Fs<N> {
                     result => return result.map(|file| (file, true)),
                 }
             }
-            match self.lookup(path.clone(), !options.is_create_new()).await? {
+            match self
+                .lookup(path.try_clone()?, !options.is_create_new())
+                .await?
+            {
                 Lookup::Found(_) if options.is_create_new() => return Err(Errno::EEXIST.into()),
                 Lookup::Found(found) => {
                     options.check_kind(found.qid)?;

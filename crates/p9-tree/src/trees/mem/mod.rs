@@ -103,7 +103,7 @@ impl MemTree {
         let path = CleanPath::new(path)?;
         let name = path.file_name().ok_or(Errno::EEXIST)?;
         let mut dir = self.root.clone();
-        for name in path.parent().names() {
+        for name in path.parent()?.names() {
             let next = dir.entries()?.borrow().get(name).cloned();
             dir = match next {
                 Some(next) => next,
