@@ -8,6 +8,7 @@ mod embedded_io;
 mod executor;
 mod inherited;
 mod kept;
+mod locks;
 mod many;
 mod model;
 mod nodes;

@@ -10,5 +10,6 @@ mod load;
 mod loss;
 mod losses;
 mod schedule;
+mod silence;
 mod state;
 mod threads;

@@ -11,6 +11,7 @@ mod map;
 mod platform_conformance;
 mod shutdown;
 mod store;
+mod store_lies;
 mod suspend;
 mod xenbus;
 

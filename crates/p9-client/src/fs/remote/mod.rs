@@ -8,6 +8,7 @@ mod file;
 mod identity;
 mod listing;
 mod node;
+mod operations;
 mod parents;
 mod stepwise;
 mod xattr;
@@ -169,11 +170,7 @@ impl RemoteNode {
 
     /// The path of what is walked to from here.
     fn path_to(&self, names: &[&[u8]]) -> Result<Rc<CleanPath>> {
-        let mut path = (*self.path).clone();
-        for name in names {
-            path.push(name)?;
-        }
-        Ok(Rc::new(path))
+        Ok(Rc::new(self.path.join(names)?))
     }
 
     /// What was walked to.

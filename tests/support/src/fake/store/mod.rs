@@ -1,5 +1,6 @@
 //! A small xenstored: the real protocol over the real rings, and faults on demand.
 
+mod change;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,6 +12,7 @@ use xen9p::platform::Page;
 use xen9p::xen::store::wire::{HEADER_SIZE, Header, Kind, PAYLOAD_MAX, decimal, strings};
 use xen9p::xen::store::{Access, Permission};
 
+use self::change::Change;
 use self::tree::{Refused, Tree};
 use super::World;
 use super::console::RingPage;
@@ -53,36 +55,6 @@ impl Default for StoreFaults {
             events_first: false,
             spurious_events: 0,
             refuse: BTreeMap::new(),
-        }
-    }
-}
-
-/// One change of the tree.
-#[derive(Clone)]
-enum Change {
-    Write(String, Vec<u8>),
-    Mkdir(String),
-    Rm(String),
-    Permissions(String, Vec<Permission>),
-}
-
-impl Change {
-    fn path(&self) -> &str {
-        match self {
-            Change::Write(path, _)
-            | Change::Mkdir(path)
-            | Change::Rm(path)
-            | Change::Permissions(path, _) => path,
-        }
-    }
-
-    /// Applies the change and returns whether there was anything to change.
-    fn apply(&self, tree: &mut Tree, who: DomId) -> Result<bool, Refused> {
-        match self {
-            Change::Write(path, value) => tree.write(who, path, value).map(|()| true),
-            Change::Mkdir(path) => tree.mkdir(who, path),
-            Change::Rm(path) => tree.rm(who, path),
-            Change::Permissions(path, list) => tree.set_permissions(who, path, list).map(|()| true),
         }
     }
 }
