@@ -50,6 +50,8 @@ struct Transfer<'a> {
     /// Most requests in flight.
     depth: usize,
     parts: [Option<Part>; MAX_PARTS],
+    /// From this place on all are empty.
+    used: usize,
     /// Where the next new request begins.
     next: usize,
     /// How far the transfer can get: less than the whole after the end of file, a short answer, or an
@@ -70,7 +72,16 @@ impl Fid {
     /// What stopped it, if not a single byte came; else that number is returned, and the next read
     /// meets the obstacle again. [`Error::InvalidInput`] beyond offset 2^63 − 1.
     pub async fn read_at(&self, offset: u64, into: &mut [u8], iounit: u32) -> Result<usize, Error> {
-        let mut transfer = Transfer::new(self, offset, Data::Read(into), iounit, MAX_PARTS)?;
+        let chunk = self.chunk(offset, into.len(), iounit)?;
+        if (1..=chunk).contains(&into.len()) {
+            let request = Request::Read {
+                fid: self.number(),
+                offset,
+                count: into.len() as u32,
+            };
+            return self.session().fetch(request, into).await;
+        }
+        let mut transfer = Transfer::new(self, offset, Data::Read(into), chunk, MAX_PARTS);
         poll_fn(|cx| transfer.poll(cx)).await
     }
 
@@ -86,8 +97,9 @@ impl Fid {
         see: &mut dyn FnMut(&mut Span<'_>),
         iounit: u32,
     ) -> Result<usize, Error> {
+        let chunk = self.chunk(offset, len, iounit)?;
         let data = Data::Lend(see, len, 0);
-        let mut transfer = Transfer::new(self, offset, data, iounit, MAX_PARTS)?;
+        let mut transfer = Transfer::new(self, offset, data, chunk, MAX_PARTS);
         poll_fn(|cx| transfer.poll(cx)).await
     }
 
@@ -104,48 +116,68 @@ impl Fid {
         iounit: u32,
         in_order: bool,
     ) -> Result<usize, Error> {
+        let chunk = self.chunk(offset, from.len(), iounit)?;
+        if (1..=chunk).contains(&from.len()) {
+            let data = Payload(from, &[]);
+            let fid = self.number();
+            let request = Request::Write { fid, offset, data };
+            let session = self.session();
+            let mut write = session.send(&request).await?;
+            let count = answer_written(&mut write, &request, from.len()).await?;
+            session.wrote(count);
+            return if count == 0 {
+                Err(Error::WriteZero)
+            } else {
+                Ok(count)
+            };
+        }
         let depth = if in_order { 1 } else { MAX_PARTS };
-        let mut transfer = Transfer::new(self, offset, Data::Write(from), iounit, depth)?;
+        let mut transfer = Transfer::new(self, offset, Data::Write(from), chunk, depth);
         poll_fn(|cx| transfer.poll(cx)).await
     }
-}
 
-impl<'a> Transfer<'a> {
-    fn new(
-        fid: &'a Fid,
-        offset: u64,
-        data: Data<'a>,
-        iounit: u32,
-        depth: usize,
-    ) -> Result<Self, Error> {
-        let most = fid.session().msize() - IO_HEADER_LEN;
-        let chunk = if iounit == 0 { most } else { iounit.min(most) };
-        let len = data.len();
+    /// The most bytes of one request, if so many bytes can be read or written at `offset`.
+    fn chunk(&self, offset: u64, len: usize, iounit: u32) -> Result<usize, Error> {
         if offset
             .checked_add(len as u64)
             .is_none_or(|end| end > i64::MAX as u64)
         {
             return Err(Error::InvalidInput("file offset beyond 2^63 - 1"));
         }
-        Ok(Transfer {
+        let most = self.session().msize() - IO_HEADER_LEN;
+        let chunk = if iounit == 0 { most } else { iounit.min(most) };
+        Ok(chunk as usize)
+    }
+}
+
+impl<'a> Transfer<'a> {
+    fn new(fid: &'a Fid, offset: u64, data: Data<'a>, chunk: usize, depth: usize) -> Self {
+        let stop = data.len();
+        Transfer {
             fid,
             offset,
             data,
-            chunk: chunk as usize,
+            chunk,
             depth,
             parts: [const { None }; MAX_PARTS],
+            used: 0,
             next: 0,
-            stop: len,
+            stop,
             error: None,
             deadline: None,
-        })
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {
         loop {
             let sent = self.send(cx);
             let collected = self.collect(cx);
-            if self.next >= self.stop && self.parts.iter().all(Option::is_none) {
+            while let Some(last) = self.used.checked_sub(1)
+                && self.parts.get(last).is_none_or(Option::is_none)
+            {
+                self.used = last;
+            }
+            if self.next >= self.stop && self.used == 0 {
                 return Poll::Ready(match self.error {
                     Some(error @ Error::MaybeApplied) => Err(error),
                     Some(error) if self.stop == 0 => Err(error),
@@ -163,7 +195,10 @@ impl<'a> Transfer<'a> {
     fn send(&mut self, cx: &mut Context<'_>) -> bool {
         let mut sent = false;
         let fid = self.fid.number();
-        for place in self.parts.iter_mut().take(self.depth) {
+        for (index, place) in self.parts.iter_mut().take(self.depth).enumerate() {
+            if index >= self.used && self.next >= self.stop {
+                break;
+            }
             let (start, end, retries) = match *place {
                 Some(Part {
                     pending: None,
@@ -201,6 +236,7 @@ impl<'a> Transfer<'a> {
                         end,
                         retries,
                     });
+                    self.used = self.used.max(index + 1);
                     self.next = self.next.max(end);
                     sent = true;
                 }
@@ -220,7 +256,7 @@ impl<'a> Transfer<'a> {
     /// Takes the replies that have come; whether there were any.
     fn collect(&mut self, cx: &mut Context<'_>) -> bool {
         let mut collected = false;
-        for index in 0..MAX_PARTS {
+        for index in 0..self.used {
             let Some(Some(part)) = self.parts.get_mut(index) else {
                 continue;
             };
@@ -275,7 +311,7 @@ impl<'a> Transfer<'a> {
                     self.stop_at(start, Some(error));
                     // What was asked for beyond has become pointless. A write is waited for all the
                     // same: it must not overtake what the program does next.
-                    for place in &mut self.parts {
+                    for place in self.parts.iter_mut().take(self.used) {
                         if !matches!(self.data, Data::Write(_))
                             && place.as_ref().is_some_and(|part| part.start > start)
                         {
