@@ -4,13 +4,14 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use core::mem;
 use core::pin::pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use core::time::Duration;
 
 use p9_tree::Driver;
 
-use super::engine::Engine;
-use super::{Deferred, Error, Session, Shared};
+use super::engine::{Engine, POLLED_ANYWAY};
+use super::link::Link;
+use super::{Deferred, Error, Session, Shared, State};
 use crate::transport::{Transport, TransportError};
 use xen9p_time::Instant;
 
@@ -41,7 +42,7 @@ impl Session {
 
     /// Calls `poll` until it is ready. One function for all kinds of futures: an image has dozens.
     fn run_to_end(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) {
-        let mut cx = Context::from_waker(Waker::noop());
+        let mut cx = Context::from_waker(POLLED_ANYWAY);
         loop {
             let seen = self.progress();
             if poll(&mut cx).is_ready() {
@@ -76,18 +77,18 @@ impl Session {
     /// are for. Never blocks, unless there is a server to be [found again](Self::set_recovery).
     pub fn pump(&self) {
         self.run_once();
-        self.with_or((), |engine| {
-            let now = engine.now();
-            engine.expire_due(now);
+        self.with_link_or((), |engine, link| {
+            engine.expire_due(link.now());
         });
     }
 
     /// [`pump`](Self::pump) without a look at the clock, for those who will wait soon.
     pub(super) fn run_once(&self) {
         self.recover();
-        self.with_or((), |engine| {
-            engine.flush_out();
-            engine.pump();
+        self.with_link_or((), |engine, link| {
+            if let Some(transport) = link.transport() {
+                engine.exchange(transport);
+            }
         });
     }
 
@@ -104,28 +105,19 @@ impl Session {
             self.shared.nested.set(true);
             return;
         }
-        let reported = self.shared.reported.get();
-        if self.with_or(true, |engine| engine.has_unseen_progress(reported)) {
+        if self.with_or(true, |engine| engine.has_untold_progress()) {
             self.run_once();
         } else {
             self.block(self.progress(), deadline, Duration::MAX);
         }
-        self.shared.reported.set(self.progress());
+        self.with_or((), Engine::tell_progress);
     }
 
     /// Waits until there is more progress than was `seen`, until `deadline`, and no longer than `most`.
     fn block(&self, seen: u64, deadline: Instant, most: Duration) {
         self.recover();
-        let next_wakeup = self.with_or(None, |engine| {
-            engine.flush_out();
-            engine.pump();
-            if engine.progress() == seen {
-                // No task has taken these, and none will before there is something new.
-                engine.spill_heads();
-            }
-            let quiet = engine.is_quiet(seen);
-            quiet.then(|| engine.next_wakeup())
-        });
+        let next_wakeup =
+            self.with_link_or(None, |engine, link| engine.settle(link.transport()?, seen));
         // Most answers come soon, without a look at the clock.
         let Some(next_wakeup) = next_wakeup else {
             return;
@@ -133,10 +125,10 @@ impl Session {
         if self.wait_in_transport(next_wakeup.min(deadline)) {
             return;
         }
-        let until = self.with_or(None, |engine| {
-            let now = engine.now();
+        let until = self.with_link_or(None, |engine, link| {
+            let now = link.now();
             let until = engine.expire_due(now).min(deadline).min(now + most);
-            engine.flush_out();
+            engine.send_due(link.transport()?);
             let quiet = engine.is_quiet(seen);
             (quiet && now < until).then_some(until)
         });
@@ -147,36 +139,43 @@ impl Session {
 
     /// Waits in the transport, which has no other user meanwhile, and takes in what has come. Whether there was anything.
     fn wait_in_transport(&self, until: Instant) -> bool {
-        let taken = self.with_or(None, Engine::begin_wait);
+        let taken = self.with_link_or(None, |engine, link| {
+            engine.count_wait();
+            link.take()
+        });
         let Some(mut transport) = taken else {
             return true;
         };
         let result = transport.wait(until);
         self.shared.nested.set(false);
-        self.with_or(true, |engine| engine.end_wait(transport, result))
+        self.with_link_or(true, |engine, link| {
+            engine.end_wait(link.put_back(transport), result)
+        })
     }
 
     /// Closes the transport, which has no other user meanwhile.
     pub(super) fn close_transport(&self) {
-        if let Some(mut transport) = self.with_or(None, |engine| engine.take_transport()) {
+        if let Some(mut transport) = self.with_link_or(None, |_, link| link.take()) {
             transport.close();
             self.shared.nested.set(false);
-            self.with_or((), |engine| engine.put_back(transport));
+            self.with_link_or((), |_, link| {
+                link.put_back(transport);
+            });
         }
     }
 
     /// Ends the session and gives its transport away.
     pub(super) fn into_transport(self) -> Option<Box<dyn Transport>> {
-        self.with_or(None, |engine| {
+        self.with_link_or(None, |engine, link| {
             engine.end(TransportError::Closed.into());
-            engine.take_transport()
+            link.take()
         })
     }
 
     /// Whether the transport is waited in, or called, right now: this is a callback.
     pub(super) fn is_waiting(&self) -> bool {
-        let engine = self.shared.engine.try_borrow();
-        engine.map_or(true, |engine| engine.is_away())
+        let state = self.shared.state.try_borrow();
+        state.map_or(true, |state| state.link.is_away())
     }
 
     /// Whether who asks for something now can't wait for it.
@@ -206,29 +205,42 @@ impl Session {
         true
     }
 
+    /// Works on the engine; else as [`with_link_or`](Self::with_link_or).
+    pub(super) fn with_or<T>(&self, busy: T, work: impl FnOnce(&mut Engine) -> T) -> T {
+        self.with_link_or(busy, |engine, _| work(engine))
+    }
+
     /// Works on the state and, when nothing is borrowed any more, wakes tasks and logs errors: wakers and loggers may come
     /// back here. `busy` is the result within a call of the transport, where a logger may have called.
-    pub(super) fn with_or<T>(&self, busy: T, work: impl FnOnce(&mut Engine) -> T) -> T {
-        let Ok(mut engine) = self.shared.engine.try_borrow_mut() else {
+    pub(super) fn with_link_or<T>(
+        &self,
+        busy: T,
+        work: impl FnOnce(&mut Engine, &mut Link) -> T,
+    ) -> T {
+        let Ok(mut state) = self.shared.state.try_borrow_mut() else {
             return busy;
         };
-        let result = work(&mut engine);
+        let State { engine, link } = &mut *state;
+        let result = work(engine, link);
         if !engine.has_deferred() && !self.shared.is_later.get() {
             return result;
         }
-        drop(engine);
+        drop(state);
         self.run_deferred();
         result
     }
 
     /// Does this now, or as soon as the state is free.
     pub(super) fn with_or_later(&self, work: Deferred) {
-        if self.shared.engine.try_borrow_mut().is_err() {
+        if self.shared.state.try_borrow_mut().is_err() {
             self.shared.later.borrow_mut().push(work);
             self.shared.is_later.set(true);
             return;
         }
-        self.with_or((), |engine| work.run(engine));
+        self.with_link_or((), |engine, link| {
+            work.run(engine);
+            link.tie_up(engine);
+        });
     }
 
     /// Does what was put off, wakes tasks and logs errors. Not part of [`with_or`](Self::with_or), of which there are many
@@ -237,12 +249,14 @@ impl Session {
     fn run_deferred(&self) {
         while self.shared.is_later.replace(false) {
             let later = mem::take(&mut *self.shared.later.borrow_mut());
-            let mut engine = self.shared.engine.borrow_mut();
+            let mut state = self.shared.state.borrow_mut();
+            let State { engine, link } = &mut *state;
             for work in later {
-                work.run(&mut engine);
+                work.run(engine);
             }
+            link.tie_up(engine);
         }
-        let (mut woken, unlogged) = self.shared.engine.borrow_mut().take_deferred();
+        let (mut woken, unlogged) = self.shared.state.borrow_mut().engine.take_deferred();
         if let Some(error) = unlogged.filter(|&error| error != TransportError::Closed.into()) {
             log::error!("9P session over: {error}");
         }
@@ -250,7 +264,7 @@ impl Session {
             waker.wake();
         }
         // Keeps the allocation.
-        self.shared.engine.borrow_mut().reuse(woken);
+        self.shared.state.borrow_mut().engine.reuse(woken);
     }
 }
 
@@ -268,28 +282,28 @@ impl Driver for Session {
 impl Drop for Shared {
     /// What the transport says to the end of the session, in good order and bounded time.
     fn drop(&mut self) {
-        let engine = self.engine.get_mut();
+        let State { engine, link } = self.state.get_mut();
         if let Some(error) = engine.lost() {
             engine.end(error);
         }
-        let deadline = engine.now() + SHUTDOWN_TIMEOUT.min(engine.timeout());
-        while engine.error().is_none() && engine.is_busy() && engine.now() < deadline {
-            engine.spill_heads();
-            engine.pump();
+        let deadline = link.now() + SHUTDOWN_TIMEOUT.min(engine.timeout());
+        while engine.error().is_none() && engine.is_busy() && link.now() < deadline {
+            let Some(transport) = link.transport() else {
+                return;
+            };
+            engine.spill_heads(transport);
+            engine.pump(transport);
             drop(engine.take_deferred());
             // Last, as a reply may have been what a clunk had to wait for.
-            engine.flush_out();
+            engine.send_due(transport);
             if engine.error().is_some() || !engine.is_busy() {
                 break;
             }
-            let Some(transport) = engine.transport() else {
-                return;
-            };
             if let Err(error) = transport.wait(deadline) {
                 engine.fail(error.into());
             }
         }
-        if let Some(transport) = engine.transport() {
+        if let Some(transport) = link.transport() {
             transport.close();
         }
     }

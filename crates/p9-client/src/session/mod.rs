@@ -32,6 +32,7 @@ mod engine;
 mod fid;
 mod fid_table;
 mod journal;
+mod link;
 mod negotiate;
 mod reattach;
 mod recovery;
@@ -50,7 +51,8 @@ use core::time::Duration;
 
 use super::{Dialect, Error};
 use crate::transport::{Transport, TransportError};
-use engine::Engine;
+use engine::{Engine, Shape};
+use link::Link;
 use p9_wire as wire;
 use xen9p_time::Instant;
 
@@ -112,11 +114,11 @@ pub struct Stats {
     pub spills: u64,
     /// Times that a blocking operation waited.
     pub waits: u64,
-    /// Times that the connection was lost and another one last_clock_read for.
+    /// Times that the connection was lost and another one was looked for.
     pub losses: u64,
     /// Times that one was found.
     pub recoveries: u64,
-    /// FidTable that could not be had again.
+    /// Files that could not be had again.
     pub stale: u64,
     /// Of the transport.
     pub transport: crate::transport::Stats,
@@ -174,22 +176,26 @@ pub struct Session {
 }
 
 struct Shared {
-    engine: RefCell<Engine>,
+    state: RefCell<State>,
     hook: RefCell<Option<Box<dyn FnMut()>>>,
     recovery: RefCell<Option<Recovery>>,
-    /// What was done while the engine was borrowed, by a logger that the transport called.
+    /// What was done while the state was borrowed, by a logger that the transport called.
     later: RefCell<Vec<Deferred>>,
     is_later: Cell<bool>,
     /// Who asks for something now can't wait for it, see [`Error::WouldBlock`].
     nested: Cell<bool>,
-    /// The progress that [`Session::wait`] has reported.
-    reported: Cell<u64>,
     dialect: Cell<Dialect>,
     msize: Cell<u32>,
     timeout: Cell<Duration>,
     /// When the clock was read last.
     clock: Cell<Instant>,
     interrupt: Interrupt,
+}
+
+/// The engine, which does no I/O, and the transport.
+struct State {
+    engine: Engine,
+    link: Link,
 }
 
 /// Something to be done as soon as the engine is free.
@@ -213,7 +219,8 @@ impl Deferred {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Session");
-        if let Ok(engine) = self.shared.engine.try_borrow() {
+        if let Ok(state) = self.shared.state.try_borrow() {
+            let engine = &state.engine;
             out.field("dialect", &engine.dialect())
                 .field("msize", &engine.msize())
                 .field("dead", &engine.error());
@@ -228,7 +235,7 @@ impl Session {
     /// # Errors
     /// [`Error::MessageSize`] when the transport can't carry 4,096 bytes, [`Error::OutOfMemory`].
     pub fn new(transport: Box<dyn Transport>, config: &Config) -> Result<Session, Error> {
-        let engine = Engine::new(transport, config)?;
+        let engine = Engine::new(Shape::of(&*transport), config)?;
         if engine.msize() < MIN_MSIZE {
             return Err(Error::MessageSize(engine.msize()));
         }
@@ -239,13 +246,15 @@ impl Session {
                 later: RefCell::new(Vec::new()),
                 is_later: Cell::new(false),
                 nested: Cell::new(false),
-                reported: Cell::new(0),
                 dialect: Cell::new(engine.dialect()),
                 msize: Cell::new(engine.msize()),
                 timeout: Cell::new(engine.timeout()),
                 clock: Cell::new(Instant::from_nanos(0)),
                 interrupt: Interrupt(engine.interrupt()),
-                engine: RefCell::new(engine),
+                state: RefCell::new(State {
+                    engine,
+                    link: Link::new(transport),
+                }),
             }),
         })
     }
@@ -263,7 +272,7 @@ impl Session {
     /// The transport's monotonic clock. As it was read last, while the transport is waited in.
     pub fn now(&self) -> Instant {
         let last = self.shared.clock.get();
-        let now = self.with_or(last, |engine| engine.now());
+        let now = self.with_link_or(last, |_, link| link.now());
         self.shared.clock.set(now);
         now
     }
@@ -275,7 +284,10 @@ impl Session {
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        self.with_or(Stats::default(), |engine| engine.stats())
+        self.with_link_or(Stats::default(), |engine, link| Stats {
+            transport: link.stats(),
+            ..engine.stats()
+        })
     }
 
     /// Why the session is over; `None` while it is not.

@@ -21,7 +21,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Session;
-use super::engine::Engine;
+use super::engine::{Engine, Shape};
+use super::link::Link;
 use super::reattach::Reattach;
 use crate::Error;
 use crate::transport::{Transport, TransportError};
@@ -169,7 +170,10 @@ impl Session {
         match answer {
             Ok(_) => {
                 let transport = reattach.into_transport().ok_or(Error::Closed)?;
-                self.with_or((), |engine| engine.install(transport));
+                self.with_link_or((), |engine, link| {
+                    engine.connected(Shape::of(&*transport), transport.now());
+                    *link = Link::new(transport);
+                });
                 Ok(true)
             }
             // This one is lost as well, or makes no sense; perhaps the next one does.

@@ -27,13 +27,13 @@ impl PendingRequest {
     /// Whether the reply is there to be taken. After an error it never will be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let nested = self.session.is_nested();
-        self.session
-            .with_or(Poll::Ready(Err(Error::WouldBlock)), |engine| {
-                match self.index {
-                    Some(index) => engine.poll_reply(index, cx.waker(), nested),
-                    None => Poll::Ready(Err(Error::Closed)),
-                }
-            })
+        self.session.with_link_or(
+            Poll::Ready(Err(Error::WouldBlock)),
+            |engine, link| match self.index {
+                Some(index) => engine.poll_reply(index, cx.waker(), link.is_away(), nested),
+                None => Poll::Ready(Err(Error::Closed)),
+            },
+        )
     }
 
     /// Lets `read` see the reply that [`poll`](Self::poll) announced.
@@ -53,19 +53,21 @@ impl PendingRequest {
     /// `into`, which has room for as much as was asked for.
     pub(super) fn take_data(&mut self, into: &mut [u8]) -> Result<usize, Error> {
         let index = self.index.ok_or(Error::Closed)?;
-        self.session.with_or(Err(Error::WouldBlock), |engine| {
-            self.index = None;
-            engine.take_data(index, into)
-        })
+        self.session
+            .with_link_or(Err(Error::WouldBlock), |engine, link| {
+                self.index = None;
+                engine.take_data(link.transport(), index, into)
+            })
     }
 
     /// Lends the data of the Rread that [`poll`](Self::poll) announced.
     pub(super) fn with_data(&mut self, see: &mut dyn FnMut(&mut Span<'_>)) -> Result<usize, Error> {
         let index = self.index.ok_or(Error::Closed)?;
-        self.session.with_or(Err(Error::WouldBlock), |engine| {
-            self.index = None;
-            engine.with_data(index, see)
-        })
+        self.session
+            .with_link_or(Err(Error::WouldBlock), |engine, link| {
+                self.index = None;
+                engine.with_data(link.transport(), index, see)
+            })
     }
 }
 
@@ -90,13 +92,13 @@ impl PendingRequest {
         let Some(first) = self.index else {
             return Ok(None);
         };
-        let index = self.session.with_or(Ok(None), |engine| {
+        let index = self.session.with_link_or(Ok(None), |engine, link| {
             // After a loss it would be unknown what the first one had made of the second.
             if engine.recovers() || !engine.is_in_order() {
                 return Ok(None);
             }
             let lane = engine.lane_of(engine.tag(first));
-            engine.submit(request, None, Some(lane))
+            engine.submit(link.transport(), request, None, Some(lane))
         })?;
         Ok(index.map(|index| PendingRequest {
             session: self.session.clone(),
@@ -284,8 +286,8 @@ impl Session {
 
     /// Sends a request if there is room for it now, and half of the tags are free: no task waits for its answer yet.
     pub(super) fn try_send(&self, request: &Request<'_>) -> Result<Option<PendingRequest>, Error> {
-        let sent = self.with_or(Ok(None), |engine| match engine.is_half_free() {
-            true => engine.submit(request, None, None),
+        let sent = self.with_link_or(Ok(None), |engine, link| match engine.is_half_free() {
+            true => engine.submit(link.transport(), request, None, None),
             false => Ok(None),
         });
         Ok(sent?.map(|index| PendingRequest {
@@ -337,19 +339,19 @@ impl Session {
         deadline: &mut Option<Instant>,
     ) -> Poll<Result<u16, Error>> {
         let nested = self.is_nested();
-        let sent = self.with_or(Err(Error::WouldBlock), |engine| {
+        let sent = self.with_link_or(Err(Error::WouldBlock), |engine, link| {
             // What is given up is given up anyway where there is no server.
             let ends = matches!(request, Request::Clunk { .. }) || unlocks(request);
             let must = ends && engine.lost().is_none();
             if engine.is_interrupted() && !must {
                 return Err(Error::Interrupted);
             }
-            let sent = engine.submit(request, *deadline, None)?;
+            let sent = engine.submit(link.transport(), request, *deadline, None)?;
             if sent.is_none() {
-                if nested && engine.is_away() {
+                if nested && link.is_away() {
                     return Err(Error::WouldBlock);
                 }
-                let now = engine.now();
+                let now = link.now();
                 engine.expire_due(now);
                 engine.alive()?;
                 if engine.lost().is_some() {
@@ -383,15 +385,15 @@ impl Session {
     /// Ready when the time has come; polled again whenever a request is over.
     fn poll_until(&self, cx: &mut Context<'_>, until: Instant) -> Poll<Result<(), Error>> {
         let nested = self.is_nested();
-        self.with_or(Poll::Ready(Err(Error::WouldBlock)), |engine| {
+        self.with_link_or(Poll::Ready(Err(Error::WouldBlock)), |engine, link| {
             engine.alive()?;
             if engine.is_interrupted() {
                 return Poll::Ready(Err(Error::Interrupted));
             }
-            if engine.now() >= until {
+            if link.now() >= until {
                 return Poll::Ready(Ok(()));
             }
-            if nested && engine.is_away() {
+            if nested && link.is_away() {
                 return Poll::Ready(Err(Error::WouldBlock));
             }
             engine.wait_for_room(cx.waker(), until);

@@ -3,8 +3,8 @@
 use core::task::Waker;
 use core::time::Duration;
 
-use super::Engine;
 use super::slot::State;
+use super::{Engine, wake_later};
 use crate::transport::TransportError;
 use xen9p_time::Instant;
 
@@ -57,7 +57,7 @@ impl Engine {
             silent |= slot.state.is_unattended();
             slot.late = true;
             if let Some(waker) = slot.waker.take() {
-                self.woken.push(waker);
+                wake_later(&mut self.woken, Some(waker));
                 self.progress += 1;
                 self.progress_of_many = self.progress;
             }

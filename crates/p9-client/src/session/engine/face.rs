@@ -1,6 +1,5 @@
 //! What the rest of the session sees of the engine's state.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
@@ -8,10 +7,10 @@ use core::sync::atomic::AtomicBool;
 use core::task::Waker;
 use core::time::Duration;
 
-use super::Engine;
+use super::{Engine, Lanes};
 use crate::session::Stats;
 use crate::session::fid_table::{FidStatus, FidTable};
-use crate::transport::{Transport, TransportError};
+use crate::transport::TransportError;
 use crate::{Dialect, Error};
 use xen9p_time::Instant;
 
@@ -30,7 +29,6 @@ impl Engine {
         self.dialect = dialect;
         self.msize = msize;
         self.largest = msize;
-        self.device.set_max_message(msize);
     }
 
     /// Will agree on nothing but this dialect, and leaves it to others to log errors: for a reattach.
@@ -66,6 +64,11 @@ impl Engine {
     /// Why the session is over.
     pub(in crate::session) fn error(&self) -> Option<Error> {
         self.dead
+    }
+
+    /// Whether the server keeps the order of each lane.
+    pub(in crate::session) fn is_in_order(&self) -> bool {
+        self.in_order
     }
 
     /// Why the connection is lost, while another one may be found.
@@ -108,11 +111,14 @@ impl Engine {
 
 /// Counters.
 impl Engine {
+    /// All but those of the transport.
     pub(in crate::session) fn stats(&self) -> Stats {
-        Stats {
-            transport: self.device.stats(),
-            ..self.stats
-        }
+        self.stats
+    }
+
+    /// An operation is waited for.
+    pub(in crate::session) fn count_wait(&mut self) {
+        self.stats.waits += 1;
     }
 
     /// The server took so many bytes.
@@ -136,50 +142,33 @@ impl Engine {
     }
 }
 
-/// The transport, which the driver takes away to wait in it.
+/// Before a wait in the transport, and after it.
 impl Engine {
-    pub(in crate::session) fn now(&mut self) -> Instant {
-        self.device.now()
-    }
-
-    /// Whether the server keeps the order of each lane.
-    pub(in crate::session) fn is_in_order(&self) -> bool {
-        self.device.in_order()
-    }
-
-    pub(in crate::session) fn is_away(&self) -> bool {
-        self.device.is_away()
-    }
-
-    pub(in crate::session) fn transport(&mut self) -> Option<&mut dyn Transport> {
-        self.device.get()
-    }
-
-    pub(in crate::session) fn take_transport(&mut self) -> Option<Box<dyn Transport>> {
-        self.device.take()
-    }
-
-    pub(in crate::session) fn put_back(&mut self, transport: Box<dyn Transport>) {
-        self.device.put_back(transport);
-    }
-
-    /// Takes the transport away to wait in it.
-    pub(in crate::session) fn begin_wait(&mut self) -> Option<Box<dyn Transport>> {
-        self.stats.waits += 1;
-        self.device.take()
-    }
-
-    /// The wait is over with this result. Takes in what has come; whether there was anything.
-    pub(in crate::session) fn end_wait(
+    /// Does what can be done now. Then, unless operations may have got further than `seen`, says until when one can wait for
+    /// something to come without knowing the time.
+    pub(in crate::session) fn settle<L: Lanes + ?Sized>(
         &mut self,
-        transport: Box<dyn Transport>,
+        lanes: &mut L,
+        seen: u64,
+    ) -> Option<Instant> {
+        self.exchange(lanes);
+        if self.progress == seen {
+            // No task has taken these, and none will before there is something new.
+            self.spill_heads(lanes);
+        }
+        self.is_quiet(seen).then(|| self.next_wakeup())
+    }
+
+    /// The wait in the transport is over, with this result. Takes in what has come; whether there was anything.
+    pub(in crate::session) fn end_wait<L: Lanes + ?Sized>(
+        &mut self,
+        lanes: &mut L,
         result: Result<(), TransportError>,
     ) -> bool {
         let before = self.progress;
-        self.device.put_back(transport);
         self.wake_heads();
         match result {
-            Ok(()) => self.pump(),
+            Ok(()) => self.pump(lanes),
             Err(error) => {
                 self.fail(error.into());
             }

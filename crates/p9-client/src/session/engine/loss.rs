@@ -1,14 +1,12 @@
 //! What becomes of requests in flight when the connection is lost, and a new one.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::device::Device;
 use super::slot::{Place, State};
-use super::{Engine, LaneState, RETRYABLE_LOSS};
+use super::{Engine, LaneState, RETRYABLE_LOSS, Shape};
 use crate::Error;
 use crate::session::journal::ReplayPolicy;
-use crate::transport::Transport;
+use xen9p_time::Instant;
 
 impl Engine {
     /// The connection is lost: says of each request in flight what becomes of it.
@@ -16,6 +14,7 @@ impl Engine {
         self.lost = Some(error);
         self.stats.losses += 1;
         self.flushes_due = 0;
+        self.unwanted_heads = 0;
         self.end_probe();
         for lane in &mut self.lanes {
             lane.head = None;
@@ -62,11 +61,11 @@ impl Engine {
         self.wake_all();
     }
 
-    /// Goes on with this transport, whose server knows the fids.
-    pub(in crate::session) fn install(&mut self, mut transport: Box<dyn Transport>) {
-        let count = transport.lanes().max(1);
-        transport.set_max_message(self.msize);
+    /// It is `now`, and there is another connection, whose server knows the fids.
+    pub(in crate::session) fn connected(&mut self, shape: Shape, now: Instant) {
+        let count = shape.lanes;
         self.largest = self.msize;
+        self.largest_told = 0;
         let mut lanes: Vec<LaneState> = Vec::new();
         lanes.resize_with(usize::from(count), LaneState::default);
         for (index, slot) in (0..self.window).zip(&mut self.slots).rev() {
@@ -79,10 +78,10 @@ impl Engine {
         }
         self.lanes = lanes;
         self.next_lane = 0;
-        self.device = Device::new(transport);
+        self.in_order = shape.in_order;
         self.can_flush = true;
         self.lost = None;
-        self.grace = self.device.now() + self.timeout;
+        self.grace = now + self.timeout;
         // Whatever was read ahead may have changed.
         self.changes += 1;
         self.stats.recoveries += 1;

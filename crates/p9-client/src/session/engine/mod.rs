@@ -1,30 +1,38 @@
-//! The session's state. What is done to it stands beside this: `submit`, `pump` and `answer` for requests and replies,
-//! `clock` for time. Nothing there calls out, or holds a borrow that a callback could meet.
+//! The engine: the state of a session, which does no I/O. It never waits, knows no clock and owns no transport.
+//!
+//! - Messages go out and come in on [`Lanes`], which its caller lends it for the length of one call: [`Engine::submit`] and
+//!   [`Engine::send_due`] write requests there, [`Engine::pump`] takes replies in, [`Engine::take_data`] copies their data to
+//!   where the program wants it. Lent, and not handed over as messages of their own, since each byte is copied once.
+//! - The time is what its caller says: [`Engine::expire_due`] is told it, [`Engine::next_wakeup`] says when it wants to be told
+//!   again.
+//! - It calls nothing back. Wakers and errors to be logged wait until its caller has let go of it:
+//!   [`Engine::take_deferred`].
 
 mod deadlines;
-mod device;
 mod face;
+mod lanes;
 mod loss;
 mod probe;
 mod receive;
 mod reply;
 mod send;
 mod slot;
+#[cfg(test)]
+mod tests;
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use core::time::Duration;
 
+pub(super) use lanes::{Lanes, Shape};
 pub(super) use slot::{Outcome, unlocks};
 
 use super::fid_table::FidTable;
 use super::{Config, Stats};
-use crate::transport::{Lane, Transport, TransportError};
+use crate::transport::{Lane, TransportError};
 use crate::{Dialect, Error};
-use device::Device;
 use p9_wire::Tag;
 use probe::Probe;
 use slot::{Slot, State};
@@ -37,6 +45,14 @@ const MAX_HEAD_PUMPS: u8 = 8;
 pub(super) const RETRYABLE_LOSS: Error = Error::Transport(TransportError::Lost(
     "it was lost again and again before the server answered",
 ));
+
+/// The waker of tasks that are polled after each wait, whatever came: by the driver.
+pub(super) static POLLED_ANYWAY: &Waker = Waker::noop();
+
+/// Has a task woken as soon as nothing is borrowed, unless it is polled anyway.
+fn wake_later(woken: &mut Vec<Waker>, waker: Option<Waker>) {
+    woken.extend(waker.filter(|waker| !waker.will_wake(POLLED_ANYWAY)));
+}
 
 /// What the session knows of one of the transport's lanes.
 #[derive(Debug, Default)]
@@ -52,8 +68,9 @@ struct LaneState {
 }
 
 pub(super) struct Engine {
-    device: Device,
     lanes: Vec<LaneState>,
+    /// Whether the server keeps the order of each lane.
+    in_order: bool,
     /// One for each tag from 0 on, and the last for [`Tag::NONE`]. A slot's request is flushed with
     /// the tag of its own plus [`window`](Self::window), which travels on the same lane.
     slots: Vec<Slot>,
@@ -61,8 +78,10 @@ pub(super) struct Engine {
     fids: FidTable,
     dialect: Dialect,
     msize: u32,
-    /// The largest reply that the transport takes now: msize, or more while a request is in flight that asks for more.
+    /// The largest reply that is legal now: msize, or more while a request is in flight that asks for more.
     largest: u32,
+    /// What the lanes were told last of [`largest`](Self::largest); 0 before that.
+    largest_told: u32,
     timeout: Duration,
     interrupt: Arc<AtomicBool>,
     stats: Stats,
@@ -76,7 +95,7 @@ pub(super) struct Engine {
     recovers: bool,
     /// Why the connection is lost, until there is a new one.
     lost: Option<Error>,
-    /// A new one is being last_clock_read for: who asks for something from within that must not wait for its end.
+    /// A new connection is being looked for. An operation that is polled by that search must not wait for its end.
     searching: bool,
     /// No request has to be answered before this.
     grace: Instant,
@@ -84,6 +103,8 @@ pub(super) struct Engine {
     can_flush: bool,
     /// Slots in [`State::FlushDue`].
     flushes_due: u16,
+    /// Slots in [`State::UnwantedHead`].
+    unwanted_heads: u16,
     /// When the clock was read last, and the earliest deadline of the tasks that waited then.
     last_clock_read: Instant,
     next_deadline: Instant,
@@ -97,6 +118,8 @@ pub(super) struct Engine {
     progress: u64,
     /// What that was when it last grew for another reason than the reply to one request.
     progress_of_many: u64,
+    /// What it was when those who poll the operations were told last.
+    progress_told: u64,
     /// Whether the end of the session is not to be logged.
     quiet: bool,
     /// Where requests are encoded.
@@ -108,8 +131,8 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(transport: Box<dyn Transport>, config: &Config) -> Result<Engine, Error> {
-        let count = transport.lanes().max(1);
+    pub(super) fn new(shape: Shape, config: &Config) -> Result<Engine, Error> {
+        let count = shape.lanes;
         let wanted = config.window.clamp(1, super::MAX_WINDOW);
         let window = wanted
             .checked_next_multiple_of(count)
@@ -132,7 +155,7 @@ impl Engine {
             .try_reserve_exact(usize::from(window) + 1)
             .map_err(|_| Error::OutOfMemory)?;
         slots.resize_with(usize::from(window) + 1, Slot::new);
-        let most = transport.max_message();
+        let most = shape.max_message;
         let msize = config.msize.min(most);
         if config.msize != u32::MAX && config.msize > most {
             log::warn!(
@@ -141,14 +164,15 @@ impl Engine {
             );
         }
         Ok(Engine {
-            device: Device::new(transport),
             lanes,
+            in_order: shape.in_order,
             slots,
             window,
             fids: FidTable::default(),
             dialect: Dialect::Linux,
             msize,
             largest: most,
+            largest_told: 0,
             timeout: config.timeout,
             interrupt: Arc::default(),
             stats: Stats::default(),
@@ -161,6 +185,7 @@ impl Engine {
             grace: Instant::from_nanos(0),
             can_flush: true,
             flushes_due: 0,
+            unwanted_heads: 0,
             last_clock_read: Instant::from_nanos(0),
             next_deadline: Instant::NEVER,
             waiting: Vec::new(),
@@ -168,6 +193,7 @@ impl Engine {
             interrupt_told: false,
             progress: 0,
             progress_of_many: 0,
+            progress_told: 0,
             quiet: false,
             scratch: Vec::new(),
             probe: None,
@@ -207,12 +233,6 @@ impl Engine {
         self.end(error)
     }
 
-    /// Marks the connection as lost. With recovery, pending requests stay pending.
-    fn broken<T>(&mut self, error: Error) -> Result<Option<T>, Error> {
-        self.fail(error);
-        self.alive().map(|()| None)
-    }
-
     /// Ends the session: every operation from now on fails with `error`, unless an earlier one has
     /// done so already. Returns the reason that counts.
     pub(super) fn end(&mut self, error: Error) -> Error {
@@ -235,10 +255,12 @@ impl Engine {
     }
 
     pub(super) fn wake_all(&mut self) {
-        let wakers = self.slots.iter_mut().filter_map(|slot| slot.waker.take());
-        self.woken.extend(wakers);
-        self.woken
-            .extend(self.waiting.drain(..).map(|(waker, _)| waker));
+        for slot in &mut self.slots {
+            wake_later(&mut self.woken, slot.waker.take());
+        }
+        for (waker, _) in self.waiting.drain(..) {
+            wake_later(&mut self.woken, Some(waker));
+        }
         self.note_progress();
     }
 
@@ -246,8 +268,9 @@ impl Engine {
     fn wake_waiting(&mut self) {
         if !self.waiting.is_empty() {
             self.note_progress();
-            self.woken
-                .extend(self.waiting.drain(..).map(|(waker, _)| waker));
+            for (waker, _) in self.waiting.drain(..) {
+                wake_later(&mut self.woken, Some(waker));
+            }
         }
     }
 
@@ -257,22 +280,22 @@ impl Engine {
         self.progress_of_many = self.progress;
     }
 
-    /// Whether an operation may have got further after `reported` and has not been polled since.
-    pub(super) fn has_unseen_progress(&self, reported: u64) -> bool {
-        self.progress != reported
-            && (self.progress_of_many > reported
-                || self.slots.iter().any(|slot| slot.arrived > reported))
+    /// Whether an operation may have got further since [`tell_progress`](Self::tell_progress), and has not been polled since
+    /// then. Who waits all the same would sleep with a reply at hand.
+    pub(super) fn has_untold_progress(&self) -> bool {
+        let told = self.progress_told;
+        self.progress != told
+            && (self.progress_of_many > told || self.slots.iter().any(|slot| slot.arrived > told))
+    }
+
+    /// Those who poll the operations are told of all progress that there was.
+    pub(super) fn tell_progress(&mut self) {
+        self.progress_told = self.progress;
     }
 
     /// Whether the switch is set.
     pub(super) fn is_interrupted(&self) -> bool {
         self.interrupt.load(Ordering::Relaxed)
-    }
-
-    /// Whether a bulk reply has been at the head of its lane for too long.
-    fn is_stuck(lane: &mut LaneState) -> bool {
-        lane.seen = lane.seen.saturating_add(1);
-        lane.seen > MAX_HEAD_PUMPS
     }
 
     /// Whether requests are in flight, or have to be sent yet.

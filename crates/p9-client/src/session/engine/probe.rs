@@ -1,7 +1,7 @@
 //! Makes sure that a server has forgotten the session's files before it gives the connection up, by asking for the root.
 
-use super::Engine;
 use super::slot::{Place, RequestInfo, Slot, State};
+use super::{Engine, Lanes};
 use crate::session::fid_table::FidTable;
 use crate::session::journal::ReplayPolicy;
 use crate::transport::TransportError;
@@ -28,7 +28,11 @@ pub(super) struct Probe {
 impl Engine {
     /// The error in slot `index` may mean that the server has forgotten all files. One answer is no proof: the request
     /// waits for the answer to a probe. Without a root to probe, the answer is believed.
-    pub(super) fn suspect(&mut self, index: u16) -> Result<(), Error> {
+    pub(super) fn suspect<L: Lanes + ?Sized>(
+        &mut self,
+        lanes: &mut L,
+        index: u16,
+    ) -> Result<(), Error> {
         let dialect = self.dialect;
         let slot = self.slot(index)?;
         let errno = slot.error(dialect);
@@ -45,12 +49,12 @@ impl Engine {
                 slot: None,
             });
         }
-        self.send_probe();
+        self.send_probe(lanes);
         Ok(())
     }
 
     /// Sends the probe that is due, if there is room.
-    pub(super) fn send_probe(&mut self) {
+    pub(super) fn send_probe<L: Lanes + ?Sized>(&mut self, lanes: &mut L) {
         let Some(&Probe {
             fid, slot: None, ..
         }) = self.probe.as_ref()
@@ -68,7 +72,7 @@ impl Engine {
             newfid: fid,
             names: Names::default(),
         };
-        if let Ok(Some(index)) = self.submit(&request, Some(Instant::NEVER), None) {
+        if let Ok(Some(index)) = self.submit(Some(lanes), &request, Some(Instant::NEVER), None) {
             self.detach(index, None);
             if let Some(probe) = &mut self.probe {
                 probe.slot = Some(index);
@@ -83,6 +87,7 @@ impl Engine {
         place: Place,
         is_error: bool,
     ) -> Result<(), Error> {
+        // What is concluded here is refused or no open.
         let dialect = self.dialect;
         let answer = match place {
             Place::Inline if is_error => self.slot(index)?.error(dialect),

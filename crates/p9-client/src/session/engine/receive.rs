@@ -1,34 +1,44 @@
 //! Taking replies in, and sending what waits to be sent.
 
-use super::Engine;
 use super::probe::{FORGOTTEN, is_forgotten};
 use super::slot::{INLINE, Place, State};
+use super::{Engine, Lanes, MAX_HEAD_PUMPS, wake_later};
 use crate::session::journal::identify;
 use crate::session::violation::Violation;
 use crate::transport::{Header, Lane};
 use crate::{Dialect, Error};
-use p9_wire::{Reader, Reply, Request, Tag, kind};
+use p9_wire::{Fid, Reader, Reply, Request, Tag, kind};
 use xen9p_time::Instant;
 
 impl Engine {
+    /// Sends what is due, and takes in what has come.
+    pub(in crate::session) fn exchange<L: Lanes + ?Sized>(&mut self, lanes: &mut L) {
+        self.send_due(lanes);
+        self.pump(lanes);
+    }
+
     /// Takes in all replies that have arrived.
-    pub(in crate::session) fn pump(&mut self) {
+    pub(in crate::session) fn pump<L: Lanes + ?Sized>(&mut self, lanes: &mut L) {
         for lane in 0..self.lanes.len() as u16 {
-            self.drop_unwanted_head(Lane(lane));
-            let stuck = self
-                .lanes
-                .get_mut(usize::from(lane))
-                .is_some_and(|state| state.head.is_some() && Engine::is_stuck(state));
-            if stuck {
-                self.spill(Lane(lane));
+            if let Some(state) = self.lanes.get_mut(usize::from(lane))
+                && state.head.is_some()
+            {
+                state.seen = state.seen.saturating_add(1);
+                if state.seen > MAX_HEAD_PUMPS {
+                    self.spill(lanes, Lane(lane));
+                }
             }
-            self.pump_lane(Lane(lane));
+            self.pump_lane(lanes, Lane(lane));
         }
         self.tell_interrupted();
     }
 
     /// Takes in the replies on one lane, up to a bulk reply that its owner has to fetch.
-    pub(super) fn pump_lane(&mut self, lane: Lane) {
+    pub(super) fn pump_lane<L: Lanes + ?Sized>(&mut self, lanes: &mut L, lane: Lane) {
+        if self.largest_told != self.largest {
+            self.largest_told = self.largest;
+            lanes.set_max_message(self.largest);
+        }
         while self.is_up() {
             if self
                 .lanes
@@ -37,12 +47,12 @@ impl Engine {
             {
                 return;
             }
-            match self.device.peek(lane) {
+            match lanes.peek(lane) {
                 Ok(None) => return,
                 Ok(Some(header)) => {
                     self.stats.replies += 1;
                     self.stats.bytes_received += u64::from(header.size);
-                    if let Err(error) = self.arrived(lane, header) {
+                    if let Err(error) = self.arrived(lanes, lane, header) {
                         self.fail(error);
                     }
                 }
@@ -54,7 +64,12 @@ impl Engine {
     }
 
     /// Judges one reply and puts it where its owner finds it.
-    fn arrived(&mut self, lane: Lane, header: Header) -> Result<(), Error> {
+    fn arrived<L: Lanes + ?Sized>(
+        &mut self,
+        lanes: &mut L,
+        lane: Lane,
+        header: Header,
+    ) -> Result<(), Error> {
         let window = self.window;
         let (index, is_flush) = match header.tag {
             tag if tag == Tag::NONE.0 => (window, false),
@@ -71,10 +86,9 @@ impl Engine {
             return Err(FORGOTTEN.into());
         }
         if is_flush {
-            return self.flush_answered(lane, index, header);
+            return self.flush_answered(lanes, lane, index, header);
         }
         let is_error = matches!(header.kind, kind::RLERROR | kind::RERROR);
-        let device = &mut self.device;
         let slot = self
             .slots
             .get_mut(usize::from(index))
@@ -96,7 +110,7 @@ impl Engine {
         let size = header.size as usize;
         if wanted && !is_error && slot.info.is_bulk() && size > INLINE {
             slot.state = State::Ready(Place::Head);
-            self.woken.extend(slot.waker.take());
+            wake_later(&mut self.woken, slot.waker.take());
             self.progress += 1;
             slot.arrived = self.progress;
             if let Some(state) = self.lanes.get_mut(usize::from(lane.0)) {
@@ -109,19 +123,18 @@ impl Engine {
         if too_large {
             place = Place::Failed(Violation::NoRoom.into());
         } else if let Some(into) = slot.inline.get_mut(..size) {
-            device.copy_out(lane, 0, into);
+            lanes.copy_out(lane, 0, into);
             keep_header(into, header.size, header.kind);
         } else if wanted {
             place = Place::Spilled;
             if fill(&mut slot.spill, size) {
-                device.copy_out(lane, 0, &mut slot.spill);
+                lanes.copy_out(lane, 0, &mut slot.spill);
                 keep_header(&mut slot.spill, header.size, header.kind);
             } else {
                 place = Place::Failed(Error::OutOfMemory);
             }
         }
-        device.consume(lane);
-        device.release(lane, slot.limit);
+        lanes.consume(lane, slot.limit);
         if self
             .probe
             .as_ref()
@@ -134,18 +147,26 @@ impl Engine {
             && matches!(slot.state, State::Waiting | State::Detached)
             && is_forgotten(slot, &self.fids, self.dialect)
         {
-            return self.suspect(index);
+            return self.suspect(lanes, index);
         }
-        self.conclude(index, place, is_error)
+        if let Some(opened) = self.conclude(index, place, is_error)?
+            && self.dialect == Dialect::Linux
+            && let Some(index) =
+                self.submit(Some(lanes), &identify(opened), Some(Instant::NEVER), None)?
+        {
+            self.detach(index, None);
+        }
+        Ok(())
     }
 
-    /// The reply to the request in slot `index` is here: does what it means for fids, and tells its owner.
+    /// The reply to the request in slot `index` is here: does what it means for fids, and tells its owner. Gives the fid that
+    /// was opened, if the session needs to know which file that is.
     pub(super) fn conclude(
         &mut self,
         index: u16,
         place: Place,
         is_error: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Fid>, Error> {
         let slot = self
             .slots
             .get_mut(usize::from(index))
@@ -158,7 +179,7 @@ impl Engine {
                 self.fids.ended(fid);
             }
         }
-        // After a walk that stopped half way too: diod new_fid the new fid even then.
+        // After a walk that stopped half way too: diod keeps the new fid even then.
         if let Some(fid) = slot.info.new_fid
             && !is_error
         {
@@ -187,7 +208,7 @@ impl Engine {
         match slot.state {
             State::Waiting | State::Suspect { wanted: true } => {
                 slot.state = State::Ready(place);
-                self.woken.extend(slot.waker.take());
+                wake_later(&mut self.woken, slot.waker.take());
                 self.progress += 1;
                 slot.arrived = self.progress;
             }
@@ -201,17 +222,17 @@ impl Engine {
                 self.retire(index);
             }
         }
-        if let Some(fid) = opened
-            && self.dialect == Dialect::Linux
-            && let Some(index) = self.submit(&identify(fid), Some(Instant::NEVER), None)?
-        {
-            self.detach(index, None);
-        }
-        Ok(())
+        Ok(opened)
     }
 
     /// The server has answered the Tflush of the request in slot `index`.
-    fn flush_answered(&mut self, lane: Lane, index: u16, header: Header) -> Result<(), Error> {
+    fn flush_answered<L: Lanes + ?Sized>(
+        &mut self,
+        lanes: &mut L,
+        lane: Lane,
+        index: u16,
+        header: Header,
+    ) -> Result<(), Error> {
         let flush = Request::Flush { oldtag: Tag(index) };
         let budget = flush.max_reply(self.dialect, self.msize);
         let slot = self
@@ -229,8 +250,9 @@ impl Engine {
         if header.size > budget {
             return Err(Error::from(Violation::TooLarge));
         }
-        self.device.consume(lane);
-        self.device.release(lane, budget);
+        // With the Rflush, the reply that will not come is over too.
+        let over = if refused || replied { 0 } else { slot.limit };
+        lanes.consume(lane, budget.saturating_add(over));
         if refused {
             self.can_flush = false;
             if !replied {
@@ -239,7 +261,6 @@ impl Engine {
                 return Ok(());
             }
         } else if !replied {
-            self.device.release(lane, slot.limit);
             // Whether it happened is unknown: a clunk settles it either way.
             if let Some(fid) = slot.info.new_fid {
                 self.fids.bound(fid);
@@ -250,7 +271,7 @@ impl Engine {
     }
 
     /// Sends the Tflush that a slot waits for, if there is room.
-    pub(super) fn send_flush(&mut self, index: u16) {
+    fn send_flush<L: Lanes + ?Sized>(&mut self, lanes: &mut L, index: u16) {
         let flush = Request::Flush { oldtag: Tag(index) };
         let mut bytes = [0; 16];
         let tag = index + self.window;
@@ -260,7 +281,7 @@ impl Engine {
             return;
         };
         let bytes = bytes.get(..len).unwrap_or(&[]);
-        match self.device.send(lane, &[bytes], budget) {
+        match lanes.send(lane, &[bytes], budget) {
             Ok(true) => {
                 self.stats.requests += 1;
                 self.stats.flushes += 1;
@@ -276,24 +297,39 @@ impl Engine {
         }
     }
 
-    /// Sends everything that no task waits for, and tells the server of all that was sent.
-    pub(in crate::session) fn flush_out(&mut self) {
-        if self.flushes_due > 0 {
-            for index in 0..self.window {
-                if self
-                    .slot(index)
-                    .is_ok_and(|slot| slot.state == State::FlushDue)
-                {
-                    self.send_flush(index);
-                }
+    /// Whether an abandoned request has left something to do on the lanes.
+    pub(in crate::session) fn has_loose_ends(&self) -> bool {
+        (self.flushes_due > 0 || self.unwanted_heads > 0) && self.is_up()
+    }
+
+    /// Takes abandoned requests back, and their replies off the lanes.
+    pub(in crate::session) fn tie_up<L: Lanes + ?Sized>(&mut self, lanes: &mut L) {
+        for index in 0..self.window {
+            if !self.has_loose_ends() {
+                return;
+            }
+            match self.slot(index).map(|slot| slot.state) {
+                Ok(State::FlushDue) => self.send_flush(lanes, index),
+                Ok(State::UnwantedHead) => self.drop_head(lanes, index),
+                _ => {}
             }
         }
-        self.send_probe();
+    }
+
+    /// Sends everything that no task waits for, and tells the server of all that was sent.
+    pub(in crate::session) fn send_due<L: Lanes + ?Sized>(&mut self, lanes: &mut L) {
+        self.tie_up(lanes);
+        self.send_probe(lanes);
         while self.is_up() {
             let Some(fid) = self.fids.next_to_clunk() else {
                 break;
             };
-            match self.submit(&Request::Clunk { fid }, Some(Instant::NEVER), None) {
+            match self.submit(
+                Some(&mut *lanes),
+                &Request::Clunk { fid },
+                Some(Instant::NEVER),
+                None,
+            ) {
                 Ok(Some(index)) => self.detach(index, None),
                 // Gone with the server.
                 Err(_) if !self.is_up() => {
@@ -307,7 +343,7 @@ impl Engine {
             }
         }
         if self.is_up()
-            && let Err(error) = self.device.flush()
+            && let Err(error) = lanes.flush()
         {
             self.fail(error.into());
         }
@@ -315,15 +351,16 @@ impl Engine {
 
     /// Moves all bulk replies at the heads of lanes out of the way: their owners do not come, and
     /// the tasks that wait for the replies behind them must not wait for them.
-    pub(in crate::session) fn spill_heads(&mut self) {
+    pub(in crate::session) fn spill_heads<L: Lanes + ?Sized>(&mut self, lanes: &mut L) {
+        self.tie_up(lanes);
         for lane in 0..self.lanes.len() as u16 {
-            self.spill(Lane(lane));
-            self.pump_lane(Lane(lane));
+            self.spill(lanes, Lane(lane));
+            self.pump_lane(lanes, Lane(lane));
         }
     }
 
-    fn spill(&mut self, lane: Lane) {
-        if !self.is_up() || self.device.is_away() {
+    fn spill<L: Lanes + ?Sized>(&mut self, lanes: &mut L, lane: Lane) {
+        if !self.is_up() {
             return;
         }
         let Some(state) = self.lanes.get_mut(usize::from(lane.0)) else {
@@ -333,6 +370,9 @@ impl Engine {
         let Some(slot) = self.slots.get_mut(usize::from(index)) else {
             return;
         };
+        if slot.state != State::Ready(Place::Head) {
+            return;
+        }
         let size = slot.len as usize;
         let place = match fill(&mut slot.spill, size) {
             true => Place::Spilled,
@@ -340,10 +380,9 @@ impl Engine {
             false if slot.waker.is_none() => Place::Failed(Error::OutOfMemory),
             false => return,
         };
-        self.device.copy_out(lane, 0, &mut slot.spill);
+        lanes.copy_out(lane, 0, &mut slot.spill);
         keep_header(&mut slot.spill, slot.len, slot.info.kind + 1);
-        self.device.consume(lane);
-        self.device.release(lane, slot.limit);
+        lanes.consume(lane, slot.limit);
         slot.state = State::Ready(place);
         state.head = None;
         state.seen = 0;

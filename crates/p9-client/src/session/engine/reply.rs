@@ -5,26 +5,25 @@ use core::sync::atomic::Ordering;
 use core::task::{Poll, Waker};
 
 use super::slot::{Outcome, Place, State};
-use super::{Engine, RETRYABLE_LOSS};
+use super::{Engine, Lanes, RETRYABLE_LOSS, wake_later};
 use crate::Error;
 use crate::session::violation::{Scope, Violation};
-use crate::transport::Lane;
 use p9_tree::Span;
 use p9_wire::{READ_HEADER_LEN, Reader, Reply};
 
 impl Engine {
     /// Whether the reply to the request in this slot can be taken.
     ///
-    /// `nested`: who asks can't wait, see [`Error::WouldBlock`].
+    /// `away`: the lanes are not to be had now. `nested`: who asks can't wait, see [`Error::WouldBlock`].
     pub(in crate::session) fn poll_reply(
         &mut self,
         index: u16,
         waker: &Waker,
+        away: bool,
         nested: bool,
     ) -> Poll<Result<(), Error>> {
         let dead = self.dead;
         let interrupted = self.interrupt.load(Ordering::Relaxed);
-        let away = self.device.is_away();
         if let Some(slot) = self.slots.get(usize::from(index))
             && slot.state == State::Waiting
             && slot.late
@@ -88,8 +87,9 @@ impl Engine {
 
     /// Copies the data of an Rread or Rreaddir that [`poll_reply`](Self::poll_reply) announced and
     /// ends the request. `into` has room for as much as was asked for.
-    pub(in crate::session) fn take_data(
+    pub(in crate::session) fn take_data<L: Lanes + ?Sized>(
         &mut self,
+        lanes: Option<&mut L>,
         index: u16,
         into: &mut [u8],
     ) -> Result<usize, Error> {
@@ -99,16 +99,17 @@ impl Engine {
             _ => Ok(count),
         };
         if self.slot(index)?.state == State::Ready(Place::Head) {
-            if self.device.is_away() {
+            let Some(lanes) = lanes else {
                 self.abandon(index);
                 return Err(Error::WouldBlock);
-            }
-            let count = self.bulk_len(index).and_then(|count| fits(into, count));
+            };
+            let count = self.bulk_len(lanes, index);
+            let count = count.and_then(|count| fits(into, count));
             if let Ok(count) = count {
                 let into = into.get_mut(..count).unwrap_or(&mut []);
-                self.device.copy_out(lane, READ_HEADER_LEN as u32, into);
+                lanes.copy_out(lane, READ_HEADER_LEN as u32, into);
             }
-            self.drop_head(index);
+            self.drop_head(lanes, index);
             return self.took(count);
         }
         let dialect = self.dialect;
@@ -125,10 +126,10 @@ impl Engine {
     }
 
     /// How much data the reply at the head of its lane has. Its header is read for the only time here.
-    pub(super) fn bulk_len(&mut self, index: u16) -> Result<usize, Error> {
+    fn bulk_len<L: Lanes + ?Sized>(&mut self, lanes: &mut L, index: u16) -> Result<usize, Error> {
         let lane = self.lane_of(index);
         let mut head = [0; READ_HEADER_LEN];
-        self.device.copy_out(lane, 0, &mut head);
+        lanes.copy_out(lane, 0, &mut head);
         let slot = self.slot(index)?;
         // The size that was checked when the reply came; the server may have changed it since.
         head[..4].copy_from_slice(&slot.len.to_le_bytes());
@@ -136,7 +137,7 @@ impl Engine {
     }
 
     /// Counts the bytes that a read brought.
-    pub(super) fn took(&mut self, result: Result<usize, Error>) -> Result<usize, Error> {
+    fn took(&mut self, result: Result<usize, Error>) -> Result<usize, Error> {
         if let Ok(count) = result {
             self.stats.bytes_read += count as u64;
         }
@@ -161,15 +162,16 @@ impl Engine {
         }
     }
 
-    /// The reply is not wanted any more.
+    /// The reply is not wanted any more. What that leaves to do on the lanes is for [`tie_up`](Self::tie_up).
     pub(in crate::session) fn abandon(&mut self, index: u16) {
         let dead = self.dead.is_some();
         let can_flush = self.can_flush;
-        let away = self.device.is_away();
         let Ok(slot) = self.slot(index) else { return };
         match slot.state {
-            State::Ready(Place::Head) if away => slot.state = State::UnwantedHead,
-            State::Ready(Place::Head) => self.drop_head(index),
+            State::Ready(Place::Head) if !dead => {
+                slot.state = State::UnwantedHead;
+                self.unwanted_heads += 1;
+            }
             State::Ready(_) => self.retire(index),
             State::Waiting | State::Suspect { .. } if dead => self.retire(index),
             State::Suspect { .. } => slot.state = State::Suspect { wanted: false },
@@ -182,7 +184,6 @@ impl Engine {
                 slot.state = State::FlushDue;
                 slot.deadline = None;
                 self.flushes_due += 1;
-                self.send_flush(index);
             }
             State::Free
             | State::Detached
@@ -213,30 +214,14 @@ impl Engine {
         slot.outcome = outcome;
     }
 
-    /// Drops the reply at the head of this lane if its owner went while the transport was away.
-    pub(super) fn drop_unwanted_head(&mut self, lane: Lane) {
-        let head = self
-            .lanes
-            .get(usize::from(lane.0))
-            .and_then(|lane| lane.head);
-        if let Some(index) = head
-            && !self.device.is_away()
-            && self
-                .slot(index)
-                .is_ok_and(|slot| slot.state == State::UnwantedHead)
-        {
-            self.drop_head(index);
-        }
-    }
-
-    /// The transport is back: owners of replies that were in it can take them now.
+    /// The lanes can be lent again: owners of replies that were there can take them now.
     pub(super) fn wake_heads(&mut self) {
         for lane in &self.lanes {
             let slot = lane
                 .head
                 .and_then(|index| self.slots.get_mut(usize::from(index)));
             if let Some(waker) = slot.and_then(|slot| slot.waker.take()) {
-                self.woken.push(waker);
+                wake_later(&mut self.woken, Some(waker));
                 self.progress += 1;
                 self.progress_of_many = self.progress;
             }
@@ -244,44 +229,46 @@ impl Engine {
     }
 
     /// Takes the reply at the head of its lane off it, ends its request, and looks what is behind.
-    pub(super) fn drop_head(&mut self, index: u16) {
+    pub(super) fn drop_head<L: Lanes + ?Sized>(&mut self, lanes: &mut L, index: u16) {
         let lane = self.lane_of(index);
-        let limit = self.slot(index).map_or(0, |slot| slot.limit);
+        let slot = self.slot(index).map(|slot| (slot.limit, slot.state));
+        let (limit, state) = slot.unwrap_or((0, State::Free));
+        if state == State::UnwantedHead {
+            self.unwanted_heads -= 1;
+        }
         if let Some(state) = self.lanes.get_mut(usize::from(lane.0)) {
             state.head = None;
             state.seen = 0;
         }
         if self.is_up() {
-            self.device.consume(lane);
-            self.device.release(lane, limit);
+            lanes.consume(lane, limit);
         }
         self.retire(index);
-        self.pump_lane(lane);
+        self.pump_lane(lanes, lane);
     }
 
     /// Lends the data of an Rread that [`poll_reply`](Self::poll_reply) announced to `see`, and ends the
     /// request. Returns how many bytes there were.
-    pub(in crate::session) fn with_data(
+    pub(in crate::session) fn with_data<L: Lanes + ?Sized>(
         &mut self,
+        lanes: Option<&mut L>,
         index: u16,
         see: &mut dyn FnMut(&mut Span<'_>),
     ) -> Result<usize, Error> {
         let lane = self.lane_of(index);
         if self.slot(index)?.state == State::Ready(Place::Head) {
-            if self.device.is_away() {
+            let Some(lanes) = lanes else {
                 self.abandon(index);
                 return Err(Error::WouldBlock);
-            }
-            let count = self.bulk_len(index);
-            if let Ok(len) = count
-                && let Some(transport) = self.device.get()
-            {
+            };
+            let count = self.bulk_len(lanes, index);
+            if let Ok(len) = count {
                 see(&mut Span::new(len, &mut |at, into| {
                     // Smaller than a message.
-                    transport.copy_out(lane, (READ_HEADER_LEN + at) as u32, into);
+                    lanes.copy_out(lane, (READ_HEADER_LEN + at) as u32, into);
                 }));
             }
-            self.drop_head(index);
+            self.drop_head(lanes, index);
             return self.took(count);
         }
         let dialect = self.dialect;

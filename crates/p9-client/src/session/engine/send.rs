@@ -2,20 +2,21 @@
 
 use alloc::vec::Vec;
 
-use super::Engine;
 use super::slot::{RequestInfo, State};
+use super::{Engine, Lanes};
 use crate::Error;
 use crate::session::journal::{FidUpdate, ReplayPolicy};
-use crate::transport::Lane;
+use crate::transport::{Lane, TransportError};
 use p9_wire::{Request, Tag, WireError, kind};
 use xen9p_time::Instant;
 
 impl Engine {
-    /// Sends a request, on this lane if one is named. `None` when there is no free slot or no room now.
+    /// Sends a request, on this lane if one is named. `None` when there is no free slot or no room now, and without lanes.
     ///
-    /// Without a deadline it has the session's timeout, from when the clock is [last_clock_read at](Self::look) next.
-    pub(in crate::session) fn submit(
+    /// Without a deadline it has the session's timeout, from the next [`expire_due`](Self::expire_due) on.
+    pub(in crate::session) fn submit<L: Lanes + ?Sized>(
         &mut self,
+        lanes: Option<&mut L>,
         request: &Request<'_>,
         deadline: Option<Instant>,
         lane: Option<Lane>,
@@ -32,33 +33,19 @@ impl Engine {
             return Err(Error::NameTooLong);
         }
         let limit = request.max_reply(self.dialect, self.msize);
-        let Some(index) = self.pick(request.kind(), size, limit, lane)? else {
-            return match self.lost {
-                Some(_) => self.submit_offline(request),
-                None => Ok(None),
-            };
+        let Some(lanes) = lanes else {
+            return Ok(None);
         };
-        let tag = self.tag(index);
-        let lane = self.lane_of(tag);
-        if limit > self.largest {
-            self.allow_replies_of(limit);
-        }
-        if let Some(place) = self.scratch.get_mut(5..7) {
-            place.copy_from_slice(&tag.to_le_bytes());
-        }
-        let head = self.scratch.get(..head).unwrap_or(&[]);
-        match self.device.send(lane, &[head, payload.0, payload.1], limit) {
-            Ok(true) => {}
-            Ok(false) => {
-                self.give_back(index);
-                return Ok(None);
-            }
+        let index = match self.put(lanes, request, head, limit, lane) {
+            Ok(Some(index)) => index,
+            Ok(None) => return Ok(None),
             Err(error) => {
-                self.give_back(index);
-                self.broken::<u16>(error.into())?;
+                self.fail(error.into());
+                self.alive()?;
                 return self.submit_offline(request);
             }
-        }
+        };
+        self.largest = self.largest.max(limit);
         self.stats.requests += 1;
         self.stats.bytes_sent += u64::from(size);
         let load = size.saturating_add(limit);
@@ -72,6 +59,7 @@ impl Engine {
         if let &Request::Xattrcreate { fid, .. } = request {
             self.fids.mark_unconfirmed(fid);
         }
+        let lane = self.lane_of(self.tag(index));
         if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
             lane.load += u64::from(load);
         }
@@ -157,45 +145,70 @@ impl Engine {
         free.saturating_sub(1) * 2 >= usize::from(self.window)
     }
 
-    /// Takes a free slot on the least loaded lane that has room, or on the one that is named.
-    fn pick(
+    /// Puts a request, whose first `head` bytes are encoded, on the least loaded lane that has room, or on the one that is named,
+    /// and gives its slot.
+    fn put<L: Lanes + ?Sized>(
         &mut self,
-        kind: u8,
-        size: u32,
+        lanes: &mut L,
+        request: &Request<'_>,
+        head: usize,
         limit: u32,
         named: Option<Lane>,
-    ) -> Result<Option<u16>, Error> {
-        if kind == kind::TVERSION {
-            let free = self.slot(self.window)?.state == State::Free;
-            return Ok(free.then_some(self.window));
-        }
-        let count = self.lanes.len() as u16;
-        let mut best: Option<(u64, u16)> = None;
-        let (start, choices) = named.map_or((self.next_lane, count), |lane| (lane.0, 1));
-        for step in 0..choices {
-            let lane = (start + step) % count;
-            let Some(state) = self.lanes.get(usize::from(lane)) else {
-                continue;
-            };
-            if state.free.is_empty() || best.is_some_and(|(load, _)| load <= state.load) {
-                continue;
+    ) -> Result<Option<u16>, TransportError> {
+        let mut send = |lane: Lane, tag: u16| {
+            let head = self.scratch.get_mut(..head).unwrap_or(&mut []);
+            if let Some(place) = head.get_mut(5..7) {
+                place.copy_from_slice(&tag.to_le_bytes());
             }
-            match self.device.has_room(Lane(lane), size, limit) {
-                Ok(true) => best = Some((state.load, lane)),
-                Ok(false) => {}
-                Err(error) => return self.broken(error.into()),
-            }
-        }
-        let Some((_, lane)) = best else {
-            return Ok(None);
+            let payload = request.payload();
+            lanes.send(lane, &[head, payload.0, payload.1], limit)
         };
-        if named.is_none() {
-            self.next_lane = (lane + 1) % count;
+        let count = self.lanes.len() as u16;
+        if request.kind() == kind::TVERSION {
+            let window = self.window;
+            let slot = self.slots.get(usize::from(window));
+            if slot.is_none_or(|slot| slot.state != State::Free) {
+                return Ok(None);
+            }
+            let sent = send(Lane(Tag::NONE.0 % count), Tag::NONE.0)?;
+            return Ok(sent.then_some(window));
         }
-        Ok(self
-            .lanes
-            .get_mut(usize::from(lane))
-            .and_then(|lane| lane.free.pop()))
+        let (start, choices) = named.map_or((self.next_lane, count), |lane| (lane.0, 1));
+        // The lane that was tried last, by its load and its place.
+        let mut tried = None;
+        loop {
+            let mut best = None;
+            for step in 0..choices {
+                let lane = (start + step) % count;
+                let state = self.lanes.get(usize::from(lane));
+                let Some(state) = state.filter(|state| !state.free.is_empty()) else {
+                    continue;
+                };
+                let choice = (state.load, step);
+                if tried.is_none_or(|tried| tried < choice) && best.is_none_or(|best| choice < best)
+                {
+                    best = Some(choice);
+                }
+            }
+            let Some((_, step)) = best else {
+                return Ok(None);
+            };
+            let lane = (start + step) % count;
+            let free = self.lanes.get(usize::from(lane));
+            let Some(&tag) = free.and_then(|lane| lane.free.last()) else {
+                return Ok(None);
+            };
+            if send(Lane(lane), tag)? {
+                if let Some(state) = self.lanes.get_mut(usize::from(lane)) {
+                    state.free.pop();
+                }
+                if named.is_none() {
+                    self.next_lane = (lane + 1) % count;
+                }
+                return Ok(Some(tag));
+            }
+            tried = best;
+        }
     }
 
     fn give_back(&mut self, index: u16) {
@@ -232,17 +245,9 @@ impl Engine {
         }
         self.give_back(index);
         self.wake_waiting();
-        if limit > self.msize && self.is_up() {
+        if limit > self.msize {
             let in_flight = self.slots.iter().filter(|slot| slot.state != State::Free);
-            let largest = in_flight.map(|slot| slot.limit).fold(self.msize, u32::max);
-            self.allow_replies_of(largest);
+            self.largest = in_flight.map(|slot| slot.limit).fold(self.msize, u32::max);
         }
-    }
-
-    /// Has the transport take replies of so many bytes. Those whose size a file decides may be larger than msize:
-    /// servers do not look.
-    fn allow_replies_of(&mut self, bytes: u32) {
-        self.largest = bytes;
-        self.device.set_max_message(bytes);
     }
 }

@@ -53,7 +53,7 @@ pub(super) enum State {
         /// Whether the reply itself has come meanwhile.
         replied: bool,
     },
-    /// Replied with an error that may mean that the server has forgotten the session, which is last_clock_read into.
+    /// Replied with an error that may mean that the server has forgotten the session, which is being found out.
     Suspect {
         /// Whether someone waits for the reply.
         wanted: bool,
@@ -206,9 +206,9 @@ pub(super) struct RequestInfo {
     pub(super) kind: u8,
     /// Bytes of a read, names of a walk.
     pub(super) max_data: u32,
-    /// FidTable that it names.
+    /// The fids that it names.
     pub(super) fids: [Option<Fid>; 2],
-    /// The fid that its success new_fid.
+    /// The fid that its success makes.
     pub(super) new_fid: Option<Fid>,
     /// The fid that any answer clunks.
     pub(super) clunks: Option<Fid>,

@@ -61,11 +61,13 @@ macro_rules! reply {
 impl Fid {
     /// A number that the server does not know yet.
     pub(super) fn new(session: &Session) -> Result<Fid, Error> {
-        let number = session.with_or(Err(Error::WouldBlock), |engine| {
+        let number = session.with_link_or(Err(Error::WouldBlock), |engine, link| {
             engine.alive()?;
             if engine.dialect() == Dialect::Unix {
                 // xen-9pfsd allows no more than five fids: those given up go first.
-                engine.flush_out();
+                if let Some(transport) = link.transport() {
+                    engine.send_due(transport);
+                }
             }
             engine.fids().alloc().ok_or(Error::OutOfMemory)
         })?;
