@@ -110,8 +110,8 @@ pub trait Transport {
     fn now(&self) -> Instant;
 
     /// Blocks until something may have happened (a reply, room, a loss) or `deadline` has passed.
-    /// Never misses what happened after the last [`peek`](Self::peek) or
-    /// [`has_room`](Self::has_room); may return early for no reason.
+    /// Never misses what happened after the last [`peek`](Self::peek),
+    /// [`has_room`](Self::has_room) or refused [`send`](Self::send); may return early for no reason.
     ///
     /// # Errors
     /// See [`TransportError`].
