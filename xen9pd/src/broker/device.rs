@@ -2,11 +2,13 @@
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::LazyLock;
+use std::time;
 
 use xen_guest::xenbus::XenbusState;
+use xen_guest::xenbus::backend::{Machine, Offer, Step};
+use xen9p_time::Instant;
 
-use super::machine::{Machine, Offer, Step};
 use super::nodes::{self, Key, Kind, Order};
 use super::workers::{Word, Worker};
 use super::{Decision, Policy, Settings};
@@ -16,6 +18,12 @@ use crate::xen::store::{Result, Store};
 
 /// Steps at a device before others have their turn. None takes more than a few.
 const MAX_STEPS: u32 = 32;
+
+/// The time since the daemon looked at it first.
+pub fn now() -> Instant {
+    static BEGIN: LazyLock<time::Instant> = LazyLock::new(time::Instant::now);
+    Instant::from_nanos(u64::try_from(BEGIN.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
 
 /// A device.
 pub struct Device {
@@ -174,7 +182,7 @@ impl Device {
                 log::info!("another backend was first");
                 return self.forget(store, &state, &token);
             }
-            match self.machine.next(&view, Instant::now()) {
+            match self.machine.next(&view, now()) {
                 Step::Invite => {
                     nodes::invite(store, &self.key, view.backend)?;
                 }
@@ -210,7 +218,7 @@ impl Device {
             }
         }
         // Its nodes are written without end: the other devices first.
-        self.deadline = Some(Instant::now());
+        self.deadline = Some(now());
         Ok(false)
     }
 

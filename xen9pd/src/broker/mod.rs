@@ -4,7 +4,6 @@
 //! at any time.
 
 mod device;
-pub mod machine;
 pub mod nodes;
 mod place;
 pub mod status;
@@ -15,7 +14,6 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
@@ -267,10 +265,10 @@ impl<'a> Broker<'a> {
 
     /// Waits for something to do; returns whether it is time to end.
     fn wait(&mut self, stop: &UnixStream) -> Result<bool, Error> {
-        let now = Instant::now();
+        let now = device::now();
         let deadlines = self.devices.values().filter_map(Device::deadline);
         let timeout = deadlines.min().map(|deadline| {
-            let left = deadline.saturating_duration_since(now);
+            let left = deadline.saturating_since(now);
             Timespec::try_from(left).unwrap_or_default()
         });
         let mut files = vec![
@@ -306,7 +304,7 @@ impl<'a> Broker<'a> {
             }
             self.restless.insert(key);
         }
-        let now = Instant::now();
+        let now = device::now();
         let overdue = self.devices.iter().filter(|(_, device)| {
             let deadline = device.deadline();
             deadline.is_some_and(|deadline| deadline <= now)

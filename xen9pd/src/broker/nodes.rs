@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use xen_guest::xenbus::XenbusState;
+use xen_guest::xenbus::backend::{Offer, View};
 
-use super::machine::{Offer, View};
 use crate::host::Options;
 use crate::xen::store::{Result, Store};
 
@@ -233,42 +233,10 @@ pub fn look(store: &mut Store, key: &Key, frontend: &str) -> Result<View> {
     let state = store.read(&format!("{frontend}/state"))?;
     view.frontend = XenbusState::from_value(&state.unwrap_or_default());
     if view.frontend == XenbusState::Initialised {
-        view.offer = offer(store, frontend)?;
+        let read = |node: &str| store.read(&format!("{frontend}/{node}"));
+        view.offer = Offer::read(MAX_RINGS, read)?;
     }
     Ok(view)
-}
-
-/// What the frontend offers, checked.
-fn offer(store: &mut Store, frontend: &str) -> Result<std::result::Result<Offer, String>> {
-    let version = store.text(&format!("{frontend}/version"))?;
-    if version.as_deref() != Some("1") {
-        return Ok(Err(format!(
-            "the frontend wants version {:?} of the rings, there is only 1",
-            version.unwrap_or_default()
-        )));
-    }
-    let count = store.number(&format!("{frontend}/num-rings"))?;
-    let Some(count @ 1..=MAX_RINGS) = count else {
-        let count = store.text(&format!("{frontend}/num-rings"))?;
-        return Ok(Err(format!(
-            "the frontend has {:?} rings, between 1 and {MAX_RINGS} are possible",
-            count.unwrap_or_default()
-        )));
-    };
-    let mut rings = Vec::new();
-    for index in 0..count {
-        let reference = store.number(&format!("{frontend}/ring-ref{index}"))?;
-        let port = store.number(&format!("{frontend}/event-channel-{index}"))?;
-        match (reference, port) {
-            (Some(reference @ 1..), Some(port @ 1..)) => rings.push((reference, port)),
-            _ => {
-                return Ok(Err(format!(
-                    "the frontend's ring {index} lacks a grant reference or an event channel"
-                )));
-            }
-        }
-    }
-    Ok(Ok(Offer { rings }))
 }
 
 /// Writes what this backend can do, and that it waits for the frontend, if the own state is still the one that was seen.

@@ -4,6 +4,7 @@
 //! in each ([`XenbusState`]; public/io/xenbus.h). Everything here is the same for all kinds of
 //! devices; what the other nodes mean is the business of the drivers.
 
+pub mod backend;
 mod claim;
 mod handshake;
 mod state;

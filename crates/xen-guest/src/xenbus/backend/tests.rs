@@ -1,5 +1,7 @@
 use super::*;
 use XenbusState::*;
+use alloc::vec;
+use alloc::vec::Vec;
 use proptest::prelude::*;
 
 /// A device with a frontend, a toolstack and a worker, and a broker that does what the machine says.
@@ -52,7 +54,7 @@ impl World {
                 frontend: Initialising,
                 offer: Err("no rings".into()),
             },
-            now: Instant::now(),
+            now: Instant::from_nanos(1_000_000_000),
             worker: None,
             done: Vec::new(),
             over: false,
@@ -138,7 +140,7 @@ impl World {
                     self.machine.worker_is_gone(None);
                 }
             }
-            Move::Time(millis) => self.now += Duration::from_millis(millis),
+            Move::Time(millis) => self.now = self.now + Duration::from_millis(millis),
             Move::Unplug => {
                 if self.view.present {
                     self.view.online = false;

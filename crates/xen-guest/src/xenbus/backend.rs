@@ -1,12 +1,20 @@
-//! What the backend does with one device, without the I/O.
+//! The backend's half of a device that has rings, without the I/O: what it does next, and what its frontend offers.
 //!
 //! [`Machine`] is shown the nodes of a device as they are, and says the one thing to do next. It is asked again when that is
 //! done, and whenever a node, the worker or the time may have changed. As it goes by what is there, not by what happened,
-//! it finds its way from any state that another daemon, or this one before a restart, has left behind.
+//! it finds its way from any state that another backend, or this one before a restart, has left behind.
+//!
+//! A *worker* is what has the rings mapped and serves them: a process of a daemon, or a connection in a guest.
 
-use std::time::{Duration, Instant};
+use alloc::string::String;
+use core::time::Duration;
 
-use xen_guest::xenbus::XenbusState;
+use super::XenbusState;
+use xen9p_time::Instant;
+
+mod offer;
+
+pub use offer::Offer;
 
 /// How long a worker may take until it serves.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,13 +30,6 @@ const MAX_ROW: u32 = 20;
 
 /// See [`MAX_ROW`].
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// What a frontend has written to be connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// The rings: reference of the index page, event channel.
-    pub rings: Vec<(u32, u32)>,
-}
 
 /// A device as its nodes say.
 #[derive(Clone, Debug)]
@@ -145,7 +146,7 @@ impl Machine {
 
     /// The worker has ended, and all that it had mapped is unmapped. `why`: its last words, if it had any.
     pub fn worker_is_gone(&mut self, why: Option<String>) {
-        match std::mem::replace(&mut self.worker, Worker::None) {
+        match core::mem::replace(&mut self.worker, Worker::None) {
             Worker::None | Worker::Stopping { killed: false, .. } => {}
             Worker::Stopping { killed: true, .. } => {
                 self.report = Some("the worker had to be killed".into());
@@ -341,7 +342,7 @@ impl Machine {
         let used = self.row.unwrap_or(now).max(now);
         let most = now + PAUSE * MAX_ROW;
         if used + PAUSE > most {
-            return Err(used + PAUSE - PAUSE * MAX_ROW);
+            return Err(now + (used + PAUSE - most));
         }
         self.row = Some(used + PAUSE);
         Ok(())
