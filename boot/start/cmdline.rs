@@ -42,7 +42,8 @@ pub struct Options {
     /// `mount=[ro=]SOURCE:/PATH[,…]` and `bind=HOW:/NEW:/OLD[,…]`: what is added to the root to make the
     /// name space.
     pub layout: Layout,
-    /// `export=[ro=]SOURCE:vchan!DOMID!NAME[,…]`: what is served to other domains. Needs the feature `vchan`.
+    /// `export=[ro=]SOURCE:9pfs[,…]` and `export=[ro=]SOURCE:vchan!DOMID!NAME[,…]`: what is served to other domains. Needs
+    /// the feature `vchan`.
     pub exports: Vec<ExportOption>,
 }
 
@@ -52,10 +53,20 @@ pub struct Options {
 pub struct ExportOption {
     /// `/PATH` in the name space, the tag of a share, or a tree that the image makes.
     pub source: String,
-    /// The vchan: `DOMID!NAME`.
-    pub target: String,
+    /// How it is served.
+    pub target: ExportTarget,
     /// Whether changes are refused.
     pub read_only: bool,
+}
+
+/// How a tree is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExportTarget {
+    /// By a vchan: `DOMID!NAME`.
+    Vchan(String),
+    /// As a 9pfs device, to each domain that the toolstack gives one whose path is the source.
+    Devices,
 }
 
 impl ExportOption {
@@ -64,11 +75,20 @@ impl ExportOption {
             Some(entry) => (true, entry),
             None => (false, entry),
         };
-        let (source, target) = entry.split_once(":vchan!")?;
-        let name = target.split_once('!')?.1;
-        (!source.is_empty() && !name.is_empty()).then(|| ExportOption {
+        let (source, target) = match entry.strip_suffix(":9pfs") {
+            Some(source) => (source, ExportTarget::Devices),
+            None => {
+                let (source, target) = entry.split_once(":vchan!")?;
+                let name = target.split_once('!')?.1;
+                if name.is_empty() {
+                    return None;
+                }
+                (source, ExportTarget::Vchan(target.into()))
+            }
+        };
+        (!source.is_empty()).then(|| ExportOption {
             source: source.into(),
-            target: target.into(),
+            target,
             read_only,
         })
     }
@@ -98,7 +118,7 @@ const TRACE_FILE: &str = "/xen9p.pcap";
 
 /// The names [`Options`] knows, as a usage line shows them.
 pub const USAGE: &str = "options: log=LEVEL[,TARGET=LEVEL...] share=TAG mount=[ro=]TAG:/PATH[,...] \
-     bind=HOW:/NEW:/OLD[,...] export=[ro=]SOURCE:vchan!DOMID!NAME[,...] msize=BYTES rings=N order=N timeout=SECONDS \
+     bind=HOW:/NEW:/OLD[,...] export=[ro=]SOURCE:9pfs|vchan!DOMID!NAME[,...] msize=BYTES rings=N order=N timeout=SECONDS \
      recovery=fail|reattach[:SECONDS] trace=pcap[:[TAG:]/PATH]";
 
 /// Why a command line can't be obeyed.
@@ -202,8 +222,7 @@ impl Options {
             }
             "export" => {
                 let entries: Option<Vec<_>> = value.split(',').map(ExportOption::parse).collect();
-                let expected =
-                    "SOURCE:vchan!DOMID!NAME, or ro= and that, and more of them after commas";
+                let expected = "SOURCE:9pfs or SOURCE:vchan!DOMID!NAME, or ro= and that, and more of them after commas";
                 let mut entries = entries.ok_or_else(|| bad("export", expected))?;
                 self.exports.append(&mut entries);
             }

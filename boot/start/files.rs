@@ -121,8 +121,8 @@ impl fmt::Display for SourceError {
 impl core::error::Error for SourceError {}
 
 /// The tree that the source of a mount means: the tag of a share, an address such as `xen!9pfs!TAG`,
-/// `xen!9pfs!0` (a device's number) or `vchan!DOMID!NAME` (what another domain serves), or a tree that the image makes
-/// itself:
+/// `xen!9pfs!0` (a device's number) or `vchan!DOMID!NAME[!TREE]` (what another domain serves), or a tree that the image
+/// makes itself:
 ///
 /// * `#dev`: `cons`, the console; `null`; `time`, as in Plan 9: seconds and nanoseconds since 1970,
 ///   nanoseconds since the start, and how many of these there are in a second;

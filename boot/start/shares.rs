@@ -202,6 +202,17 @@ fn redial(tag: String, mut connect: Box<Connect>) -> impl Redial {
     }
 }
 
+/// An address without its tree, and that: `vchan!DOMID!NAME[!TREE]`. Servers of several trees want to know which.
+#[cfg(feature = "vchan")]
+pub(super) fn split_tree(address: &str) -> (&str, &str) {
+    let mut marks = address.match_indices('!').map(|(at, _)| at);
+    let end = marks.nth(2).unwrap_or(address.len());
+    (
+        address.get(..end).unwrap_or(address),
+        address.get(end + 1..).unwrap_or_default(),
+    )
+}
+
 impl Shares {
     /// Mounts the share that the options name, or the first.
     pub(super) fn root(&self) -> Result<Fs, ShareError> {
@@ -312,6 +323,10 @@ impl Shares {
     ) -> Result<Fs, ShareError> {
         let options = options();
         let mut mount = MountOptions::new();
+        #[cfg(feature = "vchan")]
+        if info.tag.starts_with(VCHAN) {
+            mount = mount.tree(split_tree(&info.tag).1);
+        }
         if let Some(timeout) = options.timeout {
             mount = mount.timeout(timeout);
         }

@@ -8,16 +8,19 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 
+use super::cmdline::{ExportOption, ExportTarget};
 use super::exports::{Serve, poll};
-use super::shares::{RECONNECT_TIMEOUT, ShareError, ShareInfo, Shares, VCHAN, boxed};
+use super::shares::{RECONNECT_TIMEOUT, ShareError, ShareInfo, Shares, VCHAN, boxed, split_tree};
 use super::{ExitCode, StartError, memory_info, now, options, system, tree};
 use crate::fs::Fs;
 use crate::ns::{MemTree, Tree};
+use crate::platform::PAGE_SIZE;
 use crate::rt::BarePlatform;
 use crate::server::{Exports as Trees, Limits, Rights};
 use crate::time::Instant;
 use crate::transport::Transport;
 use crate::transport::vchan::{self, Export, Listener, Order, Orders, parse_address};
+use crate::transport::xen9pfs::backend::{Backend, Request, Rings};
 use crate::tree::{DynNode, Node, Walked, block_on};
 
 /// What one message of a vchan may take, as a share of the domain's memory.
@@ -26,12 +29,16 @@ const MESSAGE_SHARE: usize = 64;
 /// What rings of an export may take, as a share of the domain's memory.
 const RING_SHARE: usize = 32;
 
+/// What a message on a ring of a 9pfs device may take: each of a frontend's rings may have two.
+const DEVICE_SHARE: usize = 128;
+
 /// How often at most all exports are looked at in a row.
 const ROUNDS: usize = 8;
 
 /// Connects to what another domain serves.
 fn dial(address: &str, timeout: Duration, msize: u32) -> Result<Box<dyn Transport>, ShareError> {
     let fails = |error| ShareError::Vchan(address.into(), error);
+    let (address, _) = split_tree(address);
     let target = address.strip_prefix(VCHAN).unwrap_or(address);
     let (server, name) = vchan::parse_address(target).map_err(fails)?;
     let stream = vchan::connect(&system().xen, server, name, timeout).map_err(fails)?;
@@ -61,9 +68,35 @@ pub(super) fn mount(shares: &Shares, address: &str) -> Result<Fs, ShareError> {
 #[derive(Default)]
 pub(super) struct Exports(Rc<State>);
 
+/// One way of serving, at work.
+trait Served {
+    fn poll(&mut self);
+    fn next_check(&self) -> Instant;
+}
+
+impl Served for Export<BarePlatform> {
+    fn poll(&mut self) {
+        Export::poll(self);
+    }
+
+    fn next_check(&self) -> Instant {
+        Export::next_check(self)
+    }
+}
+
+impl Served for Backend<BarePlatform> {
+    fn poll(&mut self) {
+        Backend::poll(self);
+    }
+
+    fn next_check(&self) -> Instant {
+        Backend::next_check(self)
+    }
+}
+
 #[derive(Default)]
 struct State {
-    all: RefCell<Vec<Export<BarePlatform>>>,
+    all: RefCell<Vec<Box<dyn Served>>>,
     /// Something has happened since they were looked at.
     due: Cell<bool>,
 }
@@ -99,6 +132,28 @@ fn orders() -> Orders {
     Orders::new(order, order).unwrap_or_default()
 }
 
+/// The same for those of 9pfs devices.
+fn rings() -> Rings {
+    let bytes = memory_info().total / DEVICE_SHARE;
+    let most = Rings::default();
+    let fits = |order: &u32| PAGE_SIZE << (*order - 1) <= bytes;
+    let order = (2..=most.order()).rev().find(fits).unwrap_or(2);
+    Rings::new(most.count(), order).unwrap_or(most)
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.msize = limits.msize.min((memory_info().total / RING_SHARE) as u32);
+    limits
+}
+
+fn rights(option: &ExportOption) -> Rights {
+    match option.read_only {
+        true => Rights::ReadOnly,
+        false => Rights::ReadWrite,
+    }
+}
+
 impl Exports {
     /// Nothing is served yet. What waits looks after it from now on.
     pub(super) fn new() -> Self {
@@ -112,44 +167,87 @@ impl Exports {
     /// Begins to serve trees that are not of the app's files: before these are mounted, which may wait for a domain that
     /// waits for this one.
     pub(super) fn start_first(&self) -> Result<(), StartError> {
-        self.start(|source| !source.starts_with('/'), &|| {
-            Rc::new(MemTree::new())
-        })
+        self.start(|option| !Self::is_late(option), &|| Rc::new(MemTree::new()))
     }
 
     /// Begins to serve what is in the app's files.
     pub(super) fn start_rest(&self, files: &dyn Fn() -> Rc<dyn Tree>) -> Result<(), StartError> {
-        self.start(|source| source.starts_with('/'), files)
+        self.start(Self::is_late, files)
+    }
+
+    /// Whether an export is of the app's files. One backend serves all 9pfs devices, so that it has to wait where one of its
+    /// trees does.
+    fn is_late(option: &ExportOption) -> bool {
+        let is_of_files = |option: &ExportOption| option.source.starts_with('/');
+        let mut options = system().options.exports.iter();
+        match option.target {
+            ExportTarget::Vchan(_) => is_of_files(option),
+            ExportTarget::Devices => {
+                options.any(|other| other.target == ExportTarget::Devices && is_of_files(other))
+            }
+        }
     }
 
     fn start(
         &self,
-        which: impl Fn(&str) -> bool,
+        which: impl Fn(&ExportOption) -> bool,
         files: &dyn Fn() -> Rc<dyn Tree>,
     ) -> Result<(), StartError> {
         let options = &system().options.exports;
-        for option in options.iter().filter(|option| which(&option.source)) {
-            let usage = |error| StartError::new(ExitCode::USAGE, format!("export: {error}"));
-            let (client, name) = parse_address(&option.target).map_err(usage)?;
-            let mut listener =
-                Listener::new(&system().xen, client, name, orders()).map_err(usage)?;
-            listener.on_event(Rc::new(poll));
-            let root = root_of(&option.source, files)?;
-            let rights = match option.read_only {
-                true => Rights::ReadOnly,
-                false => Rights::ReadWrite,
-            };
-            let mut limits = Limits::default();
-            limits.msize = limits.msize.min((memory_info().total / RING_SHARE) as u32);
-            let policy = move || Trees::new(root.clone(), rights);
-            self.0
-                .all
-                .borrow_mut()
-                .push(Export::new(listener, policy, limits));
+        let mut for_devices = Vec::new();
+        for option in options.iter().filter(|option| which(option)) {
+            match &option.target {
+                ExportTarget::Vchan(target) => {
+                    let export = listener(option, target, files)?;
+                    self.0.all.borrow_mut().push(Box::new(export));
+                }
+                ExportTarget::Devices => {
+                    let root = root_of(&option.source, files)?;
+                    for_devices.push((option.source.as_str(), root, rights(option)));
+                }
+            }
+        }
+        if !for_devices.is_empty() {
+            let backend = backend(for_devices)?;
+            self.0.all.borrow_mut().push(Box::new(backend));
         }
         self.0.poll();
         Ok(())
     }
+}
+
+fn listener(
+    option: &ExportOption,
+    target: &str,
+    files: &dyn Fn() -> Rc<dyn Tree>,
+) -> Result<Export<BarePlatform>, StartError> {
+    let usage = |error| StartError::new(ExitCode::USAGE, format!("export: {error}"));
+    let (client, name) = parse_address(target).map_err(usage)?;
+    let mut listener = Listener::new(&system().xen, client, name, orders()).map_err(usage)?;
+    listener.on_event(Rc::new(poll));
+    let root = root_of(&option.source, files)?;
+    let rights = rights(option);
+    let policy = move || Trees::new(root.clone(), rights);
+    Ok(Export::new(listener, policy, limits()))
+}
+
+/// Serves the 9pfs devices of other domains whose path is one of these.
+fn backend(
+    trees: Vec<(&'static str, DynNode, Rights)>,
+) -> Result<Backend<BarePlatform>, StartError> {
+    let policy = move |request: &Request| {
+        let found = trees.iter().find(|(path, ..)| *path == request.path);
+        let (_, root, rights) = found.ok_or_else(|| {
+            format!(
+                "the path {} is not one of those that this domain exports",
+                request.path
+            )
+        })?;
+        Ok(Trees::new(root.clone(), *rights))
+    };
+    let on_event = Some(Rc::new(poll) as Rc<dyn Fn()>);
+    let backend = Backend::new(&system().xen, rings(), limits(), policy, on_event);
+    backend.map_err(|error| StartError::new(ExitCode::FAILURE, format!("export: {error}")))
 }
 
 impl Serve for State {
@@ -176,7 +274,7 @@ impl Serve for State {
         let all = self.all.try_borrow();
         let checks = all
             .iter()
-            .flat_map(|all| all.iter().map(Export::next_check));
+            .flat_map(|all| all.iter().map(|served| served.next_check()));
         checks.min().unwrap_or(Instant::NEVER)
     }
 

@@ -265,3 +265,17 @@ fn a_save_ends_the_connection() {
         assert!(matches!(lost, TransportError::Lost(_)), "{lost}");
     }
 }
+
+/// xenstored ignores what is permitted to a domain that there is not, and goes on to do so when there is one.
+#[test]
+fn a_client_that_is_made_after_its_server_is_served() {
+    let fake = xen9p_testing::fake::FakeXen::new();
+    let server = domain(&fake, SERVER);
+    let mut listener = Listener::new(&server, CLIENT, "9p", orders(12, 12)).unwrap();
+    assert!(listener.accept().unwrap().is_none());
+    let client = domain(&fake, CLIENT);
+    assert!(vchan::connect(&client, SERVER, "9p", TIMEOUT).is_err());
+    assert!(listener.accept().unwrap().is_none());
+    let _client = vchan::connect(&client, SERVER, "9p", TIMEOUT).unwrap();
+    assert!(listener.accept().unwrap().is_some());
+}

@@ -6,7 +6,7 @@ mod cmdline;
 
 use std::time::Duration;
 
-use cmdline::{CmdlineError, parse, words};
+use cmdline::{CmdlineError, ExportTarget, parse, words};
 use proptest::prelude::*;
 
 #[test]
@@ -163,7 +163,7 @@ proptest! {
 #[test]
 fn exports_are_described() {
     let (options, rest) =
-        parse("export=/srv:vchan!7!logs,ro=#mem:vchan!0!/local/x export=data:vchan!9!9p serve")
+        parse("export=/srv:vchan!7!logs,ro=#mem:vchan!0!/local/x export=data:9pfs,ro=/:9pfs serve")
             .unwrap();
     assert_eq!(rest, "serve");
     let exports: Vec<_> = options
@@ -172,7 +172,7 @@ fn exports_are_described() {
         .map(|export| {
             (
                 export.source.as_str(),
-                export.target.as_str(),
+                export.target.clone(),
                 export.read_only,
             )
         })
@@ -180,9 +180,10 @@ fn exports_are_described() {
     assert_eq!(
         exports,
         [
-            ("/srv", "7!logs", false),
-            ("#mem", "0!/local/x", true),
-            ("data", "9!9p", false)
+            ("/srv", ExportTarget::Vchan("7!logs".into()), false),
+            ("#mem", ExportTarget::Vchan("0!/local/x".into()), true),
+            ("data", ExportTarget::Devices, false),
+            ("/", ExportTarget::Devices, true)
         ]
     );
     for wrong in [
@@ -192,11 +193,13 @@ fn exports_are_described() {
         ":vchan!7!x",
         "/srv:vchan!7",
         "/srv:vchan!7!",
+        ":9pfs",
+        "/srv:9pfs!7",
         "/a:vchan!7!x,",
     ] {
         let message = parse(&format!("export={wrong}")).unwrap_err().to_string();
         assert!(
-            message.contains("expected SOURCE:vchan!DOMID!NAME"),
+            message.contains("expected SOURCE:9pfs or SOURCE:vchan!DOMID!NAME"),
             "{message}"
         );
     }

@@ -111,6 +111,7 @@ fn requests_made_together_are_answered_each() {
 #[test]
 fn permissions_are_set_and_got() {
     let (xen, store) = guest();
+    xen.add_domain(DomId(7));
     store.write("data/x", b"1").unwrap();
     let list = [
         Permission {
@@ -124,10 +125,8 @@ fn permissions_are_set_and_got() {
     ];
     store.set_permissions("data/x", &list).unwrap();
     assert_eq!(store.permissions("data/x").unwrap(), list);
-    xen.add_domain(DomId(7))
-        .xen()
-        .domain(DomId(7))
-        .write("/local/domain/1/data/x", "2");
+    let other = xen.domain(DomId(7));
+    other.write("/local/domain/1/data/x", "2");
     assert_eq!(store.read("data/x").unwrap(), b"2");
 }
 

@@ -138,7 +138,12 @@ impl<P: Platform> Events<P> {
         self.table.slots.borrow().len()
     }
 
-    /// Opens a port that `remote` can bind to.
+    /// Whether there is a domain of this number.
+    pub fn is_domain(&self, domain: DomId) -> bool {
+        event_channel::is_domain(self.platform(), domain)
+    }
+
+    /// Opens a port that `remote` can bind to, if it exists: Xen does not look.
     ///
     /// # Errors
     /// `ENOSPC` when the domain has all the ports it may have; others as Xen says.

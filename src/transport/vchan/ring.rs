@@ -329,6 +329,14 @@ impl Ring {
         Ok(self.look_for_room()? > 0)
     }
 
+    /// Whether the other side has not read all that was written.
+    ///
+    /// # Errors
+    /// The other side's index makes no sense.
+    pub fn is_unread(&mut self) -> Result<bool, Violation> {
+        Ok(self.look_for_room()? < self.outgoing.size)
+    }
+
     /// Asks for an event when the other side has written or, if `write`, read. Who sleeps without
     /// [looking](Self::is_ready) once more may sleep for ever.
     pub fn ask(&self, write: bool) {

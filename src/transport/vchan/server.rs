@@ -12,8 +12,8 @@ use super::error::VchanError;
 use super::layout::{Orders, live};
 use super::ring::{Memory, Ring};
 use super::stream::{CHECK_INTERVAL, Link, Owner, Stream};
+use crate::hypercall::DomId;
 use crate::hypercall::event_channel::Status;
-use crate::hypercall::{DomId, XenError};
 use crate::platform::Platform;
 use crate::time::Instant;
 use crate::xen::Xen;
@@ -196,13 +196,14 @@ impl<P: Platform> Listener<P> {
             store,
             ..
         } = &self.xen;
+        // Xenstore ignores what is permitted to a domain that does not exist, also when it exists later.
+        if !events.is_domain(self.client) {
+            return Err(VchanError::NoDomain(self.client));
+        }
         let share = |pages| grants.share(pages, self.client).map_err(VchanError::Memory);
         let channel = events
             .alloc_unbound(self.client)
-            .map_err(|error| match error {
-                XenError::ESRCH => VchanError::NoDomain(self.client),
-                error => VchanError::Port(error),
-            })?;
+            .map_err(VchanError::Port)?;
         if let Some(handler) = &self.handler {
             let handler = Rc::clone(handler);
             channel.on_event(move || handler());

@@ -186,6 +186,14 @@ impl<P: Platform> Stream<P> {
             self.fail(TransportError::Lost(
                 "the other side of the vchan has died (its event channel is gone)",
             ));
+            return;
+        }
+        // vchan-socket-proxy goes to sleep without a look at the ring when a client comes and writes at once: both events
+        // are one to it.
+        if matches!(self.on(Ring::is_unread), Ok(true))
+            && let Some(link) = &self.link
+        {
+            let _ = link.channel.notify();
         }
     }
 

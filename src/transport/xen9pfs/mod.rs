@@ -1,4 +1,4 @@
-//! The Xen 9pfs frontend: interface pages, data rings, and the xenbus handshake.
+//! The Xen 9pfs frontend: interface pages, data rings, and the xenbus handshake. Its other half is in [`backend`].
 //!
 //! [`devices`] lists what the toolstack gave this domain, [`device`] picks one by its tag,
 //! [`connect`] agrees on rings with the backend, and [`Xen9pfs`] carries messages over them:
@@ -19,6 +19,7 @@
 //! The backend is not trusted: what it writes is read once, checked and copied out, and the first
 //! lie ends the connection. See [`ring`] for how.
 
+pub mod backend;
 mod config;
 mod connect;
 mod endpoint;

@@ -159,6 +159,16 @@ pub fn status<P: Platform>(platform: &P, port: Port) -> Result<Status, XenError>
     })
 }
 
+/// Whether Xen knows a domain of this number, be it another one, of whose ports it tells nothing.
+pub fn is_domain<P: Platform>(platform: &P, domain: DomId) -> bool {
+    // SAFETY: the structure and its union consist of integers, for which all-zero is a value.
+    let mut argument: sys::evtchn_status = unsafe { MaybeUninit::zeroed().assume_init() };
+    argument.dom = domain.0;
+    // SAFETY: the operation takes this structure.
+    let answer = unsafe { event_op(platform, sys::EVTCHNOP_status, &mut argument) };
+    answer != Err(XenError::ESRCH)
+}
+
 /// The number of the domain that asks: Xen fills it in for "self" in the status of a port.
 ///
 /// # Errors

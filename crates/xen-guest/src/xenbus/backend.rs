@@ -13,6 +13,7 @@ use super::XenbusState;
 use xen9p_time::Instant;
 
 mod offer;
+pub mod ring;
 
 pub use offer::Offer;
 
@@ -271,7 +272,8 @@ impl Machine {
             }
             (_, Closed) => {
                 let step = match view.backend {
-                    Closed => Step::Wait(None),
+                    // It may come again.
+                    Closed | InitWait => Step::Wait(None),
                     _ => Step::Set(Closed),
                 };
                 self.without_worker(now, step)

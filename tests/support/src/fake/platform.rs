@@ -65,10 +65,8 @@ impl FakePlatform {
                 if call.dom != sys::DOMID_SELF && call.dom != me.0 {
                     return Err(XenError::EPERM);
                 }
+                // Xen does not look whether there is such a domain.
                 let remote = self.named(call.remote_dom);
-                if !self.world.domains.borrow().contains_key(&remote) {
-                    return Err(XenError::ESRCH);
-                }
                 call.port = channels.open(me, Channel::Unbound(remote))?;
             }
             sys::EVTCHNOP_bind_interdomain => {
@@ -106,6 +104,15 @@ impl FakePlatform {
             sys::EVTCHNOP_status => {
                 // SAFETY: as above.
                 let call = unsafe { argument_mut::<sys::evtchn_status>(argument) };
+                let domain = self.named(call.dom);
+                if domain != me {
+                    let known = self.world.domains.borrow().contains_key(&domain);
+                    return Err(if known {
+                        XenError::EPERM
+                    } else {
+                        XenError::ESRCH
+                    });
+                }
                 call.vcpu = 0;
                 call.status = match channels.get(me, call.port) {
                     None => sys::EVTCHNSTAT_closed,

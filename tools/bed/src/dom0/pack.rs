@@ -30,6 +30,7 @@ const MODULES: &[&str] = &[
     "fs/fscache/fscache",
     "net/9p/9pnet",
     "net/9p/9pnet_virtio",
+    "net/9p/9pnet_fd",
     "fs/9p/9p",
 ];
 
@@ -50,6 +51,7 @@ const XEN_PROGRAMS: &[&str] = &[
     "xenconsoled",
     "xenconsole",
     "libxl-save-helper",
+    "vchan-socket-proxy",
 ];
 
 /// Other programs dom0 needs.
@@ -62,6 +64,7 @@ const PROGRAMS: &[&str] = &[
     "usr/bin/xenstore-chmod",
     "usr/bin/xenstore-watch",
     "usr/bin/xenstore-exists",
+    "usr/sbin/diod",
     "usr/libexec/xen-qemu-system-i386",
 ];
 
@@ -75,6 +78,7 @@ const DIRECTORIES: &[&str] = &[
     "modules",
     "usr",
     "usr/bin",
+    "usr/sbin",
     "usr/lib",
     "usr/lib/xen",
     "usr/lib/xen/bin",

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::Test;
-use super::lab::{Lab, content, ends_with};
+use super::lab::{Lab, Share, content, ends_with};
 use crate::daemon;
 use crate::domain::Guest;
 use crate::host::{Context, Result};
@@ -70,14 +70,7 @@ cat /host/linux-modules.cpio >> /run/linux.cpio
 
 fn linux_mounts(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
-    for n in 0..12u8 {
-        share.write(
-            &format!("in/{}/{n}.bin", n % 4),
-            &vec![n; usize::from(n) * 2503],
-        )?;
-    }
-    let content: Vec<u8> = (0..512u32 << 10).map(|n| (n ^ (n >> 9)) as u8).collect();
-    share.write("in/big.bin", &content)?;
+    let content = fill(&share)?;
     let guest = linux(lab)?.with("share", &share);
     let ended = lab.run(&guest)?;
     let console = &ended.console;
@@ -87,8 +80,21 @@ fn linux_mounts(lab: &mut Lab<'_>) -> Result<()> {
     share.holds("out8192/big.bin", &content)
 }
 
-/// A Linux guest that does what [`LINUX`] says.
-fn linux(lab: &mut Lab<'_>) -> Result<Guest> {
+/// Makes what a [Linux guest](linux) works on; returns the content of `in/big.bin`.
+pub fn fill(share: &Share) -> Result<Vec<u8>> {
+    for n in 0..12u8 {
+        share.write(
+            &format!("in/{}/{n}.bin", n % 4),
+            &vec![n; usize::from(n) * 2503],
+        )?;
+    }
+    let content: Vec<u8> = (0..512u32 << 10).map(|n| (n ^ (n >> 9)) as u8).collect();
+    share.write("in/big.bin", &content)?;
+    Ok(content)
+}
+
+/// A Linux guest that works on its share with tag "share", in which there is a directory "in".
+pub fn linux(lab: &mut Lab<'_>) -> Result<Guest> {
     let (kernel, modules) = lab.linux();
     let bed = lab.bed()?;
     bed.bring(&kernel, "vmlinux")?;

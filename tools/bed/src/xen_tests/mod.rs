@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod dom0_daemon;
+mod domains;
 mod embed;
 mod files;
 mod hostile;
@@ -117,7 +118,7 @@ fn beyond(backend: Backend, test: &str) -> Option<&'static str> {
 
 /// All tests that any domain can be put to.
 fn tests() -> impl Iterator<Item = &'static Test> {
-    with_files().chain(bad_input::TESTS)
+    with_files().chain(bad_input::TESTS).chain(domains::TESTS)
 }
 
 /// Those whose guests use files.
@@ -158,8 +159,8 @@ pub fn run(settings: &Settings) -> Result<u8> {
             let claims = dom0_daemon::CLAIM_TESTS.iter();
             let claims = claims.filter(|_| backend == Backend::Xen9pdInstead);
             // To most of these, backends are all alike.
-            let bad_input = bad_input::TESTS.iter().filter(|_| index == 0);
-            let tests = with_files().chain(bad_input);
+            let alike = bad_input::TESTS.iter().chain(domains::TESTS);
+            let tests = with_files().chain(alike.filter(|_| index == 0));
             let own = typed.chain(daemon).chain(claims);
             for (name, test) in tests.chain(embedded).chain(own) {
                 let whole = format!("{}/{}/{name}", backend.name(), kind.name());

@@ -189,10 +189,11 @@ impl Server {
             last_transaction: 0,
         };
         self.connections.insert(id, connection);
+        self.tree.domains.insert(id);
         let entry = |domain, access| Permission { domain, access };
         let toolstack = [entry(DomId(0), Access::None), entry(id, Access::Read)];
         let guest = [entry(id, Access::None)];
-        let nodes: [(&str, &str, &[Permission]); 10] = [
+        let nodes: [(&str, &str, &[Permission]); 11] = [
             ("", "", &toolstack),
             ("/domid", &id.to_string(), &toolstack),
             ("/name", "guest", &toolstack),
@@ -207,6 +208,7 @@ impl Server {
                 &toolstack,
             ),
             ("/data", "", &guest),
+            ("/error", "", &guest),
         ];
         for (name, value, permissions) in nodes {
             let path = format!("{}{name}", home(id));
@@ -224,6 +226,7 @@ impl Server {
     pub(super) fn forget(&mut self, id: DomId) -> u32 {
         let gone = self.connections.remove(&id);
         let gone = gone.expect("the domain has a xenstore");
+        self.tree.domains.remove(&id);
         self.change(DomId(0), Change::Rm(home(id)))
             .expect("the toolstack may do anything");
         gone.port

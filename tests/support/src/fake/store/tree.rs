@@ -1,6 +1,6 @@
 //! The tree of nodes, with permissions, as xenstored keeps it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use xen9p::hypercall::DomId;
 use xen9p::xen::store::{Access, Permission};
@@ -12,6 +12,8 @@ pub(super) type Refused = &'static str;
 pub(super) struct Node {
     value: Vec<u8>,
     permissions: Vec<Permission>,
+    /// Those of them whose domain did not exist when they were set, which have no effect ever.
+    ignored: BTreeSet<DomId>,
     /// The tree's generation when the node, or the list of its children, last changed.
     generation: u64,
 }
@@ -20,6 +22,8 @@ pub(super) struct Node {
 #[derive(Clone)]
 pub(super) struct Tree {
     nodes: BTreeMap<String, Node>,
+    /// The domains that there are.
+    pub(super) domains: BTreeSet<DomId>,
     pub(super) generation: u64,
 }
 
@@ -31,10 +35,12 @@ impl Default for Tree {
                 domain: DomId(0),
                 access: Access::None,
             }],
+            ignored: BTreeSet::new(),
             generation: 0,
         };
         Tree {
             nodes: BTreeMap::from([("/".into(), root)]),
+            domains: BTreeSet::from([DomId(0)]),
             generation: 0,
         }
     }
@@ -53,7 +59,9 @@ impl Node {
         let Some((owner, others)) = self.permissions.split_first() else {
             return who == DomId(0);
         };
-        let listed = others.iter().find(|entry| entry.domain == who);
+        let listed = others
+            .iter()
+            .find(|entry| entry.domain == who && !self.ignored.contains(&who));
         let access = listed.unwrap_or(owner).access;
         who == DomId(0)
             || owner.domain == who
@@ -129,7 +137,11 @@ impl Tree {
         } else if !self.nodes[&above].allows(who, true) {
             return Err("EACCES");
         }
-        let mut permissions = self.nodes[&above].permissions.clone();
+        let Node {
+            mut permissions,
+            ignored,
+            ..
+        } = self.nodes[&above].clone();
         if who != DomId(0) {
             permissions[0].domain = who;
         }
@@ -137,6 +149,7 @@ impl Tree {
         let node = Node {
             value: Vec::new(),
             permissions,
+            ignored,
             generation: self.generation,
         };
         self.nodes.insert(path.into(), node);
@@ -195,6 +208,8 @@ impl Tree {
         self.touch(path);
         let node = self.nodes.get_mut(path).expect("looked at above");
         node.permissions = permissions.to_vec();
+        let named = permissions.iter().map(|entry| entry.domain);
+        node.ignored = named.filter(|id| !self.domains.contains(id)).collect();
         Ok(())
     }
 }
