@@ -71,26 +71,17 @@ fn only(lab: &mut Lab<'_>, guests: &[&Guest]) -> Result<()> {
         .map(drop)
 }
 
-/// The other one works on the memory and on two shares of the one, all under one root.
+/// The other one works on the memory and on a share of the one, under one root.
 fn one_serves_another(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
-    for size in [0, 1, 4096, 65_537, 4 << 20] {
-        share.write(&format!("in/{size}.bin"), &content(size))?;
-    }
+    fill(&share)?;
     let first = next_number(lab)?;
-    let scratch = format!("/run/scratch-{first}");
-    lab.dom0(&format!("mkdir {scratch}"))?;
     let line = format!(
-        "mount=#mem:/,share:/files,scratch:/scratch export=/:vchan!{}!all echo serving; sleep infinity",
+        "mount=#mem:/,share:/files export=/:vchan!{}!all echo serving; sleep infinity",
         first + 1
     );
-    let server = lab
-        .guest(&line)
-        .with("share", &share)
-        .with("scratch", scratch);
-    let line = format!(
-        "mount=vchan!{first}!all:/ selftest /scratch; cp -r /files/in /kept; cp -r /kept /files/out; stats"
-    );
+    let server = lab.guest(&line).with("share", &share);
+    let line = format!("mount=vchan!{first}!all:/ {WORK}");
     let client = other_guest(lab, &line);
     let mut server_domain = lab.start(&server)?;
     lab.console_of(&mut server_domain, "serving")?;
@@ -99,6 +90,17 @@ fn one_serves_another(lab: &mut Lab<'_>) -> Result<()> {
     only(lab, &[&server])?;
     lab.dom0(&format!("xl destroy {}", server.name))?;
     only(lab, &[])
+}
+
+/// What a guest does on a root in another guest's memory, and on the share of that.
+const WORK: &str = "selftest /; cp -r /files/in /kept; cp -r /kept /files/out; stats";
+
+/// Files for that.
+fn fill(share: &Share) -> Result<()> {
+    for size in [0, 1, 4096, 65_537, 1 << 20] {
+        share.write(&format!("in/{size}.bin"), &content(size))?;
+    }
+    Ok(())
 }
 
 /// Has diod serve the directory `/run/9p` to the domain `$1`, through libxenvchan.
@@ -229,17 +231,12 @@ fn served_by(server: &Guest, path: &str) -> String {
 /// A guest works on files that another one serves as its 9pfs device.
 fn backend(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
-    for size in [0, 1, 4096, 65_537, 4 << 20] {
-        share.write(&format!("in/{size}.bin"), &content(size))?;
-    }
+    fill(&share)?;
     let line = "mount=#mem:/,share:/files export=/:9pfs echo serving; sleep infinity";
     let server = lab.guest(line).with("share", &share);
     let mut server_domain = lab.start(&server)?;
     lab.console_of(&mut server_domain, "serving")?;
-    let mut client = other_guest(
-        lab,
-        "selftest /; cp -r /files/in /kept; cp -r /kept /files/out; stats",
-    );
+    let mut client = other_guest(lab, WORK);
     client.more = served_by(&server, "/");
     ends_with(&lab.run(&client)?, 0)?;
     same_trees(&share.path.join("in"), &share.path.join("out"))?;
