@@ -24,7 +24,7 @@ pub const TYPED_TESTS: &[Test] = &[("lying-frontends", lying_frontends)];
 /// What is asked of it where QEMU could take the devices.
 pub const CLAIM_TESTS: &[Test] = &[("claims-while-busy", claims_while_busy)];
 
-/// First process of the Linux guest: mounts its share twelve times, and works there.
+/// First process of the Linux guest: mounts its share, and works there, again and again.
 const LINUX: &str = r#"#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /mnt
 /bin/busybox --install -s /bin
@@ -52,7 +52,7 @@ work() {
         umount /mnt
     done
 }
-(work 131072 && work 524288 && work 8192)
+(WORK)
 echo "[xen9p] exit $?"
 poweroff -f
 "#;
@@ -71,7 +71,8 @@ cat /host/linux-modules.cpio >> /run/linux.cpio
 fn linux_mounts(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
     let content = fill(&share)?;
-    let guest = linux(lab)?.with("share", &share);
+    let work = "work 131072 && work 524288 && work 8192";
+    let guest = linux(lab, work)?.with("share", &share);
     let ended = lab.run(&guest)?;
     let console = &ended.console;
     if !console.contains("[xen9p] exit 0") {
@@ -93,14 +94,15 @@ pub fn fill(share: &Share) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// A Linux guest that works on its share with tag "share", in which there is a directory "in".
-pub fn linux(lab: &mut Lab<'_>) -> Result<Guest> {
+/// A Linux guest that works on its share with tag "share", in which there is a directory "in": `work`, with each size of
+/// messages.
+pub fn linux(lab: &mut Lab<'_>, work: &str) -> Result<Guest> {
     let (kernel, modules) = lab.linux();
     let bed = lab.bed()?;
     bed.bring(&kernel, "vmlinux")?;
     bed.bring(&modules, "linux-modules.cpio")?;
     let init = bed.path().join("linux-init");
-    fs::write(&init, LINUX).during("write", &init)?;
+    fs::write(&init, LINUX.replace("WORK", work)).during("write", &init)?;
     lab.dom0(INITRD)?;
     let mut guest = lab.guest("console=hvc0 quiet rdinit=/init");
     guest.kernel = "/run/vmlinux".to_owned();

@@ -253,11 +253,13 @@ fn backend(lab: &mut Lab<'_>) -> Result<()> {
 fn backend_of_linux(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
     super::dom0_daemon::fill(&share)?;
-    let line = "export=/:9pfs echo serving; sleep infinity";
-    let server = lab.guest(line).with("share", &share);
+    let line =
+        "mount=#mem:/,share:/files export=/:9pfs cp -r /files/in /in; echo serving; sleep infinity";
+    let mut server = lab.guest(line).with("share", &share);
+    server.memory = 64;
     let mut server_domain = lab.start(&server)?;
     lab.console_of(&mut server_domain, "serving")?;
-    let mut linux = super::dom0_daemon::linux(lab)?;
+    let mut linux = super::dom0_daemon::linux(lab, "work 131072")?;
     linux.kind = other_guest(lab, "").kind;
     linux.more = served_by(&server, "/");
     let ended = lab.run(&linux)?;
