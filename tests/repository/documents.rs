@@ -13,6 +13,7 @@ const PROGRAMS: &[&str] = &[
     "ns",
     "repository",
     "ring",
+    "serve",
     "session",
     "toolbox",
     "vchan",
