@@ -397,13 +397,17 @@ enum Token {
 
 /// The first token of `text`, if any, and what follows it.
 fn next_token(text: &str) -> Result<(Option<Token>, &str), CmdlineError> {
-    let mut pieces = Pieces::new(text.trim_start_matches([' ', '\t']));
+    let text = text.trim_start_matches([' ', '\t']);
+    let mut pieces = Pieces::new(text);
     let mut word: Option<String> = None;
     loop {
-        let rest = pieces.rest();
         match pieces.next().transpose()? {
             Some(Piece::Bare(' ' | '\t' | '\n' | '\r' | ';')) => match word {
-                Some(word) => return Ok((Some(Token::Word(word)), rest)),
+                Some(word) => {
+                    // What separates is one byte, and seen again; a quote in front of it is not.
+                    let at = text.len() - pieces.rest().len() - 1;
+                    return Ok((Some(Token::Word(word)), text.get(at..).unwrap_or_default()));
+                }
                 None => return Ok((Some(Token::End), pieces.rest())),
             },
             Some(Piece::Opens) => _ = word.get_or_insert_default(),
