@@ -155,7 +155,8 @@ fn a_full_disk_is_told_and_nothing_is_written_twice() {
         room: 100,
         ..Tight::default()
     };
-    write!(BufWriter::new(tight.clone()), "{} {}", "the", "end").unwrap();
+    let (first, last) = ("the", "end");
+    write!(BufWriter::new(tight.clone()), "{first} {last}").unwrap();
     assert_eq!(&*tight.taken.borrow(), b"the end");
 }
 
@@ -164,7 +165,8 @@ fn formatted_text_is_one_request_for_a_line() {
     let bed = bed();
     let file = bed.fs.create("/log").unwrap();
     let before = bed.fs.stats().requests;
-    writeln!(file, "{}: {:>5} of {}", "copied", 12, 4711).unwrap();
+    let (what, done, all) = ("copied", 12, 4711);
+    writeln!(file, "{what}: {done:>5} of {all}").unwrap();
     assert_eq!(bed.fs.stats().requests - before, 1);
     let long = "x".repeat(1000);
     write!(file, "{long}{long}").unwrap();

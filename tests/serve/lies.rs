@@ -138,7 +138,7 @@ impl Liar {
 
     /// The connection ends, for a reason with these words, and nothing of it is left; another frontend is none the worse, and
     /// this one may come again.
-    fn is_refused(self, words: &str) {
+    fn ends_refused(self, words: &str) {
         let Liar {
             bed, device, xen, ..
         } = &self;
@@ -184,7 +184,7 @@ fn nodes_that_make_no_sense() {
         let liar = Liar::new();
         liar.offer();
         liar.write(node, value);
-        liar.is_refused(words);
+        liar.ends_refused(words);
     }
 }
 
@@ -194,13 +194,13 @@ fn index_pages_that_make_no_sense() {
         let liar = Liar::new();
         liar.set(std::mem::offset_of!(Interface, ring_order), order);
         liar.offer();
-        liar.is_refused("2^");
+        liar.ends_refused("2^");
     }
     for reference in [0, 511, 4_000_000_000] {
         let liar = Liar::new();
         liar.set_reference(3, reference);
         liar.offer();
-        liar.is_refused("cannot map its pages of data");
+        liar.ends_refused("cannot map its pages of data");
     }
 }
 
@@ -229,7 +229,7 @@ fn a_page_that_is_offered_twice_harms_only_who_offers_it() {
     (0..4).for_each(|index| liar.set_reference(index, first));
     let liar = liar.connected();
     liar.send(&[0; 100]);
-    liar.is_refused("0 bytes");
+    liar.ends_refused("0 bytes");
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn indices_that_make_no_sense() {
         let liar = Liar::new().connected();
         liar.set(index, value);
         liar.channel.notify().unwrap();
-        liar.is_refused(words);
+        liar.ends_refused(words);
     }
 }
 
@@ -264,7 +264,7 @@ fn sizes_that_make_no_sense() {
         let mut bytes = vec![0; 4200];
         bytes[..4].copy_from_slice(&size.to_le_bytes());
         liar.send(&bytes);
-        liar.is_refused(words);
+        liar.ends_refused(words);
     }
 }
 
@@ -319,7 +319,7 @@ fn noise_is_survived() {
         liar.send(b"\x15\0\0\0\x64\xff\xff\0\x10\0\0\x08\09P2000.L");
         liar.take();
         for _ in 0..20 {
-            let size = 7 + random.below(60) as usize;
+            let size = 7 + random.below(60);
             let mut bytes: Vec<u8> = (0..size).map(|_| random.below(256) as u8).collect();
             if round % 3 > 0 {
                 bytes[..4].copy_from_slice(&(size as u32).to_le_bytes());

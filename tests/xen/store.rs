@@ -6,14 +6,13 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use proptest::prelude::*;
 use xen9p::hypercall::DomId;
 use xen9p::platform::{InUse, Platform, Resource};
 use xen9p::time::Instant;
 use xen9p::xen::Xen;
 use xen9p::xen::console::Console;
 use xen9p::xen::event::Events;
-use xen9p::xen::store::wire::{Decoder, HEADER_SIZE, Header, Kind, Message};
+use xen9p::xen::store::wire::Kind;
 use xen9p::xen::store::{
     Access, Permission, Refusal, StoreError, Transaction, WatchEvent, XenStore,
 };

@@ -68,12 +68,14 @@ pub(super) fn devices<P: Platform>(store: &XenStore<P>) -> Result<Vec<Key>, Stor
     Ok(keys)
 }
 
-/// What the toolstack has written about a device: the frontend's directory, and what is wanted. `None`: the nodes are not
-/// there; `Err`: they make no sense.
+/// What the toolstack has written about a device: the frontend's directory, and what is wanted; or why that makes no sense.
+pub(super) type Written = Result<(String, Request), String>;
+
+/// What the toolstack has written about a device, unless its nodes are not there.
 pub(super) fn read<P: Platform>(
     store: &XenStore<P>,
     key: Key,
-) -> Result<Option<Result<(String, Request), String>>, StoreError> {
+) -> Result<Option<Written>, StoreError> {
     let node = |name| optional(store.read(&format!("{}/{name}", key.back())));
     let Some(frontend) = node("frontend")? else {
         return Ok(None);
