@@ -7,7 +7,7 @@
 //! # What a frontend can do
 //! It can write to the rings, and to its nodes, at any moment. Orders, references and indices are read once, into locals that
 //! are judged; our own indices are private. A lie ends that connection, and no other. What a frontend can have of this
-//! domain's memory is bounded by [`Limits`](crate::server::Limits) and by [`Rings`].
+//! domain's memory is bounded by [`Limits`] and by [`Rings`].
 //!
 //! # How a dead frontend shows
 //! A domain that is destroyed sends no event. Its end of the event channels is gone, though, at which the backend looks once a
