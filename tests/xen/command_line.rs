@@ -25,6 +25,7 @@ fn options_come_first_and_the_rest_is_untouched() {
 }
 
 #[test]
+#[cfg(all(feature = "recovery", feature = "trace", feature = "vchan"))]
 fn a_trace_goes_to_a_file_on_a_share() {
     for (value, file) in [
         ("pcap", "/xen9p.pcap"),
@@ -59,6 +60,7 @@ fn options_end_at_the_first_other_word_or_at_two_dashes() {
 }
 
 #[test]
+#[cfg(all(feature = "recovery", feature = "trace", feature = "vchan"))]
 fn bad_options_are_named() {
     let message = |line: &str| parse(line).unwrap_err().to_string();
     assert!(message("sahre=x ls").starts_with("unknown option 'sahre='"));
@@ -161,6 +163,7 @@ proptest! {
 }
 
 #[test]
+#[cfg(all(feature = "recovery", feature = "trace", feature = "vchan"))]
 fn exports_are_described() {
     let (options, rest) =
         parse("export=/srv:vchan!7!logs,ro=#mem:vchan!0!/local/x export=data:9pfs,ro=/:9pfs serve")
