@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::mem::MaybeUninit;
 use std::ptr::{null, null_mut};
 
-use kernel::{World, last_error, turn};
+use kernel::{World, finish, last_error, mounted, turn};
 use xen9p_capi::*;
 
 const NULL: *mut xen9p_handle = null_mut();
@@ -88,29 +88,6 @@ fn chmod(mode: u32) -> xen9p_setattr {
         mode,
         ..Default::default()
     }
-}
-
-/// The end of a call that was started.
-fn finish(op: xen9p_handle) -> i64 {
-    for _ in 0..1000 {
-        match xen9p_poll(op) {
-            result if result == -XEN9P_EINPROGRESS => {
-                assert_eq!(xen9p_wait(op, XEN9P_FOREVER), 0);
-            }
-            result => return result,
-        }
-    }
-    panic!("an operation that never ends");
-}
-
-fn mounted(world: &World) -> xen9p_handle {
-    let mut fs = 0;
-    // SAFETY: all pointers are valid.
-    unsafe {
-        assert_eq!(xen9p_init(&world.callbacks()), 0);
-        assert_eq!(xen9p_mount(null(), null(), &mut fs), 0, "{}", last_error());
-    }
-    fs
 }
 
 /// # Safety

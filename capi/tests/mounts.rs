@@ -5,34 +5,11 @@ mod kernel;
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 
-use kernel::{GUEST, World, last_error, turn};
+use kernel::{GUEST, World, finish, last_error, mounted, turn};
 use xen9p_capi::*;
 
 const NULL: *mut xen9p_handle = null_mut();
 const EBADF: i64 = -9;
-
-/// The end of a call that was started.
-fn finish(op: xen9p_handle) -> i64 {
-    for _ in 0..1000 {
-        match xen9p_poll(op) {
-            result if result == -XEN9P_EINPROGRESS => {
-                assert_eq!(xen9p_wait(op, XEN9P_FOREVER), 0);
-            }
-            result => return result,
-        }
-    }
-    panic!("an operation that never ends");
-}
-
-fn mounted(world: &World) -> xen9p_handle {
-    let mut fs = 0;
-    // SAFETY: all pointers are valid.
-    unsafe {
-        assert_eq!(xen9p_init(&world.callbacks()), 0);
-        assert_eq!(xen9p_mount(null(), null(), &mut fs), 0, "{}", last_error());
-    }
-    fs
-}
 
 #[test]
 fn a_device_is_connected_once_however_often_it_is_mounted() {

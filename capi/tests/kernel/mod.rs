@@ -8,7 +8,7 @@ pub mod own;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::num::NonZeroUsize;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::{NonNull, null, null_mut};
 use std::rc::Rc;
 
 use memory::outside;
@@ -264,4 +264,28 @@ pub fn nothing() -> xen9p_platform {
 pub fn turn() -> std::sync::MutexGuard<'static, ()> {
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
     TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// The end of a call that was started.
+pub fn finish(op: xen9p_handle) -> i64 {
+    for _ in 0..1000 {
+        match xen9p_poll(op) {
+            result if result == -XEN9P_EINPROGRESS => {
+                assert_eq!(xen9p_wait(op, XEN9P_FOREVER), 0);
+            }
+            result => return result,
+        }
+    }
+    panic!("an operation that never ends");
+}
+
+/// A mount of the first device, over a library that was just initialised.
+pub fn mounted(world: &World) -> xen9p_handle {
+    let mut fs = 0;
+    // SAFETY: all pointers are valid.
+    unsafe {
+        assert_eq!(xen9p_init(&world.callbacks()), 0);
+        assert_eq!(xen9p_mount(null(), null(), &mut fs), 0, "{}", last_error());
+    }
+    fs
 }
