@@ -33,7 +33,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -251,6 +251,11 @@ test-hostile: packages-for-run hostile ## The image against hostile backends, in
 
 test-hostile-short: packages-for-run hostile
 	@SHORT=1 $(OWN_TESTS) test-hostile
+
+test-migrate: packages-for-run kernel xen9pd-static ## Guests with files in use go from one Xen to another, live
+	+@$(CARGO) build --profile image --quiet --features rt,recovery --bin migrating-guest
+	@strip -o target/migrating-guest.elf target/image/migrating-guest
+	+@$(OWN_TESTS) test-migrate
 
 soak: packages-for-run kernel ## A guest works for MINUTES on two shares while their backend is killed, and itself saved, again and again
 	+@$(CARGO) build --profile image --quiet --features rt,recovery --bin soak-image

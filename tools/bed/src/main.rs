@@ -25,6 +25,9 @@ enum Command {
     Test(plan::Options),
     /// Run a script in dom0, or a shell there
     Dom0(shell::Options),
+    /// The same in the first of two machines that are joined by a wire: `peer other COMMAND` there runs a command in the
+    /// dom0 of the second, and `xl migrate -s peer GUEST other` takes a guest to it
+    Pair(shell::Options),
     /// Tell what this machine has, what is missing, and what to type
     Doctor,
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(options),
         Command::Test(options) => plan::run(options),
         Command::Dom0(options) => shell::run(options),
+        Command::Pair(options) => shell::run_pair(options),
         Command::Doctor => doctor::run(),
     };
     // A signal that has come tells the status.

@@ -118,9 +118,10 @@ fn main() -> ExitCode {
         "test-boot" => boot_tests::run(&settings),
         "test-xen" => xen_tests::run(&settings),
         "test-hostile" => xen_tests::run_hostile(&settings),
+        "test-migrate" => xen_tests::run_migrate(&settings),
         "soak" => xen_tests::run_soak(&settings),
         _ => Err(fail!(
-            "usage: own-tests bench | bench-sweep | test-boot | test-xen | test-hostile | soak"
+            "usage: own-tests bench | bench-sweep | test-boot | test-xen | test-hostile | test-migrate | soak"
         )),
     });
     match status {

@@ -1,18 +1,19 @@
-//! `xen-bed dom0`: a shell or a script in dom0.
+//! `xen-bed dom0`: a shell or a script in dom0. `xen-bed pair`: the same with a second machine beside it.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
 
+use crate::dom0::Image;
 use crate::host::{Context, Result};
 use crate::keyboard::Keyboard;
 use crate::run::{self, BASE_MEMORY, Dom0};
 use crate::share::Share;
 use crate::tail::Tail;
-use crate::xen::{self, Bed, Job, Size};
+use crate::xen::{self, Bed, Job, Mount, Size};
 use crate::{cache, daemon, dom0, fail, say};
 
 /// The work in dom0.
@@ -48,6 +49,26 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Boots dom0, runs the script or shell there, and returns its status.
 pub fn run(options: &Options) -> Result<u8> {
+    work(options, |image, parent, size, mounts| {
+        Ok((xen::start(image, parent, size, mounts)?, None))
+    })
+}
+
+/// Boots two machines, runs the script or shell in the dom0 of the first, and returns its status.
+pub fn run_pair(options: &Options) -> Result<u8> {
+    work(options, |image, parent, size, mounts| {
+        let (first, second) = xen::start_pair(image, parent, size, mounts)?;
+        Ok((first, Some(second)))
+    })
+}
+
+/// The dom0 to work in, and another beside it.
+type Beds = (Bed, Option<Bed>);
+
+fn work(
+    options: &Options,
+    start: impl FnOnce(&Image, &Path, Size, &[Mount]) -> Result<Beds>,
+) -> Result<u8> {
     let script = match (&options.script, &options.command) {
         (None, Some(text)) => Some(text.clone()),
         (Some(path), _) if path.as_os_str() == "-" => {
@@ -71,15 +92,17 @@ pub fn run(options: &Options) -> Result<u8> {
     let parent = cache::directory()?;
     let image = dom0::prepare(&parent, release)?;
     let size = Size::of_machine(BASE_MEMORY + options.memory);
-    let mut bed = xen::start(&image, &parent, size, &mounts)?;
-    if let Some(program) = daemon {
-        daemon::start(&mut bed, &program)?;
-    }
+    let (mut bed, mut other) = start(&image, &parent, size, &mounts)?;
     let mut links = String::from("mkdir -p /mnt\n");
     for (tag, path) in &shares {
         links += &format!("ln -s {path} /mnt/{tag}\n");
     }
-    bed.run(&links, Duration::from_secs(60))?;
+    for bed in std::iter::once(&mut bed).chain(&mut other) {
+        if let Some(program) = &daemon {
+            daemon::start(bed, program)?;
+        }
+        bed.run(&links, Duration::from_secs(60))?;
+    }
     let status = match script {
         Some(script) => {
             let job = bed.start_job(&script)?;

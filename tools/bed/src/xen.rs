@@ -77,6 +77,31 @@ pub struct Mount {
     pub read_only: bool,
 }
 
+/// One end of the wire between the two machines of a pair.
+struct Wire {
+    /// Which machine it is: 1 listens on the socket, 2 connects.
+    machine: u32,
+    /// The socket, as seen from the run's directory: the path of a socket is short.
+    socket: String,
+}
+
+impl Wire {
+    /// What QEMU is told.
+    fn options(&self) -> [String; 4] {
+        let Wire { machine, socket } = self;
+        let listens = if *machine == 1 { "on" } else { "off" };
+        let socket = socket.replace(',', ",,");
+        [
+            "-netdev".to_owned(),
+            format!("stream,id=wire,server={listens},addr.type=unix,addr.path={socket}"),
+            "-device".to_owned(),
+            format!(
+                "virtio-net-pci,netdev=wire,mac=52:54:00:09:00:0{machine},romfile=,disable-legacy=on,iommu_platform=on"
+            ),
+        ]
+    }
+}
+
 /// A running dom0. Dropping it ends QEMU.
 pub struct Bed {
     // Nothing in dom0 is worth an orderly end: all that matters is on this machine's disk already. It is dropped first.
@@ -117,6 +142,17 @@ impl Bed {
         mounts: &[Mount],
         accelerator: Accelerator,
     ) -> Result<Bed> {
+        Self::start_with(image, parent, size, mounts, accelerator, None)
+    }
+
+    fn start_with(
+        image: &Image,
+        parent: &Path,
+        size: Size,
+        mounts: &[Mount],
+        accelerator: Accelerator,
+        wire: Option<&Wire>,
+    ) -> Result<Bed> {
         let scratch = Scratch::new(parent)?;
         for name in ["job", "console"] {
             let path = scratch.path().join(name);
@@ -131,12 +167,15 @@ impl Bed {
         };
         let mounts: Vec<&Mount> = std::iter::once(&host).chain(mounts).collect();
         let tags: Vec<&str> = mounts.iter().map(|mount| mount.tag.as_str()).collect();
+        let machine = wire.map_or(String::new(), |wire| {
+            format!(" bed.machine={}", wire.machine)
+        });
         let machine = Machine {
             accelerator,
             xen: &image.xen,
             xen_options: &size.options(),
             kernel: &image.kernel,
-            kernel_options: &format!("{KERNEL_OPTIONS} bed.mounts={}", tags.join(",")),
+            kernel_options: &format!("{KERNEL_OPTIONS} bed.mounts={}{machine}", tags.join(",")),
             initrd: Some(&image.initrd),
             memory: size.machine,
             console: DOM0_LOG,
@@ -169,6 +208,9 @@ impl Bed {
                     "virtio-9p-pci,fsdev={0},mount_tag={0},disable-legacy=on,iommu_platform=on",
                     mount.tag
                 ));
+        }
+        if let Some(wire) = wire {
+            qemu.args(wire.options());
         }
         qemu.stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -332,14 +374,44 @@ impl Bed {
 
 /// Says how long the start took.
 pub fn start(image: &Image, parent: &Path, size: Size, mounts: &[Mount]) -> Result<Bed> {
+    let accelerator = accelerator(image, parent)?;
+    say!("booting Xen and dom0 in QEMU");
+    let bed = Bed::start(image, parent, size, mounts, accelerator)?;
+    say!("dom0 is up");
+    Ok(bed)
+}
+
+/// Boots two machines that are joined by a wire and have the same directories. In each dom0 `peer other COMMAND` has the
+/// other one run a command.
+pub fn start_pair(
+    image: &Image,
+    parent: &Path,
+    size: Size,
+    mounts: &[Mount],
+) -> Result<(Bed, Bed)> {
+    const SOCKET: &str = "wire";
+    let accelerator = accelerator(image, parent)?;
+    say!("booting Xen and dom0 in two QEMUs");
+    let wire = Wire {
+        machine: 1,
+        socket: SOCKET.to_owned(),
+    };
+    let first = Bed::start_with(image, parent, size, mounts, accelerator, Some(&wire))?;
+    let directory = first.path().file_name().unwrap_or_default();
+    let wire = Wire {
+        machine: 2,
+        socket: format!("../{}/{SOCKET}", directory.display()),
+    };
+    let second = Bed::start_with(image, parent, size, mounts, accelerator, Some(&wire))?;
+    say!("both are up");
+    Ok((first, second))
+}
+
+fn accelerator(image: &Image, parent: &Path) -> Result<Accelerator> {
     if !host::has_program("qemu-system-x86_64") {
         return Err(fail!(
             "qemu-system-x86_64 is missing; xen-bed doctor tells what to type"
         ));
     }
-    let accelerator = accel::choose(image, parent);
-    say!("booting Xen and dom0 in QEMU");
-    let bed = Bed::start(image, parent, size, mounts, accelerator)?;
-    say!("dom0 is up");
-    Ok(bed)
+    Ok(accel::choose(image, parent))
 }

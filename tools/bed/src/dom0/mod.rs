@@ -18,6 +18,10 @@ use crate::{cache, fail, say, scratch};
 /// First process of dom0.
 const INIT: &str = include_str!("../../dom0/init");
 
+/// What has the other machine of a pair run a command, and what runs it there.
+const PEER: &str = include_str!("../../dom0/peer");
+const PEER_SERVE: &str = include_str!("../../dom0/peer-serve");
+
 /// First process of a Linux guest.
 const GUEST_INIT: &str = include_str!("../../dom0/guest-init");
 
@@ -104,7 +108,7 @@ fn open(directory: &Path, how: &str) -> Result<Image> {
 fn recipe(release: &Release) -> u64 {
     let mut hasher = DefaultHasher::new();
     (
-        [INIT, GUEST_INIT],
+        [INIT, PEER, PEER_SERVE, GUEST_INIT],
         include_str!("mod.rs"),
         include_str!("kernel.rs"),
         include_str!("pack.rs"),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::kernel::decompress;
-use super::{INIT, read};
+use super::{INIT, PEER, PEER_SERVE, read};
 use crate::cpio::Archive;
 use crate::host::{self, Context, Result};
 use crate::release::Release;
@@ -26,6 +26,9 @@ const MODULES: &[&str] = &[
     "drivers/virtio/virtio_pci_legacy_dev",
     "drivers/virtio/virtio_pci",
     "drivers/char/virtio_console",
+    "net/core/failover",
+    "drivers/net/net_failover",
+    "drivers/net/virtio_net",
     "fs/netfs/netfs",
     "fs/fscache/fscache",
     "net/9p/9pnet",
@@ -119,6 +122,8 @@ pub fn write_initrd(release: &Release, root: &Path, kernel: &str, path: &Path) -
     add.done(|archive| archive.symlink(&format!("usr/lib/xen-{}", release.xen), "xen"))?;
     add.done(|archive| archive.symlink("lib", "usr/lib"))?;
     add.copy(&root.join("bin/busybox"), "bin/busybox")?;
+    add.done(|archive| archive.file("bin/peer", 0o755, PEER.as_bytes()))?;
+    add.done(|archive| archive.file("bin/peer-serve", 0o755, PEER_SERVE.as_bytes()))?;
     add.copy(
         &root.join("usr/share/qemu/keymaps/en-us"),
         "usr/share/qemu/keymaps/en-us",

@@ -88,6 +88,11 @@ fn qemu_by_hand(guest: &Guest) -> String {
     )
 }
 
+/// Where xenconsoled writes what a guest prints.
+fn console_in(bed: &Bed, name: &str) -> PathBuf {
+    bed.path().join(format!("console/guest-{name}.log"))
+}
+
 /// A domain that was asked for: being made, running, or gone.
 pub struct Domain {
     name: String,
@@ -134,7 +139,7 @@ impl Domain {
             _ => "",
         };
         let job = bed.start_job(&format!("{prepare}{script}"))?;
-        let console = bed.path().join(format!("console/guest-{}.log", guest.name));
+        let console = console_in(bed, &guest.name);
         Ok(Domain {
             name: guest.name.clone(),
             job,
@@ -181,6 +186,24 @@ impl Domain {
         self.job = bed.start_job(&script)?;
         self.followed = false;
         Ok(())
+    }
+
+    /// Takes the domain to the other machine of a pair by `xl migrate`, live. Returns what xl printed if that failed; the
+    /// domain is to go on here then.
+    pub fn migrate(&mut self, from: &mut Bed, to: &mut Bed) -> Result<Option<String>> {
+        let script = format!("exec xl migrate -s peer {} other", self.name);
+        let done = from.run(&script, SAVING)?;
+        if done.status != 0 {
+            self.followed = false;
+            self.follow(from)?;
+            return Ok(Some(done.output));
+        }
+        // xenconsoled goes by the name that the domain had when it arrived.
+        self.console = console_in(to, &format!("{}--incoming", self.name));
+        self.shown = Tail::new(self.console.clone());
+        self.followed = false;
+        self.follow(to)?;
+        Ok(None)
     }
 
     /// Types on the console, as `xl console` would. The domain has to be there.

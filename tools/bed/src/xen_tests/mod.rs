@@ -9,6 +9,7 @@ mod files;
 mod hostile;
 mod lab;
 mod life;
+mod migrate;
 mod names;
 mod recovery;
 mod save;
@@ -77,6 +78,22 @@ pub fn run_hostile(settings: &Settings) -> Result<u8> {
             }
             let name = format!("hostile/{}/{name}", kind.name());
             suite.run(&name, || lab.attempt(*test));
+        }
+    }
+    suite.finish()
+}
+
+/// Takes guests from one machine to another while they work.
+pub fn run_migrate(settings: &Settings) -> Result<u8> {
+    let image = dom0::prepare(&settings.cache(), settings.release)?;
+    let suite = Suite::new(settings.only.clone());
+    for backend in migrate::backends(settings.release) {
+        let mut lab = migrate::Pair::new(settings, &image, backend);
+        for kind in [Kind::Pvh, Kind::Pv] {
+            for (name, test) in migrate::TESTS {
+                let name = format!("migrate/{}/{}/{name}", backend.name(), kind.name());
+                suite.run(&name, || lab.attempt(kind, *test));
+            }
         }
     }
     suite.finish()
