@@ -1,7 +1,6 @@
 //! What is asked of xen9pd beyond what a guest of ours asks of any backend.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Test;
@@ -16,7 +15,6 @@ pub const TESTS: &[Test] = &[
     ("broker-restarted-while-copying", broker_restarted),
     ("lying-rings", lying_rings),
     ("nothing-left-behind", nothing_left_behind),
-    ("large-directory-in-a-small-domain", large_directory),
 ];
 
 /// What is asked of it where devices are for it by their type. To devices without a type a guest's QEMU may be first: it serves
@@ -25,36 +23,6 @@ pub const TYPED_TESTS: &[Test] = &[("lying-frontends", lying_frontends)];
 
 /// What is asked of it where QEMU could take the devices.
 pub const CLAIM_TESTS: &[Test] = &[("claims-while-busy", claims_while_busy)];
-
-/// A directory whose names the guest's memory could not hold: it is listed and removed piece by piece. QEMU would need minutes
-/// for so many files.
-fn large_directory(lab: &mut Lab<'_>) -> Result<()> {
-    const ENTRIES: usize = 200_000;
-    let share = Share {
-        path: PathBuf::new(),
-        in_dom0: format!("/run/large-{}", lab.kind.name()),
-    };
-    // Names of 40 bytes: with 24 bytes for a `Vec` and 8 for what the allocator adds, all of them would take 14 MB.
-    // A file system of its own, as the first one has room for fewer files.
-    lab.dom0(&format!(
-        "mkdir {0} && mount -t tmpfs -o nr_inodes=0 none {0} && mkdir {0}/many && cd {0}/many &&
-         seq -w {ENTRIES} | sed s:^:an-entry-with-a-name-of-some-length-: | xargs touch",
-        share.in_dom0
-    ))?;
-    let mut guest = lab.guest("ls /many; rm -r /many").with("share", &share);
-    guest.memory = 16;
-    let ended = lab.run(&guest)?;
-    let left = lab.dom0(&format!("ls -A {0}; umount {0}; rmdir {0}", share.in_dom0))?;
-    ends_with(&ended, 0)?;
-    let names = |line: &&str| line.trim().starts_with("an-entry-with-a-name");
-    match (ended.console.lines().filter(names).count(), left.as_str()) {
-        (ENTRIES, "") => Ok(()),
-        (listed, left) => Err(fail!(
-            "ls listed {listed} names, and rm left: {}",
-            left.trim_end()
-        )),
-    }
-}
 
 /// First process of the Linux guest: mounts its share, and works there, again and again.
 const LINUX: &str = r#"#!/bin/busybox sh
