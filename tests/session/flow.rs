@@ -13,6 +13,7 @@ use xen9p::p9::wire::kind;
 use xen9p::time::Instant;
 use xen9p::transport::TransportError;
 use xen9p_testing::bed::memory::{Bed, bed, bed_with};
+use xen9p_testing::count::with_memory;
 use xen9p_testing::random::content;
 use xen9p_testing::server::lanes::LaneOptions;
 use xen9p_testing::server::mem::MemOptions;
@@ -393,6 +394,24 @@ fn a_forgotten_future_does_no_harm() {
         assert_eq!(bed.fs.read("/big").unwrap().len(), 1_500_000);
     }
     assert!(session.stats().spills > 0);
+}
+
+/// A reply that stands in the way stays there where no memory is left to set it aside, as long as a task comes for it.
+#[test]
+fn without_memory_a_reply_waits_for_its_task() {
+    let bed = wild(4);
+    let fs = bed.fs.to_async();
+    let session = fs.session().clone();
+    let file = session.block_on(fs.open("/big")).unwrap();
+    let mut buffer = vec![0u8; 200_000];
+    let mut work = Box::pin(file.read_at(&mut buffer, 0));
+    assert!(poll_once(work.as_mut()).is_pending());
+    for _ in 0..40 {
+        bed.control.advance(Duration::from_millis(10));
+        with_memory(2048, || session.pump());
+    }
+    assert_eq!(session.stats().spills, 0);
+    assert_eq!(session.block_on(work), Ok(200_000));
 }
 
 #[test]

@@ -377,7 +377,7 @@ impl Engine {
         let place = match fill(&mut slot.spill, size) {
             true => Place::Spilled,
             // No task waits for it, so none comes to make room: it was read ahead, and can be asked for again.
-            false if slot.waker.is_none() => Place::Failed(Error::OutOfMemory),
+            false if !slot.awaited => Place::Failed(Error::OutOfMemory),
             false => return,
         };
         lanes.copy_out(lane, 0, &mut slot.spill);

@@ -54,6 +54,7 @@ impl Engine {
                 if nested && away {
                     return Poll::Ready(Err(Error::WouldBlock));
                 }
+                slot.awaited = true;
                 match &mut slot.waker {
                     Some(known) => known.clone_from(waker),
                     none => *none = Some(waker.clone()),

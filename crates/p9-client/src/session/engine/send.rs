@@ -231,6 +231,7 @@ impl Engine {
         slot.state = State::Free;
         slot.arrived = 0;
         slot.waker = None;
+        slot.awaited = false;
         slot.outcome = None;
         slot.change = None;
         slot.spill = Vec::new();

@@ -87,6 +87,8 @@ pub(super) struct Slot {
     /// It was not answered by then.
     pub(super) late: bool,
     pub(super) waker: Option<Waker>,
+    /// A task has asked for the reply, and comes for it: the waker is gone once the reply is here.
+    pub(super) awaited: bool,
     /// Where to note what became of a detached write.
     pub(super) outcome: Option<Rc<Outcome>>,
     /// What its success changes of what fids stand for.
@@ -109,6 +111,7 @@ impl Slot {
             deadline: None,
             late: false,
             waker: None,
+            awaited: false,
             outcome: None,
             change: None,
             arrived: 0,
