@@ -4,50 +4,13 @@
 //! that is checked; the own indices are private, and only ever written to the shared page; what is parsed was copied out
 //! first; and no Rust reference points there: bytes go by relaxed atomic accesses, or by the kernel, which gets addresses.
 
-use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::span::{Piece, Sink, Source, Span};
 
-/// Bytes of a 9P message's header: size, type, tag.
-pub const HEADER_SIZE: u32 = 7;
-
-/// The largest order of a ring: the index page has no room for the references of more pages.
-pub const MAX_ORDER: u32 = 9;
-
-/// How a frontend broke the rules of the ring. There is no going on with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lie {
-    /// It claims to have sent more than the ring holds: `out_prod` less the own `out_cons`.
-    Sent(u32),
-    /// It claims to have taken what was never sent: the own `in_prod` less `in_cons`.
-    Taken(u32),
-    /// A request of this size, which is shorter than a header or longer than the ring.
-    Size(u32),
-}
-
-impl fmt::Display for Lie {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Lie::Sent(count) => write!(
-                f,
-                "the frontend claims that {count} bytes are in the ring, which are more than it holds"
-            ),
-            Lie::Taken(count) => write!(
-                f,
-                "the frontend has moved in_cons to where {count} bytes would be left to be taken"
-            ),
-            Lie::Size(size) => write!(
-                f,
-                "the frontend sent a request of {size} bytes, which is shorter than a header or longer than the ring"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Lie {}
+pub use xen_guest::xenbus::backend::ring::{HEADER_SIZE, Lie, MAX_ORDER};
 
 /// One direction.
 struct Ring {

@@ -12,7 +12,7 @@ use super::Memory;
 struct Page(UnsafeCell<[u8; 4096]>);
 
 // SAFETY: no reference ever points into the page: both ends go by pointers, the indices atomically, and the bytes of a message by
-// whoever's turn it is.
+// the side whose turn it is.
 unsafe impl Sync for Page {}
 
 /// The words of the index page.
