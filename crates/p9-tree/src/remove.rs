@@ -22,7 +22,7 @@ struct Level<N: Node> {
     /// Its name in the directory above.
     name: Vec<u8>,
     listing: N::File,
-    /// Directories in it that are to be emptied next, the first one last.
+    /// Directories in it to empty next, the first one last.
     dirs: Vec<Vec<u8>>,
     /// Where the listing goes on.
     offset: u64,

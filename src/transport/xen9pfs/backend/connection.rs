@@ -108,7 +108,7 @@ struct Lane<P: Platform> {
 /// The sending side of a ring.
 struct Out {
     replies: Replies<'static>,
-    /// Whole messages, which are to be sent as soon as there is room.
+    /// Whole messages, sent as soon as there is room.
     backlog: Vec<u8>,
     /// Bytes that were published or consumed since the frontend was told; `None` if there are none.
     untold: Option<u32>,

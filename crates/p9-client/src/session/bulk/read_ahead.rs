@@ -92,7 +92,7 @@ impl ReadAheadQueue {
     /// none were asked for, or the file seems to end here.
     ///
     /// # Errors
-    /// Those of the request. Everything is to be [forgotten](Self::restart) then.
+    /// Those of the request. The caller [forgets](Self::restart) everything then.
     pub(crate) async fn take(&mut self, into: &mut [u8]) -> Result<usize, Error> {
         let mut done = self.hand_over(into);
         while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
