@@ -9,7 +9,7 @@ extern crate alloc;
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::vec;
 
 use xen9p::fs::{File, Fs, OpenOptions};
 use xen9p::println;
@@ -89,8 +89,7 @@ fn work(file: &File, n: usize, round: usize) -> Result<(), String> {
 /// Compares the whole file.
 fn check(file: &File, n: usize, rounds: usize) -> Result<(), String> {
     let size = file.metadata().map_err(|error| error.to_string())?.len();
-    let mut found = Vec::new();
-    found.resize(rounds * RECORD, 0);
+    let mut found = vec![0; rounds * RECORD];
     file.read_exact_at(&mut found, 0)
         .map_err(|error| error.to_string())?;
     let right = (0..rounds).flat_map(|round| record(n, round));
