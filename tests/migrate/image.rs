@@ -10,6 +10,7 @@ extern crate alloc;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
+use alloc::vec::Vec;
 
 use xen9p::fs::{File, Fs, OpenOptions};
 use xen9p::println;
