@@ -60,6 +60,14 @@ fn grow(heap: &mut Heap, layout: Layout) -> bool {
     true
 }
 
+/// Asks those who keep memory for less than its use for some of it; whether there was any. The heap is free meanwhile.
+fn give_back() -> bool {
+    #[cfg(feature = "cache")]
+    return super::start::give_back();
+    #[cfg(not(feature = "cache"))]
+    false
+}
+
 // SAFETY: blocks are exclusive and large enough: pages by the page allocator's promise, others by
 // the heap's. The layout decides alone which of the two it is, so a block goes back where it came
 // from. Nothing here panics or allocates.
@@ -69,13 +77,16 @@ unsafe impl GlobalAlloc for Allocator {
         if let Some(count) = pages(layout) {
             return block(memory().take(count));
         }
-        let mut heap = SMALL.lock();
         loop {
+            let mut heap = SMALL.lock();
             if let Ok(block) = heap.allocate_first_fit(layout) {
                 return block.as_ptr();
             }
             if !grow(&mut heap, layout) {
-                return null_mut();
+                drop(heap);
+                if !give_back() {
+                    return null_mut();
+                }
             }
         }
     }

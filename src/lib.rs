@@ -71,6 +71,7 @@
 //! | `rt` | what an image needs: entry, page tables, heap, panic, console, `entry!` |
 //! | `embedded-io` | the traits `Read`, `Write` and `Seek` of that crate for [`fs::File`] |
 //! | `recovery` | with `rt`: `recovery=reattach`, going on after the connection to a backend is lost |
+//! | `cache` | with `rt`: `cache=open`, a cache of what was asked of shares |
 //! | `trace` | with `rt`: `log=p9=trace` shows each 9P message as a line, `trace=` captures them in a file |
 //! | `vchan` | with `rt`: `vchan!` addresses, trees of other domains, and `export=`, trees for other domains |
 //! | `toolbox` | the toolbox image; of no use to others |

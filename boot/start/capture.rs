@@ -70,7 +70,10 @@ pub(super) fn write() {
 fn share(file: &TraceFile) -> Result<Fs, String> {
     let shares = &system().shares;
     let fs = match &file.share {
-        Some(tag) => shares.get(tag).map_err(|error| format!("{error}"))?,
+        Some(tag) => {
+            let share = shares.get(tag).map_err(|error| format!("{error}"))?;
+            share.fs
+        }
         None => {
             let mut mounted = shares.all().into_iter();
             mounted.next().ok_or("no share is mounted")?.0

@@ -37,6 +37,9 @@ pub struct Options {
     /// `recovery=fail` or `recovery=reattach[:SECONDS]`: whether to go on after the connection to a backend is
     /// lost, and for how long to look for another one. The latter needs the feature `recovery`.
     pub recovery: Option<Duration>,
+    /// `cache=open[:MIB]`: whether what was asked of shares is remembered, and how many bytes of each; 0: an eighth of the
+    /// domain's memory. Needs the feature `cache`.
+    pub cache: Option<usize>,
     /// `trace=pcap[:[TAG:]/PATH]`: where a capture of all 9P messages is written in the end. Needs the feature `trace`.
     pub trace: Option<TraceFile>,
     /// `mount=[ro=]SOURCE:/PATH[,…]` and `bind=HOW:/NEW:/OLD[,…]`: what is added to the root to make the
@@ -119,7 +122,7 @@ const TRACE_FILE: &str = "/xen9p.pcap";
 /// The names [`Options`] knows, as a usage line shows them.
 pub const USAGE: &str = "options: log=LEVEL[,TARGET=LEVEL...] share=TAG mount=[ro=]TAG:/PATH[,...] \
      bind=HOW:/NEW:/OLD[,...] export=[ro=]SOURCE:9pfs|vchan!DOMID!NAME[,...] msize=BYTES rings=N order=N timeout=SECONDS \
-     recovery=fail|reattach[:SECONDS] trace=pcap[:[TAG:]/PATH]";
+     recovery=fail|reattach[:SECONDS] cache=off|open[:MIB] trace=pcap[:[TAG:]/PATH]";
 
 /// Why a command line can't be obeyed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,6 +256,20 @@ impl Options {
                         .ok_or_else(|| bad("recovery", "reattach:SECONDS, from 1 to 86400"))?
                         .into(),
                     _ => return Err(bad("recovery", "fail, reattach or reattach:SECONDS")),
+                };
+            }
+            "cache" if !cfg!(feature = "cache") && value != "off" => {
+                return Err(CmdlineError::LeftOut("cache", "cache"));
+            }
+            "cache" => {
+                let (how, mib) = value.split_once(':').unwrap_or((value, ""));
+                let bytes = mib.parse::<usize>().ok();
+                let bytes = bytes.filter(|n| (1..=1 << 20).contains(n));
+                self.cache = match (how, mib, bytes) {
+                    ("off", "", None) if value == how => None,
+                    ("open", "", None) if value == how => Some(0),
+                    ("open", _, Some(mib)) => Some(mib << 20),
+                    _ => return Err(bad("cache", "off, open or open:MIB, from 1 to 1048576")),
                 };
             }
             "trace" if !cfg!(feature = "trace") => {

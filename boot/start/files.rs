@@ -6,10 +6,11 @@ use alloc::string::String;
 use core::fmt;
 
 use super::cmdline::Options;
+use super::shares::Mounted;
 #[cfg(feature = "vchan")]
 use super::vchan::Exports;
 use super::{
-    ExitCode, ShareError, ShareInfo, StartError, options, print_bytes, read_console, share, system,
+    ExitCode, ShareError, ShareInfo, StartError, options, print_bytes, read_console, system,
     uptime, wall_clock,
 };
 use crate::fs::{self, Fs, SystemTime};
@@ -44,15 +45,19 @@ pub trait Files: Sized + 'static {
 impl Files for Fs {
     fn open() -> Result<Self, StartError> {
         let Options {
-            layout, exports, ..
+            layout,
+            exports,
+            cache,
+            ..
         } = options();
-        if !layout.mounts().is_empty() || !layout.binds().is_empty() || !exports.is_empty() {
+        let mounts = !layout.mounts().is_empty() || !layout.binds().is_empty();
+        if mounts || !exports.is_empty() || cache.is_some() {
             return Err(StartError::new(
                 ExitCode::USAGE,
-                "this app works on one share: the options mount=, bind= and export= are not for it",
+                "this app works on one share: the options mount=, bind=, export= and cache= are not for it",
             ));
         }
-        let root = system().shares.root();
+        let root = system().shares.root().map(|share| share.fs);
         root.map_err(|error| StartError::new(ExitCode::FAILURE, error))
     }
 
@@ -73,7 +78,7 @@ impl Files for Namespace {
             layout.build(tree)
         } else {
             let root = system().shares.root().map_err(|error| fails(&error))?;
-            layout.build_over(Rc::new(root), tree)
+            layout.build_over(root.tree, tree)
         };
         let ns = ns.map_err(|error| fails(&error))?;
         #[cfg(feature = "vchan")]
@@ -142,24 +147,29 @@ pub fn tree(source: &str) -> Result<Rc<dyn Tree>, SourceError> {
         _ => {
             let share = match source.strip_prefix("xen!9pfs!") {
                 Some(target) => by_address(target),
-                None if source.starts_with("vchan!") => share(source),
+                None if source.starts_with("vchan!") => mounted(source),
                 None if source.contains('!') => {
                     let error = DialError::UnknownScheme;
                     return Err(SourceError::Dial(source.into(), error));
                 }
-                None => share(source),
+                None => mounted(source),
             };
-            return Ok(Rc::new(share.map_err(SourceError::Share)?));
+            return Ok(share.map_err(SourceError::Share)?.tree);
         }
     };
     Ok(Rc::new(made.map_err(SourceError::Made)?))
 }
 
+/// The share with this tag or address, mounted.
+fn mounted(tag: &str) -> Result<Mounted, ShareError> {
+    system().shares.get(tag)
+}
+
 /// The share of a device's tag or, if no device has such a tag, number.
-fn by_address(target: &str) -> Result<Fs, ShareError> {
+fn by_address(target: &str) -> Result<Mounted, ShareError> {
     let devices = xen9pfs::devices(&system().xen).map_err(ShareError::Connect)?;
     if devices.iter().any(|device| device.tag() == Some(target)) {
-        return share(target);
+        return mounted(target);
     }
     let numbered = devices.iter().find(|device| device.id() == target);
     let tag = numbered.and_then(Device::tag).unwrap_or(target);
@@ -169,7 +179,7 @@ fn by_address(target: &str) -> Result<Fs, ShareError> {
         Some(taken) if numbered.is_some() && taken.id() != target => {
             Err(ShareError::Twin(tag.into(), taken.id().into()))
         }
-        _ => share(tag),
+        _ => mounted(tag),
     }
 }
 

@@ -172,6 +172,15 @@ struct System {
     files: RefCell<Option<Namespace>>,
 }
 
+/// Gives back memory of caches; whether that is any. For the allocator: it may be called out of anything that allocates.
+#[cfg(feature = "cache")]
+pub(super) fn give_back() -> bool {
+    SYSTEM
+        .try_get()
+        .and_then(OnceCell::get)
+        .is_some_and(|system| system.shares.give_back())
+}
+
 /// Lets an image, which has one thread, keep in a static what is made for one thread.
 struct OneThread<T>(T);
 
@@ -350,7 +359,7 @@ pub fn options() -> &'static Options {
 /// # Errors
 /// See [`ShareError`].
 pub fn share(tag: &str) -> Result<Fs, ShareError> {
-    system().shares.get(tag)
+    system().shares.get(tag).map(|share| share.fs)
 }
 
 /// What the domain holds of Xen's: it comes to the same whenever as much is mounted and nothing is under way.

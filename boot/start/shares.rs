@@ -1,6 +1,7 @@
 //! The domain's 9pfs devices, each mounted when it is needed for the first time.
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{OnceCell, RefCell};
@@ -8,7 +9,10 @@ use core::fmt;
 use core::time::Duration;
 
 use super::{exports, keys, now, options, system, wait_until};
+#[cfg(feature = "cache")]
+use crate::fs::CachedFs;
 use crate::fs::{self, Fs, MountOptions};
+use crate::ns::Tree;
 use crate::p9::session::{Recovery, Redial};
 use crate::rt::{BarePlatform, memory_info};
 use crate::time::Instant;
@@ -94,8 +98,43 @@ pub struct ShareInfo {
     pub took: Duration,
 }
 
+/// A mounted share.
+#[derive(Clone)]
+pub(super) struct Mounted {
+    pub(super) fs: Fs,
+    /// The same for name spaces: with a cache, if the options want that.
+    pub(super) tree: Rc<dyn Tree>,
+    #[cfg(feature = "cache")]
+    cached: Option<CachedFs>,
+}
+
+impl Mounted {
+    #[cfg(not(feature = "cache"))]
+    fn new(fs: Fs) -> Self {
+        let tree = Rc::new(fs.clone());
+        Mounted { fs, tree }
+    }
+
+    #[cfg(feature = "cache")]
+    fn new(fs: Fs) -> Self {
+        let cached = options().cache.map(|bytes| match bytes {
+            0 => fs.cached(memory_info().total / CACHE_SHARE),
+            bytes => fs.cached(bytes),
+        });
+        let tree: Rc<dyn Tree> = match &cached {
+            Some(cached) => Rc::new(cached.clone()),
+            None => Rc::new(fs.clone()),
+        };
+        Mounted { fs, tree, cached }
+    }
+}
+
+/// What the cache of a share may take, as a share of the domain's memory.
+#[cfg(feature = "cache")]
+const CACHE_SHARE: usize = 8;
+
 struct Share {
-    fs: Fs,
+    mounted: Mounted,
     info: ShareInfo,
 }
 
@@ -215,7 +254,7 @@ pub(super) fn split_tree(address: &str) -> (&str, &str) {
 
 impl Shares {
     /// Mounts the share that the options name, or the first.
-    pub(super) fn root(&self) -> Result<Fs, ShareError> {
+    pub(super) fn root(&self) -> Result<Mounted, ShareError> {
         self.mount(options().share.as_deref())
     }
 
@@ -223,29 +262,30 @@ impl Shares {
     pub(super) fn all(&self) -> Vec<(Fs, ShareInfo)> {
         let mounted = self.mounted.borrow();
         let all = mounted.iter();
-        all.map(|share| (share.fs.clone(), share.info.clone()))
+        all.map(|share| (share.mounted.fs.clone(), share.info.clone()))
             .collect()
     }
 
     /// The share with this tag. One whose connection is over is mounted anew: its device may have come back.
-    pub(super) fn get(&self, tag: &str) -> Result<Fs, ShareError> {
+    pub(super) fn get(&self, tag: &str) -> Result<Mounted, ShareError> {
         let known = self
             .mounted
             .borrow()
             .iter()
             .find(|share| share.info.tag == tag)
-            .map(|share| share.fs.clone());
-        if let Some(fs) = known {
+            .map(|share| share.mounted.clone());
+        if let Some(known) = known {
             // Nothing is borrowed in here, nor below: both may take a while, and look after the domain meanwhile.
-            fs.to_async().session().pump();
-            if fs.to_async().session().error().is_none() {
-                return Ok(fs);
+            let session = known.fs.to_async().session().clone();
+            session.pump();
+            if session.error().is_none() {
+                return Ok(known);
             }
             let mut mounted = self.mounted.borrow_mut();
             let index = mounted.iter().position(|share| share.info.tag == tag);
             let over = index.map(|index| mounted.remove(index));
             drop(mounted);
-            drop((over, fs));
+            drop((over, known, session));
         }
         self.mount(Some(tag))
     }
@@ -259,7 +299,7 @@ impl Shares {
         Ok(self.endpoints.get_or_init(|| fresh))
     }
 
-    fn mount(&self, tag: Option<&str>) -> Result<Fs, ShareError> {
+    fn mount(&self, tag: Option<&str>) -> Result<Mounted, ShareError> {
         match tag {
             #[cfg(feature = "vchan")]
             Some(address) if address.starts_with(VCHAN) => super::vchan::mount(self, address),
@@ -269,7 +309,7 @@ impl Shares {
         }
     }
 
-    fn mount_device(&self, tag: Option<&str>) -> Result<Fs, ShareError> {
+    fn mount_device(&self, tag: Option<&str>) -> Result<Mounted, ShareError> {
         let begun = now();
         let xen = &system().xen;
         let options = options();
@@ -320,7 +360,7 @@ impl Shares {
         transport: Box<dyn Transport>,
         connect: Box<Connect>,
         mut info: ShareInfo,
-    ) -> Result<Fs, ShareError> {
+    ) -> Result<Mounted, ShareError> {
         let options = options();
         let mut mount = MountOptions::new();
         #[cfg(feature = "vchan")]
@@ -353,11 +393,12 @@ impl Shares {
             fs.dialect(),
             fs.msize()
         );
+        let mounted = Mounted::new(fs);
         self.mounted.borrow_mut().push(Share {
-            fs: fs.clone(),
+            mounted: mounted.clone(),
             info,
         });
-        Ok(fs)
+        Ok(mounted)
     }
 
     /// Sends and takes in what there is, for trees that are served to others.
@@ -367,19 +408,30 @@ impl Shares {
             .mounted
             .borrow()
             .iter()
-            .map(|share| share.fs.clone())
+            .map(|share| share.mounted.fs.clone())
             .collect();
         for fs in all {
             fs.to_async().session().pump();
         }
     }
 
+    /// Gives back memory of caches; whether that is any.
+    #[cfg(feature = "cache")]
+    pub(super) fn give_back(&self) -> bool {
+        let mounted = self.mounted.try_borrow();
+        let mut caches = mounted.iter().flat_map(|mounted| mounted.iter());
+        caches.any(|share| {
+            let cached = share.mounted.cached.as_ref();
+            cached.is_some_and(|cached| cached.as_async().root().give_back())
+        })
+    }
+
     /// Ends all operations that wait, or lets them work again.
     pub(super) fn interrupt(&self, on: bool) {
         for share in self.mounted.borrow().iter() {
             match on {
-                true => share.fs.interrupt().set(),
-                false => share.fs.interrupt().clear(),
+                true => share.mounted.fs.interrupt().set(),
+                false => share.mounted.fs.interrupt().clear(),
             }
         }
     }
@@ -387,7 +439,10 @@ impl Shares {
     /// Unmounts all shares and disconnects their devices.
     pub(super) fn unmount_all(&self) {
         let shares = core::mem::take(&mut *self.mounted.borrow_mut());
-        for Share { fs, info } in shares.into_iter().rev() {
+        for Share { mounted, info } in shares.into_iter().rev() {
+            // Without the cache, which has the mount, too.
+            let fs = mounted.fs.clone();
+            drop(mounted);
             fs.interrupt().clear();
             fs.set_idle_hook(None);
             if let Err(error) = fs.unmount() {

@@ -10,9 +10,10 @@ use core::time::Duration;
 
 use super::cmdline::{ExportOption, ExportTarget};
 use super::exports::{Serve, poll};
-use super::shares::{RECONNECT_TIMEOUT, ShareError, ShareInfo, Shares, VCHAN, boxed, split_tree};
+use super::shares::{
+    Mounted, RECONNECT_TIMEOUT, ShareError, ShareInfo, Shares, VCHAN, boxed, split_tree,
+};
 use super::{ExitCode, StartError, memory_info, now, options, system, tree};
-use crate::fs::Fs;
 use crate::ns::{MemTree, Tree};
 use crate::platform::PAGE_SIZE;
 use crate::rt::BarePlatform;
@@ -46,7 +47,7 @@ fn dial(address: &str, timeout: Duration, msize: u32) -> Result<Box<dyn Transpor
 }
 
 /// Mounts what another domain serves.
-pub(super) fn mount(shares: &Shares, address: &str) -> Result<Fs, ShareError> {
+pub(super) fn mount(shares: &Shares, address: &str) -> Result<Mounted, ShareError> {
     let begun = now();
     let timeout = options().timeout.unwrap_or(vchan::CONNECT_TIMEOUT);
     let most = memory_info().total / MESSAGE_SHARE;

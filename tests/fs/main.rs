@@ -3,6 +3,7 @@
 mod as_std;
 mod bad_input;
 mod basics;
+mod cached;
 mod dropped;
 mod embedded_io;
 mod executor;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use xen9p::errno::Errno;
-use xen9p::fs::{Error, File, Fs, OpenOptions, Result};
+use xen9p::fs::{Error, OpenOptions, Result};
+use xen9p::tree::files::{File, Fs};
+use xen9p::tree::{Node as TreeNode, OpenFile};
 
 use xen9p_testing::random::Random;
 
@@ -34,8 +36,8 @@ enum Node {
     Link(Vec<u8>),
 }
 
-struct Handle {
-    file: File,
+struct Handle<F> {
+    file: File<F>,
     node: usize,
 }
 
@@ -174,12 +176,12 @@ fn same<T>(what: &str, real: Result<T>, model: std::result::Result<(), Errno>) -
 }
 
 /// Runs `steps` random operations; the seed is in every message.
-pub fn run(fs: &Fs, seed: u64, steps: usize, can: Abilities) {
+pub fn run<N: TreeNode>(fs: &Fs<N>, seed: u64, steps: usize, can: Abilities) {
     let mut model = Model {
         nodes: vec![Node::Dir(BTreeMap::new())],
     };
     let mut random = Random::new(seed);
-    let mut handles: Vec<Handle> = Vec::new();
+    let mut handles: Vec<Handle<N::File>> = Vec::new();
     for step in 0..steps {
         let path = random_path(&mut random);
         let other = random_path(&mut random);
@@ -236,11 +238,11 @@ fn random_data(random: &mut Random) -> Vec<u8> {
 }
 
 #[expect(clippy::too_many_arguments, reason = "the state of a test run")]
-fn one(
-    fs: &Fs,
+fn one<N: TreeNode>(
+    fs: &Fs<N>,
     model: &mut Model,
     random: &mut Random,
-    handles: &mut Vec<Handle>,
+    handles: &mut Vec<Handle<N::File>>,
     can: Abilities,
     op: usize,
     path: &[u8],
@@ -398,10 +400,10 @@ fn create_dirs(model: &mut Model, path: &[u8]) -> std::result::Result<(), Errno>
 }
 
 /// Something with a file that is open.
-fn on_handle(
+fn on_handle<F: OpenFile>(
     model: &mut Model,
     random: &mut Random,
-    handles: &[Handle],
+    handles: &[Handle<F>],
     can: Abilities,
     op: usize,
     what: &str,
@@ -460,7 +462,14 @@ fn on_handle(
     }
 }
 
-fn remove(fs: &Fs, model: &mut Model, handles: &[Handle], can: Abilities, path: &[u8], what: &str) {
+fn remove<N: TreeNode>(
+    fs: &Fs<N>,
+    model: &mut Model,
+    handles: &[Handle<N::File>],
+    can: Abilities,
+    path: &[u8],
+    what: &str,
+) {
     let place = model.place(path, false);
     if let Ok((_, _, Some(entry))) = place
         && !can.open_unlinked
@@ -479,10 +488,10 @@ fn remove(fs: &Fs, model: &mut Model, handles: &[Handle], can: Abilities, path: 
     same(what, fs.remove_file(path), removed);
 }
 
-fn rename(
-    fs: &Fs,
+fn rename<N: TreeNode>(
+    fs: &Fs<N>,
     model: &mut Model,
-    handles: &[Handle],
+    handles: &[Handle<N::File>],
     can: Abilities,
     path: &[u8],
     other: &[u8],
@@ -511,7 +520,7 @@ fn rename(
 }
 
 /// Compares a directory and all below it.
-fn compare(fs: &Fs, model: &mut Model, node: usize, path: &[u8], what: &str) {
+fn compare<N: TreeNode>(fs: &Fs<N>, model: &mut Model, node: usize, path: &[u8], what: &str) {
     let listing = fs.read_dir(path).expect(what);
     let mut real: Vec<_> = listing
         .map(|entry| entry.expect(what))

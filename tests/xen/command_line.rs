@@ -214,3 +214,31 @@ fn exports_are_described() {
         ("vchan!0!/local/x/9p", "/far")
     );
 }
+
+#[test]
+fn a_cache_is_asked_for() {
+    let cache = |value: &str| parse(&format!("cache={value} ls")).map(|(options, _)| options.cache);
+    assert_eq!(cache("off"), Ok(None));
+    if !cfg!(feature = "cache") {
+        let left_out = CmdlineError::LeftOut("cache", "cache");
+        assert_eq!(cache("open"), Err(left_out));
+        return;
+    }
+    assert_eq!(cache("open"), Ok(Some(0)));
+    assert_eq!(cache("open:3"), Ok(Some(3 << 20)));
+    for value in [
+        "",
+        "loose",
+        "off:1",
+        "open:",
+        "open:0",
+        "open:x",
+        "open:1048577",
+    ] {
+        let message = cache(value).unwrap_err().to_string();
+        assert!(
+            message.contains("expected off, open or open:MIB"),
+            "{message}"
+        );
+    }
+}

@@ -58,6 +58,7 @@ pub(crate) trait AnyNode {
     fn new_files(&self) -> NewFiles;
     fn check_flags(&self) -> Result<()>;
     fn is_kept(&self) -> bool;
+    fn epoch(&self) -> u64;
     fn walk<'a>(&'a self, name: &'a [u8]) -> Boxed<'a, DynNode>;
     fn walk_along<'a>(
         &'a self,
@@ -69,6 +70,7 @@ pub(crate) trait AnyNode {
     fn getattr_at<'a>(&'a self, names: &'a [&'a [u8]], mask: AttrMask) -> Boxed<'a, Walked<Attr>>;
     fn open_at<'a>(&'a self, names: &'a [&'a [u8]], flags: OpenFlags)
     -> Boxed<'a, Walked<DynFile>>;
+    fn readlink_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Walked<Vec<u8>>>;
     fn getattr(&self, mask: AttrMask) -> Boxed<'_, Attr>;
     fn setattr<'a>(&'a self, attr: &'a SetAttr) -> Boxed<'a, ()>;
     fn open(&self, flags: OpenFlags) -> Boxed<'_, DynFile>;
@@ -150,6 +152,10 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
         Node::is_kept(self)
     }
 
+    fn epoch(&self) -> u64 {
+        Node::epoch(self)
+    }
+
     fn walk<'a>(&'a self, name: &'a [u8]) -> Boxed<'a, DynNode> {
         Box::pin(async move { Node::walk(self, name).await.map(DynNode::new) })
     }
@@ -185,6 +191,10 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
         flags: OpenFlags,
     ) -> Boxed<'a, Walked<DynFile>> {
         Box::pin(async move { Ok(Node::open_at(self, names, flags).await?.map(DynFile::new)) })
+    }
+
+    fn readlink_at<'a>(&'a self, names: &'a [&'a [u8]]) -> Boxed<'a, Walked<Vec<u8>>> {
+        Box::pin(Node::readlink_at(self, names))
     }
 
     fn getattr(&self, mask: AttrMask) -> Boxed<'_, Attr> {
@@ -342,6 +352,10 @@ impl Node for DynNode {
         self.0.is_kept()
     }
 
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+
     fn concurrent(&self) -> Self {
         self.0.concurrent()
     }
@@ -368,6 +382,10 @@ impl Node for DynNode {
 
     async fn open_at(&self, names: &[&[u8]], flags: OpenFlags) -> Result<Walked<DynFile>> {
         self.0.open_at(names, flags).await
+    }
+
+    async fn readlink_at(&self, names: &[&[u8]]) -> Result<Walked<Vec<u8>>> {
+        self.0.readlink_at(names).await
     }
 
     async fn getattr(&self, mask: AttrMask) -> Result<Attr> {

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::fmt;
 
-use p9_wire::{Attr, AttrMask, DirEntry, LockFlags, LockStatus, SetAttr, Statfs};
+use p9_wire::{Attr, AttrMask, DirEntry, LockFlags, LockStatus, Qid, SetAttr, Statfs};
 
 use crate::erased::Boxed;
 use crate::{Driver, HeldLock, Lock, OpenFile, Result, Span, block_on};
@@ -37,6 +37,7 @@ impl DynFile {
 pub(crate) trait AnyFile {
     fn driver(&self) -> &dyn Driver;
     fn concurrent(self: Box<Self>) -> DynFile;
+    fn qid(&self) -> Option<Qid>;
     fn chunk(&self) -> usize;
     fn whole_reads(&self) -> usize;
     fn write_behind(&mut self, bytes: usize);
@@ -86,6 +87,10 @@ impl<F: OpenFile + 'static> AnyFile for F {
 
     fn concurrent(self: Box<Self>) -> DynFile {
         DynFile::new(OpenFile::concurrent(*self))
+    }
+
+    fn qid(&self) -> Option<Qid> {
+        OpenFile::qid(self)
     }
 
     fn chunk(&self) -> usize {
@@ -217,6 +222,10 @@ impl OpenFile for DynFile {
 
     fn concurrent(self) -> Self {
         self.0.concurrent()
+    }
+
+    fn qid(&self) -> Option<Qid> {
+        self.0.qid()
     }
 
     fn chunk(&self) -> usize {

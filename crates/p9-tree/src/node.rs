@@ -74,6 +74,12 @@ pub trait Node: Clone {
         self.qid()
     }
 
+    /// Grows whenever what was known of the tree may not be so any more and nothing else tells, as after the loss of a
+    /// connection.
+    fn epoch(&self) -> u64 {
+        0
+    }
+
     /// The file of this name in this directory.
     ///
     /// # Errors
@@ -153,6 +159,19 @@ pub trait Node: Clone {
     async fn open_at(&self, names: &[&[u8]], flags: OpenFlags) -> Result<Walked<Self::File>> {
         let walked = self.walk_at(names).await?.stop_at_link(names.len());
         walked.then(async |node| node.into_open(flags).await).await
+    }
+
+    /// What the symbolic link says that [`walk_at`](Self::walk_at) leads to. Override it where that is known without asking.
+    ///
+    /// # Errors
+    /// Those of `walk_at`; EINVAL for what is no symbolic link.
+    async fn readlink_at(&self, names: &[&[u8]]) -> Result<Walked<Vec<u8>>> {
+        let walked = self.walk_at(names).await?;
+        let read = async |node: Self| match node.qid().kind.contains(QidKind::SYMLINK) {
+            true => node.readlink().await,
+            false => Err(Errno::EINVAL.into()),
+        };
+        walked.then(read).await
     }
 
     /// The attributes in `mask`, and more where they cost nothing; [`Attr::valid`] says which.

@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use p9_wire::{Attr, AttrMask, DirEntry, Errno, LockFlags, LockKind, LockStatus, SetAttr, Statfs};
+use p9_wire::{
+    Attr, AttrMask, DirEntry, Errno, LockFlags, LockKind, LockStatus, Qid, SetAttr, Statfs,
+};
 
 use crate::span::zeroed;
 use crate::trees::copy_out;
@@ -26,6 +28,11 @@ pub trait OpenFile {
         Self: Sized,
     {
         self
+    }
+
+    /// The identity of the file as it was opened, where that is known without asking.
+    fn qid(&self) -> Option<Qid> {
+        None
     }
 
     /// The most bytes that travel in one request.

@@ -40,6 +40,8 @@ use core::ops::Deref;
 
 use p9_tree::DynNode;
 use p9_tree::ns::Tree;
+use p9_tree::trees::CachedNode;
+use xen9p_time::Instant;
 
 use self::remote::{RemoteFile, RemoteNode};
 use crate::Dialect;
@@ -73,6 +75,9 @@ pub type WalkDir = p9_tree::files::WalkDir<RemoteNode>;
 
 /// One of these entries.
 pub type DirEntry = p9_tree::files::DirEntry<RemoteNode>;
+
+/// A mounted tree that remembers what was asked of it, see [`Fs::cached`].
+pub type CachedFs = p9_tree::files::Fs<CachedNode<DynNode>>;
 
 /// A mounted file tree. Clones are cheap and mean the same mount.
 ///
@@ -178,6 +183,33 @@ impl Fs {
     pub fn unmount(self) -> Result<()> {
         let session = self.session().clone();
         session.block_on(self.files.into_async().into_root().unmount())
+    }
+
+    /// The same tree with a cache of so many bytes, for programs that ask for the same again and again. What others change on
+    /// the server is seen *close to open*, as over NFS: who opens a file sees what was written and closed by then.
+    /// [`CachedNode`] says it in full.
+    ///
+    /// Each call makes a cache of its own; clones of what it returns share one. What changes by way of this `Fs`, and not by
+    /// way of that, is to the cache as if another program had done it. A loss of the connection empties it.
+    ///
+    /// ```
+    /// use xen9p::fs::{Fs, Result};
+    ///
+    /// /// Looks at a file again and again.
+    /// fn watch(fs: &Fs) -> Result<u64> {
+    ///     let fs = fs.cached(4 << 20);
+    ///     let mut newest = fs.metadata("/data")?;
+    ///     for _ in 0..1000 {
+    ///         newest = fs.metadata("/data")?;
+    ///     }
+    ///     Ok(newest.len())
+    /// }
+    /// ```
+    pub fn cached(&self, bytes: usize) -> CachedFs {
+        let session = self.session().clone();
+        let clock = move || session.now() - Instant::from_nanos(0);
+        let root = DynNode::new(self.files.as_async().root().clone());
+        CachedFs::new(CachedNode::new(root, bytes, clock))
     }
 
     /// The asynchronous face of the same mount.

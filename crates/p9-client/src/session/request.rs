@@ -270,6 +270,13 @@ impl Session {
         self.with_or(u64::MAX, |engine| engine.changes())
     }
 
+    /// A number that is another one after each loss of the connection, and after its last.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.with_or(u64::MAX, |engine| {
+            2 * engine.stats().losses + u64::from(engine.error().is_some())
+        })
+    }
+
     /// Sends a request as soon as there is a free tag and room for it.
     pub(super) fn poll_send(
         &self,

@@ -4,7 +4,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use p9_wire::{Attr, AttrMask, DirEntry, Errno, LockFlags, LockStatus, SetAttr, Statfs};
+use p9_wire::{Attr, AttrMask, DirEntry, Errno, LockFlags, LockStatus, Qid, SetAttr, Statfs};
 
 use super::element::{Mounted, Wait};
 use super::node::{NsNode, qid_in};
@@ -55,6 +55,13 @@ impl OpenFile for NsFile {
                 NsFile(Open::File(tree, wait, file))
             }
             open => NsFile(open),
+        }
+    }
+
+    fn qid(&self) -> Option<Qid> {
+        match &self.0 {
+            Open::File(tree, _, file) => file.qid().map(|qid| qid_in(tree, qid)),
+            Open::Dir(node, _) => Some(node.qid()),
         }
     }
 

@@ -198,6 +198,24 @@ impl Node for NsNode {
         walked.then(async |node| node.getattr(mask).await).await
     }
 
+    async fn readlink_at(&self, names: &[&[u8]]) -> Result<Walked<Vec<u8>>> {
+        let way = self.way(names)?;
+        if let Some(through) = self.alone(&way, names)? {
+            let (tree, asked) = (&through.element.tree, through.names());
+            let walked = through.from.any().readlink_at(&asked);
+            let walked = tree.wait(self.view.wait, walked).await?;
+            if let Some(told) = self.told(&way, &through, walked) {
+                return Ok(told);
+            }
+        }
+        let walked = self.walk_at(names).await?;
+        let read = async |node: Self| match node.qid().kind.contains(QidKind::SYMLINK) {
+            true => node.readlink().await,
+            false => Err(Errno::EINVAL.into()),
+        };
+        walked.then(read).await
+    }
+
     async fn open_at(&self, names: &[&[u8]], flags: OpenFlags) -> Result<Walked<NsFile>> {
         let way = self.way(names)?;
         if let Some(through) = self.alone(&way, names)?

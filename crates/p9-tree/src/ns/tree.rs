@@ -2,6 +2,7 @@
 
 use alloc::rc::Rc;
 
+use crate::files::Fs;
 use crate::trees::{MemTree, ReadOnlyNode};
 use crate::{Driver, DynNode, NeverWaits, Node};
 
@@ -24,6 +25,12 @@ pub trait Tree {
 impl Tree for MemTree {
     fn root(&self) -> DynNode {
         DynNode::new(MemTree::root(self))
+    }
+}
+
+impl<N: Node<File: 'static> + 'static> Tree for Fs<N> {
+    fn root(&self) -> DynNode {
+        DynNode::new(self.as_async().root().clone())
     }
 }
 

@@ -5,14 +5,17 @@
 //! | [`MemTree`] | files in memory |
 //! | [`Synthetic`] | a file of such a tree that functions stand behind, as those of a `/dev` |
 //! | [`ReadOnlyNode`] | a view of another tree that changes nothing |
+//! | [`CachedNode`] | another tree, for programs that ask for the same again and again |
 //! | [`OverlayNode`] | two trees as one: the lower one stays as it is, the upper one takes what changes |
 
+mod cached;
 mod mem;
 mod overlay;
 mod read_only;
 mod snapshot;
 mod synthetic;
 
+pub use cached::{CachedFile, CachedNode};
 pub use mem::{MemFile, MemNode, MemTree};
 pub use overlay::{OverlayFile, OverlayNode};
 pub use read_only::{ReadOnlyFile, ReadOnlyNode};

@@ -43,6 +43,10 @@ impl<N: Node> Node for ReadOnlyNode<N> {
         self.0.qid()
     }
 
+    fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+
     async fn walk(&self, name: &[u8]) -> Result<Self> {
         self.0.walk(name).await.map(ReadOnlyNode)
     }
@@ -75,6 +79,10 @@ impl<N: Node> Node for ReadOnlyNode<N> {
             Walked::Link(at) => Ok(Walked::Link(at)),
             Walked::Blocked(at, error) => Ok(Walked::Blocked(at, error)),
         }
+    }
+
+    async fn readlink_at(&self, names: &[&[u8]]) -> Result<Walked<Vec<u8>>> {
+        self.0.readlink_at(names).await
     }
 
     async fn getattr(&self, mask: AttrMask) -> Result<Attr> {

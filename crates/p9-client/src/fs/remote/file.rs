@@ -172,6 +172,10 @@ impl OpenFile for RemoteFile {
         self.session()
     }
 
+    fn qid(&self) -> Option<Qid> {
+        Some(self.qid)
+    }
+
     fn chunk(&self) -> usize {
         let most = self.session().msize() - p9_wire::IO_HEADER_LEN;
         let chunk = match self.iounit {

@@ -150,6 +150,10 @@ impl Node for RemoteNode {
         matches!(*self.handle, Handle::Kept(_))
     }
 
+    fn epoch(&self) -> u64 {
+        self.session().epoch()
+    }
+
     async fn walk(&self, name: &[u8]) -> Result<Self> {
         match self.walk_at(&[name]).await? {
             Walked::Link(_) => Err(Errno::ENOTDIR.into()),

@@ -66,9 +66,9 @@ impl<N: Node> Fs<N> {
                 let (node, qid) = (self.root.clone(), self.root.qid());
                 return Ok(Lookup::Found(Found { node, qid, path }));
             };
-            let (at, link) = match self.root.walk_at(&names).await? {
+            let (at, target) = match self.root.walk_at(&names).await? {
                 Walked::Through(node, qid) if follow && qid.kind.contains(QidKind::SYMLINK) => {
-                    (last, node)
+                    (last, node.readlink().await?)
                 }
                 Walked::Through(_, qid) if path.wants_dir() && !qid.kind.contains(QidKind::DIR) => {
                     return Err(Errno::ENOTDIR.into());
@@ -79,14 +79,13 @@ impl<N: Node> Fs<N> {
                 Walked::Link(at) => {
                     let names = names.get(..=at).unwrap_or(&names);
                     // What is no link any more was changed in between.
-                    (at, self.root.walk_at(names).await?.through()?)
+                    (at, self.root.readlink_at(names).await?.through()?)
                 }
                 Walked::Blocked(at, error) if at == last && error.is_not_found() => {
                     return Ok(Lookup::Missing(path));
                 }
                 Walked::Blocked(_, error) => return Err(error),
             };
-            let target = link.readlink().await?;
             if target.is_empty() {
                 return Err(Errno::ENOENT.into());
             }

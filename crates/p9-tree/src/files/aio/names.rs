@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use p9_wire::{Errno, QidKind, UnlinkFlags};
 
 use super::Fs;
-use crate::{CleanPath, End, Error, Make, Node, Result};
+use crate::{CleanPath, End, Error, Make, Node, Result, Walked};
 
 impl<N: Node> Fs<N> {
     /// Makes something that is no regular file; the mode is less the umask where `masked`.
@@ -144,7 +144,15 @@ impl<N: Node> Fs<N> {
     }
 
     pub(in crate::files) async fn link_target(&self, path: &[u8]) -> Result<Vec<u8>> {
-        let found = self.find(path, false).await?;
+        let path = CleanPath::new(path)?;
+        if !path.wants_dir() && !path.is_root() {
+            let names: Vec<&[u8]> = path.names().collect();
+            match self.root.readlink_at(&names).await? {
+                Walked::Link(_) => {}
+                walked => return walked.through(),
+            }
+        }
+        let found = self.find_clean(path, false).await?;
         match found.qid.kind.contains(QidKind::SYMLINK) {
             true => found.node.readlink().await,
             false => Err(Errno::EINVAL.into()),

@@ -3,7 +3,9 @@
 use alloc::rc::Rc;
 use core::fmt;
 
-use p9_wire::{Attr, AttrMask, DirEntry, DirEntryKind, Errno, OpenFlags, SetAttr, SetAttrMask};
+use p9_wire::{
+    Attr, AttrMask, DirEntry, DirEntryKind, Errno, OpenFlags, Qid, SetAttr, SetAttrMask,
+};
 
 use super::inode::{Body, Inode};
 use crate::trees::snapshot::{Listed, Snapshot, hand_out};
@@ -40,6 +42,10 @@ impl MemFile {
 }
 
 impl OpenFile for MemFile {
+    fn qid(&self) -> Option<Qid> {
+        Some(self.node.qid())
+    }
+
     async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         if let Some(synthetic) = &self.synthetic {
             return synthetic.read(into, offset);

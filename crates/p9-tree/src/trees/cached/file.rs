@@ -1,0 +1,252 @@
+//! An open file of a cached tree.
+
+use alloc::rc::Rc;
+use core::cell::Cell;
+use core::fmt;
+use core::time::Duration;
+
+use p9_wire::{
+    Attr, AttrMask, DirEntry, LockFlags, LockKind, LockStatus, OpenFlags, Qid, QidKind, SetAttr,
+    Statfs,
+};
+
+use super::pages::PAGE;
+use super::store::{BELIEVED, Cache, Change, Entry, Stamp};
+use crate::span::zeroed;
+use crate::trees::{copy_out, reads};
+use crate::{Driver, HeldLock, Lock, OpenFile, Result, Span};
+
+/// Reads of no more bytes than this are made larger, so that they bring whole pages.
+const WIDENED: usize = 64 << 10;
+
+/// Attributes, which were asked for; until when they are believed, and after how many changes of ours.
+type Told = (AttrMask, Attr, Duration, u64);
+
+/// An open file or directory of a [`CachedNode`](super::CachedNode)'s tree.
+pub struct CachedFile<F> {
+    inner: F,
+    cache: Rc<Cache>,
+    /// The number of the file, where it is known.
+    ino: Option<u64>,
+    /// Where its data is kept, if it is.
+    entry: Option<Rc<Entry>>,
+    told: Cell<Option<Told>>,
+}
+
+impl<F: fmt::Debug> fmt::Debug for CachedFile<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CachedFile").field(&self.inner).finish()
+    }
+}
+
+impl<F: OpenFile> CachedFile<F> {
+    /// A file that was opened just now.
+    pub(super) async fn opened(cache: Rc<Cache>, inner: F, flags: OpenFlags) -> Self {
+        let qid = inner.qid();
+        let mut file = CachedFile {
+            inner,
+            cache,
+            ino: qid.map(|qid| qid.path),
+            entry: None,
+            told: Cell::new(None),
+        };
+        let is_dir = flags.contains(OpenFlags::DIRECTORY)
+            || qid.is_some_and(|qid| qid.kind.contains(QidKind::DIR));
+        // What is new, or emptied, has no data yet.
+        let is_empty = flags.intersects(OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE);
+        if reads(flags) && !is_dir && !is_empty {
+            let (seen, _) = file.cache.changes();
+            // Without them, no data is kept; an error that lasts is told by what comes next.
+            if let Ok(attr) = file.getattr(Stamp::MASK).await {
+                file.ino = Some(attr.qid.path);
+                file.entry = file.cache.opened(&attr, seen);
+            }
+        }
+        file
+    }
+
+    /// Where data is kept, and by which id.
+    fn kept(&self) -> Option<(&Entry, u64)> {
+        // It may be gone with the connection.
+        self.cache.changes();
+        let entry = self.entry.as_deref()?;
+        Some((entry, entry.id()?))
+    }
+
+    async fn ask(&self, into: &mut [u8], offset: u64, on: bool) -> Result<usize> {
+        match on {
+            true => self.inner.read_next(into, offset).await,
+            false => self.inner.read(into, offset).await,
+        }
+    }
+
+    /// Reads out of what is kept, and what comes behind it from below.
+    async fn read_kept(&self, into: &mut [u8], offset: u64, on: bool) -> Result<usize> {
+        let Some((entry, id)) = self.kept() else {
+            return self.ask(into, offset, on).await;
+        };
+        let done = self.cache.take(entry, into, offset);
+        let (at, begun) = (offset.saturating_add(done as u64), self.cache.now());
+        let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) else {
+            return Ok(done);
+        };
+        if entry.size(begun).is_some_and(|size| at >= size) {
+            return Ok(done);
+        }
+        let skip = (at % PAGE as u64) as usize;
+        let wide = (skip + rest.len()).next_multiple_of(PAGE);
+        if wide <= WIDENED
+            && let Ok(mut pages) = zeroed(wide)
+        {
+            let start = at - skip as u64;
+            let count = self.ask(&mut pages, start, on).await?;
+            let read = pages.get(..count).unwrap_or(&[]);
+            self.cache.keep(entry, id, begun, read, start);
+            // A tree may give less than there is, but nothing only at the end.
+            if count == 0 || count > skip {
+                return Ok(done + copy_out(read, rest, skip as u64));
+            }
+        }
+        let count = self.ask(rest, at, on).await?;
+        let read = rest.get(..count).unwrap_or(&[]);
+        self.cache.keep(entry, id, begun, read, at);
+        Ok(done + count)
+    }
+
+    fn data(&self) -> Change {
+        Change::Data(self.ino)
+    }
+
+    /// Forgets the data, after a lock was taken: others had it before, and may have written.
+    fn locked(&self, lock: &Lock<'_>, status: LockStatus) -> LockStatus {
+        if status == LockStatus::SUCCESS && lock.kind != LockKind::UNLOCK {
+            drop(self.cache.change(self.data()));
+        }
+        status
+    }
+}
+
+impl<F: OpenFile> OpenFile for CachedFile<F> {
+    fn driver(&self) -> &dyn Driver {
+        self.inner.driver()
+    }
+
+    fn concurrent(self) -> Self {
+        CachedFile {
+            inner: self.inner.concurrent(),
+            ..self
+        }
+    }
+
+    fn qid(&self) -> Option<Qid> {
+        self.inner.qid()
+    }
+
+    fn chunk(&self) -> usize {
+        self.inner.chunk()
+    }
+
+    fn whole_reads(&self) -> usize {
+        self.inner.whole_reads()
+    }
+
+    async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        self.read_kept(into, offset, false).await
+    }
+
+    async fn read_next(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        self.read_kept(into, offset, true).await
+    }
+
+    async fn read_lent(
+        &self,
+        offset: u64,
+        len: usize,
+        see: &mut dyn FnMut(&mut Span<'_>),
+    ) -> Result<usize> {
+        // Shown where it arrives, it would have to be copied to be kept.
+        let mut buffer = match (self.kept(), zeroed(len.min(WIDENED))) {
+            (Some(_), Ok(buffer)) => buffer,
+            _ => return self.inner.read_lent(offset, len, see).await,
+        };
+        let count = self.read(&mut buffer, offset).await?;
+        if count > 0 {
+            see(&mut Span::new(count, &mut |at, into| {
+                copy_out(&buffer, into, at as u64);
+            }));
+        }
+        Ok(count)
+    }
+
+    async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
+        let _changing = self.cache.change(self.data());
+        self.inner.write(from, offset).await
+    }
+
+    async fn write_and_close(self, content: &[u8]) -> Result<()> {
+        let _changing = self.cache.change(Change::Data(self.ino));
+        self.inner.write_and_close(content).await
+    }
+
+    async fn readdir(
+        &self,
+        offset: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        self.inner.readdir(offset, each).await
+    }
+
+    async fn readdir_some(
+        &self,
+        offset: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
+    ) -> Result<()> {
+        self.inner.readdir_some(offset, each).await
+    }
+
+    async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
+        let (seen, _) = self.cache.changes();
+        if let Some((asked, attr, until, changes)) = self.told.get()
+            && asked.contains(mask)
+            && changes == seen
+            && self.cache.now() < until
+        {
+            return Ok(attr);
+        }
+        let attr = self.inner.getattr(mask).await?;
+        let until = self.cache.now() + BELIEVED;
+        self.told.set(Some((mask, attr, until, seen)));
+        Ok(attr)
+    }
+
+    async fn setattr(&self, attr: &SetAttr) -> Result<()> {
+        let _changing = self.cache.change(self.data());
+        self.inner.setattr(attr).await
+    }
+
+    async fn fsync(&self, data_only: bool) -> Result<()> {
+        self.inner.fsync(data_only).await
+    }
+
+    async fn lock(&self, lock: &Lock<'_>, flags: LockFlags) -> Result<LockStatus> {
+        let status = self.inner.lock(lock, flags).await?;
+        Ok(self.locked(lock, status))
+    }
+
+    async fn lock_in_time(&self, lock: &Lock<'_>) -> Result<LockStatus> {
+        let status = self.inner.lock_in_time(lock).await?;
+        Ok(self.locked(lock, status))
+    }
+
+    async fn statfs(&self) -> Result<Statfs> {
+        self.inner.statfs().await
+    }
+
+    async fn close(self) -> Result<()> {
+        self.inner.close().await
+    }
+
+    async fn getlock(&self, lock: &Lock<'_>) -> Result<Option<HeldLock>> {
+        self.inner.getlock(lock).await
+    }
+}

@@ -1,0 +1,211 @@
+//! A cached mount does what one without a cache does, and asks the server for nothing that it knows.
+
+use std::time::Duration;
+
+use crate::model::{Abilities, LINUX, run};
+use xen9p::fs::{CachedFs, Fs, MountOptions};
+use xen9p::ns::Namespace;
+use xen9p_testing::bed::memory::{Bed, bed_with};
+use xen9p_testing::bed::recovering::{site, site_on, two_lanes};
+use xen9p_testing::server::TempDir;
+use xen9p_testing::server::lanes::LaneOptions;
+use xen9p_testing::server::mem::{MemOptions, MemServer};
+use xen9p_testing::server::qemu::{QemuOptions, qemu};
+use xen9p_testing::server::real::diod;
+
+#[test]
+fn random_operations_over_wild_lanes() {
+    for seed in 1..=12 {
+        let options = LaneOptions {
+            lanes: 1 + (seed % 4) as u16,
+            capacity: 40 << 10,
+            latency: (Duration::ZERO, Duration::from_millis(seed % 3 * 10)),
+            in_order: seed.is_multiple_of(2),
+            seed,
+            ..LaneOptions::default()
+        };
+        let server = MemOptions {
+            untyped_entries: seed.is_multiple_of(3),
+            io_limit: if seed.is_multiple_of(4) {
+                1000
+            } else {
+                u32::MAX
+            },
+            ..MemOptions::default()
+        };
+        let bed = bed_with(options, server, |_| {});
+        // Room for all there is, for a little, and for none.
+        let cached = bed.fs.cached([4 << 20, 100 << 10, 0][seed as usize % 3]);
+        run(&cached, seed, 1500, LINUX);
+        drop(cached);
+        bed.finish();
+    }
+}
+
+#[test]
+fn random_operations_on_servers_that_others_wrote() {
+    let can = Abilities {
+        open_unlinked: false,
+        ..LINUX
+    };
+    let export = TempDir::new().unwrap();
+    if let Some(transport) = qemu(export.path(), QemuOptions::default()).unwrap() {
+        let fs = Fs::mount(transport, &MountOptions::new()).unwrap();
+        run(&fs.cached(4 << 20), 1, 2000, can);
+    }
+    let export = TempDir::new().unwrap();
+    if let Some(transport) = diod(export.path()).unwrap() {
+        let tree = export.path().to_str().unwrap();
+        let fs = Fs::mount(transport, &MountOptions::new().tree(tree)).unwrap();
+        run(&fs.cached(4 << 20), 2, 2000, can);
+    }
+}
+
+/// As QEMU on rings of order 9.
+fn bed() -> Bed {
+    let lanes = LaneOptions {
+        lanes: 3,
+        capacity: (1 << 20) + 2 * 24,
+        latency: (Duration::from_millis(1), Duration::from_millis(1)),
+        ..LaneOptions::default()
+    };
+    let server = MemOptions {
+        iounit: 512 << 10,
+        ..MemOptions::default()
+    };
+    bed_with(lanes, server, |server| {
+        server.put("/d/f", &[7; 10_000]);
+        server.put("/mib", &[9; 1 << 20]);
+    })
+}
+
+/// The requests of the second time; the first is long enough ago for what was read then to be trusted.
+fn second(bed: &Bed, work: &dyn Fn()) -> u64 {
+    work();
+    bed.control.advance(Duration::from_millis(50));
+    work();
+    bed.cost(|_| work()).1
+}
+
+fn costs(bed: &Bed, files: &dyn Files) {
+    let stat = || assert_eq!(files.len("/d/f"), 10_000);
+    assert_eq!(second(bed, &stat), 0, "stat");
+    bed.control.advance(Duration::from_secs(1));
+    assert_eq!(bed.cost(|_| stat()).1, 3, "stat after a second");
+    bed.fs.symlink("f", "/d/l").unwrap();
+    let link = || assert_eq!(files.link("/d/l"), b"f");
+    assert_eq!(second(bed, &link), 0, "readlink");
+    // Walk, open, what it is like now, and close.
+    let whole = || assert!(files.whole("/d/f") == [7; 10_000]);
+    assert_eq!(second(bed, &whole), 4, "open and read");
+    let large = || assert!(files.whole("/mib") == vec![9; 1 << 20]);
+    assert_eq!(second(bed, &large), 4, "open and read 1 MiB");
+}
+
+/// What is looked at, of a mount or a name space.
+trait Files {
+    fn len(&self, path: &str) -> u64;
+    fn link(&self, path: &str) -> Vec<u8>;
+    fn whole(&self, path: &str) -> Vec<u8>;
+}
+
+macro_rules! files {
+    ($name:ty) => {
+        impl Files for $name {
+            fn len(&self, path: &str) -> u64 {
+                self.metadata(path).unwrap().len()
+            }
+
+            fn link(&self, path: &str) -> Vec<u8> {
+                self.read_link(path).unwrap()
+            }
+
+            fn whole(&self, path: &str) -> Vec<u8> {
+                self.read(path).unwrap()
+            }
+        }
+    };
+}
+
+files!(CachedFs);
+files!(Namespace);
+
+#[test]
+fn what_is_known_costs_no_request() {
+    let bed = bed();
+    let cached = bed.fs.cached(4 << 20);
+    costs(&bed, &cached);
+    let file = cached.open("/mib").unwrap();
+    let mut page = [0; 4096];
+    let reads = bed.cost(|_| {
+        for at in (0..1 << 20).step_by(4096 * 7) {
+            assert_eq!(file.read_at(&mut page, at).unwrap(), 4096);
+        }
+        assert_eq!(file.metadata().unwrap().len(), 1 << 20);
+    });
+    assert_eq!(reads.1, 0, "4 KiB anywhere in an open file");
+    drop((file, cached));
+    bed.finish();
+}
+
+#[test]
+fn nor_does_it_through_a_name_space() {
+    let bed = bed();
+    let ns = Namespace::new(bed.fs.cached(4 << 20));
+    costs(&bed, &ns);
+    drop(ns);
+    bed.finish();
+}
+
+/// Each write is on the server when the call returns.
+#[test]
+fn nothing_stays_behind() {
+    let bed = bed();
+    let cached = bed.fs.cached(4 << 20);
+    let mut options = xen9p::fs::OpenOptions::new();
+    options.read(true).write(true).write_behind(64 << 10);
+    let file = options.open(&cached, "/d/f").unwrap();
+    assert_eq!(cached.read("/d/f").unwrap().len(), 10_000);
+    for at in [0, 5000, 9999] {
+        let (_, requests) = bed.cost(|_| file.write_all_at(b"new", at).unwrap());
+        assert_eq!(requests, 1);
+        let there = bed.server.borrow().get("/d/f").unwrap();
+        assert_eq!(&there[at as usize..][..3], b"new");
+        assert!(cached.read("/d/f").unwrap() == there);
+    }
+    drop((file, cached));
+    bed.finish();
+}
+
+/// What was known of the lost server is not known of the next.
+#[test]
+fn a_loss_empties_it() {
+    let site = site();
+    site.fs.write("/f", "old").unwrap();
+    let cached = site.fs.cached(1 << 20);
+    let file = cached.open("/f").unwrap();
+    let content = |buffer: &mut [u8; 3]| file.read_at(buffer, 0).map(|_| *buffer);
+    let mut buffer = [0; 3];
+    assert_eq!(content(&mut buffer), Ok(*b"old"));
+    site.server.borrow_mut().put("/other", b"");
+    site.lose();
+    // Until the loss is noticed nothing is known of it.
+    site.fs.metadata("/other").unwrap();
+    site.fs.write("/f", "new").unwrap();
+    assert_eq!(content(&mut buffer), Ok(*b"new"));
+}
+
+#[test]
+fn where_the_session_is_over_so_is_the_cache() {
+    let mut server = MemServer::new(MemOptions::default());
+    server.put("/f", b"old");
+    let site = site_on(server, two_lanes(), &MountOptions::new(), false);
+    let cached = site.fs.cached(1 << 20);
+    let file = cached.open("/f").unwrap();
+    assert_eq!(file.read_at(&mut [0; 3], 0), Ok(3));
+    assert!(cached.metadata("/f").is_ok());
+    site.lose();
+    assert!(site.fs.metadata("/f").is_err());
+    assert!(file.read_at(&mut [0; 3], 0).is_err());
+    assert!(cached.metadata("/f").is_err());
+}
