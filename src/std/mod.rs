@@ -78,7 +78,7 @@ pub fn files() -> Result<Namespace> {
     let source = SOURCE.load(Ordering::Acquire);
     if source.is_null() {
         return Err(Error::InvalidInput(
-            "no files are set for the functions of std: have main take a name space, or nothing",
+            &"no files are set for the functions of std: have main take a name space, or nothing",
         ));
     }
     // SAFETY: `set_files` alone stores into it, and what it stores is a function of this type.

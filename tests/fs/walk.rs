@@ -126,7 +126,7 @@ fn an_unreadable_directory_is_an_error_and_a_lost_server_the_end() {
     assert_eq!(rest.len(), 2 + 1 + 2);
     let mut walk = fs.walk_dir("/t").unwrap();
     walk.next().unwrap().unwrap();
-    control.lose("it is gone");
+    control.lose(&"it is gone");
     let rest: Vec<_> = walk.collect();
     assert!(rest.len() <= 3 && rest.last().unwrap().is_err(), "{rest:?}");
 }

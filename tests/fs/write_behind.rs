@@ -330,7 +330,7 @@ fn a_server_may_take_less() {
 fn a_server_that_takes_nothing_or_more_is_an_error() {
     for (count, error) in [
         (0, Error::WriteZero),
-        (4, Error::Protocol("more written than was sent")),
+        (4, Error::Protocol(&"more written than was sent")),
     ] {
         let bed = bed();
         let file = bed.file("/old");

@@ -226,7 +226,7 @@ fn a_lost_connection_to_it_is_found_again() {
     control.borrow().lose_at(&[kind::TCREATE], 0, true);
     assert_eq!(fs.create_dir("/d/new"), Err(Error::MaybeApplied));
     assert!(fs.metadata("/d/new").unwrap().is_dir());
-    control.borrow().lose("for a test");
+    control.borrow().lose(&"for a test");
     daemon.borrow_mut().files.remove("/d/file");
     assert_eq!(file.read_at(&mut [0; 4], 0), Err(Error::Stale));
     assert_eq!(fs.stats().recoveries, 3);
@@ -244,7 +244,7 @@ fn a_lost_connection_to_it_is_found_again() {
     }
     assert!(unknown > 0);
     // A connection that nothing is to happen to.
-    control.borrow().lose("for a test");
+    control.borrow().lose(&"for a test");
     assert!(fs.metadata("/d").unwrap().is_dir());
     drop((file, fs));
     assert!(daemon.borrow().fids.is_empty());

@@ -224,7 +224,7 @@ fn errors_of_an_element_are_not_passed_over() {
     ns.mount(bed.fs.clone(), "/b").unwrap();
     ns.bind("/b", "/u", Bind::BEFORE).unwrap();
     assert_eq!(errno(ns.read("/u/f/g")), Errno::ENOTDIR);
-    bed.control.lose("gone");
+    bed.control.lose(&"gone");
     assert!(matches!(ns.read("/u/f"), Err(Error::Transport(_))));
     assert!(matches!(ns.read_dir("/u"), Err(Error::Transport(_))));
 }

@@ -86,7 +86,7 @@ fn devices_come_and_go_while_the_domain_runs() {
         told(&bed, &endpoints),
         [&format!("1 later: {lost}"), "1 later: disappeared"]
     );
-    let removed = TransportError::Lost("the device was removed");
+    let removed = TransportError::Lost(&"the device was removed");
     assert_eq!(transport.flush(), Err(removed));
     drop(transport);
     // A directory that is made node by node is a device once all of it is there.

@@ -174,7 +174,7 @@ fn a_server_that_wants_no_authentication_says_so() {
     assert_eq!(
         auth.map(drop),
         Err(Error::Unsupported {
-            op: "Tauth",
+            request: xen9p::p9::wire::kind::TAUTH,
             dialect: Dialect::Linux
         })
     );

@@ -322,7 +322,7 @@ fn a_clunk_without_answer_is_a_loss_in_the_end() {
 fn a_lost_connection_ends_everything_with_one_error() {
     let bed = wild(3);
     let file = bed.fs.open("/big").unwrap();
-    bed.control.lose("pulled the plug");
+    bed.control.lose(&"pulled the plug");
     let mut buffer = vec![0; 1_000_000];
     for _ in 0..2 {
         assert!(matches!(file.read(&mut buffer), Err(Error::Transport(_))));

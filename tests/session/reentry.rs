@@ -334,11 +334,11 @@ fn a_logger_may_write_to_the_session_whose_backend_dies() {
         site.callback.set(move |call| {
             if call == which {
                 // As the transport does: it finds the backend gone, and logs that.
-                control.lose("it died");
+                control.lose(&"it died");
                 tell.set(Some(log_to(&fs, &log, &mut Vec::new())));
             }
         });
-        let lost = Error::Transport(TransportError::Lost("it died"));
+        let lost = Error::Transport(TransportError::Lost(&"it died"));
         assert_eq!(site.fs.read("/file"), Err(lost), "{which:?}");
         assert_eq!(told.get(), Some(Error::WouldBlock));
         assert_eq!(site.fs.metadata("/file").map(drop), Err(lost));
@@ -366,7 +366,7 @@ fn a_file_dropped_while_the_session_reattaches_is_closed_there() {
         let mut dropped = Some(fs.open("/big").unwrap());
         let waits = Cell::new(0);
         let connection = controls.borrow().last().unwrap().clone();
-        connection.lose("it died");
+        connection.lose(&"it died");
         let connections = controls.clone();
         let before = connections.borrow().len();
         callback.set(move |call| {

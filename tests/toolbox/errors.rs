@@ -49,7 +49,7 @@ fn errors_name_operation_path_number_and_the_state_of_the_backend() {
         let output = desk.fails(1, line);
         assert!(output.starts_with(told), "{line}: {output}");
     }
-    control.lose("the backend has died");
+    control.lose(&"the backend has died");
     for line in [
         "cat /f",
         "ls /d",

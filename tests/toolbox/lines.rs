@@ -115,7 +115,7 @@ fn output_that_can_not_be_written_is_an_error() {
     let (root, control) = share_to_lose();
     desk.root = root;
     desk.ok("mkdir /d");
-    control.lose("it died");
+    control.lose(&"it died");
     for line in [
         "echo x > /f",
         "echo /d/*",

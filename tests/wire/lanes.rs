@@ -185,8 +185,8 @@ fn there_is_room_for_so_much_and_no_more() {
 #[test]
 fn a_lost_server_is_lost_for_good() {
     let (mut raw, control) = connect(LaneOptions::default());
-    control.lose("the test says so");
-    let lost = TransportError::Lost("the test says so");
+    control.lose(&"the test says so");
+    let lost = TransportError::Lost(&"the test says so");
     assert_eq!(raw.transport.peek(FIRST), Err(lost));
     let deadline = raw.transport.now() + Duration::from_secs(1);
     assert_eq!(raw.transport.wait(deadline), Err(lost));

@@ -101,7 +101,7 @@ impl<'a> Args<'a> {
     ) -> Result<(), Fail> {
         let mut rest = letters.chars();
         while let Some(letter) = rest.next() {
-            if !letter.is_alphanumeric() || !known.contains(letter) {
+            if !letter.is_ascii_alphanumeric() || !known.contains(letter) {
                 if known.contains('+') {
                     self.operands.push(word);
                     return Ok(());

@@ -10,7 +10,7 @@ use xen9p::fs::{self, FileTimes, OpenOptions, Permissions, SeekFrom, SystemTime}
 use xen9p::ns::Namespace;
 
 use super::place::Place;
-use super::{Args, Fail, Shell};
+use super::{Args, Fail, Shell, sort};
 
 /// Where the checks work: an empty directory that goes away afterwards.
 struct Scratch<'a> {
@@ -298,9 +298,9 @@ fn names(at: &Scratch<'_>) -> Checked {
         at.fs.write(at.path(name), name)?;
     }
     let mut found = listing(at, "")?;
-    found.sort_unstable();
+    sort::sort(&mut found);
     let mut expected: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().into()).collect();
-    expected.sort_unstable();
+    sort::sort(&mut expected);
     same("the listing", found, expected)?;
     for name in names {
         same(
@@ -345,7 +345,7 @@ fn many_entries(at: &Scratch<'_>) -> Checked {
         at.fs.create(at.path(&name(n)))?;
     }
     let mut found = listing(at, "")?;
-    found.sort_unstable();
+    sort::sort(&mut found);
     let expected: Vec<Vec<u8>> = (0..COUNT).map(|n| name(n).into_bytes()).collect();
     same("the number of entries", found.len(), COUNT)?;
     holds(found == expected, "names are missing from the listing")

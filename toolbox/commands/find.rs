@@ -174,7 +174,9 @@ impl<'a> Find<'a> {
                 Test::Name(pattern, any_case) => {
                     let name = String::from_utf8_lossy(name);
                     match any_case {
-                        true => glob::matches(&pattern.to_lowercase(), &name.to_lowercase()),
+                        true => {
+                            glob::matches(&pattern.to_ascii_lowercase(), &name.to_ascii_lowercase())
+                        }
                         false => glob::matches(pattern, &name),
                     }
                 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use xen9p::errno::Errno;
 
 use super::place::{Shown, is_of_the_path};
-use super::{Fail, Shell};
+use super::{Fail, Shell, sort};
 
 /// What the names that a pattern becomes may take, as a share of the free memory, and at the most.
 const SHARE: usize = 8;
@@ -206,6 +206,6 @@ fn look(
         path.push_str(&name);
         into.push(path);
     }
-    into[start..].sort_unstable();
+    sort::sort(&mut into[start..]);
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::descent::{Visitor, descend, directories};
 use super::format::{Human, Mode, Time};
 use super::listing::{Details, Names, Order, Selection};
 use super::place::{Place, Shown, concat, is_of_the_path};
-use super::{Args, Fail, Shell};
+use super::{Args, Fail, Shell, sort};
 
 /// The width that names are put into columns for.
 const WIDTH: usize = 80;
@@ -59,7 +59,7 @@ pub fn ls(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     if paths.is_empty() {
         paths.push(".");
     }
-    paths.sort_unstable();
+    sort::sort(&mut paths);
     if how.reverse {
         paths.reverse();
     }

@@ -9,7 +9,7 @@ use xen9p::errno::Errno;
 use xen9p::fs::{self, Metadata};
 
 use super::place::concat;
-use super::{Fail, Shell};
+use super::{Fail, Shell, sort};
 
 /// Sizes of the pieces of memory: the first, and from which on they do not grow.
 const FIRST_BLOCK: usize = 512;
@@ -90,7 +90,7 @@ impl Names {
 
     pub fn sort(&mut self) {
         let mut places = core::mem::take(&mut self.places);
-        places.sort_unstable_by(|&a, &b| self.at(a).cmp(self.at(b)));
+        sort::sort_by(&mut places, |&a, &b| self.at(a).cmp(self.at(b)));
         self.places = places;
     }
 
@@ -202,7 +202,7 @@ impl Details {
             found,
             order: nths,
         } = self;
-        nths.sort_unstable_by(|&a, &b| {
+        sort::sort_by(nths, |&a, &b| {
             let (a, b) = (a as usize, b as usize);
             let key = |nth: usize| match (order, found[nth]) {
                 (Order::Newest, Ok(found)) => (

@@ -26,6 +26,7 @@ mod progress;
 mod remove;
 mod same;
 mod shell;
+mod sort;
 mod target;
 mod text;
 mod usage;

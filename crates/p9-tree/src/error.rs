@@ -4,14 +4,19 @@ use core::fmt;
 
 use p9_wire::{Dialect, Errno, WireError, kind as message};
 
+/// A text of an error, behind one pointer, so that errors are small; written as `&"…"`.
+pub type Text = &'static &'static str;
+
 /// Why a transport can't carry messages any more. All are final: the connection is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+// So that `Error` has room for what tells its variants apart next to this.
+#[repr(u8)]
 #[non_exhaustive]
 pub enum TransportError {
     /// The other side has gone or is closing; the text says how that was noticed.
-    Lost(&'static str),
+    Lost(Text),
     /// The other side broke the protocol; the text says which rule.
-    Violation(&'static str),
+    Violation(Text),
     /// This side closed the connection.
     Closed,
 }
@@ -32,7 +37,7 @@ impl core::error::Error for TransportError {}
 
 /// Why an operation failed.
 ///
-/// Small and `Copy`. [`errno`](Self::errno) gives the nearest Linux error number for programs that
+/// Small, 16 bytes, and `Copy`. [`errno`](Self::errno) gives the nearest Linux error number for programs that
 /// think in those; the text is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,7 +48,7 @@ pub enum Error {
     Transport(TransportError),
     /// The server's answer broke the 9P protocol; the text says which rule. That ends the operation or, where replies
     /// can't be trusted any more, the connection: the session's table `Violation` says which.
-    Protocol(&'static str),
+    Protocol(Text),
     /// The server's answer could not be decoded. The connection is over.
     Malformed(WireError),
     /// The server speaks none of the dialects that were offered.
@@ -57,22 +62,24 @@ pub enum Error {
     Interrupted,
     /// The server or the dialect has no such operation.
     Unsupported {
-        /// The operation, in the words of this library.
-        op: &'static str,
+        /// The type of the request that it would take.
+        request: u8,
         /// The dialect spoken with this server.
         dialect: Dialect,
     },
+    /// A directory with more entries than this server can list by messages of the size that was agreed on.
+    TooManyEntries,
     /// The server follows symbolic links and does not tell: what is listed may be a link, so that a whole directory can
     /// be neither removed nor copied without the risk of going through one.
     HiddenLinks,
     /// A path that no server is asked about: empty, NUL inside; the text says what.
-    InvalidPath(&'static str),
+    InvalidPath(Text),
     /// A path of more than 65,535 bytes, or a name in it of more than 255.
     NameTooLong,
     /// More than 40 symbolic links on the way.
     TooManyLinks,
     /// An argument that makes no sense; the text says what.
-    InvalidInput(&'static str),
+    InvalidInput(Text),
     /// Text was asked for, but the bytes are not UTF-8.
     NotUtf8,
     /// The file ended before the buffer was full.
@@ -94,12 +101,14 @@ pub enum Error {
     OutOfMemory,
 }
 
+const _: () = assert!(size_of::<Error>() == 16 && size_of::<Result<u64, Error>>() == 16);
+
 impl Error {
     /// What a server's refusal of a request of type `kind` means: that it has no such request, or that it had a reason.
     pub fn refusal(errno: Errno, kind: u8, dialect: Dialect) -> Error {
         match errno {
             Errno::EOPNOTSUPP | Errno::ENOSYS => Error::Unsupported {
-                op: message::name(kind),
+                request: kind,
                 dialect,
             },
             errno => Error::Errno(errno),
@@ -119,8 +128,10 @@ impl Error {
             Error::Stale => Errno::ESTALE,
             Error::TimedOut => Errno::ETIMEDOUT,
             Error::Interrupted => Errno::EINTR,
-            Error::Unsupported { .. } | Error::HiddenLinks => Errno::EOPNOTSUPP,
-            Error::InvalidPath("empty path") => Errno::ENOENT,
+            Error::Unsupported { .. } | Error::TooManyEntries | Error::HiddenLinks => {
+                Errno::EOPNOTSUPP
+            }
+            Error::InvalidPath(&"empty path") => Errno::ENOENT,
             Error::InvalidPath(_) | Error::InvalidInput(_) => Errno::EINVAL,
             Error::NameTooLong => Errno::ENAMETOOLONG,
             Error::TooManyLinks => Errno::ELOOP,
@@ -175,9 +186,14 @@ impl fmt::Display for Error {
             ),
             Error::TimedOut => f.write_str("the server did not answer in time"),
             Error::Interrupted => f.write_str("interrupted"),
-            Error::Unsupported { op, dialect } => {
-                write!(f, "{op} is not supported by this server ({dialect})")
-            }
+            Error::Unsupported { request, dialect } => write!(
+                f,
+                "{} is not supported by this server ({dialect})",
+                message::name(*request)
+            ),
+            Error::TooManyEntries => f.write_str(
+                "the directory has more entries than this server can list by messages this small",
+            ),
             Error::HiddenLinks => f.write_str(
                 "this server follows symbolic links and does not tell which entries are links; \
                  share the directory by xen9pd or QEMU for this",

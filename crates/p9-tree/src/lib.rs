@@ -33,7 +33,7 @@ mod walked;
 pub use drive::{Driver, NeverWaits, block_on};
 pub use erased::DynNode;
 pub use erased_file::DynFile;
-pub use error::{Error, TransportError};
+pub use error::{Error, Text, TransportError};
 pub use kind::ErrorKind;
 pub use memory::try_copy;
 pub use metadata::{FileType, Metadata, Permissions, StatFs};

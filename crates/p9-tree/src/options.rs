@@ -246,21 +246,21 @@ impl OpenOptions {
     pub fn check(&self) -> Result<()> {
         if !(self.read || self.write || self.append) {
             return Err(Error::InvalidInput(
-                "a file has to be opened for reading, writing or appending",
+                &"a file has to be opened for reading, writing or appending",
             ));
         }
         let makes = self.truncate || self.create || self.create_new;
         if makes && !(self.write || self.append) {
             return Err(Error::InvalidInput(
-                "creating or truncating needs write or append access",
+                &"creating or truncating needs write or append access",
             ));
         }
         if self.truncate && self.append && !self.create_new {
-            return Err(Error::InvalidInput("truncate and append contradict"));
+            return Err(Error::InvalidInput(&"truncate and append contradict"));
         }
         if self.directory && makes {
             return Err(Error::InvalidInput(
-                "a directory is not made by opening it; see create_dir",
+                &"a directory is not made by opening it; see create_dir",
             ));
         }
         Ok(())

@@ -69,7 +69,7 @@ impl CleanPath {
     pub fn new(path: &[u8]) -> Result<Self> {
         let mut clean = CleanPath::root();
         if path.is_empty() {
-            return Err(Error::InvalidPath("empty path"));
+            return Err(Error::InvalidPath(&"empty path"));
         }
         clean.extend(path)?;
         Ok(clean)
@@ -176,7 +176,7 @@ impl CleanPath {
     /// Adds a name.
     pub fn push(&mut self, name: &[u8]) -> Result<()> {
         if name.contains(&0) {
-            return Err(Error::InvalidPath("NUL in a name"));
+            return Err(Error::InvalidPath(&"NUL in a name"));
         }
         if name.len() > MAX_NAME {
             return Err(Error::NameTooLong);
@@ -356,10 +356,10 @@ mod tests {
 
     #[test]
     fn refuses_what_no_server_should_see() {
-        assert_eq!(CleanPath::new(b""), Err(Error::InvalidPath("empty path")));
+        assert_eq!(CleanPath::new(b""), Err(Error::InvalidPath(&"empty path")));
         assert_eq!(
             CleanPath::new(b"/a\0b"),
-            Err(Error::InvalidPath("NUL in a name"))
+            Err(Error::InvalidPath(&"NUL in a name"))
         );
         assert_eq!(CleanPath::new(&[b'a'; 256]), Err(Error::NameTooLong));
         assert!(CleanPath::new(&[b'a'; 255]).is_ok());

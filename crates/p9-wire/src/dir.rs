@@ -4,7 +4,7 @@
 use super::buffer::{Fault, Field, Reader, Writer};
 use super::error::WireError;
 use super::flags::{DirEntryKind, FileKind, QidKind};
-use super::message::kind;
+use super::message::{count, kind};
 use super::stat::Stat;
 use super::types::{Dialect, Qid};
 
@@ -47,7 +47,9 @@ impl<'a> DirEntry<'a> {
             return Err(invalid(kind::RREADDIR));
         }
         if !w.fits() {
-            return Err(WireError::Room { needed: w.len() });
+            return Err(WireError::Room {
+                needed: count(w.len()),
+            });
         }
         Ok(w.len())
     }
@@ -63,17 +65,11 @@ impl<'a> DirEntry<'a> {
 }
 
 const fn truncated(kind: u8) -> WireError {
-    WireError::Truncated {
-        kind,
-        field: "data",
-    }
+    WireError::Truncated { kind, field: 0 }
 }
 
 const fn invalid(kind: u8) -> WireError {
-    WireError::Invalid {
-        kind,
-        field: "data",
-    }
+    WireError::Invalid { kind, field: 0 }
 }
 
 /// The entries in the data of an Rreaddir. Ends after the last, or after the first error: an entry

@@ -37,9 +37,19 @@ pub mod kind {
 
     /// The name of a message type, such as "Tversion"; "unknown message" for a number that is none.
     pub fn name(kind: u8) -> &'static str {
-        super::super::request::name(kind)
-            .or_else(|| super::super::reply::name(kind))
-            .unwrap_or("unknown message")
+        word(kind, 0).unwrap_or("unknown message")
+    }
+
+    /// The name of the field of that number, from 0 on, in messages of a type; "data" for what is none: it is within one.
+    pub fn field(kind: u8, number: u8) -> &'static str {
+        word(kind, usize::from(number) + 1).unwrap_or("data")
+    }
+
+    fn word(kind: u8, number: usize) -> Option<&'static str> {
+        super::super::request::words(kind)
+            .or_else(|| super::super::reply::words(kind))?
+            .split_ascii_whitespace()
+            .nth(number)
     }
 }
 
@@ -67,7 +77,7 @@ pub fn payload_len(bytes: &[u8; READ_HEADER_LEN]) -> Result<u32, WireError> {
     if u64::from(said) != got {
         return Err(WireError::Size {
             said,
-            got: usize::try_from(got).unwrap_or(usize::MAX),
+            got: u32::try_from(got).unwrap_or(u32::MAX),
         });
     }
     Ok(count)
@@ -97,6 +107,8 @@ impl Spoken {
 pub(super) struct Encoder<'a> {
     w: Writer<'a>,
     kind: u8,
+    /// The number of the next field.
+    next: u8,
     wrong: Option<WireError>,
 }
 
@@ -109,12 +121,20 @@ impl<'a> Encoder<'a> {
         Encoder {
             w,
             kind,
+            next: 0,
             wrong: None,
         }
     }
 
-    pub(super) fn field<'f>(&mut self, field: &'static str, value: &impl Field<'f>) {
+    pub(super) fn field<'f>(&mut self, value: &impl Field<'f>) {
         value.put(&mut self.w);
+        self.check();
+    }
+
+    /// Notes whether the field that was put is wrong.
+    fn check(&mut self) {
+        let field = self.next;
+        self.next += 1;
         if self.w.take_failure() {
             self.wrong = self.wrong.or(Some(WireError::Invalid {
                 kind: self.kind,
@@ -124,9 +144,11 @@ impl<'a> Encoder<'a> {
     }
 
     /// A field that 9P2000 lacks.
-    pub(super) fn extended_field<'f>(&mut self, field: &'static str, value: &impl Field<'f>) {
+    pub(super) fn extended_field<'f>(&mut self, value: &impl Field<'f>) {
         if self.w.dialect().is_extended() {
-            self.field(field, value);
+            self.field(value);
+        } else {
+            self.next += 1;
         }
     }
 
@@ -138,61 +160,90 @@ impl<'a> Encoder<'a> {
         }
         if !self.w.fits() {
             return Err(WireError::Room {
-                needed: self.w.len(),
+                needed: count(self.w.len()),
             });
         }
         let size = u32::try_from(self.w.len().saturating_add(payload));
         self.w.patch_size(size.map_err(|_| WireError::Invalid {
             kind: self.kind,
-            field: "data",
+            field: self.next.saturating_sub(1),
         })?);
         Ok(self.w.len())
     }
 }
 
-/// Reads the header and checks that the size is that of the reader's bytes.
-pub(super) fn open(r: &mut Reader<'_>) -> Result<Header, WireError> {
-    let got = r.remaining();
-    let size = |said| WireError::Size { said, got };
-    let header = parse_header(&r.array().map_err(|_| size(0))?);
-    match usize::try_from(header.size) {
-        Ok(said) if said == got => Ok(header),
-        _ => Err(size(header.size)),
+/// A message that is read: its header, and the fields from the next one on.
+pub(super) struct Decoder<'a> {
+    r: Reader<'a>,
+    pub(super) header: Header,
+    /// The number of the next field.
+    next: u8,
+}
+
+impl<'a> Decoder<'a> {
+    /// Reads the header and checks that the size is that of the reader's bytes.
+    pub(super) fn new(mut r: Reader<'a>) -> Result<Self, WireError> {
+        let got = r.remaining();
+        let size = |said| WireError::Size {
+            said,
+            got: count(got),
+        };
+        let header = parse_header(&r.array().map_err(|_| size(0))?);
+        match usize::try_from(header.size) {
+            Ok(said) if said == got => Ok(Decoder { r, header, next: 0 }),
+            _ => Err(size(header.size)),
+        }
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.r.dialect()
+    }
+
+    /// Reads one field.
+    pub(super) fn field<T: Field<'a>>(&mut self) -> Result<T, WireError> {
+        match T::get(&mut self.r) {
+            Ok(value) => {
+                self.next += 1;
+                Ok(value)
+            }
+            Err(fault) => Err(self.wrong(fault)),
+        }
+    }
+
+    /// Reads a field that may be missing from the end of a message.
+    pub(super) fn late_field<T: Field<'a>>(&mut self, absent: T) -> Result<T, WireError> {
+        if self.r.remaining() == 0 {
+            self.next += 1;
+            return Ok(absent);
+        }
+        self.field()
+    }
+
+    #[cold]
+    fn wrong(&self, fault: Fault) -> WireError {
+        let (kind, field) = (self.header.kind, self.next);
+        match fault {
+            Fault::Short => WireError::Truncated { kind, field },
+            Fault::Invalid => WireError::Invalid { kind, field },
+            Fault::Seam => WireError::Seam { kind, field },
+        }
+    }
+
+    /// Checks that nothing is left.
+    pub(super) fn close(&self) -> Result<(), WireError> {
+        match self.r.remaining() {
+            0 => Ok(()),
+            bytes => Err(WireError::Trailing {
+                kind: self.header.kind,
+                bytes: count(bytes),
+            }),
+        }
     }
 }
 
-/// Reads one field of a message.
-pub(super) fn field<'a, T: Field<'a>>(
-    r: &mut Reader<'a>,
-    kind: u8,
-    field: &'static str,
-) -> Result<T, WireError> {
-    T::get(r).map_err(|fault| match fault {
-        Fault::Short => WireError::Truncated { kind, field },
-        Fault::Invalid => WireError::Invalid { kind, field },
-        Fault::Seam => WireError::Seam { kind, field },
-    })
-}
-
-/// Reads a field that may be missing from the end of a message.
-pub(super) fn late_field<'a, T: Field<'a>>(
-    r: &mut Reader<'a>,
-    kind: u8,
-    name: &'static str,
-    absent: T,
-) -> Result<T, WireError> {
-    if r.remaining() == 0 {
-        return Ok(absent);
-    }
-    field(r, kind, name)
-}
-
-/// Checks that nothing is left.
-pub(super) fn close(r: &Reader<'_>, kind: u8) -> Result<(), WireError> {
-    match r.remaining() {
-        0 => Ok(()),
-        bytes => Err(WireError::Trailing { kind, bytes }),
-    }
+/// A number of bytes as errors have it.
+pub(super) fn count(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Declares the enum of all requests or of all replies from a table of its messages: variant, type
@@ -225,10 +276,10 @@ macro_rules! messages {
             )*
         }
 
-        /// The message's name for people.
-        pub(super) fn name(kind: u8) -> Option<&'static str> {
+        /// The names of the message and of its fields.
+        pub(super) fn words(kind: u8) -> Option<&'static str> {
             match kind {
-                $($number => Some($name),)*
+                $($number => Some(concat!($name $($(, " ", stringify!($field))*)?)),)*
                 _ => None,
             }
         }
@@ -286,7 +337,7 @@ macro_rules! messages {
                 let head = self.encode_head(tag, dialect, into)?;
                 let Payload(first, second) = self.payload();
                 let needed = head + first.len() + second.len();
-                let room = into.get_mut(head..needed).ok_or(WireError::Room { needed })?;
+                let room = into.get_mut(head..needed).ok_or(WireError::Room { needed: count(needed) })?;
                 let (front, back) = room.split_at_mut(first.len());
                 front.copy_from_slice(first);
                 back.copy_from_slice(second);
@@ -298,33 +349,32 @@ macro_rules! messages {
             /// # Errors
             /// Whatever is wrong with it; [`WireError::Kind`] when it is not of this sort, or not in
             /// this dialect.
-            pub fn decode(mut reader: Reader<$lt>) -> Result<(Tag, Self), WireError> {
-                let r = &mut reader;
-                let header = open(r)?;
-                let kind = header.kind;
-                let dialect = r.dialect();
+            pub fn decode(reader: Reader<$lt>) -> Result<(Tag, Self), WireError> {
+                let mut decoder = Decoder::new(reader)?;
+                let kind = decoder.header.kind;
+                let dialect = decoder.dialect();
                 let message = match kind {
                     $($number if Spoken::$spoken.in_dialect(dialect) => $enum::$variant $({
-                        $($field: messages!(@get r kind $field $($absent)?),)*
+                        $($field: messages!(@get decoder $($absent)?),)*
                     })?,)*
                     _ => return Err(WireError::Kind { kind, dialect }),
                 };
-                close(r, kind)?;
-                Ok((Tag(header.tag), message))
+                decoder.close()?;
+                Ok((Tag(decoder.header.tag), message))
             }
         }
     };
     (@put $encoder:ident $field:ident) => {
-        $encoder.field(stringify!($field), $field)
+        $encoder.field($field)
     };
     (@put $encoder:ident $field:ident $absent:expr) => {
-        $encoder.extended_field(stringify!($field), $field)
+        $encoder.extended_field($field)
     };
-    (@get $r:ident $kind:ident $field:ident) => {
-        field($r, $kind, stringify!($field))?
+    (@get $decoder:ident) => {
+        $decoder.field()?
     };
-    (@get $r:ident $kind:ident $field:ident $absent:expr) => {
-        late_field($r, $kind, stringify!($field), $absent)?
+    (@get $decoder:ident $absent:expr) => {
+        $decoder.late_field($absent)?
     };
 }
 pub(super) use messages;

@@ -4,7 +4,7 @@ use super::attr::{Attr, Statfs};
 use super::buffer::Reader;
 use super::error::WireError;
 use super::flags::*;
-use super::message::{Encoder, Spoken, close, field, late_field, messages, open};
+use super::message::{Decoder, Encoder, Spoken, count, messages};
 use super::stat::Stat;
 use super::types::{Dialect, Payload, Qid, Qids, Tag};
 use crate::errno::Errno;

@@ -3,7 +3,7 @@
 use super::buffer::{Fault, Field, Reader, Writer};
 use super::error::WireError;
 use super::flags::DirMode;
-use super::message::kind;
+use super::message::{count, kind};
 use super::types::{Dialect, Qid};
 
 /// The attributes of a file, name included.
@@ -86,11 +86,13 @@ impl<'a> Stat<'a> {
         if w.take_failure() {
             return Err(WireError::Invalid {
                 kind: kind::RREAD,
-                field: "stat",
+                field: 0,
             });
         }
         if !w.fits() {
-            return Err(WireError::Room { needed: w.len() });
+            return Err(WireError::Room {
+                needed: count(w.len()),
+            });
         }
         Ok(w.len())
     }

@@ -73,7 +73,7 @@ impl Resync {
     pub(super) fn filter(&mut self, bytes: &mut [u8], count: usize) -> Result<usize, Violation> {
         let fresh = bytes.get(..count).unwrap_or(&[]);
         if self.tail.try_reserve(fresh.len()).is_err() {
-            return Err(Violation("it sends too much of an old session at once"));
+            return Err(Violation(&"it sends too much of an old session at once"));
         }
         self.tail.extend_from_slice(fresh);
         let seen = |at: usize| look(self.tail.get(at..).unwrap_or(&[]));
@@ -84,7 +84,7 @@ impl Resync {
         self.dropped += start;
         if self.dropped > MAX_DROPPED {
             return Err(Violation(
-                "it goes on with an old session and starts no new one",
+                &"it goes on with an old session and starts no new one",
             ));
         }
         if !whole {
@@ -95,7 +95,7 @@ impl Resync {
                 into.copy_from_slice(&self.tail);
                 Ok(into.len())
             }
-            None => Err(Violation("its Rversion is longer than the room for it")),
+            None => Err(Violation(&"its Rversion is longer than the room for it")),
         }
     }
 }

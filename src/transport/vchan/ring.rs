@@ -15,6 +15,7 @@ use super::layout::{
 };
 use crate::platform::PAGE_SIZE;
 use crate::sys;
+use crate::transport::Text;
 use crate::xen::grant::GrantRef;
 use crate::xen::shared::{SharedMemory, SharedWord};
 
@@ -25,7 +26,7 @@ const READ: u8 = sys::VCHAN_NOTIFY_READ;
 
 /// The other side broke a rule; the text says which. The ring is of no use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Violation(pub &'static str);
+pub struct Violation(pub Text);
 
 /// One direction.
 #[derive(Debug)]
@@ -185,7 +186,7 @@ impl Memory {
             .load(Ordering::Acquire)
             != live::HERE
         {
-            return Err(Violation("its page says that the server has gone"));
+            return Err(Violation(&"its page says that the server has gone"));
         }
         let (sent, read) = (load(LEFT.prod), load(LEFT.cons));
         let (written, taken) = (load(RIGHT.prod), load(RIGHT.cons));
@@ -193,7 +194,7 @@ impl Memory {
             || written.wrapping_sub(taken) > self.orders.right().bytes()
         {
             return Err(Violation(
-                "the indices in its page are further apart than the rings are long",
+                &"the indices in its page are further apart than the rings are long",
             ));
         }
         if sent != read {
@@ -366,7 +367,7 @@ impl Ring {
         let arrived = known.wrapping_sub(self.incoming.own);
         if arrived > self.incoming.size || arrived < self.arrived() {
             return self.break_with(
-                "its write index went backward, or is further ahead than the ring is long",
+                &"its write index went backward, or is further ahead than the ring is long",
             );
         }
         self.incoming.known = known;
@@ -379,7 +380,7 @@ impl Ring {
         let unread = self.outgoing.own.wrapping_sub(known);
         if unread > self.outgoing.own.wrapping_sub(self.outgoing.known) {
             return self
-                .break_with("its read index went backward, or is ahead of what was written");
+                .break_with(&"its read index went backward, or is ahead of what was written");
         }
         self.outgoing.known = known;
         Ok(self.free())
@@ -389,7 +390,7 @@ impl Ring {
         self.broken.map_or(Ok(()), Err)
     }
 
-    fn break_with<T>(&mut self, rule: &'static str) -> Result<T, Violation> {
+    fn break_with<T>(&mut self, rule: Text) -> Result<T, Violation> {
         self.broken = Some(Violation(rule));
         Err(Violation(rule))
     }

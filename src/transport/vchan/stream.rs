@@ -151,7 +151,7 @@ impl<P: Platform> Stream<P> {
             return Err(self.fault.unwrap_or(TransportError::Closed));
         };
         if link.channel.is_stale() || link.owner.is_lost() {
-            let how = "this domain was saved, and its vchan is gone";
+            let how = &"this domain was saved, and its vchan is gone";
             let fault = self.fail(TransportError::Lost(how));
             self.release();
             return Err(fault);
@@ -173,7 +173,7 @@ impl<P: Platform> Stream<P> {
         if count > 0 {
             return Ok(count);
         }
-        let fault = self.fail(TransportError::Lost("the other side has closed the vchan"));
+        let fault = self.fail(TransportError::Lost(&"the other side has closed the vchan"));
         self.release();
         Err(fault)
     }
@@ -184,7 +184,7 @@ impl<P: Platform> Stream<P> {
         let bound = Ok(Status::Interdomain(self.peer, link.other_port));
         if link.channel.status() != bound {
             self.fail(TransportError::Lost(
-                "the other side of the vchan has died (its event channel is gone)",
+                &"the other side of the vchan has died (its event channel is gone)",
             ));
             return;
         }
@@ -206,7 +206,7 @@ impl<P: Platform> Stream<P> {
         self.on(|_| Ok(()))?;
         let node = self.link.as_ref().and_then(|link| link.node.as_ref());
         if !node.is_none_or(Node::is_there) {
-            self.fail(TransportError::Lost("the server has withdrawn the vchan"));
+            self.fail(TransportError::Lost(&"the server has withdrawn the vchan"));
         }
         let now = self.events.now();
         if now >= self.next_check {
@@ -281,7 +281,7 @@ impl<P: Platform> ByteStream for Stream<P> {
         }
         if self.on(|ring| Ok(ring.peer()))? == live::GONE {
             // What it wrote before can still be read.
-            return Err(self.fail(TransportError::Lost("the other side has closed the vchan")));
+            return Err(self.fail(TransportError::Lost(&"the other side has closed the vchan")));
         }
         self.on(|ring| ring.write(from))
     }
@@ -294,7 +294,7 @@ impl<P: Platform> ByteStream for Stream<P> {
             && let Some(link) = &self.link
             && link.channel.notify().is_err()
         {
-            return Err(self.fail(TransportError::Lost("the event channel is closed")));
+            return Err(self.fail(TransportError::Lost(&"the event channel is closed")));
         }
         Ok(())
     }

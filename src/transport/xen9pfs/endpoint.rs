@@ -167,7 +167,7 @@ impl<P: Platform> Transport for Xen9pfs<P> {
         }
         told.map_err(|_| {
             self.fail(TransportError::Lost(
-                "the event channel is closed (the domain was resumed?)",
+                &"the event channel is closed (the domain was resumed?)",
             ))
         })
     }

@@ -189,7 +189,7 @@ impl<P: Platform> Endpoints<P> {
         let former = known.try_borrow().ok().and_then(|known| {
             let known = known.iter().find(|known| known.id == id)?;
             if let Some(former) = known.monitor.upgrade() {
-                former.fail(TransportError::Lost("the device was connected anew"));
+                former.fail(TransportError::Lost(&"the device was connected anew"));
                 former.connection.superseded.set(true);
                 drop(former.connection.claim.take());
             }
@@ -344,7 +344,7 @@ impl<P: Platform> TrackedDevice<P> {
             if self.present {
                 let _ = monitor.check(monitor.device.store().events().now());
             } else {
-                monitor.fail(TransportError::Lost("the device was removed"));
+                monitor.fail(TransportError::Lost(&"the device was removed"));
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::connect::name;
 use crate::hypercall::event_channel::Status;
 use crate::platform::Platform;
 use crate::time::Instant;
-use crate::transport::TransportError;
+use crate::transport::{Text, TransportError};
 use crate::xen::event::{EventChannel, Port};
 use crate::xen::xenbus::{BackendState, Device, DeviceClaim, XenbusState};
 
@@ -84,7 +84,7 @@ impl<P: Platform> Monitor<P> {
     pub(super) fn fault(&self) -> Option<TransportError> {
         let fault = self.connection.fault.get();
         if fault.is_none() && self.is_stale() {
-            let how = "the domain was saved and restored, and has another backend";
+            let how = &"the domain was saved and restored, and has another backend";
             return Some(self.fail(TransportError::Lost(how)));
         }
         fault
@@ -115,15 +115,15 @@ impl<P: Platform> Monitor<P> {
         }
         let (state, written) = match self.state.look() {
             Ok(found) => found,
-            Err(_) => return self.lost("xenstore does not answer"),
+            Err(_) => return self.lost(&"xenstore does not answer"),
         };
         match state {
             XenbusState::Connected => {}
             XenbusState::Closing | XenbusState::Closed => {
-                return self.lost("the backend has closed the device");
+                return self.lost(&"the backend has closed the device");
             }
-            XenbusState::Unknown => return self.lost("the device was removed"),
-            _ => return self.lost("the backend was restarted"),
+            XenbusState::Unknown => return self.lost(&"the device was removed"),
+            _ => return self.lost(&"the backend was restarted"),
         }
         // Connected again, and in between something else that we did not get to see?
         if written || now >= self.pulse.get() {
@@ -133,7 +133,7 @@ impl<P: Platform> Monitor<P> {
         Ok(())
     }
 
-    fn lost(&self, how: &'static str) -> Result<(), TransportError> {
+    fn lost(&self, how: Text) -> Result<(), TransportError> {
         Err(self.fail(TransportError::Lost(how)))
     }
 
@@ -145,10 +145,10 @@ impl<P: Platform> Monitor<P> {
                 .and_then(|it| other_end(&it, &self.device));
             match (now, port) {
                 (None, _) => {
-                    return self.lost("the backend has died (its event channel is gone)");
+                    return self.lost(&"the backend has died (its event channel is gone)");
                 }
                 (now, before) if now != *before => {
-                    return self.lost("the backend was restarted (its event channel is another)");
+                    return self.lost(&"the backend was restarted (its event channel is another)");
                 }
                 _ => {}
             }

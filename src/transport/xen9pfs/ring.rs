@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering;
 
 use crate::platform::PAGE_SIZE;
 use crate::sys::xen_9pfs_data_intf;
-use crate::transport::Header;
+use crate::transport::{Header, Text};
 use crate::xen::grant::GrantRef;
 use crate::xen::shared::{SharedMemory, SharedWord};
 
@@ -65,7 +65,7 @@ impl Order {
 
 /// A rule that the backend broke; final for the whole connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Violation(pub &'static str);
+pub struct Violation(pub Text);
 
 /// One ring, seen from the frontend.
 ///
@@ -194,7 +194,7 @@ impl Ring {
             let out_cons = self.shared.out_cons.load(Ordering::Acquire);
             let unread = self.out_prod.wrapping_sub(out_cons);
             if unread > self.out_prod.wrapping_sub(self.out_cons) {
-                return self.break_with("its request index (out_cons) went backward or too far");
+                return self.break_with(&"its request index (out_cons) went backward or too far");
             }
             self.out_cons = out_cons;
         }
@@ -327,10 +327,10 @@ impl Ring {
         let queued = in_prod.wrapping_sub(self.in_cons);
         if queued > self.size {
             return self
-                .break_with("its reply index (in_prod) is further ahead than the ring is long");
+                .break_with(&"its reply index (in_prod) is further ahead than the ring is long");
         }
         if queued < self.queued() {
-            return self.break_with("its reply index (in_prod) went backward");
+            return self.break_with(&"its reply index (in_prod) went backward");
         }
         self.in_prod = in_prod;
         Ok(())
@@ -348,10 +348,10 @@ impl Ring {
             tag: u16::from_le_bytes([t0, t1]),
         };
         if header.size < HEADER {
-            return self.break_with("it sent a message shorter than a header");
+            return self.break_with(&"it sent a message shorter than a header");
         }
         if header.size > self.max_message {
-            return self.break_with("it sent a message longer than the agreed msize");
+            return self.break_with(&"it sent a message longer than the agreed msize");
         }
         self.arriving = Some(header);
         Ok(header)
@@ -376,7 +376,7 @@ impl Ring {
         self.broken.map_or(Ok(()), Err)
     }
 
-    fn break_with<T>(&mut self, rule: &'static str) -> Result<T, Violation> {
+    fn break_with<T>(&mut self, rule: Text) -> Result<T, Violation> {
         self.broken = Some(Violation(rule));
         Err(Violation(rule))
     }

@@ -172,7 +172,7 @@ impl<P: Platform> Guest<P> {
             if read == content {
                 Ok(())
             } else {
-                Err(Error::InvalidInput("wrong content was read"))
+                Err(Error::InvalidInput(&"wrong content was read"))
             }
         };
         same(fs.read("/dir/file")?)?;

@@ -162,7 +162,7 @@ fn a_slow_server_is_not_waited_for_without_end() {
     site.options.borrow_mut().latency = (slow, slow);
     let before = site.control.borrow().now();
     site.lose();
-    let lost = Err(Error::Transport(TransportError::Lost("for a test")));
+    let lost = Err(Error::Transport(TransportError::Lost(&"for a test")));
     assert_eq!(files[0].sync_all(), lost);
     let timeout = site.fs.to_async().session().timeout();
     assert!(site.control.borrow().now() - before <= RECOVERY_TIMEOUT + timeout + slow);
@@ -205,8 +205,8 @@ fn patience_ends() {
     let recovery = Recovery::new(redial, RECOVERY_TIMEOUT);
     let fs = Fs::mount_recovering(transport, &MountOptions::new(), recovery).unwrap();
     let before = control.now();
-    control.lose("for ever");
-    let lost = Error::Transport(TransportError::Lost("for ever"));
+    control.lose(&"for ever");
+    let lost = Error::Transport(TransportError::Lost(&"for ever"));
     assert_eq!(fs.metadata("/").map(drop), Err(lost));
     assert_eq!(control.now() - before, RECOVERY_TIMEOUT);
     assert_eq!(fs.create_dir("/x"), Err(lost));
@@ -224,7 +224,7 @@ fn an_abort_ends_the_search() {
     let site = site();
     site.fs.write("/file", b"content").unwrap();
     let session = site.fs.to_async().session().clone();
-    site.while_away(|_, control| control.lose("not yet"));
+    site.while_away(|_, control| control.lose(&"not yet"));
     site.fs.set_idle_hook(Some(Box::new({
         let (session, tries) = (session.clone(), site.tries.clone());
         move || {

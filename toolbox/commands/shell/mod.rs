@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::line::{BY_KEY, Line};
 use super::place::Shown;
-use super::{Args, COMMANDS, Fail, Host, INTERRUPTED, Shell};
+use super::{Args, COMMANDS, Fail, Host, INTERRUPTED, Shell, sort};
 use editor::{Editor, Event};
 
 pub fn shell(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
@@ -173,7 +173,7 @@ fn paths(host: &mut dyn Host, word: &str) -> Vec<(String, char)> {
     if listed.is_err() {
         found.clear();
     }
-    found.sort_unstable();
+    sort::sort(&mut found);
     found
 }
 

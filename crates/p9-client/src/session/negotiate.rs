@@ -114,7 +114,7 @@ impl Session {
         match self.with_or(false, |engine| engine.recovers()) {
             false => Ok(()),
             true => Err(Error::InvalidInput(
-                "this server wants authentication, which can't be repeated after a loss of the connection; mount without recovery",
+                &"this server wants authentication, which can't be repeated after a loss of the connection; mount without recovery",
             )),
         }
     }

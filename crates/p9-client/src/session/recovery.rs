@@ -196,7 +196,7 @@ impl Session {
         let window: u16 = self.with_or(0, |engine| engine.window());
         if count == 0 || !window.is_multiple_of(count) {
             return Err(Error::InvalidInput(
-                "the new connection has another number of lanes, which this one's tags don't fit",
+                &"the new connection has another number of lanes, which this one's tags don't fit",
             ));
         }
         match transport.max_message() {

@@ -8,6 +8,7 @@
 //! does a reply that can't be decoded ([`Error::Malformed`]). docs/hostile-backends.md shows this table.
 
 use crate::Error;
+use p9_tree::Text;
 
 /// What a broken rule ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +33,9 @@ macro_rules! violations {
             pub const ALL: &'static [Violation] = &[$(Violation::$name),+];
 
             /// What the server did, as [`Error::Protocol`] says it.
-            pub const fn rule(self) -> &'static str {
+            pub const fn rule(self) -> Text {
                 match self {
-                    $(Violation::$name => $rule,)+
+                    $(Violation::$name => &$rule,)+
                 }
             }
 

@@ -15,7 +15,7 @@ pub mod stream;
 
 use xen9p_time::Instant;
 
-pub use p9_tree::TransportError;
+pub use p9_tree::{Text, TransportError};
 pub use p9_wire::Header;
 
 /// One of a transport's independent, ordered channels, from 0 to [`Transport::lanes`] − 1.

@@ -13,8 +13,8 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xen9p_time::Instant;
 
-use super::TransportError;
 use super::stream::{ByteStream, Framed};
+use super::{Text, TransportError};
 
 /// The largest message that [`Socket::connect`] agrees to, in bytes.
 const MAX_MESSAGE: u32 = 1 << 20;
@@ -82,7 +82,7 @@ impl Socket {
 }
 
 /// What became of a system call: how many bytes went; 0 if none can at the moment.
-fn went(done: io::Result<usize>, failed: &'static str) -> Result<usize, TransportError> {
+fn went(done: io::Result<usize>, failed: Text) -> Result<usize, TransportError> {
     match done {
         Ok(count) => Ok(count),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -103,14 +103,14 @@ fn again(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 impl ByteStream for SocketStream {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, TransportError> {
         match again(|| self.stream.read(into)) {
-            Ok(0) => Err(TransportError::Lost("the socket was closed")),
-            done => went(done, "reading the socket failed"),
+            Ok(0) => Err(TransportError::Lost(&"the socket was closed")),
+            done => went(done, &"reading the socket failed"),
         }
     }
 
     fn write(&mut self, from: &[u8]) -> Result<usize, TransportError> {
         let done = again(|| self.stream.write(from));
-        went(done, "writing the socket failed")
+        went(done, &"writing the socket failed")
     }
 
     fn now(&self) -> Instant {
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(seen, [(1, 7), (2, 700), (3, 300)]);
         drop(theirs);
         let lost = socket.peek(Lane(0)).unwrap_err();
-        assert_eq!(lost, TransportError::Lost("the socket was closed"));
+        assert_eq!(lost, TransportError::Lost(&"the socket was closed"));
         assert_eq!(socket.wait(Instant::NEVER), Err(lost));
     }
 

@@ -138,7 +138,7 @@ impl<S: ByteStream> Framed<S> {
         if self.incoming.len() < wanted {
             let more = wanted - self.incoming.len();
             if self.incoming.try_reserve(more).is_err() {
-                return self.fail(TransportError::Lost("there is no memory for a message"));
+                return self.fail(TransportError::Lost(&"there is no memory for a message"));
             }
             self.incoming.resize(wanted, 0);
         }
@@ -233,10 +233,10 @@ impl<S: ByteStream> Transport for Framed<S> {
         }
         match self.header() {
             Some(header) if (header.size as usize) < HEADER_LEN => {
-                self.fail(TransportError::Violation("a message of less than 7 bytes"))
+                self.fail(TransportError::Violation(&"a message of less than 7 bytes"))
             }
             Some(header) if header.size > self.max_reply => {
-                self.fail(TransportError::Violation("a message larger than msize"))
+                self.fail(TransportError::Violation(&"a message larger than msize"))
             }
             header => Ok(header.filter(|_| self.has_message())),
         }

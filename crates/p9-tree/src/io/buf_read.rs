@@ -205,7 +205,7 @@ impl<R: Seek> Seek for BufReader<R> {
             SeekFrom::Current(by) => {
                 let ahead = (self.end - self.start) as i64;
                 let by = by.checked_sub(ahead);
-                SeekFrom::Current(by.ok_or(Error::InvalidInput("a position out of range"))?)
+                SeekFrom::Current(by.ok_or(Error::InvalidInput(&"a position out of range"))?)
             }
             to => to,
         };

@@ -24,7 +24,7 @@ pub(crate) fn format_to(
         pieces.hand_on();
     }
     match (pieces.done, formatted) {
-        (Ok(()), Err(fmt::Error)) => Err(Error::InvalidInput("a value could not be formatted")),
+        (Ok(()), Err(fmt::Error)) => Err(Error::InvalidInput(&"a value could not be formatted")),
         (done, _) => done,
     }
 }

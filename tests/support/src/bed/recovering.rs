@@ -116,7 +116,7 @@ impl Site {
     }
 
     pub fn lose(&self) {
-        self.control.borrow().lose("for a test");
+        self.control.borrow().lose(&"for a test");
     }
 
     pub fn while_away(&self, outage: impl FnMut(usize, &Control) + 'static) {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use xen9p::p9::wire::{HEADER_LEN, kind, parse_header};
 use xen9p::time::Instant;
-use xen9p::transport::{Header, Lane, Transport, TransportError};
+use xen9p::transport::{Header, Lane, Text, Transport, TransportError};
 
 /// How lanes behave.
 #[derive(Clone, Debug)]
@@ -224,7 +224,7 @@ impl Control {
     }
 
     /// The server goes away.
-    pub fn lose(&self, how: &'static str) {
+    pub fn lose(&self, how: Text) {
         self.0
             .borrow_mut()
             .failure
@@ -373,7 +373,7 @@ impl Shared {
                 (self.server)(&job.request);
             }
             self.failure
-                .get_or_insert(TransportError::Lost("the server went away"));
+                .get_or_insert(TransportError::Lost(&"the server went away"));
             return;
         }
         self.served.push((header.kind, header.tag));
@@ -409,7 +409,7 @@ impl Shared {
         Ok(lane.requests + request <= capacity && lane.budget + reply < capacity)
     }
 
-    fn fail<T>(&mut self, rule: &'static str) -> Result<T, TransportError> {
+    fn fail<T>(&mut self, rule: Text) -> Result<T, TransportError> {
         Err(*self.failure.get_or_insert(TransportError::Violation(rule)))
     }
 }
@@ -481,8 +481,8 @@ impl Transport for Lanes {
         };
         let arrived = lane.replies.len() >= header.size as usize;
         match header.size {
-            0..7 => shared.fail("a message of less than 7 bytes"),
-            size if size > limit => shared.fail("a message larger than msize"),
+            0..7 => shared.fail(&"a message of less than 7 bytes"),
+            size if size > limit => shared.fail(&"a message larger than msize"),
             _ => Ok(arrived.then_some(header)),
         }
     }

@@ -488,7 +488,7 @@ impl Change for Request<'_> {
 
 fn encode(tag: Tag, reply: Reply<'_>) -> Vec<u8> {
     let head = match reply.encode_head(tag, Dialect::Linux, &mut []) {
-        Err(WireError::Room { needed }) => needed,
+        Err(WireError::Room { needed }) => needed as usize,
         other => panic!("{reply:?}: {other:?}"),
     };
     let mut bytes = vec![0; head + reply.payload().len()];

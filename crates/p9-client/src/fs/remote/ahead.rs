@@ -47,7 +47,7 @@ impl RemoteFile {
             return self.read(into, position).await;
         }
         // Taken out, as another read of this file may run before this one ends.
-        let mut ahead = self.ahead.take();
+        let mut ahead = self.ahead().take();
         let changes = self.session().changes();
         let goes_on = position == ahead.end;
         if !goes_on || ahead.changes != changes {
@@ -80,12 +80,12 @@ impl RemoteFile {
             };
         }
         ahead.end = position + count as u64;
-        self.ahead.replace(ahead);
+        self.ahead().replace(ahead);
         Ok(count)
     }
 
     fn ask_ahead(&self, ahead: &mut Ahead) {
         let size = self.chunk().min(ahead.window);
-        ahead.queue.ask(&self.fid, size, ahead.window);
+        ahead.queue.ask(self.fid(), size, ahead.window);
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn setattr(fid: &Fid, attr: &SetAttr) -> Result<()> {
     }
     let has = |mask| attr.valid.contains(mask);
     if attr.size > i64::MAX as u64 && has(SetAttrMask::SIZE) {
-        return Err(Error::InvalidInput("file size beyond 2^63 - 1"));
+        return Err(Error::InvalidInput(&"file size beyond 2^63 - 1"));
     }
     if super::fid::is_linux(fid) {
         let mut attr = *attr;

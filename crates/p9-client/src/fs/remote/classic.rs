@@ -12,7 +12,7 @@ use p9_tree::Make;
 use p9_tree::try_copy;
 use p9_wire::Errno;
 use p9_wire::{
-    Attr, AttrMask, DirMode, OpenFlags, OpenMode, Qid, SetAttr, SetAttrMask, Stat, Time,
+    Attr, AttrMask, DirMode, OpenFlags, OpenMode, Qid, SetAttr, SetAttrMask, Stat, Time, kind,
 };
 
 /// Special bits of a Unix mode, and what 9P2000.u calls them.
@@ -113,7 +113,7 @@ async fn make_with(
 /// Makes a symbolic link (9P2000.u).
 async fn symlink(dir: Fid, name: &[u8], target: &[u8]) -> Result<()> {
     if !is_unix(&dir) {
-        return Err(unsupported(&dir, "symlink"));
+        return Err(unsupported(&dir, kind::TSYMLINK));
     }
     make_with(dir, name, DirMode::SYMLINK, 0o777, target).await
 }
@@ -121,7 +121,7 @@ async fn symlink(dir: Fid, name: &[u8], target: &[u8]) -> Result<()> {
 /// Makes a hard link (9P2000.u).
 pub(super) async fn link(dir: Fid, file: &Fid, name: &[u8]) -> Result<()> {
     if !is_unix(&dir) {
-        return Err(unsupported(&dir, "hard_link"));
+        return Err(unsupported(&dir, kind::TLINK));
     }
     let extension = format!("{}", file.number().0);
     make_with(dir, name, DirMode::LINK, 0o777, extension.as_bytes()).await
@@ -130,7 +130,7 @@ pub(super) async fn link(dir: Fid, file: &Fid, name: &[u8]) -> Result<()> {
 /// Makes a device, named pipe or socket (9P2000.u).
 async fn mknod(dir: Fid, name: &[u8], mode: u32, (major, minor): (u32, u32)) -> Result<()> {
     if !is_unix(&dir) {
-        return Err(unsupported(&dir, "mknod"));
+        return Err(unsupported(&dir, kind::TMKNOD));
     }
     let kind = FileType::from_mode(mode);
     let (perm, extension) = if kind.is_block_device() {
@@ -243,7 +243,7 @@ pub(super) async fn set_mode(fid: &Fid, permissions: Permissions) -> Result<()> 
 
 pub(super) async fn set_owner(fid: &Fid, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     if !is_unix(fid) {
-        return Err(unsupported(fid, "chown"));
+        return Err(unsupported(fid, kind::TSETATTR));
     }
     change(fid, |stat| {
         stat.n_uid = uid.unwrap_or(u32::MAX);
@@ -259,14 +259,14 @@ pub(super) async fn set_times(fid: &Fid, attr: &SetAttr) -> Result<()> {
         }
         if !attr.valid.contains(exact) {
             // There is no word for it.
-            return Err(unsupported(fid, "set_times to the server's time"));
+            return Err(unsupported(fid, kind::TSETATTR));
         }
         // More would fit, but could not be told from a time before 1970 when it is read again.
         u32::try_from(time.secs)
             .ok()
             .filter(|&secs| i32::try_from(secs).is_ok())
             .ok_or(Error::InvalidInput(
-                "a time before 1970 or after 2038-01-19, which this dialect has no number for",
+                &"a time before 1970 or after 2038-01-19, which this dialect has no number for",
             ))
     };
     let atime = seconds(attr.atime, SetAttrMask::ATIME, SetAttrMask::ATIME_SET)?;
@@ -287,7 +287,7 @@ pub(super) async fn rename(fid: &Fid, name: &[u8]) -> Result<()> {
 pub(super) async fn fsync(fid: &Fid) -> Result<()> {
     if is_unix(fid) {
         // QEMU would answer with nothing at all, and the request never end.
-        return Err(unsupported(fid, "fsync"));
+        return Err(unsupported(fid, kind::TFSYNC));
     }
     fid.wstat(Stat::UNCHANGED).await
 }

@@ -13,7 +13,7 @@ use core::time::Duration;
 use p9_tree::{CleanPath, Driver, Lock, Node, OpenFile, Span};
 use p9_wire::{
     Attr, AttrMask, DirEntry, Errno, LockFlags, LockKind, LockStatus, OpenFlags, Qid, QidKind,
-    SetAttr, SetAttrMask, Statfs,
+    SetAttr, SetAttrMask, Statfs, kind,
 };
 
 use super::ahead::Ahead;
@@ -35,7 +35,12 @@ const DECIDE: OpenFlags = OpenFlags::WRITE_ONLY
 
 /// An open file or directory on a server.
 pub struct RemoteFile {
-    pub(super) fid: Fid,
+    // One pointer: a file goes by value through the futures that open it, each of which has room for it.
+    open: Box<Opened>,
+}
+
+struct Opened {
+    fid: Fid,
     qid: Qid,
     iounit: u32,
     flags: OpenFlags,
@@ -44,7 +49,7 @@ pub struct RemoteFile {
     changes_seen: Cell<u64>,
     /// How long the file is as far as this handle knows, if it is open to append.
     known_len: Cell<Option<u64>>,
-    pub(super) ahead: RefCell<Ahead>,
+    ahead: RefCell<Ahead>,
     /// The bytes to be written behind at most, and those that are.
     behind: Option<Box<(usize, RefCell<WriteBehindQueue>)>>,
     /// Where the last listing was left.
@@ -56,10 +61,10 @@ pub struct RemoteFile {
 impl fmt::Debug for RemoteFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteFile")
-            .field("path", &String::from_utf8_lossy(self.path.as_bytes()))
-            .field("fid", &self.fid)
-            .field("qid", &self.qid)
-            .field("flags", &(self.flags & DECIDE))
+            .field("path", &String::from_utf8_lossy(self.open.path.as_bytes()))
+            .field("fid", &self.open.fid)
+            .field("qid", &self.open.qid)
+            .field("flags", &(self.open.flags & DECIDE))
             .finish_non_exhaustive()
     }
 }
@@ -73,7 +78,7 @@ impl RemoteFile {
         flags: OpenFlags,
     ) -> Self {
         let empty = flags.intersects(OpenFlags::TRUNCATE | OpenFlags::EXCLUSIVE);
-        RemoteFile {
+        let open = Box::new(Opened {
             fid,
             qid,
             iounit,
@@ -85,22 +90,32 @@ impl RemoteFile {
             behind: None,
             listing: Cell::new(None),
             mount,
-        }
+        });
+        RemoteFile { open }
     }
 
     /// The session under this file.
     pub fn session(&self) -> &Session {
-        self.fid.session()
+        self.open.fid.session()
+    }
+
+    pub(super) fn fid(&self) -> &Fid {
+        &self.open.fid
+    }
+
+    /// What was read ahead.
+    pub(super) fn ahead(&self) -> &RefCell<Ahead> {
+        &self.open.ahead
     }
 
     /// Most bytes to read ahead.
     pub(super) fn read_ahead_limit(&self) -> usize {
-        self.mount.read_ahead
+        self.open.mount.read_ahead
     }
 
     /// Refuses to read a directory as a file. Servers differ: some refuse with another error, some give entries.
     fn check_readable(&self) -> Result<()> {
-        match self.qid.kind.contains(QidKind::DIR) {
+        match self.open.qid.kind.contains(QidKind::DIR) {
             true => Err(Errno::EISDIR.into()),
             false => Ok(()),
         }
@@ -113,7 +128,7 @@ impl RemoteFile {
 
     #[inline(never)]
     fn poll_settle(&self, cx: &mut Context<'_>, tell: bool) -> Poll<Result<()>> {
-        let settled = self.poll_behind(cx, |behind, cx| behind.poll_settle(cx, &self.fid));
+        let settled = self.poll_behind(cx, |behind, cx| behind.poll_settle(cx, &self.open.fid));
         if tell { self.tell(settled) } else { settled }
     }
 
@@ -124,6 +139,7 @@ impl RemoteFile {
         work: impl FnOnce(&mut WriteBehindQueue, &mut Context<'_>) -> Poll<Result<T>>,
     ) -> Poll<Result<T>> {
         match self
+            .open
             .behind
             .as_deref()
             .map(|(_, queue)| queue.try_borrow_mut())
@@ -141,7 +157,7 @@ impl RemoteFile {
     /// The program gets to know of the error, if it is one of writing behind.
     fn tell<T>(&self, result: Poll<Result<T>>) -> Poll<Result<T>> {
         if let Poll::Ready(Err(error)) = result
-            && let Some((_, behind)) = self.behind.as_deref()
+            && let Some((_, behind)) = self.open.behind.as_deref()
             && let Ok(mut behind) = behind.try_borrow_mut()
         {
             behind.told(error);
@@ -156,13 +172,17 @@ impl RemoteFile {
         some: bool,
         each: &mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
     ) -> Result<()> {
-        if !self.qid.kind.contains(QidKind::DIR) {
+        if !self.open.qid.kind.contains(QidKind::DIR) {
             return Err(Errno::ENOTDIR.into());
         }
-        let left = self.listing.take().filter(|left| left.goes_on_at(offset));
-        let mut listing = left.unwrap_or_else(|| Box::new(Listing::new(&self.fid, offset)));
-        let handed_out = listing.hand_out(&self.fid, some, each).await;
-        self.listing.set(Some(listing));
+        let left = self
+            .open
+            .listing
+            .take()
+            .filter(|left| left.goes_on_at(offset));
+        let mut listing = left.unwrap_or_else(|| Box::new(Listing::new(&self.open.fid, offset)));
+        let handed_out = listing.hand_out(&self.open.fid, some, each).await;
+        self.open.listing.set(Some(listing));
         handed_out
     }
 }
@@ -178,7 +198,7 @@ impl OpenFile for RemoteFile {
 
     fn chunk(&self) -> usize {
         let most = self.session().msize() - p9_wire::IO_HEADER_LEN;
-        let chunk = match self.iounit {
+        let chunk = match self.open.iounit {
             0 => most,
             iounit => iounit.min(most),
         };
@@ -187,7 +207,7 @@ impl OpenFile for RemoteFile {
 
     /// What the iounit promises (open(5) of Plan 9).
     fn whole_reads(&self) -> usize {
-        match self.iounit {
+        match self.open.iounit {
             0 => 0,
             _ => self.chunk(),
         }
@@ -196,7 +216,7 @@ impl OpenFile for RemoteFile {
     async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         self.check_readable()?;
         self.settle().await?;
-        self.fid.read_at(offset, into, self.iounit).await
+        self.open.fid.read_at(offset, into, self.open.iounit).await
     }
 
     async fn read_next(&self, into: &mut [u8], offset: u64) -> Result<usize> {
@@ -213,36 +233,47 @@ impl OpenFile for RemoteFile {
     ) -> Result<usize> {
         self.check_readable()?;
         self.settle().await?;
-        self.fid.read_lent_at(offset, len, see, self.iounit).await
+        self.open
+            .fid
+            .read_lent_at(offset, len, see, self.open.iounit)
+            .await
     }
 
     async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
         self.flush().await?;
-        if !self.flags.contains(OpenFlags::APPEND) {
-            return self.fid.write_at(offset, from, self.iounit, false).await;
+        if !self.open.flags.contains(OpenFlags::APPEND) {
+            return self
+                .open
+                .fid
+                .write_at(offset, from, self.open.iounit, false)
+                .await;
         }
-        let len = match self.known_len.get() {
+        let len = match self.open.known_len.get() {
             // The server appends, wherever that is; one that does not is told where the end was last.
-            Some(len) if fid::is_linux(&self.fid) => len,
+            Some(len) if fid::is_linux(&self.open.fid) => len,
             // As near as one gets: someone else may append in between.
             _ => self.getattr(AttrMask::SIZE).await?.size,
         };
-        let count = self.fid.write_at(len, from, self.iounit, true).await?;
-        self.known_len.set(Some(len + count as u64));
+        let count = self
+            .open
+            .fid
+            .write_at(len, from, self.open.iounit, true)
+            .await?;
+        self.open.known_len.set(Some(len + count as u64));
         Ok(count)
     }
 
     fn write_behind(&mut self, bytes: usize) {
         let queue = RefCell::new(WriteBehindQueue::new(bytes, self.chunk()));
-        self.behind = Some(Box::new((bytes, queue)));
+        self.open.behind = Some(Box::new((bytes, queue)));
     }
 
     async fn write_next(&self, from: &[u8], offset: u64) -> Result<usize> {
-        match self.behind.as_deref() {
+        match self.open.behind.as_deref() {
             Some(&(limit, _)) if (1..limit).contains(&from.len()) => {
                 poll_fn(|cx| {
                     self.tell(self.poll_behind(cx, |behind, cx| {
-                        behind.poll_write(cx, &self.fid, offset, from)
+                        behind.poll_write(cx, &self.open.fid, offset, from)
                     }))
                 })
                 .await
@@ -256,7 +287,7 @@ impl OpenFile for RemoteFile {
     }
 
     async fn write_and_close(self, content: &[u8]) -> Result<()> {
-        let new = self.flags.contains(OpenFlags::EXCLUSIVE);
+        let new = self.open.flags.contains(OpenFlags::EXCLUSIVE);
         if !new || content.is_empty() || content.len() > self.chunk() {
             let mut done = 0;
             while let Some(rest) = content.get(done..).filter(|rest| !rest.is_empty()) {
@@ -264,9 +295,9 @@ impl OpenFile for RemoteFile {
             }
             return self.close().await;
         }
-        let RemoteFile {
+        let Opened {
             fid, mount, path, ..
-        } = self;
+        } = *self.open;
         let mut done = fid.write_and_close(content).await?;
         if done < content.len() {
             let names: Vec<&[u8]> = path.names().collect();
@@ -299,46 +330,46 @@ impl OpenFile for RemoteFile {
 
     async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
         self.settle().await?;
-        let attr = if fid::is_linux(&self.fid) {
-            self.fid.getattr(mask).await?
-        } else if self.path.is_root() {
-            root_attr(&self.fid, self.qid).await?
+        let attr = if fid::is_linux(&self.open.fid) {
+            self.open.fid.getattr(mask).await?
+        } else if self.open.path.is_root() {
+            root_attr(&self.open.fid, self.open.qid).await?
         } else {
-            classic::attr(&self.fid).await?
+            classic::attr(&self.open.fid).await?
         };
-        if self.flags.contains(OpenFlags::APPEND) && attr.valid.contains(AttrMask::SIZE) {
-            self.known_len.set(Some(attr.size));
+        if self.open.flags.contains(OpenFlags::APPEND) && attr.valid.contains(AttrMask::SIZE) {
+            self.open.known_len.set(Some(attr.size));
         }
         Ok(attr)
     }
 
     async fn setattr(&self, attr: &SetAttr) -> Result<()> {
         // Servers that truncate by path do not check this.
-        if attr.valid.contains(SetAttrMask::SIZE) && !writes(self.flags) {
-            return Err(Error::InvalidInput("the file is not open for writing"));
+        if attr.valid.contains(SetAttrMask::SIZE) && !writes(self.open.flags) {
+            return Err(Error::InvalidInput(&"the file is not open for writing"));
         }
         self.settle().await?;
-        self.known_len.set(None);
-        let (path, seen) = (&self.path, &self.changes_seen);
-        check_identity(&self.mount, &self.fid, self.qid, path, seen).await?;
-        setattr(&self.fid, attr).await
+        self.open.known_len.set(None);
+        let (path, seen) = (&self.open.path, &self.open.changes_seen);
+        check_identity(&self.open.mount, &self.open.fid, self.open.qid, path, seen).await?;
+        setattr(&self.open.fid, attr).await
     }
 
     async fn fsync(&self, data_only: bool) -> Result<()> {
         self.flush().await?;
-        match fid::is_linux(&self.fid) {
-            true => self.fid.fsync(data_only).await,
-            false => classic::fsync(&self.fid).await,
+        match fid::is_linux(&self.open.fid) {
+            true => self.open.fid.fsync(data_only).await,
+            false => classic::fsync(&self.open.fid).await,
         }
     }
 
     async fn statfs(&self) -> Result<Statfs> {
-        fid::only_linux(&self.fid, "statfs")?;
-        self.fid.statfs().await
+        fid::only_linux(&self.open.fid, kind::TSTATFS)?;
+        self.open.fid.statfs().await
     }
 
     async fn lock(&self, lock: &Lock<'_>, _flags: LockFlags) -> Result<LockStatus> {
-        fid::only_linux(&self.fid, "lock")?;
+        fid::only_linux(&self.open.fid, kind::TLOCK)?;
         let settled = self.settle().await;
         if lock.kind != LockKind::UNLOCK || settled == Err(Error::Interrupted) {
             // What was written under the lock is still to be sent.
@@ -346,6 +377,7 @@ impl OpenFile for RemoteFile {
         }
         let owner = (lock.owner, lock.client);
         let locked = self
+            .open
             .fid
             .lock(lock.kind, lock.start, lock.length, owner)
             .await?;
@@ -372,7 +404,7 @@ impl OpenFile for RemoteFile {
 
     async fn close(self) -> Result<()> {
         let flushed = self.flush().await;
-        let closed = self.fid.close().await;
+        let closed = self.open.fid.close().await;
         flushed.and(closed)
     }
 }

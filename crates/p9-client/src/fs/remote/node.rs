@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use core::pin::Pin;
 
 use p9_tree::{Created, Driver, Make, NewFiles, Node, Walked};
-use p9_wire::{Attr, AttrMask, Errno, OpenFlags, Qid, SetAttr, Statfs, UnlinkFlags, XattrFlags};
+use p9_wire::{
+    Attr, AttrMask, Errno, OpenFlags, Qid, SetAttr, Statfs, UnlinkFlags, XattrFlags, kind,
+};
 
 use super::{Handle, RemoteFile, RemoteNode, classic, fid, xattr};
 use crate::fs::{Error, Result};
@@ -143,7 +145,7 @@ impl Node for RemoteNode {
     }
 
     fn check_flags(&self) -> Result<()> {
-        fid::only_linux(self.fid(), "custom_flags")
+        fid::only_linux(self.fid(), kind::TLOPEN)
     }
 
     fn is_kept(&self) -> bool {
@@ -265,7 +267,7 @@ impl Node for RemoteNode {
     }
 
     async fn statfs(&self) -> Result<Statfs> {
-        fid::only_linux(self.fid(), "statfs")?;
+        fid::only_linux(self.fid(), kind::TSTATFS)?;
         self.fid().statfs().await
     }
 
@@ -283,7 +285,9 @@ impl Node for RemoteNode {
     async fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
         if value.is_empty() {
             // A size of 0 means removal to the server.
-            return Err(Error::InvalidInput("an extended attribute without a value"));
+            return Err(Error::InvalidInput(
+                &"an extended attribute without a value",
+            ));
         }
         self.put_xattr(name, value, flags).await
     }

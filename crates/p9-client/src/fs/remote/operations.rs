@@ -4,7 +4,7 @@ use alloc::rc::Rc;
 
 use p9_tree::{CleanPath, Created, Make, Node, Walked};
 use p9_wire::{
-    Attr, AttrMask, Errno, MAX_ELEMENTS, OpenFlags, QidKind, SetAttr, UnlinkFlags, XattrFlags,
+    Attr, AttrMask, Errno, MAX_ELEMENTS, OpenFlags, QidKind, SetAttr, UnlinkFlags, XattrFlags, kind,
 };
 
 use super::attributes::{root_attr, setattr};
@@ -147,7 +147,7 @@ impl RemoteNode {
         if value.len() as u64 > xattr::VALUE_MAX {
             return Err(Errno::E2BIG.into());
         }
-        fid::only_linux(self.fid(), "set_xattr")?;
+        fid::only_linux(self.fid(), kind::TXATTRCREATE)?;
         xattr::whole(async || {
             let (fid, _) = self.fid().walk(&[]).await?;
             xattr::write_all(fid, name, value, flags).await

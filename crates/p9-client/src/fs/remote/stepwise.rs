@@ -12,7 +12,6 @@
 
 use alloc::vec::Vec;
 
-use super::fid::unsupported;
 use crate::fs::{Error, Result};
 use crate::session::Fid;
 use p9_wire::{Dialect, Errno, StatLayout};
@@ -57,8 +56,7 @@ impl Stepwise {
     pub(super) async fn read(&mut self, fid: &Fid, into: &mut [u8]) -> Result<usize> {
         if core::mem::take(&mut self.misplaced) {
             if self.is_spent(fid) {
-                let op = "listing so many entries by messages this small";
-                return Err(unsupported(fid, op));
+                return Err(Error::TooManyEntries);
             }
             self.changing = !self.go_back(fid, into).await?;
         }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::fid::only_linux;
 use crate::fs::{Error, Result};
 use crate::session::Fid;
-use p9_wire::XattrFlags;
+use p9_wire::{XattrFlags, kind};
 
 /// The largest value, in bytes (Linux's XATTR_SIZE_MAX and XATTR_LIST_MAX).
 pub(super) const VALUE_MAX: u64 = 65_536;
@@ -45,7 +45,7 @@ pub(super) async fn write_all(
 pub(super) fn check(name: &[u8]) -> Result<&[u8]> {
     if name.is_empty() || name.contains(&0) {
         return Err(Error::InvalidInput(
-            "the name of an extended attribute is empty or has a NUL in it",
+            &"the name of an extended attribute is empty or has a NUL in it",
         ));
     }
     if name.len() > 255 {
@@ -55,7 +55,7 @@ pub(super) fn check(name: &[u8]) -> Result<&[u8]> {
 }
 
 pub(super) async fn read_all(file: &Fid, name: &[u8]) -> Result<Vec<u8>> {
-    only_linux(file, "xattr")?;
+    only_linux(file, kind::TXATTRWALK)?;
     let (fid, size) = file.xattrwalk(name).await?;
     let size = usize::try_from(size)
         .ok()

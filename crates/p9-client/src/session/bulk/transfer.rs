@@ -142,7 +142,7 @@ impl Fid {
             .checked_add(len as u64)
             .is_none_or(|end| end > i64::MAX as u64)
         {
-            return Err(Error::InvalidInput("file offset beyond 2^63 - 1"));
+            return Err(Error::InvalidInput(&"file offset beyond 2^63 - 1"));
         }
         let most = self.session().msize() - IO_HEADER_LEN;
         let chunk = if iounit == 0 { most } else { iounit.min(most) };

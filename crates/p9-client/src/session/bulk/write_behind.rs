@@ -137,7 +137,7 @@ impl WriteBehindQueue {
             .checked_add(from.len() as u64)
             .is_none_or(|end| end > i64::MAX as u64)
         {
-            return Poll::Ready(Err(Error::InvalidInput("file offset beyond 2^63 - 1")));
+            return Poll::Ready(Err(Error::InvalidInput(&"file offset beyond 2^63 - 1")));
         }
         if self.last.end() != offset {
             ready!(self.poll_settle(cx, fid))?;

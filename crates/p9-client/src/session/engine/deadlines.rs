@@ -13,10 +13,10 @@ const CLOCK_READ_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a server that has stopped answering is left.
 const SILENT: TransportError =
-    TransportError::Lost("the server answers neither requests nor that they are taken back");
+    TransportError::Lost(&"the server answers neither requests nor that they are taken back");
 
 /// Why a server that does not answer a request is left.
-const LATE: TransportError = TransportError::Lost("the server did not answer in time");
+const LATE: TransportError = TransportError::Lost(&"the server did not answer in time");
 
 impl Engine {
     /// Remembers who waits for a free slot, for room, or just for time to pass.

@@ -43,7 +43,7 @@ const MAX_HEAD_PUMPS: u8 = 8;
 
 /// Of a request in flight when the connection was lost, which may be made again.
 pub(super) const RETRYABLE_LOSS: Error = Error::Transport(TransportError::Lost(
-    "it was lost again and again before the server answered",
+    &"it was lost again and again before the server answered",
 ));
 
 /// The waker of tasks that are polled after each wait, whatever came: by the driver.
@@ -137,7 +137,7 @@ impl Engine {
         let window = wanted
             .checked_next_multiple_of(count)
             .filter(|&window| window <= super::MAX_WINDOW)
-            .ok_or(Error::InvalidInput("more lanes than tags"))?;
+            .ok_or(Error::InvalidInput(&"more lanes than tags"))?;
         let mut lanes = Vec::new();
         lanes
             .try_reserve_exact(usize::from(count))

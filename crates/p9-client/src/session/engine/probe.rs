@@ -11,7 +11,7 @@ use xen9p_time::Instant;
 
 /// Why a server that does not know this session is left.
 pub(super) const FORGOTTEN: TransportError =
-    TransportError::Lost("the server does not know our files any more (it was restarted?)");
+    TransportError::Lost(&"the server does not know our files any more (it was restarted?)");
 
 /// A walk from the root to the root, which only a server that has forgotten the root refuses in the same way as the
 /// request that raised the suspicion.

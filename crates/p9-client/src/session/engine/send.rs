@@ -122,6 +122,7 @@ impl Engine {
             match request.encode_head(Tag::NONE, self.dialect, &mut self.scratch) {
                 Ok(len) => return Ok(len),
                 Err(WireError::Room { needed }) => {
+                    let needed = usize::try_from(needed).unwrap_or(usize::MAX);
                     let more = needed.saturating_sub(self.scratch.len()).max(512);
                     self.scratch
                         .try_reserve(more)
@@ -131,7 +132,7 @@ impl Engine {
                 Err(WireError::Invalid { .. }) => return Err(Error::NameTooLong),
                 Err(_) => {
                     return Err(Error::Unsupported {
-                        op: kind::name(request.kind()),
+                        request: request.kind(),
                         dialect: self.dialect,
                     });
                 }

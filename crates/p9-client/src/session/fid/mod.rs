@@ -120,7 +120,7 @@ impl Fid {
             fid: self.number,
             newfid,
             names: Names::from_slice(names)
-                .ok_or(Error::InvalidInput("more than 16 names in a walk"))?,
+                .ok_or(Error::InvalidInput(&"more than 16 names in a walk"))?,
         })
     }
 
@@ -211,7 +211,7 @@ impl Fid {
         u32::try_from(len)
             .ok()
             .filter(|&count| count <= most)
-            .ok_or(Error::InvalidInput("more bytes than fit into a message"))
+            .ok_or(Error::InvalidInput(&"more bytes than fit into a message"))
     }
 }
 

@@ -78,7 +78,7 @@ impl Fid {
         }
         match fid {
             Some(fid) => Ok(Walked::Through(fid, way.at)),
-            None => Err(Error::InvalidPath("empty path")),
+            None => Err(Error::InvalidPath(&"empty path")),
         }
     }
 }

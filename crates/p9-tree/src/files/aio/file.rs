@@ -277,7 +277,7 @@ impl<F: OpenFile> File<F> {
         let position = position
             .filter(|&position| position <= i64::MAX as u64)
             .ok_or(Error::InvalidInput(
-                "seek to before the beginning or beyond 2^63 - 1",
+                &"seek to before the beginning or beyond 2^63 - 1",
             ))?;
         self.position.set(position);
         Ok(position)

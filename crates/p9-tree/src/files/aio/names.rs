@@ -62,10 +62,10 @@ impl<N: Node> Fs<N> {
 
     pub(in crate::files) async fn make_link(&self, target: &[u8], link: &[u8]) -> Result<()> {
         if target.is_empty() {
-            return Err(Error::InvalidPath("empty path"));
+            return Err(Error::InvalidPath(&"empty path"));
         }
         if target.contains(&0) {
-            return Err(Error::InvalidPath("NUL in a path"));
+            return Err(Error::InvalidPath(&"NUL in a path"));
         }
         let link = CleanPath::new(link)?;
         self.check_new_name(&link).await?;

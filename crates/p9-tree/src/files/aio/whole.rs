@@ -37,7 +37,7 @@ impl<N: Node> Fs<N> {
         if !metadata.is_file() {
             return Err(match metadata.is_dir() {
                 true => Errno::EISDIR.into(),
-                false => Error::InvalidInput("only regular files are copied"),
+                false => Error::InvalidInput(&"only regular files are copied"),
             });
         }
         let copying = Copying::begin(from, metadata.len()).await?;
@@ -84,7 +84,7 @@ impl<N: Node> Fs<N> {
                 let same = there.ino() == source.ino()
                     && (there.is_like(source) || !stat_open(from).await?.is_like(source));
                 if same && !on_two_systems(from, file.get_ref()).await? {
-                    return Err(Error::InvalidInput("a file is not copied onto itself"));
+                    return Err(Error::InvalidInput(&"a file is not copied onto itself"));
                 }
                 file.change(size_of(0)).await?;
             }

@@ -203,10 +203,10 @@ impl Node for MemNode {
 
     async fn symlink(&self, name: &[u8], target: &[u8], gid: u32) -> Result<Self> {
         if target.is_empty() {
-            return Err(Error::InvalidPath("empty path"));
+            return Err(Error::InvalidPath(&"empty path"));
         }
         if target.contains(&0) {
-            return Err(Error::InvalidPath("NUL in a path"));
+            return Err(Error::InvalidPath(&"NUL in a path"));
         }
         let body = Body::Link(target.to_vec());
         self.0.make(name, 0o777, gid, body).map(MemNode)

@@ -201,7 +201,7 @@ impl Virtio {
 
     /// What went wrong with the machine has ended it.
     fn checked<T>(&mut self, result: io::Result<T>) -> Result<T, TransportError> {
-        let lost = TransportError::Lost("QEMU has gone");
+        let lost = TransportError::Lost(&"QEMU has gone");
         result.map_err(|_| *self.failure.get_or_insert(lost))
     }
 }
@@ -262,7 +262,7 @@ impl Transport for Virtio {
             }
             _ => {
                 let violation = TransportError::Violation(
-                    "a reply whose size is not what it says, or exceeds msize",
+                    &"a reply whose size is not what it says, or exceeds msize",
                 );
                 Err(*self.failure.get_or_insert(violation))
             }
