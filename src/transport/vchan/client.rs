@@ -144,7 +144,7 @@ impl<P: Platform> Dialer<'_, P> {
         let used = ring::is_used(shared(&page));
         let ring = memory
             .attach()
-            .map_err(|Violation(rule)| VchanError::BadPage(*rule))?;
+            .map_err(|Violation(rule)| VchanError::BadPage(rule))?;
         let mut ring = ring.ok_or(VchanError::Busy(self.timeout))?;
         let channel = events
             .bind_interdomain(self.server, found.port)

@@ -59,6 +59,10 @@ pub(super) struct Turn {
 }
 
 impl<P: Platform> Device<P> {
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
     pub(super) fn new(key: Key) -> Self {
         Device {
             key,

@@ -18,7 +18,6 @@ mod device;
 mod nodes;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -115,7 +114,8 @@ pub struct Backend<P: Platform> {
     rings: Rings,
     connect: Connect<P>,
     watch: Watch<P>,
-    devices: BTreeMap<Key, Device<P>>,
+    /// In the order of their keys.
+    devices: Vec<Device<P>>,
     /// Sessions that are over and still have something to do.
     closing: Vec<Close>,
     next_check: Instant,
@@ -127,7 +127,7 @@ impl<P: Platform> fmt::Debug for Backend<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Backend")
             .field("rings", &self.rings)
-            .field("devices", &self.devices.keys())
+            .field("devices", &self.devices.len())
             .finish_non_exhaustive()
     }
 }
@@ -164,7 +164,7 @@ impl<P: Platform> Backend<P> {
             xen: xen.clone(),
             rings,
             connect: Box::new(connect),
-            devices: BTreeMap::new(),
+            devices: Vec::new(),
             closing: Vec::new(),
             next_check: xen.events.now(),
             polled: false,
@@ -173,7 +173,7 @@ impl<P: Platform> Backend<P> {
 
     /// How many frontends are connected.
     pub fn connections(&self) -> usize {
-        let devices = self.devices.values();
+        let devices = self.devices.iter();
         devices.filter(|device| device.is_connected()).count()
     }
 
@@ -202,21 +202,15 @@ impl<P: Platform> Backend<P> {
         } else {
             self.next_check
         };
-        let mut gone = Vec::new();
-        for (key, device) in &mut self.devices {
+        self.devices.retain_mut(|device| {
             if looks {
                 device.check();
             }
             let turn = device.turn(&self.xen, self.rings, &self.connect);
             self.closing.extend(turn.closed);
             next = next.min(turn.again);
-            if turn.gone {
-                gone.push(*key);
-            }
-        }
-        for key in gone {
-            self.devices.remove(&key);
-        }
+            !turn.gone
+        });
         let mut cx = Context::from_waker(Waker::noop());
         self.closing
             .retain_mut(|close| close.as_mut().poll(&mut cx).is_pending());
@@ -234,31 +228,39 @@ impl<P: Platform> Backend<P> {
                 WatchEvent::Changed(path) => Key::from_path(path),
                 WatchEvent::Overflow => None,
             };
-            match key.and_then(|key| self.devices.get_mut(&key)) {
-                Some(device) => device.changed(),
-                None => all = true,
+            match key.map(|key| self.place(key)) {
+                Some(Ok(place)) => self.devices[place].changed(),
+                _ => all = true,
             }
         }
         if !all {
             return;
         }
-        for device in self.devices.values_mut() {
+        for device in &mut self.devices {
             device.changed();
         }
         match nodes::devices(&self.xen.store) {
             Ok(keys) => {
                 for key in keys {
-                    self.devices.entry(key).or_insert_with(|| Device::new(key));
+                    if let Err(place) = self.place(key) {
+                        self.devices.insert(place, Device::new(key));
+                    }
                 }
             }
             Err(error) => log::warn!("9pfs backend: {error}"),
         }
     }
+
+    /// Where the device with this key is, or would be.
+    fn place(&self, key: Key) -> Result<usize, usize> {
+        self.devices
+            .binary_search_by_key(&key, |device| device.key())
+    }
 }
 
 impl<P: Platform> Drop for Backend<P> {
     fn drop(&mut self) {
-        for device in self.devices.values_mut() {
+        for device in &mut self.devices {
             device.leave(&self.xen);
         }
     }
