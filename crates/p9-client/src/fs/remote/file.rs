@@ -193,7 +193,7 @@ impl OpenFile for RemoteFile {
     }
 
     fn qid(&self) -> Option<Qid> {
-        Some(self.qid)
+        Some(self.open.qid)
     }
 
     fn chunk(&self) -> usize {
