@@ -7,6 +7,7 @@ mod command_line;
 mod console;
 mod event;
 mod grant;
+mod lend;
 mod map;
 mod platform_conformance;
 mod shutdown;

@@ -87,7 +87,7 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Pages shared now.
+    /// Pages shared now, and pages that may be lent.
     pub shared_pages: usize,
     /// Pages in quarantine now.
     pub quarantined_pages: usize,
@@ -150,6 +150,42 @@ impl core::error::Error for MapError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             MapError::Xen(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why bytes were not copied to or from another domain. Some of those of the target may be written all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// The bytes are not all in these pages.
+    OutOfBounds,
+    /// Xen refused the whole call.
+    Xen(XenError),
+    /// Xen refused this reference of the other domain's, and says why.
+    Refused(GrantRef, GrantStatus),
+}
+
+impl fmt::Display for CopyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CopyError::OutOfBounds => f.write_str("the bytes are not all in the pages"),
+            CopyError::Xen(error) => write!(f, "Xen copies nothing: {error}"),
+            CopyError::Refused(reference, status) => {
+                write!(
+                    f,
+                    "Xen does not copy by grant reference {reference}: {status}"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for CopyError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            CopyError::Xen(error) => Some(error),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@
 //! version 1 (public/grant_table.h). [`Grants::map`] is the other side of it.
 
 mod error;
+mod lend;
 mod map;
 
 use alloc::boxed::Box;
@@ -27,7 +28,8 @@ use xen_abi as sys;
 use self::map::Maps;
 
 pub use crate::hypercall::grant_table::GrantStatus;
-pub use error::{Counters, GrantError, Limits, MapError};
+pub use error::{CopyError, Counters, GrantError, Limits, MapError};
+pub use lend::{Lent, OwnPages, Remote, Retired};
 pub use map::MappedPages;
 pub use xen_abi::GrantRef;
 
@@ -152,51 +154,14 @@ impl<P: Platform> Grants<P> {
     /// See [`GrantError`]; nothing is shared then.
     pub fn share(&self, count: NonZeroUsize, remote: DomId) -> Result<SharedPages<P>, GrantError> {
         self.drain();
-        let Table {
-            platform, limits, ..
-        } = &*self.table;
-        let shared_pages = &self.table.shared_pages;
-        let quarantine = self.table.quarantine.borrow();
-        let held = quarantine.iter().filter(|block| block.remote == remote);
-        let held: usize = held.map(|block| block.count.get()).sum();
-        if held > limits.get().quarantine {
-            return Err(GrantError::Quarantine(held));
-        }
-        drop(quarantine);
-        if shared_pages.get().saturating_add(count.get()) > limits.get().pages {
-            return Err(GrantError::Limit(shared_pages.get()));
-        }
-        if platform.grant_driver().is_none() {
+        self.check_quarantine(remote)?;
+        self.check_limit(count)?;
+        if self.table.platform.grant_driver().is_none() {
             self.reserve(count.get())?;
         }
-        let first = platform.alloc_pages(count).ok_or(GrantError::NoMemory)?;
-        if !first.addr().get().is_multiple_of(PAGE_SIZE) {
-            // It is not given back either: it is not known what such an address is part of.
-            return Err(GrantError::Misaligned(first.addr().get()));
-        }
-        let frames: Result<Vec<u32>, GrantError> = (0..count.get())
-            .map(|index| {
-                // SAFETY: `index` is less than the number of pages allocated at `first`.
-                let frame = platform.frame(unsafe { first.add(index) });
-                u32::try_from(frame.0).map_err(|_| GrantError::OutOfReach(frame))
-            })
-            .collect();
-        let frames = match frames {
-            Ok(frames) => frames,
-            Err(error) => {
-                // SAFETY: just allocated with this count, never granted, and unused.
-                unsafe { platform.free_pages(first, count) };
-                return Err(error);
-            }
-        };
-        let mut block = Block {
-            remote,
-            first,
-            count,
-            refs: Vec::new(),
-        };
-        shared_pages.set(shared_pages.get() + count.get());
-        if let Err(error) = self.grant_all(&mut block, frames) {
+        let mut block = self.alloc(count, remote)?;
+        if let Err(error) = self.grant_all(&mut block) {
+            let shared_pages = &self.table.shared_pages;
             shared_pages.set(shared_pages.get() - count.get());
             self.take_back(block);
             return Err(error);
@@ -204,17 +169,66 @@ impl<P: Platform> Grants<P> {
         Ok(SharedPages {
             grants: self.clone(),
             remote,
-            first,
+            first: block.first,
             count,
             refs: block.refs.into_boxed_slice(),
             resumes: self.table.resumes.get(),
         })
     }
 
-    /// Grants the frames of a block, and lists the references there, as far as it comes.
-    fn grant_all(&self, block: &mut Block, frames: Vec<u32>) -> Result<(), GrantError> {
-        let Some(driver) = self.table.platform.grant_driver() else {
-            // `reserve` made sure that there are as many; the last ones are the hottest.
+    /// # Errors
+    /// The domain holds on to too much of what was taken back from it.
+    fn check_quarantine(&self, remote: DomId) -> Result<(), GrantError> {
+        let quarantine = self.table.quarantine.borrow();
+        let held = quarantine.iter().filter(|block| block.remote == remote);
+        let held: usize = held.map(|block| block.count.get()).sum();
+        match held > self.table.limits.get().quarantine {
+            true => Err(GrantError::Quarantine(held)),
+            false => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// So many pages more would be too many.
+    fn check_limit(&self, count: NonZeroUsize) -> Result<(), GrantError> {
+        let shared = self.table.shared_pages.get();
+        match shared.saturating_add(count.get()) > self.table.limits.get().pages {
+            true => Err(GrantError::Limit(shared)),
+            false => Ok(()),
+        }
+    }
+
+    /// Zeroed pages, which count as shared from now on, and are not granted yet.
+    fn alloc(&self, count: NonZeroUsize, remote: DomId) -> Result<Block, GrantError> {
+        let platform = &self.table.platform;
+        let first = platform.alloc_pages(count).ok_or(GrantError::NoMemory)?;
+        if !first.addr().get().is_multiple_of(PAGE_SIZE) {
+            // It is not given back either: it is not known what such an address is part of.
+            return Err(GrantError::Misaligned(first.addr().get()));
+        }
+        let shared_pages = &self.table.shared_pages;
+        shared_pages.set(shared_pages.get() + count.get());
+        Ok(Block {
+            remote,
+            first,
+            count,
+            refs: Vec::new(),
+        })
+    }
+
+    /// Grants the pages of a block, and lists the references there, as far as it comes. Where the table is the domain's own,
+    /// as many references are [reserved](Self::reserve).
+    fn grant_all(&self, block: &mut Block) -> Result<(), GrantError> {
+        let platform = &self.table.platform;
+        let frames = (0..block.count.get()).map(|index| {
+            // SAFETY: `index` is less than the number of pages allocated at `first`.
+            platform.frame(unsafe { block.first.add(index) })
+        });
+        let frames =
+            frames.map(|frame| u32::try_from(frame.0).map_err(|_| GrantError::OutOfReach(frame)));
+        let frames = frames.collect::<Result<Vec<u32>, GrantError>>()?;
+        let Some(driver) = platform.grant_driver() else {
+            // The last ones are the hottest.
             let start = self.table.free.borrow().len() - block.count.get();
             block.refs = self.table.free.borrow_mut().split_off(start);
             for (&reference, frame) in block.refs.iter().zip(frames) {

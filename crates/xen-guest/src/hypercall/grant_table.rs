@@ -178,17 +178,31 @@ pub unsafe fn copy<P: Platform>(
         source: end(from),
         dest: end(to),
         len,
-        // GNTCOPY_source_gref and GNTCOPY_dest_gref.
-        flags: flag(from, 1) | flag(to, 2),
+        flags: flag(from, SOURCE_IS_REFERENCE) | flag(to, DEST_IS_REFERENCE),
         status: 0,
     };
-    // SAFETY: the operation takes this structure; the caller vouches for the target.
-    unsafe {
-        grant_op(
-            platform,
-            sys::GNTTABOP_copy,
-            core::slice::from_mut(&mut argument),
-        )
-    }?;
+    // SAFETY: the caller vouches for the target.
+    unsafe { copy_all(platform, core::slice::from_mut(&mut argument)) }?;
     check_status(argument.status)
+}
+
+/// In [`sys::gnttab_copy::flags`]: the source is a grant reference, and no frame.
+pub const SOURCE_IS_REFERENCE: u16 = 1;
+
+/// In [`sys::gnttab_copy::flags`]: the destination is a grant reference, and no frame.
+pub const DEST_IS_REFERENCE: u16 = 2;
+
+/// Has Xen copy within pages. Each entry has its status afterwards; one that fails does not stop the others.
+///
+/// # Errors
+/// What Xen says of the call; then no entry means anything.
+///
+/// # Safety
+/// The targets are memory that may be written to, and no Rust reference points to it.
+pub unsafe fn copy_all<P: Platform>(
+    platform: &P,
+    entries: &mut [sys::gnttab_copy],
+) -> Result<(), XenError> {
+    // SAFETY: the operation takes these structures; the caller vouches for the targets.
+    unsafe { grant_op(platform, sys::GNTTABOP_copy, entries) }
 }

@@ -71,12 +71,27 @@ impl World {
             .collect()
     }
 
-    /// The frame that an entry lets `reader` read.
-    pub(super) fn readable_by(&self, reader: DomId, granter: DomId, reference: u32) -> Option<u64> {
-        let entry = self.entry(granter, reference)?;
+    /// The frame that an entry lets `domain` copy from or, if `writable`, to; or a `GNTST_*`.
+    pub(super) fn copied_by(
+        &self,
+        domain: DomId,
+        granter: DomId,
+        reference: u32,
+        writable: bool,
+    ) -> Result<u64, i16> {
+        if !self.domains.borrow().contains_key(&granter) {
+            return Err(sys::GNTST_bad_domain);
+        }
+        let entry = self.entry(granter, reference);
+        let entry = entry.ok_or(sys::GNTST_bad_gntref)?;
         let current = entry.flags().load(Ordering::Acquire);
-        let permitted = current & sys::GTF_type_mask == sys::GTF_permit_access;
-        (permitted && entry.domain() == reader).then(|| entry.frame())
+        let permitted = current & sys::GTF_type_mask == sys::GTF_permit_access
+            && entry.domain() == domain
+            && !(writable && current & sys::GTF_readonly != 0);
+        match permitted {
+            true => Ok(entry.frame()),
+            false => Err(sys::GNTST_general_error),
+        }
     }
 
     pub(super) fn map(

@@ -98,6 +98,10 @@ struct Domain {
     max_maps: usize,
     /// What the domain's drivers keep.
     drivers: Rc<DomainState>,
+    /// Hypercalls that it made, by number and operation.
+    hypercalls: BTreeMap<(u32, u32), u64>,
+    /// Bytes that Xen copied for it between grants.
+    copied_by_xen: u64,
 }
 
 /// A hypercall that will fail.
@@ -248,6 +252,8 @@ impl FakeXen {
             is_pv: false,
             max_maps: 1 << 18,
             drivers: Rc::default(),
+            hypercalls: BTreeMap::new(),
+            copied_by_xen: 0,
         };
         let former = self.world.domains.borrow_mut().insert(id, domain);
         assert!(former.is_none(), "domain {id} exists already");
@@ -456,6 +462,17 @@ impl FakeXen {
             ports: self.world.channels.borrow().ports_of(id).len(),
             watches: self.world.store.borrow().watches(id),
         }
+    }
+
+    /// Hypercalls that a domain has made so far, by number and operation.
+    pub fn hypercalls(&self, id: DomId) -> BTreeMap<(u32, u32), u64> {
+        self.world
+            .with_domain(id, |domain| domain.hypercalls.clone())
+    }
+
+    /// Bytes that Xen has copied so far between grants because a domain asked for it.
+    pub fn copied_by_xen(&self, id: DomId) -> u64 {
+        self.world.with_domain(id, |domain| domain.copied_by_xen)
     }
 
     /// Pages that domains gave back with something in them.

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::ptr::{NonNull, with_exposed_provenance, with_exposed_provenance_mut};
 use std::rc::Rc;
 
+use xen9p::hypercall::grant_table::{DEST_IS_REFERENCE, SOURCE_IS_REFERENCE};
 use xen9p::hypercall::sched::MAX_POLL_PORTS;
 use xen9p::hypercall::{DomId, XenError};
 use xen9p::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform, View};
@@ -194,6 +195,13 @@ impl FakePlatform {
                 }
                 return Ok(0);
             }
+            sys::GNTTABOP_copy => {
+                // SAFETY: as above.
+                for call in unsafe { arguments_mut::<sys::gnttab_copy>(argument, count) } {
+                    call.status = self.copy(call);
+                }
+                return Ok(0);
+            }
             _ => {}
         }
         if count != 1 {
@@ -210,20 +218,18 @@ impl FakePlatform {
                 call.status = sys::GNTST_okay;
                 Ok(0)
             }
-            sys::GNTTABOP_copy => {
-                // SAFETY: as above.
-                let call = unsafe { argument_mut::<sys::gnttab_copy>(argument) };
-                call.status = self.copy(call);
-                Ok(0)
-            }
             _ => Err(XenError::ENOSYS),
         }
     }
 
     /// Copies between frames of this domain and pages granted to it; returns a `GNTST_*`.
     fn copy(&self, call: &sys::gnttab_copy) -> i16 {
-        let from = self.copy_end(&call.source, call.flags & 1 != 0);
-        let to = self.copy_end(&call.dest, call.flags & 2 != 0);
+        let (is_source, is_dest) = (
+            call.flags & SOURCE_IS_REFERENCE != 0,
+            call.flags & DEST_IS_REFERENCE != 0,
+        );
+        let from = self.copy_end(&call.source, is_source, false);
+        let to = self.copy_end(&call.dest, is_dest, true);
         let (from, to) = match (from, to) {
             (Ok(from), Ok(to)) => (from, to),
             (Err(status), _) | (_, Err(status)) => return status,
@@ -240,6 +246,9 @@ impl FakePlatform {
         let to = to.cast::<u8>().as_ptr().wrapping_add(to_offset.into());
         // SAFETY: within pages of this machine, which no reference points to.
         unsafe { from.copy_to(to, len) };
+        self.world.with_domain(self.id, |domain| {
+            domain.copied_by_xen += len as u64;
+        });
         sys::GNTST_okay
     }
 
@@ -247,13 +256,14 @@ impl FakePlatform {
         &self,
         end: &sys::gnttab_copy_gnttab_copy_ptr,
         is_grant: bool,
+        writable: bool,
     ) -> Result<NonNull<Page>, i16> {
         let frame = if is_grant {
             // SAFETY: either field is an integer.
             let reference = unsafe { end.u.ref_ };
             let granter = self.named(end.domid);
-            let frame = self.world.readable_by(self.id, granter, reference);
-            frame.ok_or(sys::GNTST_bad_gntref)?
+            self.world
+                .copied_by(self.id, granter, reference, writable)?
         } else if end.domid == sys::DOMID_SELF {
             // SAFETY: as above.
             unsafe { end.u.gmfn }
@@ -334,6 +344,10 @@ unsafe impl Platform for FakePlatform {
     }
 
     unsafe fn hypercall(&self, number: u32, args: [usize; 5]) -> isize {
+        self.world.with_domain(self.id, |domain| {
+            let call = (number, args[0] as u32);
+            *domain.hypercalls.entry(call).or_default() += 1;
+        });
         if let Some(error) = self.world.planned_failure(number, args[0]) {
             return -(error.0 as isize);
         }
