@@ -192,13 +192,13 @@ test-slow: test-elf test-size test-capi test-boot test-guests test-xen test-xen9
 # The host tests include the models of shared words, which loom runs.
 test-host: packages-for-test ## Format, lints, docs, packages, and the host tests
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --quiet --features embedded-io,cache,recovery,trace,vchan -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --quiet --features embedded-io,cache,recovery,trace,vchan,idc -- -D warnings
 	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
 	$(CARGO) fmt --check --manifest-path $(EMBED)/Cargo.toml
 	$(CARGO) clippy --quiet --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed -- -D warnings
 	$(CARGO) fmt --check --manifest-path template/Cargo.toml
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps $(PUBLISHED:%=-p %) --features rt,cache,recovery,trace,vchan,embedded-io
-	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --workspace --features embedded-io,cache,recovery,trace,vchan
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps $(PUBLISHED:%=-p %) --features rt,cache,recovery,trace,vchan,idc,embedded-io
+	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --workspace --features embedded-io,cache,recovery,trace,vchan,idc
 	$(CARGO) test --quiet --lib --features rt,cache,recovery,trace,vchan rt::
 	$(CARGO) package --quiet --allow-dirty  $(PUBLISHED:%=-p %) --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
 

@@ -74,6 +74,7 @@
 //! | `cache` | with `rt`: `cache=open`, a cache of what was asked of shares |
 //! | `trace` | with `rt`: `log=p9=trace` shows each 9P message as a line, `trace=` captures them in a file |
 //! | `vchan` | with `rt`: `vchan!` addresses, trees of other domains, and `export=`, trees for other domains |
+//! | `idc` | [`transport`]`::idc`: messages, transactions and remote buffers between two programs |
 //! | `toolbox` | the toolbox image; of no use to others |
 //!
 //! None is on by default. Rust 1.95 or newer; a newer one needed is a new minor version.

@@ -7,6 +7,8 @@
 
 pub mod codec;
 pub mod directory;
+#[cfg(feature = "idc")]
+pub mod idc;
 pub mod ring;
 pub mod server;
 pub mod session;
@@ -20,6 +22,8 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("codec", codec::run),
     ("directory", directory::run),
+    #[cfg(feature = "idc")]
+    ("idc", idc::run),
     ("ring", ring::run),
     ("server", server::run),
     ("session", session::run),

@@ -1,5 +1,8 @@
-//! How 9P messages travel: the trait [`Transport`], the rings of a Xen 9pfs device, and vchans.
+//! How 9P messages travel: the trait [`Transport`], the rings of a Xen 9pfs device, and vchans; and what else travels between
+//! domains, messages and buffers.
 
+#[cfg(feature = "idc")]
+pub mod idc;
 pub mod vchan;
 pub mod xen9pfs;
 

@@ -48,6 +48,30 @@ pub fn connect<P: Platform>(
     name: &str,
     timeout: Duration,
 ) -> Result<Stream<P>, VchanError> {
+    dial(xen, server, name, timeout, false)
+}
+
+/// As [`connect`], without a wait, and only to what no client has used before, as servers of our own publish it for each one.
+/// What is not 9P can't tell what an earlier client has left there.
+///
+/// # Errors
+/// [`VchanError::Used`], and as [`connect`].
+#[cfg(feature = "idc")]
+pub(in crate::transport) fn connect_new<P: Platform>(
+    xen: &Xen<P>,
+    server: DomId,
+    name: &str,
+) -> Result<Stream<P>, VchanError> {
+    dial(xen, server, name, Duration::ZERO, true)
+}
+
+fn dial<P: Platform>(
+    xen: &Xen<P>,
+    server: DomId,
+    name: &str,
+    timeout: Duration,
+    unused: bool,
+) -> Result<Stream<P>, VchanError> {
     let own = xen.store.read_number("domid")?;
     if own == u32::from(server.0) {
         return Err(VchanError::Own);
@@ -58,6 +82,7 @@ pub fn connect<P: Platform>(
         server,
         path: path(server, DomId(own), name)?,
         timeout,
+        unused,
     };
     dialer.dial()
 }
@@ -70,6 +95,8 @@ struct Dialer<'a, P: Platform> {
     server: DomId,
     path: String,
     timeout: Duration,
+    /// Connects only to what has had no client.
+    unused: bool,
 }
 
 impl<P: Platform> Dialer<'_, P> {
@@ -142,6 +169,9 @@ impl<P: Platform> Dialer<'_, P> {
         let memory = Memory::new(memory, orders, pages);
         // Nothing is written before it is known that a server is there.
         let used = ring::is_used(shared(&page));
+        if used && self.unused {
+            return Err(VchanError::Used);
+        }
         let ring = memory
             .attach()
             .map_err(|Violation(rule)| VchanError::BadPage(rule))?;

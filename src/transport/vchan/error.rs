@@ -33,6 +33,8 @@ pub enum VchanError {
     Port(XenError),
     /// The server has not taken in time what an earlier client sent.
     Busy(Duration),
+    /// An earlier client has used what is published, and the server has not taken it back yet.
+    Used,
     /// The server published something else while the vchan was set up, again and again.
     Changed,
     /// There is no such domain.
@@ -83,6 +85,9 @@ impl fmt::Display for VchanError {
                 f,
                 "waited {} s in vain for the server to take what an earlier client sent",
                 timeout.as_secs()
+            ),
+            VchanError::Used => f.write_str(
+                "the server has not taken back what it published for an earlier client; it does when it notices that that one has gone",
             ),
             VchanError::Changed => {
                 f.write_str("the server published another vchan each time this one was set up")

@@ -41,6 +41,8 @@ mod server;
 mod stream;
 
 pub use address::parse_address;
+#[cfg(feature = "idc")]
+pub(super) use client::connect_new;
 pub use client::{CONNECT_TIMEOUT, connect};
 pub use error::VchanError;
 pub use export::Export;
@@ -60,6 +62,6 @@ pub fn framed<P: Platform>(stream: Stream<P>, max_message: u32) -> Framed<Stream
 }
 
 /// The examples of docs/domains.md.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "idc"))]
 #[doc = include_str!("../../../docs/domains.md")]
 struct Document;

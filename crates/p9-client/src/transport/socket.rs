@@ -71,13 +71,19 @@ impl Socket {
     /// Speaks on `stream`, which is set not to block, with messages of at most `max_message` bytes. Keeps `kept`, such as
     /// what owns the other end, until the connection is dropped.
     pub fn new(stream: impl Stream + 'static, max_message: u32, kept: impl Any) -> Self {
-        let stream = SocketStream {
+        Framed::over(SocketStream::new(stream, kept), max_message)
+    }
+}
+
+impl SocketStream {
+    /// The bytes of `stream`, which is set not to block. Keeps `kept`, such as what owns the other end, until this is dropped.
+    pub fn new(stream: impl Stream + 'static, kept: impl Any) -> Self {
+        SocketStream {
             stream: Box::new(stream),
             closed: false,
             origin: std::time::Instant::now(),
             _kept: Box::new(kept),
-        };
-        Framed::over(stream, max_message)
+        }
     }
 }
 
