@@ -3,7 +3,7 @@
 
 /* --- Xenstore: the kernel's own connection (public/io/xs_wire.h) --- */
 
-enum { XS_READ = 2, XS_WATCH = 4, XS_UNWATCH = 5, XS_WATCH_EVENT = 15, XS_ERROR = 16 };
+enum { XS_READ = 2, XS_WATCH = 4, XS_WRITE = 11, XS_UNWATCH = 5, XS_WATCH_EVENT = 15, XS_ERROR = 16 };
 
 static volatile struct {
     char requests[1024], answers[1024];
@@ -17,20 +17,54 @@ struct message {
 };
 static struct message arrived[8]; /* answers that were not asked for yet; `request` 0: free */
 
-/* Sleeps until one of the ports or xenstore's has an event. Xen looks at the pending bits itself. */
-static void poll(const uint32_t *ports, size_t count, uint64_t deadline)
+/* Of the connection. */
+static volatile int store_lock;
+
+/* Sleeps until xenstore's port fires, or a while; others have the lock meanwhile. */
+static void sleep(void)
 {
-    uint32_t all[128];
-    struct { const uint32_t *ports; uint32_t count; uint64_t deadline; } poll = { all, 0, deadline };
-    for (size_t i = 0; i < count && i < 127; i++)
-        all[poll.count++] = ports[i];
-    all[poll.count++] = store_port;
-    if (deadline >= INT64_MAX)
-        poll.deadline = 0; /* for ever */
-    hypercall(HYPERCALL_sched_op, 3, (size_t)&poll, 0);
+    lock_give(&store_lock);
+    thread_prepare();
+    if (event_fired(store_port))
+        thread_ready();
+    else
+        thread_yield();
+    lock_take(&store_lock);
 }
 
-/* Takes in what xenstore says, and tells xen9p of its watches: their tokens begin with an L here. */
+/* Watches of xen9p's that fired: it is told when no lock is held. */
+static struct {
+    char path[256], token[16];
+} events[16];
+static unsigned event_count;
+
+static void note_event(const char *path, const char *token)
+{
+    if (event_count < 16 && strlen(path) < 256 && strlen(token) < 16) {
+        memcpy(events[event_count].path, path, strlen(path) + 1);
+        memcpy(events[event_count++].token, token, strlen(token) + 1);
+    }
+}
+
+static void tell_events(void)
+{
+    for (;;) {
+        char path[256], token[16];
+        lock_take(&store_lock);
+        unsigned left_over = event_count;
+        if (left_over) {
+            event_count--;
+            memcpy(path, events[event_count].path, sizeof path);
+            memcpy(token, events[event_count].token, sizeof token);
+        }
+        lock_give(&store_lock);
+        if (!left_over)
+            return;
+        xen9p_watch_fired(path, token);
+    }
+}
+
+/* Takes in what xenstore says. Tokens of xen9p's watches begin with an L here. */
 static void store_take(void)
 {
     static struct message message;
@@ -49,7 +83,7 @@ static void store_take(void)
         if (message.kind == XS_WATCH_EVENT) {
             const char *token = message.payload + strlen(message.payload) + 1;
             if (*token == 'L')
-                xen9p_watch_fired(message.payload, token + 1);
+                note_event(message.payload, token + 1);
             else
                 own_events++;
         } else {
@@ -68,7 +102,7 @@ static void store_put(const void *bytes, size_t count)
     for (size_t i = 0; i < count; i++) {
         while (store->request_prod - store->request_cons == sizeof store->requests) {
             hypercall(HYPERCALL_event_channel_op, 4, (size_t)&store_port, 0);
-            poll(NULL, 0, now(NULL) + 10000000);
+            sleep();
             store_take();
         }
         store->requests[store->request_prod % sizeof store->requests] = ((const char *)bytes)[i];
@@ -86,42 +120,64 @@ static uint32_t store_submit(uint32_t kind, uint32_t transaction, const void *pa
     return last_request;
 }
 
-static struct message *store_answer(uint32_t request)
+/* Waits for an answer and copies it as far as there is room; with the lock. Returns its whole length. */
+static int64_t store_answer(uint32_t request, void *answer, size_t room)
 {
-    static struct message answer;
-    for (uint64_t end = now(NULL) + 5000000000; now(NULL) < end; poll(NULL, 0, end)) {
-        take_pending(NULL, store_port);
+    for (uint64_t end = now(NULL) + 5000000000; now(NULL) < end; sleep()) {
+        event_take(store_port);
         store_take();
         for (int i = 0; i < 8; i++)
             if (arrived[i].request == request) {
-                answer = arrived[i];
                 arrived[i].request = 0;
-                return &answer;
+                if (arrived[i].kind == XS_ERROR)
+                    return xen9p_store_error(arrived[i].payload);
+                memcpy(answer, arrived[i].payload, arrived[i].length < room ? arrived[i].length : room);
+                return arrived[i].length;
             }
     }
-    return NULL;
+    return -110; /* ETIMEDOUT */
+}
+
+static int64_t ask(uint32_t kind, uint32_t transaction, const void *payload, size_t length, void *answer, size_t room)
+{
+    lock_take(&store_lock);
+    int64_t result = store_answer(store_submit(kind, transaction, payload, length), answer, room);
+    lock_give(&store_lock);
+    tell_events();
+    return result;
 }
 
 static int64_t store_request(void *context, uint32_t kind, uint32_t transaction, const void *payload, size_t length, void *answer)
 {
-    struct message *message = store_answer(store_submit(kind, transaction, payload, length));
     (void)context;
-    if (!message)
-        return -110; /* ETIMEDOUT */
-    if (message->kind == XS_ERROR)
-        return xen9p_store_error(message->payload);
-    memcpy(answer, message->payload, message->length);
-    return message->length;
+    return ask(kind, transaction, payload, length, answer, 4096);
+}
+
+int64_t drivers_read(const char *path, char *into, size_t size)
+{
+    int64_t length = ask(XS_READ, 0, path, strlen(path) + 1, into, size - 1);
+    if (length >= 0)
+        into[length < (int64_t)size ? (size_t)length : size - 1] = 0;
+    return length;
+}
+
+int64_t drivers_write(const char *path, const char *value)
+{
+    char payload[256];
+    size_t length = strlen(path) + 1;
+    memcpy(payload, path, length);
+    memcpy(payload + length, value, strlen(value));
+    return ask(XS_WRITE, 0, payload, length + strlen(value), NULL, 0);
 }
 
 static int watch(uint32_t kind, const char *path, const char *token)
 {
-    static char payload[4096], answer[4096];
+    char payload[1024];
     size_t length = strlen(path) + 1;
     memcpy(payload, path, length);
     payload[length++] = 'L';
     memcpy(payload + length, token, strlen(token) + 1);
-    int64_t result = store_request(NULL, kind, 0, payload, length + strlen(token) + 1, answer);
+    int64_t result = ask(kind, 0, payload, length + strlen(token) + 1, NULL, 0);
     return result < 0 ? (int)result : 0;
 }
 
@@ -178,12 +234,80 @@ static int end_grant(void *context, uint32_t reference)
 
 /* --- What xen9p goes through --- */
 
-static void wait(void *context, const uint32_t *ports, size_t count, uint64_t deadline)
+static volatile int library;
+static volatile unsigned woken;
+
+static void lock(void *context)
 {
     (void)context;
-    poll(ports, count, deadline);
-    if (take_pending(NULL, store_port))
+    lock_take(&library);
+}
+
+static void unlock(void *context)
+{
+    (void)context;
+    lock_give(&library);
+}
+
+static void wake(void *context)
+{
+    (void)context;
+    woken++;
+    threads_wake();
+}
+
+static int is_over(const uint32_t *ports, size_t count, uint64_t deadline, unsigned seen)
+{
+    for (size_t i = 0; i < count; i++)
+        if (event_fired(ports[i]))
+            return 1;
+    return woken != seen || now(NULL) >= deadline;
+}
+
+static void wait(void *context, const uint32_t *ports, size_t count, uint64_t deadline)
+{
+    unsigned seen = woken;
+    unlock(context);
+    for (int is_done = 0; !is_done;) {
+        thread_prepare();
+        is_done = is_over(ports, count, deadline, seen) || event_fired(store_port);
+        if (is_done)
+            thread_ready();
+        else
+            thread_yield();
+    }
+    if (event_take(store_port)) {
+        lock_take(&store_lock);
         store_take();
+        lock_give(&store_lock);
+        tell_events();
+    }
+    lock(context);
+}
+
+static int take(void *context, uint32_t port)
+{
+    (void)context;
+    return event_take(port);
+}
+
+static void port_opened(void *context, uint32_t port)
+{
+    (void)context;
+    event_unmask(port);
+}
+
+static void port_closed(void *context, uint32_t port)
+{
+    (void)context;
+    event_mask(port);
+}
+
+static void all_free(void)
+{
+    free_count = 0;
+    for (uint32_t i = 8; i < GRANTS; i++)
+        free_grants[free_count++] = i;
 }
 
 void drivers_start(void *ring, uint32_t port, void *(*grant_frame)(void *, uint32_t))
@@ -192,13 +316,19 @@ void drivers_start(void *ring, uint32_t port, void *(*grant_frame)(void *, uint3
     store_port = port;
     for (uint32_t i = 0; i < GRANT_FRAMES; i++)
         grants[i] = grant_frame(NULL, i);
-    for (uint32_t i = 8; i < GRANTS; i++)
-        free_grants[free_count++] = i;
+    all_free();
+    event_unmask(port);
 }
 
 void drivers_offer(struct xen9p_platform *platform)
 {
+    platform->take_pending = take;
     platform->wait = wait;
+    platform->port_opened = port_opened;
+    platform->port_closed = port_closed;
+    platform->lock = lock;
+    platform->unlock = unlock;
+    platform->wake = wake;
     platform->grant_frame = NULL;
     platform->grant = grant;
     platform->end_grant = end_grant;
@@ -210,14 +340,31 @@ void drivers_offer(struct xen9p_platform *platform)
 
 /* --- What the kernel does besides: a watch, requests whose answers are asked for later, and a frontend's pages --- */
 
-void drivers_use(uint64_t first_page)
+static void use_again(uint64_t first_page)
 {
     store_submit(XS_WATCH, 0, "control\0mine", sizeof "control\0mine");
-    for (int i = 0; i < ASKED; i++)
-        asked[i] = store_submit(XS_READ, 0, "domid", sizeof "domid");
     for (uint32_t i = 0; i < THEIRS; i++)
         theirs[i] = (uint32_t)grant(NULL, 0, first_page + i);
     left = free_count;
+}
+
+void drivers_use(uint64_t first_page)
+{
+    lock_take(&store_lock);
+    use_again(first_page);
+    for (int i = 0; i < ASKED; i++)
+        asked[i] = store_submit(XS_READ, 0, "domid", sizeof "domid");
+    lock_give(&store_lock);
+}
+
+void drivers_resume(uint32_t port, uint64_t first_page)
+{
+    store_port = port;
+    all_free();
+    event_unmask(port);
+    lock_take(&store_lock);
+    use_again(first_page);
+    lock_give(&store_lock);
 }
 
 const char *drivers_check(uint64_t first_page)
@@ -227,8 +374,13 @@ const char *drivers_check(uint64_t first_page)
     for (uint32_t i = 0; i < THEIRS; i++)
         if (entry_of(theirs[i])->frame != first_page + i || !end_grant(NULL, theirs[i]))
             return "a grant of another frontend is another one";
-    for (int i = 0; i < ASKED; i++)
-        if (!store_answer(asked[i]))
+    for (int i = 0; i < ASKED; i++) {
+        lock_take(&store_lock);
+        int64_t length = store_answer(asked[i], NULL, 0);
+        lock_give(&store_lock);
+        if (length < 1)
             return "the kernel has no answer to a request";
+    }
+    event_mask(store_port);
     return own_events ? NULL : "the kernel's watch did not fire";
 }

@@ -1,12 +1,12 @@
-/* A freestanding C kernel that uses files of the host through xen9p: it mounts the first 9pfs device, reads, writes, lists.
+/* A freestanding C kernel that uses files of the host through xen9p, and an image like Mini-OS's: PVH, linked as ELF32.
  *
- * PVH, one processor, memory mapped one to one, no interrupts: events are polled. It has a client of xenstore, with a
- * watch and requests under way, and an allocator of grant references, with another frontend's grants in it (drivers.c), and
- * keeps both: xen9p gets the struct `drivers`. "What xen9p asks for" is the glue; the rest is a console and an allocator,
- * as any kernel has them. At the end it hands both over, as a kernel without them would: the struct `bare`.
+ * One processor, memory mapped one to one, interrupts on, threads that a timer takes the processor from (threads.c). It has
+ * a client of xenstore, with a watch and requests under way, and an allocator of grant references, with another frontend's
+ * grants in it (drivers.c), and keeps both: xen9p gets the struct `drivers`. "What xen9p asks for", here and in drivers.c,
+ * is the glue; the rest is a console and an allocator, as any kernel has them, and what it does with files (work.c). At the
+ * end it hands both over, as a kernel without them would, which polls for events: the struct `bare`.
  */
 #include "kernel.h"
-#include "vfs.h"
 
 long hypercall(uint32_t number, size_t a, size_t b, size_t c)
 {
@@ -38,7 +38,7 @@ static _Noreturn void power_off(unsigned reason)
 static volatile struct console_ring *console;
 static uint32_t console_port;
 
-static void print(const char *text)
+void print(const char *text)
 {
     for (; *text; text++) {
         while (console->out_prod - console->out_cons >= sizeof console->out)
@@ -50,7 +50,7 @@ static void print(const char *text)
     hypercall(HYPERCALL_event_channel_op, 4, (size_t)&console_port, 0);
 }
 
-static void print_number(int64_t number)
+void print_number(int64_t number)
 {
     char text[24], *at = text + sizeof text;
     uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
@@ -142,9 +142,10 @@ static ptrdiff_t call(void *context, uint32_t number, const size_t *args)
     return xen9p_hypercall(0, number, args);
 }
 
+static unsigned char mapped[32]; /* frames of the table */
+
 static void *grant_frame(void *context, uint32_t index)
 {
-    static unsigned char mapped[32];
     (void)context;
     if (index >= 32 || (!mapped[index] && !map(1, index, free_frames + index)))
         return NULL;
@@ -169,7 +170,7 @@ uint64_t now(void *context)
     return time;
 }
 
-int take_pending(void *context, uint32_t port)
+static int take_pending(void *context, uint32_t port)
 {
     uint64_t bit = 1ull << port % 64;
     (void)context;
@@ -195,11 +196,9 @@ static void panic(void *context, const char *message, size_t length)
     power_off(3);
 }
 
-/* --- The kernel --- */
+/* --- Start, and suspend --- */
 
-static char text[65536], large[1 << 20];
-
-static int64_t expect(const char *what, int64_t result, int64_t wanted)
+int64_t expect(const char *what, int64_t result, int64_t wanted)
 {
     char why[160];
     if (wanted < 0 ? result == wanted : result >= wanted)
@@ -215,40 +214,45 @@ static int64_t expect(const char *what, int64_t result, int64_t wanted)
     power_off(0);
 }
 
-static void tell_violation(void *context, const char *violation)
+/* For start.S. */
+void exception(const uint64_t *frame);
+void kernel_main(const struct start_info *info);
+
+void exception(const uint64_t *frame)
 {
-    (void)context;
-    print(violation);
+    print("an exception; the words on its stack are");
+    for (int i = 0; i < 4; i++) {
+        print(" ");
+        print_number((int64_t)frame[i]);
+    }
     print("\r\n");
+    power_off(3);
 }
 
-/* Copies a file by operations that are started and polled, two at a time, as a kernel with an event loop would. */
-static void copy(xen9p_handle fs, const char *from, const char *to)
+static struct xen9p_ring store_ring(void)
 {
-    xen9p_handle source, target, reads[2];
-    uint64_t offset = 0;
-    expect("open", xen9p_open(fs, from, XEN9P_READ, 0, &source, NULL), 0);
-    expect("open", xen9p_open(fs, to, XEN9P_WRITE | XEN9P_CREATE | XEN9P_TRUNCATE, 0644, &target, NULL), 0);
-    for (int64_t last = 1; last;) {
-        size_t half = sizeof large / 2;
-        for (int i = 0; i < 2; i++)
-            expect("read", xen9p_read(source, large + i * half, half, offset + i * half, &reads[i]), 0);
-        for (int i = 0; i < 2; i++) {
-            while ((last = xen9p_poll(reads[i])) == -XEN9P_EINPROGRESS)
-                xen9p_wait(fs, now(NULL) + 1000000000);
-            expect("poll", last, 0);
-            expect("poll of an operation that is over", xen9p_poll(reads[i]), -9);
-            for (int64_t done = 0; done < last;)
-                done += expect("write", xen9p_write(target, large + i * half + done, last - done, offset + done, NULL), 1);
-            offset += last;
-            if (last < (int64_t)half && i == 0) {
-                expect("close of an operation", xen9p_close(reads[1], NULL), 0);
-                break;
-            }
-        }
+    struct xen9p_ring ring = { (void *)(parameter(PARAM_STORE_PFN) * PAGE), (uint32_t)parameter(PARAM_STORE_EVTCHN) };
+    return ring;
+}
+
+int kernel_suspend(void *context, struct xen9p_ring *xenstore)
+{
+    unsigned reason = 2;
+    (void)context;
+    __asm__ volatile("cli");
+    int how = (int)hypercall(HYPERCALL_sched_op, 2, (size_t)&reason, 0);
+    if (how == 0) {
+        map(0, 0, free_frames - 1);
+        memset(mapped, 0, sizeof mapped);
+        for (uint32_t i = 0; i < 4; i++)
+            grant_frame(NULL, i);
+        console_port = (uint32_t)parameter(PARAM_CONSOLE_EVTCHN);
+        *xenstore = store_ring();
+        interrupts_start();
+        drivers_resume(xenstore->port, first_page);
     }
-    expect("close", xen9p_close(source, NULL), 0);
-    expect("close", xen9p_close(target, NULL), 0);
+    __asm__ volatile("sti");
+    return how;
 }
 
 /* How much of the stack was used: what is not is still zero. */
@@ -260,7 +264,9 @@ static void print_stack(void)
         at++;
     print("stack ");
     print_number(stack_top - at);
-    print(" bytes\r\n");
+    print(" bytes, of a thread that uses files ");
+    print_number((int64_t)thread_stack());
+    print("\r\n");
 }
 
 void kernel_main(const struct start_info *info)
@@ -268,7 +274,6 @@ void kernel_main(const struct start_info *info)
     extern char kernel_end[];
     const struct map_entry *region = (const void *)info->map;
     uint64_t end = 0, start = (uint64_t)kernel_end;
-    struct { uint16_t domain, pad; uint32_t index; uint64_t value; } callback = { 0x7ff0, 0, PARAM_CALLBACK_IRQ, 2ull << 56 | 0xf3 };
 
     for (unsigned i = 0; i < info->map_entries; i++)
         if (region[i].type == 1 && region[i].start <= start && region[i].start + region[i].size > end)
@@ -280,88 +285,27 @@ void kernel_main(const struct start_info *info)
     page_count = page_count > MOST_PAGES ? MOST_PAGES : page_count;
     shared = map(0, 0, end / PAGE);
     free_frames = end / PAGE + 1;
-    hypercall(HYPERCALL_hvm_op, 0, (size_t)&callback, 0); /* from here on shared_info has the 64-bit layout */
-    for (int i = 0; i < 64; i++)
-        shared->mask[i] = UINT64_MAX;
+    interrupts_start();
     console = (void *)(parameter(PARAM_CONSOLE_PFN) * PAGE);
     console_port = (uint32_t)parameter(PARAM_CONSOLE_EVTCHN);
-
-    void *ring = (void *)(parameter(PARAM_STORE_PFN) * PAGE);
-    uint32_t store_port = (uint32_t)parameter(PARAM_STORE_EVTCHN);
-    drivers_start(ring, store_port, grant_frame);
+    struct xen9p_ring ring = store_ring();
+    drivers_start(ring.page, ring.port, grant_frame);
 
     const struct xen9p_platform bare = {
         .size = sizeof bare, .version = XEN9P_VERSION, .memory = page_count * PAGE,
         .alloc = alloc, .free = free, .alloc_pages = alloc_pages, .free_pages = free_pages, .frame = frame, .hypercall = call,
         .now = now, .take_pending = take_pending, .wait = wait, .panic = panic,
-        .grant_frame = grant_frame, .xenstore = { ring, store_port },
+        .grant_frame = grant_frame, .xenstore = ring,
     };
     struct xen9p_platform drivers = bare;
     drivers_offer(&drivers);
     drivers_use(first_page);
-
-    xen9p_handle fs, again, file, dir;
-    struct xen9p_dirent entry;
-    struct xen9p_stat stat;
-    static const char written[] = "Written by a kernel of its own.\n";
-
-    expect("the library's version", xen9p_version(), XEN9P_VERSION);
-    expect("a mount before init", xen9p_mount(NULL, NULL, &fs), -6);
-    expect("init without a platform", xen9p_init(NULL), -14);
-    expect("init with another header", xen9p_init(&(struct xen9p_platform){ .size = sizeof bare }), -93);
-    expect("init", xen9p_init(&drivers), 0);
-    expect("init again", xen9p_init(&drivers), -17);
-    if (xen9p_check_platform(tell_violation, NULL))
-        expect("check_platform", -1, 0);
-    expect("mount", xen9p_mount(NULL, NULL, &fs), 0);
-    expect("mount of what is mounted", xen9p_mount(NULL, NULL, &again), 0);
-    expect("close", xen9p_close(again, NULL), 0);
-    expect("opendir", xen9p_opendir(fs, "/", &dir, NULL), 0);
-    while (expect("readdir", xen9p_readdir(dir, &entry, NULL), 0)) {
-        print("entry ");
-        print(entry.name);
-        print("\r\n");
-    }
-    expect("close", xen9p_close(dir, NULL), 0);
-    expect("open", xen9p_open(fs, "/hello.txt", XEN9P_READ, 0, &file, NULL), 0);
-    int64_t count = expect("read", xen9p_read(file, text, sizeof text - 1, 0, NULL), 1);
-    text[count] = 0;
-    print("read ");
-    print(text);
-    print("\r");
-    expect("close", xen9p_close(file, NULL), 0);
-    expect("read of a closed file", xen9p_read(file, text, sizeof text, 0, NULL), -9);
-    expect("open of nothing", xen9p_open(fs, NULL, XEN9P_READ, 0, &file, NULL), -14);
-    expect("open of what is missing", xen9p_open(fs, "/missing", XEN9P_READ, 0, &file, NULL), -2);
-
-    expect("open", xen9p_open(fs, "/from-c.txt", XEN9P_WRITE | XEN9P_CREATE, 0644, &file, NULL), 0);
-    expect("write", xen9p_write(file, written, sizeof written - 1, 0, NULL), sizeof written - 1);
-    expect("stat", xen9p_stat(file, NULL, 0, &stat, NULL), 0);
-    expect("the size", (int64_t)stat.size, sizeof written - 1);
-    expect("close", xen9p_close(file, NULL), 0);
-    copy(fs, "/large.bin", "/copy.bin");
-    struct vnode *root;
-    expect("root", xen9p_vfs_root(fs, &root), 0);
-    const char *failed = vfs_test(root);
-    if (failed)
-        expect(failed, -1, 0);
-    vnode_put(root);
-    print("vfs works\r\n");
-    expect("close", xen9p_close(fs, NULL), 0);
-    expect("exit", xen9p_exit(), 0);
-    expect("exit again", xen9p_exit(), -6);
-
+    work(&drivers, info->command_line ? (const char *)info->command_line : "");
     const char *disturbed = drivers_check(first_page);
     if (disturbed)
         expect(disturbed, -1, 0);
     print("kept xenbus and grants\r\n");
-
-    /* A kernel without these hands both over. */
-    expect("init anew", xen9p_init(&bare), 0);
-    if (xen9p_check_platform(tell_violation, NULL))
-        expect("check_platform", -1, 0);
-    expect("tag", xen9p_tag(0, text, sizeof text), 0);
-    expect("exit", xen9p_exit(), 0);
+    hand_over(&bare);
     print_stack();
     print("[xen9p] exit 0\r\n");
     while (console->out_cons != console->out_prod)

@@ -8,7 +8,7 @@
 
 /* --- Xen's interface, as far as it is needed (public/xen.h and its like) --- */
 
-enum { HYPERCALL_memory_op = 12, HYPERCALL_sched_op = 29, HYPERCALL_event_channel_op = 32, HYPERCALL_hvm_op = 34 };
+enum { HYPERCALL_memory_op = 12, HYPERCALL_set_timer_op = 15, HYPERCALL_sched_op = 29, HYPERCALL_event_channel_op = 32, HYPERCALL_hvm_op = 34 };
 enum { PARAM_CALLBACK_IRQ = 0, PARAM_STORE_PFN = 1, PARAM_STORE_EVTCHN = 2, PARAM_CONSOLE_PFN = 17, PARAM_CONSOLE_EVTCHN = 18 };
 
 struct start_info {
@@ -27,7 +27,9 @@ struct time_info {
     int8_t shift;
 };
 struct shared_info { /* the 64-bit layout */
-    uint8_t upcall_pending, upcall_mask, pad[30];
+    uint8_t upcall_pending, upcall_mask, pad[6];
+    uint64_t selector;
+    uint8_t fault[16];
     struct time_info time;
     uint8_t other_processors[0x800 - 32 - sizeof(struct time_info)];
     uint64_t pending[64], mask[64];
@@ -41,7 +43,38 @@ extern volatile struct shared_info *shared;
 
 long hypercall(uint32_t number, size_t a, size_t b, size_t c);
 uint64_t now(void *context);
-int take_pending(void *context, uint32_t port);
+void print(const char *text);
+void print_number(int64_t number);
+/* The result, if it is `wanted` or more, or where that is negative, just that; otherwise the end. */
+int64_t expect(const char *what, int64_t result, int64_t wanted);
+
+/* Suspends the domain; for xen9p_suspend(). */
+int kernel_suspend(void *context, struct xen9p_ring *xenstore);
+
+/* What it does with files, as its command line says, in work.c; and with xen9p where it hands all over. */
+void work(const struct xen9p_platform *platform, const char *line);
+void hand_over(const struct xen9p_platform *platform);
+
+/* --- Interrupts and threads, in threads.c --- */
+
+enum { THREADS = 4 };
+extern volatile uint64_t interrupts, preemptions;
+
+void interrupts_start(void);
+void event_unmask(uint32_t port);
+void event_mask(uint32_t port);
+int event_fired(uint32_t port); /* and was not taken */
+int event_take(uint32_t port);
+void thread_start(unsigned number, void (*work)(void));
+int thread_runs(unsigned number);
+size_t thread_stack(void);
+/* To sleep until the next interrupt: prepare, look whether there is a reason not to, and yield or be ready. */
+void thread_prepare(void);
+void thread_ready(void);
+void thread_yield(void);
+void threads_wake(void);
+void lock_take(volatile int *lock);
+void lock_give(volatile int *lock);
 
 /* What the compiler calls, in memory.c. */
 void *memset(void *to, int byte, size_t count);
@@ -50,6 +83,11 @@ size_t strlen(const char *text);
 
 /* The kernel's own drivers, in drivers.c: xenstore, from its ring on, and grants, from the frames of the table on. */
 void drivers_start(void *ring, uint32_t port, void *(*grant_frame)(void *, uint32_t));
+/* The domain is another one, whose table has no grants and whose watches are gone. */
+void drivers_resume(uint32_t port, uint64_t first_page);
+/* Reads a node by the kernel's own connection: how long its text is, or negative. */
+int64_t drivers_read(const char *path, char *into, size_t size);
+int64_t drivers_write(const char *path, const char *value);
 /* Makes them those that xen9p goes through. */
 void drivers_offer(struct xen9p_platform *platform);
 /* What the kernel does besides, before xen9p is there; and that it was not disturbed: NULL, or what was. */

@@ -15,7 +15,7 @@ entry:
     movl $level4, %eax
     movl %eax, %cr3
     movl %cr4, %eax
-    orl $0x620, %eax                    /* PAE, SSE */
+    orl $0x20, %eax                     /* PAE; no SSE, which nothing here uses */
     movl %eax, %cr4
     movl $0xc0000080, %ecx              /* EFER.LME */
     rdmsr
@@ -23,7 +23,7 @@ entry:
     wrmsr
     movl %cr0, %eax
     andl $0xfffffff3, %eax
-    orl $0x80000023, %eax               /* paging */
+    orl $0x80000021, %eax               /* paging */
     movl %eax, %cr0
     lgdt gdt_pointer
     ljmp $8, $long_mode
@@ -38,6 +38,30 @@ long_mode:
     xorl %ebp, %ebp
     movl %ebx, %edi
     call kernel_main
+    ud2
+
+/* Interrupts: the registers are on the stack of the thread that was interrupted, and the handler says whose to go on with. */
+    .macro stub name, handler
+    .globl \name
+\name:
+    push %rax; push %rcx; push %rdx; push %rbx; push %rbp; push %rsi; push %rdi
+    push %r8; push %r9; push %r10; push %r11; push %r12; push %r13; push %r14; push %r15
+    cld
+    movq %rsp, %rdi
+    call \handler
+    movq %rax, %rsp
+    pop %r15; pop %r14; pop %r13; pop %r12; pop %r11; pop %r10; pop %r9; pop %r8
+    pop %rdi; pop %rsi; pop %rbp; pop %rbx; pop %rdx; pop %rcx; pop %rax
+    iretq
+    .endm
+    stub event_stub, event_interrupt
+    stub yield_stub, yield_interrupt
+
+    .globl exception_stub
+exception_stub:
+    movq %rsp, %rdi
+    andq $-16, %rsp
+    call exception
     ud2
 
     .data

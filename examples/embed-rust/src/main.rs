@@ -1,5 +1,6 @@
 //! A kernel that has nothing of xen9p's feature `rt`: its own entry, page tables, heap and interrupts. It boots as a
-//! PVH domain, checks that its platform keeps the contract, mounts the first 9pfs device, and uses it.
+//! PVH domain, checks that its platform keeps the contract, mounts the first 9pfs device, and uses it; with the command
+//! line `lose` it does so until its backend is gone.
 #![no_std]
 #![no_main]
 
@@ -10,6 +11,7 @@ mod kernel;
 
 use alloc::string::String;
 use core::arch::global_asm;
+use core::ffi::CStr;
 use core::fmt::{self, Write};
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -67,7 +69,10 @@ extern "C" fn start(info: &hvm_start_info) -> ! {
     let console = Console::open(&events).expect("there is a console");
     let mut out = Out(&console);
     let done = match violations.as_str() {
-        "" => use_files(&events, &mut out),
+        "" => mount(&events).and_then(|fs| match command_line(info) {
+            b"lose" => lose_backend(&fs, &mut out),
+            _ => use_files(&fs, &mut out),
+        }),
         violations => Err(String::from(violations)),
     };
     let status = match done {
@@ -82,14 +87,36 @@ extern "C" fn start(info: &hvm_start_info) -> ! {
     end(ShutdownReason::PowerOff)
 }
 
-/// Mounts, lists, reads and writes.
-fn use_files(events: &Events<Kernel>, out: &mut Out<'_>) -> Result<(), String> {
-    let text = |error: &dyn fmt::Display| alloc::format!("{error}");
+fn text(error: &dyn fmt::Display) -> String {
+    alloc::format!("{error}")
+}
+
+fn mount(events: &Events<Kernel>) -> Result<Fs, String> {
     let xen = Xen::new(events.clone()).map_err(|e| text(&e))?;
     let device = xen9pfs::device(&xen, None).map_err(|e| text(&e))?;
     let transport =
         xen9pfs::connect(&xen, device, &Config::for_memory(16 << 20)).map_err(|e| text(&e))?;
-    let fs = Fs::mount(transport, &MountOptions::new()).map_err(|e| text(&e))?;
+    Fs::mount(transport, &MountOptions::new()).map_err(|e| text(&e))
+}
+
+/// Reads until that fails, and goes on.
+fn lose_backend(fs: &Fs, out: &mut Out<'_>) -> Result<(), String> {
+    let _ = writeln!(out, "waits for its backend to die");
+    let error = loop {
+        match fs.read("/hello.txt") {
+            Ok(_) => Kernel.wait(&[], Kernel.now() + Duration::from_millis(50)),
+            Err(error) => break error,
+        }
+    };
+    let _ = writeln!(out, "lost: {error}");
+    match fs.metadata("/") {
+        Err(again) if again == error => Ok(()),
+        other => Err(alloc::format!("then there was another end: {other:?}")),
+    }
+}
+
+/// Lists, reads, writes, renames and copies.
+fn use_files(fs: &Fs, out: &mut Out<'_>) -> Result<(), String> {
     let mut work = || {
         for entry in fs.read_dir("/")? {
             let _ = writeln!(out, "entry {}", entry?.file_name_lossy());
@@ -98,12 +125,22 @@ fn use_files(events: &Events<Kernel>, out: &mut Out<'_>) -> Result<(), String> {
         let _ = writeln!(out, "read {}", greeting.trim_end());
         let large = fs.read("/large.bin")?;
         fs.write("/copy.bin", &large)?;
-        fs.write("/from-rust.txt", "Written by a kernel of its own.\n")
+        fs.write("/new", "Written by a kernel of its own.\n")?;
+        fs.rename("/new", "/from-rust.txt")
     };
     work().map_err(|e: xen9p::fs::Error| text(&e))?;
     let count = interrupts::COUNT.load(Ordering::Relaxed);
     let _ = writeln!(out, "{count} interrupts, {} waits", fs.stats().waits);
-    fs.unmount().map_err(|e| text(&e))
+    fs.clone().unmount().map_err(|e| text(&e))
+}
+
+fn command_line(info: &hvm_start_info) -> &'static [u8] {
+    if info.cmdline_paddr == 0 {
+        return b"";
+    }
+    // SAFETY: Xen's loader left a text with a NUL there, in memory that is mapped one to one and that the heap keeps away
+    // from (see `usable_memory`).
+    unsafe { CStr::from_ptr(info.cmdline_paddr as *const _) }.to_bytes()
 }
 
 /// The memory from the end of all that is in use to the end of its region.

@@ -3,12 +3,16 @@
 
 use super::Test;
 use super::lab::{Lab, ends_with, shows};
+use super::recovery::{kill_backend, revive};
 use crate::host::Result;
 use crate::{fail, say};
 
 pub const TESTS: &[Test] = &[
     ("embed-rust", embed_rust),
+    ("embed-rust-backend-killed", embed_rust_backend_killed),
     ("embed-c", embed_c),
+    ("embed-c-backend-killed", embed_c_backend_killed),
+    ("embed-c-save-restore", embed_c_save_restore),
     ("examples", examples),
     ("template", template),
 ];
@@ -41,17 +45,74 @@ fn embed_rust(lab: &mut Lab<'_>) -> Result<()> {
     }
 }
 
-/// It also calls with null pointers, closed handles and in the wrong order, and says so if that is not refused as it
-/// should be; its own xenbus and its own grants go on meanwhile, and its vfs
-/// has a driver over nodes.
-fn embed_c(lab: &mut Lab<'_>) -> Result<()> {
-    if !lab.has_image("embed-c") {
+fn has_embed_c(lab: &Lab<'_>) -> bool {
+    let has = lab.has_image("embed-c");
+    if !has {
         say!("embed-c: not tried, for the C library is not built here (make capi says why)");
+    }
+    has
+}
+
+/// It also calls with null pointers, closed handles and in the wrong order, and says so if that is not refused as it
+/// should be. A timer takes the processor from its threads, of which two use files of one mount; its own xenbus and its
+/// own grants go on meanwhile, and its vfs has a driver over nodes.
+fn embed_c(lab: &mut Lab<'_>) -> Result<()> {
+    if !has_embed_c(lab) {
         return Ok(());
     }
     let console = files(lab, "embed-c", "from-c.txt")?;
     shows(&console, "vfs works")?;
+    shows(&console, "preemptions ")?;
     shows(&console, "kept xenbus and grants")
+}
+
+/// That its backend has died is told by an error, and the kernel goes on.
+fn backend_killed(lab: &mut Lab<'_>, image: &str) -> Result<String> {
+    let share = lab.directory()?;
+    share.write("hello.txt", b"Hello, other kernel.\n")?;
+    let guest = lab.guest_of(image, "lose")?.with("share", &share);
+    let mut domain = lab.start(&guest)?;
+    lab.console_of(&mut domain, "waits for its backend to die")?;
+    kill_backend(lab, &guest)?;
+    let ended = lab.end_of(&mut domain)?;
+    revive(lab)?;
+    ends_with(&ended, 0)?;
+    shows(&ended.console, "lost: ")?;
+    shows(&ended.console, "its event channel is gone")?;
+    Ok(ended.console)
+}
+
+fn embed_rust_backend_killed(lab: &mut Lab<'_>) -> Result<()> {
+    backend_killed(lab, "embed-rust").map(drop)
+}
+
+/// Everything is given back, too.
+fn embed_c_backend_killed(lab: &mut Lab<'_>) -> Result<()> {
+    if !has_embed_c(lab) {
+        return Ok(());
+    }
+    let console = backend_killed(lab, "embed-c")?;
+    shows(&console, "kept xenbus and grants")
+}
+
+/// It goes on with an open file after it was saved and restored: the mount has recovery, and its drivers begin anew.
+fn embed_c_save_restore(lab: &mut Lab<'_>) -> Result<()> {
+    if !has_embed_c(lab) {
+        return Ok(());
+    }
+    let share = lab.directory()?;
+    let mut guest = lab.guest_of("embed-c", "save")?.with("share", &share);
+    // What xl 4.17 can restore.
+    guest.memory = 64;
+    let mut domain = lab.start(&guest)?;
+    lab.console_of(&mut domain, "waits to be saved")?;
+    domain.save(lab.bed()?, "")?;
+    domain.restore(lab.bed()?, None)?;
+    let ended = lab.end_of(&mut domain)?;
+    ends_with(&ended, 0)?;
+    shows(&ended.console, "goes on")?;
+    shows(&ended.console, "kept xenbus and grants")?;
+    share.holds("kept.txt", b"before after")
 }
 
 fn examples(lab: &mut Lab<'_>) -> Result<()> {

@@ -59,6 +59,10 @@ const BEYOND_9PFSD: &[(&str, &str)] = &[
     ("backend-killed-while-copying", "one daemon serves all guests, so there is none to be killed for one of them"),
     ("backend-killed-and-gone", "one daemon serves all guests, so there is none to be killed for one of them"),
     ("device-comes-and-goes", "the daemon dies of a device whose directory goes away"),
+    ("embed-c", "it renames, for which the daemon has no words"),
+    ("embed-rust", "it renames, for which the daemon has no words"),
+    ("embed-rust-backend-killed", "one daemon serves all guests, so there is none to be killed for one of them"),
+    ("embed-c-backend-killed", "one daemon serves all guests, so there is none to be killed for one of them"),
     ("examples", "one of them renames, for which the daemon has no words"),
     ("shell", "it renames, for which the daemon has no words"),
     ("trace-pcap", "tshark takes the Tcreate of 9P2000.u, which has a field more, for a malformed one"),
@@ -115,6 +119,7 @@ pub fn run_soak(settings: &Settings) -> Result<u8> {
 #[rustfmt::skip]
 const BEYOND_BY_HAND: &[(&str, &str)] = &[
     ("device-comes-and-goes", "QEMU 10 ends when it is to serve another device (\"does not support hotplugging\")"),
+    ("embed-c-save-restore", save::NOT_BY_HAND),
     ("save-checkpoint-while-copying", save::NOT_BY_HAND),
     ("save-restore-while-copying", save::NOT_BY_HAND),
     ("save-restore-without-recovery", save::NOT_BY_HAND),

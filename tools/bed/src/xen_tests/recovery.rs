@@ -78,6 +78,23 @@ fn backend_killed_while_copying(lab: &mut Lab<'_>) -> Result<()> {
     share.holds("copy.bin", &content)
 }
 
+/// Ends what serves a guest for good.
+pub fn kill_backend(lab: &mut Lab<'_>, guest: &Guest) -> Result<()> {
+    match lab.backend.is_xen9pd() {
+        true => lab.dom0(&script(guest, &[FIND_WORKER, KILL_BROKER, KILL_WORKER]))?,
+        false => lab.dom0(&script(guest, &[KILL]))?,
+    };
+    Ok(())
+}
+
+/// Brings back what other guests need of it.
+pub fn revive(lab: &mut Lab<'_>) -> Result<()> {
+    match lab.backend.is_xen9pd() {
+        true => daemon::start_again(lab.bed()?),
+        false => Ok(()),
+    }
+}
+
 /// Who does not ask for it is told at once, and the domain ends in good order.
 fn backend_killed_and_gone(lab: &mut Lab<'_>) -> Result<()> {
     let share = lab.directory()?;
@@ -91,14 +108,9 @@ fn backend_killed_and_gone(lab: &mut Lab<'_>) -> Result<()> {
             .with("share", &share);
         let mut domain = lab.start(&guest)?;
         lab.grows(&mut domain, &share, 1 << 20)?;
-        match lab.backend.is_xen9pd() {
-            true => lab.dom0(&script(&guest, &[FIND_WORKER, KILL_BROKER, KILL_WORKER]))?,
-            false => lab.dom0(&script(&guest, &[KILL]))?,
-        };
+        kill_backend(lab, &guest)?;
         let ended = lab.end_of(&mut domain)?;
-        if lab.backend.is_xen9pd() {
-            daemon::start_again(lab.bed()?)?;
-        }
+        revive(lab)?;
         shows(&ended.console, word)?;
         shows(&ended.console, ".bin: connection to the 9P server lost")?;
         ends_with(&ended, 1)?;
