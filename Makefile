@@ -33,7 +33,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -149,6 +149,9 @@ test-size: sized-images ## That images have the sizes that docs/size.md says
 bench-costs: packages-for-run samples ## What the clock, a hypercall and copies cost in a guest
 	+@$(CARGO) build --profile image --features rt --bin bench-costs
 	+@for type in pv pvh; do TYPE=$$type IMAGE=target/image/bench-costs $(RUN_IMAGE) || exit 1; done
+
+bench-transports: ## What it costs to bring bytes from one domain to another, in hypercalls, events and copies
+	$(CARGO) test --quiet --features idc --test idc the_table_of_transports -- --nocapture
 
 bench-programs:
 	+@$(CARGO) build --profile image --features rt --bin bench --bin bench-limit --bin hello

@@ -9,6 +9,7 @@ mod engine;
 mod lies;
 mod life;
 mod third;
+mod transports;
 
 #[path = "../../fuzz/src/idc.rs"]
 mod fuzz;

@@ -110,7 +110,7 @@ impl<C: Connector, B: Bulk> Endpoint<C, B> {
     }
 
     /// Does what can be done now: makes a stream, takes in what has come, sends what is submitted. Take the
-    /// [events](Self::next_event) after it.
+    /// [events](Engine::next_event) after it.
     pub fn poll(&mut self) {
         self.engine.tick(self.connector.now());
         self.drop_stream();

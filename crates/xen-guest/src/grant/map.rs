@@ -31,6 +31,8 @@ pub(super) struct Maps {
     total: Cell<u64>,
     /// Shown in place of pages that are lost; allocated with the first mapping.
     spare: Cell<Option<NonNull<Page>>>,
+    /// The number of this domain, which costs some hypercalls to find out.
+    own: Cell<Option<DomId>>,
 }
 
 impl Maps {
@@ -53,8 +55,9 @@ impl Maps {
             .sum()
     }
 
-    /// The domain was resumed elsewhere, where Xen has none of its mappings.
+    /// The domain was resumed elsewhere, where Xen has none of its mappings, and another number for it.
     pub(super) fn forget_stuck(&self) {
+        self.own.set(None);
         for foreign in self.stuck.borrow().iter() {
             foreign.handles.borrow_mut().clear();
         }
@@ -189,7 +192,11 @@ impl<P: Platform> Grants<P> {
             return Err(MapError::Limit(mapped));
         }
         // In a PVH domain a page of its own would be lost by it.
-        let own = event_channel::own_domain(platform).map_err(MapError::Xen)?;
+        let own = match maps.own.get() {
+            Some(own) => own,
+            None => event_channel::own_domain(platform).map_err(MapError::Xen)?,
+        };
+        maps.own.set(Some(own));
         if granter == own || granter == DomId::SELF {
             return Err(MapError::Own);
         }
