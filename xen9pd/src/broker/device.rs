@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time;
 
 use xen_guest::xenbus::XenbusState;
-use xen_guest::xenbus::backend::{Machine, Offer, Step};
+use xen_guest::xenbus::backend::{Machine, Offer, Step, View};
 use xen9p_time::Instant;
 
 use super::nodes::{self, Key, Kind, Order};
@@ -144,17 +144,17 @@ impl Device {
         }
     }
 
-    /// Takes the next steps; returns whether the device is no more. `removes`: the directory of a device that the
-    /// toolstack wants away is for this domain to remove.
+    /// Takes the next steps; returns whether the device is no more. `is_driver`: this domain is not the toolstack's, which
+    /// waits then until the device's directory is removed here.
     pub fn work(
         &mut self,
         store: &mut Store,
         settings: &Settings<'_>,
         workers: &Path,
-        removes: bool,
+        is_driver: bool,
     ) -> Result<bool> {
         let peer = self.peer.clone();
-        about(&peer, || self.steps(store, settings, workers, removes))
+        about(&peer, || self.steps(store, settings, workers, is_driver))
     }
 
     fn steps(
@@ -162,7 +162,7 @@ impl Device {
         store: &mut Store,
         settings: &Settings<'_>,
         workers: &Path,
-        removes: bool,
+        is_driver: bool,
     ) -> Result<bool> {
         let token = self.key.to_string();
         let state = format!("{}/state", self.order.frontend);
@@ -177,6 +177,9 @@ impl Device {
             if self.domain_is_gone {
                 view.frontend = XenbusState::Unknown;
             }
+            if is_driver {
+                self.machine.correct(&mut view);
+            }
             self.states = (view.backend, view.frontend);
             if !self.machine.has_worker() && nodes::is_taken(store, &self.key, &view)? {
                 log::info!("another backend was first");
@@ -184,10 +187,13 @@ impl Device {
             }
             match self.machine.next(&view, now()) {
                 Step::Invite => {
-                    nodes::invite(store, &self.key, view.backend)?;
+                    if nodes::invite(store, &self.key, view.backend)? {
+                        self.machine.has_written(XenbusState::InitWait);
+                    }
                 }
                 Step::Set(state) => {
                     if nodes::set(store, &self.key, view.backend, state)? {
+                        self.machine.has_written(state);
                         self.mention(state);
                     }
                 }
@@ -205,9 +211,7 @@ impl Device {
                 Step::Wait(None) if self.domain_is_gone && !self.machine.has_worker() => {
                     return self.forget(store, &state, &token);
                 }
-                Step::Wait(None)
-                    if removes && !view.online && view.backend == XenbusState::Closed =>
-                {
+                Step::Wait(None) if is_driver && self.is_over(store, &view)? => {
                     store.remove(&self.key.path())?;
                 }
                 Step::Wait(until) => {
@@ -220,6 +224,15 @@ impl Device {
         // Its nodes are written without end: the other devices first.
         self.deadline = Some(now());
         Ok(false)
+    }
+
+    /// Whether the device's directory is of no more use.
+    fn is_over(&self, store: &mut Store, view: &View) -> Result<bool> {
+        if !view.present || self.machine.has_worker() {
+            return Ok(false);
+        }
+        let is_removed = !view.online && view.backend == XenbusState::Closed;
+        Ok(is_removed || store.read(&self.order.frontend)?.is_none())
     }
 
     fn forget(&self, store: &mut Store, state: &str, token: &str) -> Result<bool> {

@@ -256,8 +256,8 @@ impl<'a> Broker<'a> {
         let Some(device) = self.devices.get_mut(&key) else {
             return Ok(());
         };
-        let removes = self.is_driver;
-        if device.work(&mut self.store, &self.settings, &self.workers, removes)? {
+        let is_driver = self.is_driver;
+        if device.work(&mut self.store, &self.settings, &self.workers, is_driver)? {
             self.devices.remove(&key);
         }
         Ok(())

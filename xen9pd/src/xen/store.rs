@@ -49,7 +49,8 @@ impl From<io::Error> for Error {
 /// What the requests of this module come to.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// `None` for a node that is not there.
+/// `None` for a node that is not there, or that a driver domain can't see: xenstore tells it of no other domain's nodes that are
+/// gone.
 trait Optional<T> {
     fn optional(self) -> Result<Option<T>>;
 }
@@ -58,7 +59,7 @@ impl<T> Optional<T> for Result<T> {
     fn optional(self) -> Result<Option<T>> {
         match self {
             Ok(value) => Ok(Some(value)),
-            Err(Error::Refused(Refusal::NotFound)) => Ok(None),
+            Err(Error::Refused(Refusal::NotFound | Refusal::Access)) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -97,6 +97,8 @@ pub struct Machine {
     leaving: Option<Instant>,
     /// Up to when the frontend has used up its turns: each start takes a [`PAUSE`] of them.
     row: Option<Instant>,
+    /// The own state that was written last.
+    written: Option<XenbusState>,
 }
 
 impl Default for Machine {
@@ -114,6 +116,7 @@ impl Machine {
             report: None,
             leaving: None,
             row: None,
+            written: None,
         }
     }
 
@@ -134,6 +137,26 @@ impl Machine {
     /// Whether the worker serves.
     pub fn is_serving(&self) -> bool {
         matches!(self.worker, Worker::Serving { .. })
+    }
+
+    /// The own state was written: an invitation, or what [`Step::Set`] says.
+    pub fn has_written(&mut self, state: XenbusState) {
+        self.written = Some(state);
+    }
+
+    /// The own state that was written last, if any was.
+    pub fn written(&self) -> Option<XenbusState> {
+        self.written
+    }
+
+    /// Corrects what the nodes say of a device in a domain that is not the toolstack's. libxl does not wait there for the
+    /// frontend of a guest that it destroys: it writes Closed in the backend's place.
+    pub fn correct(&self, view: &mut View) {
+        let is_own = self.written.is_none_or(|own| own == XenbusState::Closed);
+        if view.backend == XenbusState::Closed && !is_own {
+            view.online = false;
+            view.frontend = XenbusState::Unknown;
+        }
     }
 
     /// The worker has mapped everything.

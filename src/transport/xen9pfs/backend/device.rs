@@ -33,8 +33,6 @@ pub(super) struct Device<P: Platform> {
     changed: bool,
     /// When to look at them in any case.
     until: Option<Instant>,
-    /// The own state that was written last.
-    written: Option<XenbusState>,
     /// Since when it is closed.
     closed: Option<Instant>,
     reported: bool,
@@ -72,7 +70,6 @@ impl<P: Platform> Device<P> {
             broken: None,
             changed: true,
             until: None,
-            written: None,
             closed: None,
             reported: false,
         }
@@ -156,7 +153,7 @@ impl<P: Platform> Device<P> {
                 Step::Invite => self.invite(xen, view.backend, rings)?,
                 Step::Set(state) => {
                     if nodes::set(store, self.key, view.backend, state)? {
-                        self.written = Some(state);
+                        self.machine.has_written(state);
                         self.mention(state);
                     }
                 }
@@ -217,18 +214,13 @@ impl<P: Platform> Device<P> {
     /// How the device stands.
     fn look(&self, xen: &Xen<P>, frontend: &str, rings: Rings) -> Result<View, StoreError> {
         let mut view = nodes::look(&xen.store, self.key, frontend, rings)?;
-        // The toolstack does not wait for the frontend of a guest that it destroys: it writes this state for us.
-        let is_own = self.written.is_none_or(|own| own == XenbusState::Closed);
-        if view.backend == XenbusState::Closed && !is_own {
-            view.online = false;
-            view.frontend = XenbusState::Unknown;
-        }
+        self.machine.correct(&mut view);
         Ok(view)
     }
 
     fn invite(&mut self, xen: &Xen<P>, seen: XenbusState, rings: Rings) -> Result<(), StoreError> {
         if nodes::invite(&xen.store, self.key, seen, rings)? {
-            self.written = Some(XenbusState::InitWait);
+            self.machine.has_written(XenbusState::InitWait);
             self.closed = None;
         }
         Ok(())
@@ -298,7 +290,7 @@ impl<P: Platform> Device<P> {
     /// For the end of the backend: lets go of the rings, and then tells the frontend.
     pub(super) fn leave(&mut self, xen: &Xen<P>) {
         drop(self.connection.take());
-        if let Some(seen) = self.written.take() {
+        if let Some(seen) = self.machine.written() {
             // The toolstack finds the rest.
             let _ = nodes::set(&xen.store, self.key, seen, XenbusState::Closed);
         }

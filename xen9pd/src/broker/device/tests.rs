@@ -44,13 +44,17 @@ fn plugged(kind: Kind, frontend: &str) -> World {
 }
 
 fn work(device: &mut Device, store: &mut Store) -> bool {
+    work_in(false, device, store)
+}
+
+fn work_in(is_driver: bool, device: &mut Device, store: &mut Store) -> bool {
     let settings = Settings {
         directory: Path::new("/nowhere"),
         program: Path::new("/nowhere/program"),
         policy: &All,
     };
     device
-        .work(store, &settings, Path::new("/nowhere/workers"), false)
+        .work(store, &settings, Path::new("/nowhere/workers"), is_driver)
         .unwrap()
 }
 
@@ -94,6 +98,35 @@ fn a_device_is_forgotten_with_its_domain_though_its_nodes_stay() {
         assert!(work(&mut device, &mut store), "it is no more");
         assert!(Device::found(key, &mut store, &All).unwrap().is_none());
         assert_eq!(store.watches(), 0);
+    }
+}
+
+/// The toolstack waits for that. Of a guest that it destroys it writes the backend's state itself.
+#[test]
+fn a_driver_domain_removes_the_directory_of_a_device_that_is_over() {
+    let ends: [&dyn Fn(&World); 3] = [
+        &|world| {
+            let back = key(Kind::Any).path();
+            world.write(&format!("{back}/online"), "0");
+            world.write(&format!("{back}/state"), "5");
+            world.write(&format!("{FRONTEND}/state"), "6");
+        },
+        &|world| world.write(&format!("{}/state", key(Kind::Any).path()), "6"),
+        &|world| world.remove(FRONTEND),
+    ];
+    for end in ends {
+        for is_driver in [true, false] {
+            let world = plugged(Kind::Any, FRONTEND);
+            let mut store = world.connect();
+            let found = Device::found(key(Kind::Any), &mut store, &All).unwrap();
+            let mut device = found.unwrap();
+            assert!(!work_in(is_driver, &mut device, &mut store));
+            assert_eq!(state(&world, Kind::Any), "2");
+            end(&world);
+            assert_eq!(work_in(is_driver, &mut device, &mut store), is_driver);
+            let back = world.text(&format!("{}/state", key(Kind::Any).path()));
+            assert_eq!(back.is_none(), is_driver);
+        }
     }
 }
 

@@ -21,6 +21,22 @@ struct Known {
     domains: BTreeSet<u16>,
 }
 
+impl Known {
+    /// The nodes above are there from then on, too.
+    fn write(&mut self, path: &str, value: &str) {
+        for (end, _) in path.match_indices('/').filter(|(end, _)| *end > 0) {
+            self.nodes.entry(path[..end].into()).or_default();
+        }
+        self.nodes.insert(path.into(), value.into());
+    }
+
+    fn remove(&mut self, path: &str) {
+        let below = format!("{path}/");
+        let gone = |name: &String| name == path || name.starts_with(&below);
+        self.nodes.retain(|name, _| !gone(name));
+    }
+}
+
 impl World {
     /// A connection to it.
     pub fn connect(&self) -> Store {
@@ -50,7 +66,12 @@ impl World {
 
     /// Writes a node.
     pub fn write(&self, path: &str, value: &str) {
-        self.known().nodes.insert(path.into(), value.into());
+        self.known().write(path, value);
+    }
+
+    /// Removes a node with all below it.
+    pub fn remove(&self, path: &str) {
+        self.known().remove(path);
     }
 
     /// The value of a node.
@@ -75,13 +96,11 @@ impl World {
         match kind {
             Kind::READ => known.nodes.get(path).cloned(),
             Kind::WRITE => {
-                known.nodes.insert(path.into(), value.into());
+                known.write(path, value);
                 Some(b"OK\0".to_vec())
             }
             Kind::RM => {
-                let below = format!("{path}/");
-                let gone = |name: &String| name == path || name.starts_with(&below);
-                known.nodes.retain(|name, _| !gone(name));
+                known.remove(path);
                 Some(b"OK\0".to_vec())
             }
             Kind::TRANSACTION_START => Some(b"1\0".to_vec()),
