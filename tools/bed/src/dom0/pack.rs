@@ -37,8 +37,10 @@ const MODULES: &[&str] = &[
     "fs/9p/9p",
 ];
 
-/// Kernel modules a Linux guest needs for its share, in the order they are loaded.
+/// Kernel modules a Linux guest needs for its share, or to serve one, in the order they are loaded.
 const GUEST_MODULES: &[&str] = &[
+    "drivers/xen/xen-evtchn",
+    "drivers/xen/xen-gntdev",
     "fs/netfs/netfs",
     "fs/fscache/fscache",
     "net/9p/9pnet",

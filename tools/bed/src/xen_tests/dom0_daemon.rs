@@ -1,10 +1,12 @@
 //! What is asked of xen9pd beyond what a guest of ours asks of any backend.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Test;
-use super::lab::{Lab, Share, content, ends_with};
+use super::domains::{only, served_by};
+use super::lab::{Lab, Share, content, ends_with, shows};
 use crate::daemon;
 use crate::domain::Guest;
 use crate::host::{Context, Result};
@@ -15,6 +17,8 @@ pub const TESTS: &[Test] = &[
     ("broker-restarted-while-copying", broker_restarted),
     ("lying-rings", lying_rings),
     ("nothing-left-behind", nothing_left_behind),
+    ("large-directory-in-a-small-domain", large_directory),
+    ("driver-domain", driver_domain),
 ];
 
 /// What is asked of it where devices are for it by their type. To devices without a type a guest's QEMU may be first: it serves
@@ -23,6 +27,41 @@ pub const TYPED_TESTS: &[Test] = &[("lying-frontends", lying_frontends)];
 
 /// What is asked of it where QEMU could take the devices.
 pub const CLAIM_TESTS: &[Test] = &[("claims-while-busy", claims_while_busy)];
+
+/// A directory whose names the guest's memory could not hold: it is listed and removed piece by piece. QEMU would need minutes
+/// for so many files.
+fn large_directory(lab: &mut Lab<'_>) -> Result<()> {
+    const ENTRIES: usize = 200_000;
+    let share = Share {
+        path: PathBuf::new(),
+        in_dom0: format!("/run/large-{}", lab.kind.name()),
+    };
+    // Names of 40 bytes: with 24 bytes for a `Vec` and 8 for what the allocator adds, all of them would take 14 MB.
+    // A file system of its own, as the first one has room for fewer files.
+    lab.dom0(&format!(
+        "mkdir {0} && mount -t tmpfs -o nr_inodes=0 none {0} && mkdir {0}/many && cd {0}/many &&
+         seq -w {ENTRIES} | sed s:^:an-entry-with-a-name-of-some-length-: | xargs touch",
+        share.in_dom0
+    ))?;
+    // Into a file: a console carries 9 MB in five minutes.
+    let mut guest = lab
+        .guest("ls /many > /list; rm -r /many")
+        .with("share", &share);
+    guest.memory = 16;
+    let ended = lab.run(&guest)?;
+    let found = lab.dom0(&format!(
+        "grep -c '^an-entry-with-a-name-of-some-length-[0-9]*$' {0}/list; sort -u {0}/list | wc -l; ls -A {0}; umount {0}; rmdir {0}",
+        share.in_dom0
+    ))?;
+    ends_with(&ended, 0)?;
+    match found.split_whitespace().collect::<Vec<_>>()[..] {
+        [listed, different, "list"] if [listed, different] == ["200000"; 2] => Ok(()),
+        _ => Err(fail!(
+            "of {ENTRIES} entries, so many were listed, were different, and are left: {}",
+            found.trim_end()
+        )),
+    }
+}
 
 /// First process of the Linux guest: mounts its share, and works there, again and again.
 const LINUX: &str = r#"#!/bin/busybox sh
@@ -57,15 +96,35 @@ echo "[xen9p] exit $?"
 poweroff -f
 "#;
 
-/// Makes the rest of the Linux guest's file system, with dom0's own shell.
+/// Makes the rest of a Linux guest's file system, with dom0's own shell: `/run/$1.cpio`, with these programs.
 const INITRD: &str = r#"
 set -e
-rm -rf /run/linux && mkdir -p /run/linux/bin && cp /bin/busybox /run/linux/bin
-cp /host/linux-init /run/linux/init && chmod 755 /run/linux/init
-cd /run/linux && find . | cpio -o -H newc > /run/linux.cpio 2>/dev/null
-cat /host/linux-modules.cpio >> /run/linux.cpio
+name=$1; shift
+rm -rf /run/$name && mkdir -p /run/$name/bin && cp "$@" /run/$name/bin
+cp /host/$name-init /run/$name/init && chmod 755 /run/$name/init
+cd /run/$name && find . | cpio -o -H newc > /run/$name.cpio 2>/dev/null
+cat /host/linux-modules.cpio >> /run/$name.cpio
 # xl maps the kernel, which would take a request for each page on a directory of another machine.
 [ -e /run/vmlinux ] || cp /host/vmlinux /run/vmlinux
+"#;
+
+/// First process of a driver domain: serves the devices of others.
+const DRIVER: &str = r#"#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /run /tmp /srv
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for name in xen-evtchn xen-gntdev; do
+    [ ! -e /modules/$name.ko ] || insmod /modules/$name.ko
+done
+cp /bin/busybox /srv/in.bin
+truncate -s 1T /srv/large.bin
+xen9pd run </dev/null &
+until xen9pd status --json >/dev/null 2>&1; do kill -0 $! || poweroff -f; usleep 50000; done
+echo serving
+wait
 "#;
 
 fn linux_mounts(lab: &mut Lab<'_>) -> Result<()> {
@@ -97,18 +156,59 @@ pub fn fill(share: &Share) -> Result<Vec<u8>> {
 /// A Linux guest that works on its share with tag "share", in which there is a directory "in": `work`, with each size of
 /// messages.
 pub fn linux(lab: &mut Lab<'_>, work: &str) -> Result<Guest> {
+    let init = LINUX.replace("WORK", work);
+    linux_with(lab, "linux", &init, "/bin/busybox")
+}
+
+/// A Linux guest with this first process and these programs.
+fn linux_with(lab: &mut Lab<'_>, name: &str, init: &str, programs: &str) -> Result<Guest> {
     let (kernel, modules) = lab.linux();
     let bed = lab.bed()?;
     bed.bring(&kernel, "vmlinux")?;
     bed.bring(&modules, "linux-modules.cpio")?;
-    let init = bed.path().join("linux-init");
-    fs::write(&init, LINUX.replace("WORK", work)).during("write", &init)?;
-    lab.dom0(INITRD)?;
+    let path = bed.path().join(format!("{name}-init"));
+    fs::write(&path, init).during("write", &path)?;
+    lab.dom0(&format!("set -- {name} {programs}\n{INITRD}"))?;
     let mut guest = lab.guest("console=hvc0 quiet rdinit=/init");
     guest.kernel = "/run/vmlinux".to_owned();
-    guest.ramdisk = Some("/run/linux.cpio".to_owned());
+    guest.ramdisk = Some(format!("/run/{name}.cpio"));
     guest.memory = 256;
     Ok(guest)
+}
+
+/// xen9pd in a domain of its own serves one guest after another, and keeps no toolstack waiting when they go.
+fn driver_domain(lab: &mut Lab<'_>) -> Result<()> {
+    let driver = linux_with(lab, "driver", DRIVER, "/bin/busybox /usr/bin/xen9pd")?;
+    let mut driver_domain = lab.start(&driver)?;
+    lab.console_of(&mut driver_domain, "serving")?;
+    let guest = |lab: &mut Lab<'_>, line: &str| {
+        let mut guest = lab.guest(line);
+        guest.more = served_by(&driver, "/srv");
+        guest
+    };
+    for _ in 0..2 {
+        let works = guest(lab, "selftest; cp /in.bin /out.bin; cmp /in.bin /out.bin");
+        ends_with(&lab.run(&works)?, 0)?;
+        only(lab, &[&driver])?;
+    }
+    // One that is destroyed in the middle of its work.
+    let reads = guest(lab, "echo reading; sha256 /large.bin");
+    let mut domain = lab.start(&reads)?;
+    lab.console_of(&mut domain, "reading")?;
+    let said = lab.dom0(&format!("xl destroy {} 2>&1", reads.name))?;
+    if said.contains("error") || said.contains("timed out") {
+        return Err(fail!("xl destroy: {said}"));
+    }
+    only(lab, &[&driver])?;
+    // And one that outlives its driver domain.
+    let reads = guest(lab, "echo reading; sha256 /large.bin");
+    let mut domain = lab.start(&reads)?;
+    lab.console_of(&mut domain, "reading")?;
+    lab.dom0(&format!("xl destroy {}", driver.name))?;
+    let ended = lab.end_of(&mut domain)?;
+    shows(&ended.console, "connection to the 9P server lost")?;
+    ends_with(&ended, 1)?;
+    only(lab, &[])
 }
 
 /// The daemon is ended, politely and not, and started again; the guest does not notice.

@@ -65,7 +65,7 @@ exit 1
 "#;
 
 /// Fails unless these guests are all that is left.
-fn only(lab: &mut Lab<'_>, guests: &[&Guest]) -> Result<()> {
+pub(super) fn only(lab: &mut Lab<'_>, guests: &[&Guest]) -> Result<()> {
     let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
     lab.dom0(&format!("set -- {}\n{LIST}", names.join(" ")))
         .map(drop)
@@ -221,7 +221,7 @@ fn client_destroyed(lab: &mut Lab<'_>) -> Result<()> {
 }
 
 /// The line of xl's configuration by which a guest gets a share from another guest.
-fn served_by(server: &Guest, path: &str) -> String {
+pub(super) fn served_by(server: &Guest, path: &str) -> String {
     format!(
         "p9=[\"tag=share,path={path},security_model=none,backend={}\"]",
         server.name
