@@ -1,7 +1,8 @@
 //! An image whose frontend breaks the rules of 9pfs rings, one after the other, on the device with the tag "lie": for the
 //! backend xen9pd under a real Xen. After each it behaves, and has to be served again.
 //!
-//! For each case it prints `case NAME: RESULT (N ms)`, or `FAILED NAME: WHY`.
+//! For each case it prints `case NAME: RESULT (N ms)`, or `FAILED NAME: WHY`. With a device of the tag "storm" it breaks no rule, but
+//! sends requests as fast as it can, for ever.
 #![no_std]
 #![no_main]
 
@@ -47,7 +48,14 @@ fn during<T, E: Display>(result: core::result::Result<T, E>, what: &str) -> Resu
 fn main() -> u8 {
     let mut failures = 0;
     let start = Xen::new(Events::new(BarePlatform));
-    let guest = during(start, "xenstore").and_then(Guest::new);
+    let guest = during(start, "xenstore").and_then(|xen| {
+        let storms = xen9pfs::device(&xen, Some("storm")).is_ok();
+        let guest = Guest::new(xen, if storms { "storm" } else { "lie" })?;
+        match storms {
+            true => Err(guest.storm()),
+            false => Ok(guest),
+        }
+    });
     let guest = match guest {
         Ok(guest) => guest,
         Err(why) => {
@@ -83,11 +91,28 @@ struct Guest {
 }
 
 impl Guest {
-    fn new(xen: Xen<BarePlatform>) -> Result<Guest> {
+    fn new(xen: Xen<BarePlatform>, tag: &str) -> Result<Guest> {
         xen.store.set_timeout(STEP_TIMEOUT);
-        let device = during(xen9pfs::device(&xen, Some("lie")), "the device")?;
+        let device = during(xen9pfs::device(&xen, Some(tag)), "the device")?;
         let state = during(device.watch_backend(), "watching the backend")?;
         Ok(Guest { xen, device, state })
+    }
+
+    /// Has the ring full of requests for ever, and sends an event for each; returns what ended that.
+    fn storm(&self) -> String {
+        const IN_FLIGHT: usize = 64;
+
+        let storm = |ring: &mut Ring| -> Result<()> {
+            for _ in 0..IN_FLIGHT {
+                ring.ask_for_version()?;
+            }
+            loop {
+                ring.reply()?;
+                ring.ask_for_version()?;
+            }
+        };
+        let ended = self.connection(|_| {}, storm);
+        ended.err().unwrap_or_default()
     }
 
     /// Lies, sees how it ends, and then behaves.

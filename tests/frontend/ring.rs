@@ -172,6 +172,15 @@ impl Ring {
 
     /// Agrees on a version, which a server does at any time.
     pub fn version(&mut self) -> Result<()> {
+        self.ask_for_version()?;
+        match self.reply()? {
+            kind::RVERSION => Ok(()),
+            other => Err(format!("a reply of type {other} to Tversion")),
+        }
+    }
+
+    /// Sends the request for that, and an event.
+    pub fn ask_for_version(&mut self) -> Result<()> {
         let version = Dialect::Linux.version().as_bytes();
         let request = Request::Version {
             msize: 4096,
@@ -182,9 +191,6 @@ impl Ring {
             .encode(Tag::NONE, Dialect::Linux, &mut message)
             .map_err(|error| format!("{error:?}"))?;
         self.send(&message[..len]);
-        match self.reply()? {
-            kind::RVERSION => Ok(()),
-            other => Err(format!("a reply of type {other} to Tversion")),
-        }
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::lab::{Lab, Share, content, ends_with, shows};
 use crate::daemon;
 use crate::domain::Guest;
 use crate::host::{Context, Result};
-use crate::{fail, say, tail};
+use crate::{fail, tail};
 
 pub const TESTS: &[Test] = &[
     ("linux-mounts-again-and-again", linux_mounts),
@@ -24,9 +24,6 @@ pub const TESTS: &[Test] = &[
 /// What is asked of it where devices are for it by their type. To devices without a type a guest's QEMU may be first: it serves
 /// those that a lying guest plugs in as it does all others.
 pub const TYPED_TESTS: &[Test] = &[("lying-frontends", lying_frontends)];
-
-/// What is asked of it where QEMU could take the devices.
-pub const CLAIM_TESTS: &[Test] = &[("claims-while-busy", claims_while_busy)];
 
 /// A directory whose names the guest's memory could not hold: it is listed and removed piece by piece. QEMU would need minutes
 /// for so many files.
@@ -356,49 +353,8 @@ fn lying_rings(lab: &mut Lab<'_>) -> Result<()> {
     at_rest(lab)
 }
 
-/// Keeps all processors of dom0 busy until the file is gone.
-const BUSY: &str = r#"
-touch /run/busy
-for cpu in 1 2 3; do (while [ -e /run/busy ]; do :; done) & done
-"#;
-
-/// Guests that begin while dom0 has no time: whether xen9pd or QEMU takes a device first, its guest works.
-fn claims_while_busy(lab: &mut Lab<'_>) -> Result<()> {
-    const GUESTS: usize = 12;
-
-    lab.dom0(BUSY)?;
-    let begun: Result<Vec<_>> = (0..GUESTS)
-        .map(|number| {
-            let share = lab.directory()?;
-            let line = format!("write /in.txt guest {number}; cat /in.txt");
-            let guest = lab.guest(&line).with("share", &share);
-            Ok((lab.start(&guest)?, share, format!("guest {number}\n")))
-        })
-        .collect();
-    let ended: Result<Vec<()>> = begun?
-        .iter_mut()
-        .map(|(domain, share, text)| {
-            ends_with(&lab.end_of(domain)?, 0)?;
-            share.holds("in.txt", text.as_bytes())
-        })
-        .collect();
-    lab.dom0("rm -f /run/busy")?;
-    ended?;
-    let names = lab.names_of_this_test();
-    let log = tail::text(&lab.bed()?.path().join(daemon::LOG));
-    // The log has the number of each domain, and which devices have got a worker.
-    let taken = names.iter().filter(|name| {
-        let line = format!(": domain {name} is to have ");
-        let (before, _) = log.split_once(&line).unwrap_or_default();
-        let device = before.rsplit(' ').next().unwrap_or_default();
-        log.contains(&format!("{device}: connected, worker "))
-    });
-    say!("xen9pd took {} of {GUESTS} devices", taken.count());
-    at_rest(lab)
-}
-
 /// Waits until the daemon serves none, and fails unless it then has what it had at its start.
-fn at_rest(lab: &mut Lab<'_>) -> Result<()> {
+pub(super) fn at_rest(lab: &mut Lab<'_>) -> Result<()> {
     const REST: &str = r#"
 for try in $(seq 400); do
     xenstore-list /local/domain/0/backend/9pfs /local/domain/0/backend/xen_9pfs 2>/dev/null | grep -q . || break

@@ -9,6 +9,7 @@ mod files;
 mod hostile;
 mod lab;
 mod life;
+mod many_guests;
 mod migrate;
 mod names;
 mod recovery;
@@ -46,7 +47,7 @@ fn is_short(backend: Backend, kind: Kind, test: &str) -> bool {
         Backend::Qemu | Backend::Daemon | Backend::QemuByHand => return SHORT.contains(&test),
     };
     let own = dom0_daemon::TESTS.iter().chain(dom0_daemon::TYPED_TESTS);
-    let own = own.chain(dom0_daemon::CLAIM_TESTS);
+    let own = own.chain(many_guests::CLAIM_TESTS);
     let mut own = own.map(|(name, _)| *name);
     kind == wanted && (SHORT_XEN9PD.contains(&test) || own.any(|name| name == test))
 }
@@ -178,7 +179,8 @@ pub fn run(settings: &Settings) -> Result<u8> {
             let daemon = dom0_daemon::TESTS.iter().filter(|_| backend.is_xen9pd());
             let typed = dom0_daemon::TYPED_TESTS.iter();
             let typed = typed.filter(|_| backend == Backend::Xen9pd);
-            let claims = dom0_daemon::CLAIM_TESTS.iter();
+            let daemon = daemon.chain(many_guests::TESTS.iter().filter(|_| backend.is_xen9pd()));
+            let claims = many_guests::CLAIM_TESTS.iter();
             let claims = claims.filter(|_| backend == Backend::Xen9pdInstead);
             // To most of these, backends are all alike.
             let alike = bad_input::TESTS.iter().chain(domains::TESTS);
