@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Test;
 use super::domains::{only, served_by};
 use super::lab::{Lab, Share, content, ends_with, shows};
+use super::many_guests;
 use crate::daemon;
 use crate::domain::Guest;
 use crate::host::{Context, Result};
@@ -17,13 +18,18 @@ pub const TESTS: &[Test] = &[
     ("broker-restarted-while-copying", broker_restarted),
     ("lying-rings", lying_rings),
     ("nothing-left-behind", nothing_left_behind),
-    ("large-directory-in-a-small-domain", large_directory),
     ("driver-domain", driver_domain),
 ];
 
 /// What is asked of it where devices are for it by their type. To devices without a type a guest's QEMU may be first: it serves
 /// those that a lying guest plugs in as it does all others.
 pub const TYPED_TESTS: &[Test] = &[("lying-frontends", lying_frontends)];
+
+/// What is asked of it where they have none. The first of these would take minutes more in a PVH domain.
+pub const UNTYPED_TESTS: &[Test] = &[
+    ("large-directory-in-a-small-domain", large_directory),
+    ("claims-while-busy", many_guests::claims_while_busy),
+];
 
 /// A directory whose names the guest's memory could not hold: it is listed and removed piece by piece. QEMU would need minutes
 /// for so many files.

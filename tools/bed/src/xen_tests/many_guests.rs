@@ -13,9 +13,6 @@ use crate::{daemon, fail, say, tail};
 /// What is asked of it in any way in which it gets devices, if there is time.
 pub const TESTS: &[Test] = &[("storm-among-32", storm)];
 
-/// What is asked of it where QEMU could take the devices.
-pub const CLAIM_TESTS: &[Test] = &[("claims-while-busy", claims_while_busy)];
-
 /// Keeps all processors of dom0 busy until the file is gone.
 const BUSY: &str = r#"
 touch /run/busy
@@ -23,7 +20,7 @@ for cpu in 1 2 3; do (while [ -e /run/busy ]; do :; done) & done
 "#;
 
 /// Guests that begin while dom0 has no time: whether xen9pd or QEMU takes a device first, its guest works.
-fn claims_while_busy(lab: &mut Lab<'_>) -> Result<()> {
+pub(super) fn claims_while_busy(lab: &mut Lab<'_>) -> Result<()> {
     /// At a time.
     const GUESTS: usize = 12;
 

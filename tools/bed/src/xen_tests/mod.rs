@@ -47,7 +47,7 @@ fn is_short(backend: Backend, kind: Kind, test: &str) -> bool {
         Backend::Qemu | Backend::Daemon | Backend::QemuByHand => return SHORT.contains(&test),
     };
     let own = dom0_daemon::TESTS.iter().chain(dom0_daemon::TYPED_TESTS);
-    let own = own.chain(many_guests::CLAIM_TESTS);
+    let own = own.chain(dom0_daemon::UNTYPED_TESTS);
     let mut own = own.map(|(name, _)| *name);
     kind == wanted && (SHORT_XEN9PD.contains(&test) || own.any(|name| name == test))
 }
@@ -180,12 +180,12 @@ pub fn run(settings: &Settings) -> Result<u8> {
             let typed = dom0_daemon::TYPED_TESTS.iter();
             let typed = typed.filter(|_| backend == Backend::Xen9pd);
             let daemon = daemon.chain(many_guests::TESTS.iter().filter(|_| backend.is_xen9pd()));
-            let claims = many_guests::CLAIM_TESTS.iter();
-            let claims = claims.filter(|_| backend == Backend::Xen9pdInstead);
+            let untyped = dom0_daemon::UNTYPED_TESTS.iter();
+            let untyped = untyped.filter(|_| backend == Backend::Xen9pdInstead);
             // To most of these, backends are all alike.
             let alike = bad_input::TESTS.iter().chain(domains::TESTS);
             let tests = with_files().chain(alike.filter(|_| index == 0));
-            let own = typed.chain(daemon).chain(claims);
+            let own = typed.chain(daemon).chain(untyped);
             for (name, test) in tests.chain(embedded).chain(own) {
                 let whole = format!("{}/{}/{name}", backend.name(), kind.name());
                 if settings.short && !is_short(backend, kind, name) {
