@@ -107,7 +107,7 @@ pub fn devices(store: &mut Store) -> Result<Vec<Key>> {
 pub struct Order {
     /// The frontend's directory.
     pub frontend: String,
-    /// Name of the domain.
+    /// Name of the domain; its number where a driver domain may not see the name.
     pub name: String,
     /// What the frontend calls the share.
     pub tag: String,
@@ -143,10 +143,12 @@ impl Order {
                 key.domain
             ))));
         }
+        let name = store.text(&format!("{home}name"))?;
+        let name = name.unwrap_or_else(|| key.domain.to_string());
         let mut text =
             |path: String| -> Result<String> { Ok(store.text(&path)?.unwrap_or_default()) };
         let mut order = Order {
-            name: text(format!("{home}name"))?,
+            name,
             tag: text(format!("{frontend}/tag"))?,
             path: text(format!("{back}/path"))?,
             security_model: text(format!("{back}/security_model"))?,

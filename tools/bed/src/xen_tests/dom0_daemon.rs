@@ -123,7 +123,7 @@ for name in xen-evtchn xen-gntdev; do
     [ ! -e /modules/$name.ko ] || insmod /modules/$name.ko
 done
 cp /bin/busybox /srv/in.bin
-truncate -s 1T /srv/large.bin
+truncate -s 900G /srv/large.bin
 xen9pd run </dev/null &
 until xen9pd status --json >/dev/null 2>&1; do kill -0 $! || poweroff -f; usleep 50000; done
 echo serving
