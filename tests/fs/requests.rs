@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use xen9p::fs::Fs;
+use xen9p::fs::{Fs, MountOptions, Result};
 use xen9p::ns::{MemTree, Namespace};
 use xen9p_testing::bed::memory::{Bed, bed_with};
+use xen9p_testing::bed::recovering::site_on;
 use xen9p_testing::server::lanes::LaneOptions;
-use xen9p_testing::server::mem::MemOptions;
+use xen9p_testing::server::mem::{MemOptions, MemServer};
 
 /// Name, requests, how often one waits for an answer, and the operation itself.
 type Row<'a> = (&'a str, u64, u64, &'a dyn Fn(&Fs));
@@ -34,6 +35,9 @@ fn bed() -> Bed {
         server.put("/mib8", &[9; 8 << 20]);
         for number in 0..500 {
             server.put(&format!("/many/{number}"), b"x");
+        }
+        for number in 0..64 * 3 {
+            server.put(&format!("/tree/{}/{number}", number / 3), b"x");
         }
     })
 }
@@ -151,6 +155,10 @@ fn requests_per_operation() {
     let (requests, waits) = measure(&bed, &|fs| fs.remove_dir_all("/copies").unwrap());
     assert_eq!(requests, 500 + 9, "removing many files");
     assert!(waits < 500 / 8, "{waits} waits for 500 files removed");
+    let (requests, waits) = measure(&bed, &|fs| fs.remove_dir_all("/tree").unwrap());
+    // One for each file, and for each directory: two fids made and given back, opened, two listings, removed.
+    assert_eq!(requests, 65 * 8 + 64 * 3, "removing many directories");
+    assert!(waits < 65, "{waits} waits for 65 directories removed");
     let text = std::fs::read_to_string("docs/speed.md").unwrap();
     assert!(text.contains(&lines), "docs/speed.md is to say:\n{lines}");
     drop((file, mib));
@@ -223,4 +231,83 @@ fn a_name_space_costs_no_request() {
     }
     drop(ns);
     bed.finish();
+}
+
+/// What a connection that is found again when it is lost costs: as much as any other.
+#[test]
+fn a_mount_that_recovers_costs_no_more() {
+    let lanes = LaneOptions {
+        lanes: 3,
+        capacity: (1 << 20) + 2 * 24,
+        latency: (Duration::from_millis(1), Duration::from_millis(1)),
+        ..LaneOptions::default()
+    };
+    let sites = [false, true].map(|recovers| {
+        let mut server = MemServer::new(MemOptions {
+            iounit: 512 << 10,
+            ..MemOptions::default()
+        });
+        server.put("/d/e/f", &[7; 1024]);
+        server.put("/d/g", &[7; 3 << 20]);
+        for number in 0..100 {
+            server.put(&format!("/many/{number}"), b"x");
+        }
+        site_on(server, lanes.clone(), &MountOptions::new(), recovers)
+    });
+    // How many files each opens: what these are is asked behind the answer, which is not waited for.
+    type Operation = (&'static str, u64, fn(&Fs) -> Result<()>);
+    let operations: [Operation; 19] = [
+        ("first name in a directory", 0, |fs| fs.create_dir("/d/e/1")),
+        ("second", 0, |fs| fs.create_dir("/d/e/2")),
+        ("third", 0, |fs| fs.create_dir("/d/e/3")),
+        ("stat", 0, |fs| fs.metadata("/d/e/f").map(drop)),
+        ("stat of nothing", 0, |fs| {
+            assert!(fs.metadata("/d/e/none").is_err());
+            Ok(())
+        }),
+        ("exists", 0, |fs| fs.exists("/d/e/f").map(drop)),
+        ("read a file", 1, |fs| fs.read("/d/e/f").map(drop)),
+        ("read 3 MiB", 1, |fs| fs.read("/d/g").map(drop)),
+        ("create", 1, |fs| {
+            let file = fs.create("/d/e/new")?;
+            file.write_all(&[1; 1024])?;
+            file.close()
+        }),
+        ("create again", 1, |fs| fs.create("/d/e/new")?.close()),
+        ("rename", 0, |fs| fs.rename("/d/e/new", "/d/e/newer")),
+        ("unlink", 0, |fs| fs.remove_file("/d/e/newer")),
+        ("symlink", 0, |fs| fs.symlink("f", "/d/e/link")),
+        ("read a link", 0, |fs| fs.read_link("/d/e/link").map(drop)),
+        ("read through it", 1, |fs| fs.read("/d/e/link").map(drop)),
+        ("list", 1, |fs| {
+            assert_eq!(fs.read_dir("/many")?.count(), 100);
+            Ok(())
+        }),
+        ("list with attributes", 1, |fs| {
+            assert_eq!(fs.read_dir("/many")?.with_metadata().count(), 100);
+            Ok(())
+        }),
+        ("copy 3 MiB", 2, |fs| fs.copy("/d/g", "/d/h").map(drop)),
+        ("remove all", 1, |fs| fs.remove_dir_all("/many")),
+    ];
+    for (name, opened, work) in operations {
+        let [(requests, waits), recovering] = sites.each_ref().map(|site| {
+            let session = site.fs.to_async().session().clone();
+            session.pump();
+            let (requests, begun) = (site.fs.stats().requests, session.now());
+            work(&site.fs).unwrap();
+            session.pump();
+            let waited = (session.now() - begun).as_millis();
+            (site.fs.stats().requests - requests, waited)
+        });
+        assert_eq!(recovering, (requests + opened, waits), "{name}");
+    }
+    // The data of a new file is on its way alone: its fid has to be there until the data is.
+    let [plain, recovering] = sites.each_ref().map(|site| {
+        let session = site.fs.to_async().session().clone();
+        let begun = session.now();
+        site.fs.write("/d/e/whole", b"new").unwrap();
+        (session.now() - begun).as_millis()
+    });
+    assert_eq!(recovering, plain + 1, "write a whole new file");
 }

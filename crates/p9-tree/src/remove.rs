@@ -16,14 +16,22 @@ const MOST_PASSES: u32 = 64;
 /// How many entries are taken of a listing at a time: not more, as there may be little memory.
 const TAKEN: usize = 64;
 
+/// How many directories are looked into at the same time: each takes a few requests one after the other.
+const DIRS_AT_ONCE: usize = 8;
+
+/// Looking into a directory: removes it if there is no other one in it, or else gives it back to be gone on with.
+type Look<'a, N> = Task<'a, Result<Option<Level<'a, N>>>>;
+
 /// A directory that is being emptied.
-struct Level<N: Node> {
+struct Level<'a, N: Node> {
     dir: N,
     /// Its name in the directory above.
     name: Vec<u8>,
     listing: N::File,
     /// Directories in it to empty next, the first one last.
     dirs: Vec<Vec<u8>>,
+    /// Those before them, which are looked into.
+    looking: InOrder<'a, Result<Option<Level<'a, N>>>>,
     /// Where the listing goes on.
     offset: u64,
     /// Whether this pass of the listing removed anything.
@@ -31,8 +39,8 @@ struct Level<N: Node> {
     passes: u32,
 }
 
-impl<N: Node> Level<N> {
-    async fn new(above: &N, name: Vec<u8>) -> Result<Level<N>> {
+impl<'a, N: Node + 'a> Level<'a, N> {
+    async fn new(above: &N, name: Vec<u8>) -> Result<Self> {
         let dir = above.walk(&name).await?;
         if !dir.qid().kind.contains(QidKind::DIR) {
             return Err(Errno::ENOTDIR.into());
@@ -42,13 +50,51 @@ impl<N: Node> Level<N> {
             dir,
             name,
             dirs: Vec::new(),
+            looking: InOrder::default(),
             offset: 0,
             progress: false,
             passes: 1,
         })
     }
 
-    /// The next directory in it, after all that comes before in the listing, and some behind, was removed.
+    /// The next directory in it that has others in it, after all that comes before in the listing, and some behind, was
+    /// removed.
+    async fn next_below(&mut self) -> Result<Option<Self>> {
+        let at_once = self.dir.check_flags().map_or(1, |()| DIRS_AT_ONCE);
+        loop {
+            while self.looking.len() < at_once
+                && let Some(name) = self.next().await?
+            {
+                let look: Look<'a, N> = Box::pin(look(self.dir.clone(), name));
+                self.looking.begin(look).await;
+            }
+            match self.looking.next().await {
+                None => return Ok(None),
+                Some(looked) => match looked? {
+                    None => self.progress = true,
+                    Some(below) => return Ok(Some(below)),
+                },
+            }
+        }
+    }
+
+    /// Removes the directory from the one above, when nothing is left to be listed; gives it back where there is all the same.
+    async fn finish(mut self, above: &N) -> Result<Option<Self>> {
+        match above.unlink(&self.name, UnlinkFlags::REMOVE_DIR).await {
+            // Entries may be passed over when others are removed meanwhile.
+            Err(Error::Errno(Errno::ENOTEMPTY | Errno::EEXIST))
+                if self.progress && self.passes < MOST_PASSES =>
+            {
+                self.progress = false;
+                self.passes += 1;
+                self.offset = 0;
+                Ok(Some(self))
+            }
+            result => result.map(|()| None),
+        }
+    }
+
+    /// The name of the next directory in it.
     async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         while self.dirs.is_empty() {
             let Some(entries) = self.list().await? else {
@@ -125,34 +171,41 @@ impl<N: Node> Level<N> {
     }
 }
 
-/// Removes the directory `name` of `parent` and all that is in it, many files at the same time. Symbolic links are removed,
-/// not followed.
+/// Empties a directory as far as it can be done without entering others.
+async fn look<'a, N: Node + 'a>(above: N, name: Vec<u8>) -> Result<Option<Level<'a, N>>> {
+    let mut level = Level::new(&above, name).await?;
+    match level.next().await? {
+        None => level.finish(&above).await,
+        Some(name) => {
+            try_push(&mut level.dirs, name)?;
+            Ok(Some(level))
+        }
+    }
+}
+
+/// Removes the directory `name` of `parent` and all that is in it, many files, and several directories that have no others in
+/// them, at the same time. Symbolic links are removed, not followed.
 ///
 /// # Errors
-/// Those of [`Node::unlink`]; ENOTDIR for anything but a directory. Of several the first in the order of the listing, after
-/// which no further directory is entered.
+/// Those of [`Node::unlink`]; ENOTDIR for anything but a directory. Of several in one directory the first in the order of the
+/// listing, after which no further directory is entered.
 pub async fn remove_all<N: Node>(parent: &N, name: &[u8]) -> Result<()> {
     let mut levels = Vec::new();
     levels.push(Level::new(parent, name.to_vec()).await?);
     while let Some(level) = levels.last_mut() {
-        if let Some(name) = level.next().await? {
-            let below = Level::new(&level.dir, name).await?;
+        if let Some(below) = level.next_below().await? {
             levels.push(below);
             continue;
         }
-        let Some(mut done) = levels.pop() else { break };
+        let Some(done) = levels.pop() else { break };
         let above = levels.last().map_or(parent, |level| &level.dir);
-        match above.unlink(&done.name, UnlinkFlags::REMOVE_DIR).await {
-            // Entries may be passed over when others are removed meanwhile.
-            Err(Error::Errno(Errno::ENOTEMPTY | Errno::EEXIST))
-                if done.progress && done.passes < MOST_PASSES =>
-            {
-                done.progress = false;
-                done.passes += 1;
-                done.offset = 0;
-                levels.push(done);
+        match done.finish(above).await? {
+            Some(again) => levels.push(again),
+            None => {
+                if let Some(above) = levels.last_mut() {
+                    above.progress = true;
+                }
             }
-            result => result?,
         }
     }
     Ok(())

@@ -182,6 +182,9 @@ fn site(recovers: bool, done: bool) -> Site {
     fs.set_xattr("/d/f", "user.set", b"value").unwrap();
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).open(fs, "/d/f").unwrap();
+    // What was given up until now is not to be taken for what comes.
+    fs.to_async().session().pump();
+    fs.metadata("/").unwrap();
     Site { mount, file, done }
 }
 

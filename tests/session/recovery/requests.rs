@@ -369,3 +369,65 @@ fn what_is_given_up_with_the_connection_leaves_no_fid() {
     drop(session);
     site.finish(5);
 }
+
+/// Requests that were sent back to back are lost at any point, by a server that had done the one that was in flight, or not.
+#[test]
+fn a_loss_in_the_middle_of_a_burst_is_as_any_other() {
+    type Act = fn(&Fs) -> Result<(), Error>;
+    let acts: [(&str, bool, Act); 5] = [
+        ("stat", true, |fs| {
+            assert_eq!(fs.metadata("/d/f")?.len(), 7);
+            Ok(())
+        }),
+        ("read", true, |fs| {
+            assert_eq!(fs.read("/d/f")?, b"content");
+            Ok(())
+        }),
+        ("stat of nothing", true, |fs| {
+            let missing = fs.metadata("/d/none/at/all").map(drop);
+            assert_eq!(missing, Err(Errno::ENOENT.into()));
+            Ok(())
+        }),
+        ("list", true, |fs| {
+            let listing = fs.read_dir("/d")?.with_metadata();
+            let all: Result<Vec<_>, Error> = listing.collect();
+            all?.into_iter()
+                .try_for_each(|(_, metadata)| metadata.map(drop))
+        }),
+        ("create", false, |fs| fs.create("/d/new")?.close()),
+    ];
+    for (name, is_harmless, act) in acts {
+        for (after, done) in (0..16).flat_map(|after| [(after, false), (after, true)]) {
+            let what = format!("{name}, after {after} requests, done: {done}");
+            let site = site();
+            site.server.borrow_mut().put("/d/f", b"content");
+            // The directory is kept, so that files are made in it with a fid of their own.
+            for number in 0..3 {
+                site.fs.create_dir(format!("/d/{number}")).unwrap();
+            }
+            site.fs.to_async().session().pump();
+            site.fs.metadata("/").unwrap();
+            site.lose_at(&[], after, done);
+            match act(&site.fs) {
+                Ok(()) => {}
+                Err(Error::MaybeApplied) if !is_harmless => {
+                    // It is there or not, and can be seen to be.
+                    site.fs.exists("/d/new").unwrap();
+                }
+                Err(error) => panic!("{what}: {error}"),
+            }
+            // The loss may be still to come.
+            for _ in 0..20 {
+                site.fs.metadata("/d/f").unwrap();
+            }
+            assert_eq!(
+                site.fs.read_dir("/d").unwrap().count(),
+                match site.fs.exists("/d/new") {
+                    Ok(true) => 5,
+                    _ => 4,
+                }
+            );
+            site.finish(1);
+        }
+    }
+}

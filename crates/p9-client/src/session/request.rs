@@ -84,7 +84,10 @@ impl Drop for PendingRequest {
 /// themselves, without having done anything.
 impl PendingRequest {
     /// Sends a request right behind this one. `None` if that can't be done now: the transport promises no
-    /// order, the connection may be found again when it is lost, or there is no room. Send it when this one is answered then.
+    /// order, or there is no room. Send it when this one is answered then.
+    ///
+    /// Where the connection is lost and found again, the fid that this one makes may be gone: an answer to the second that is
+    /// [lost](Retries::again) has both to be made again.
     pub(super) fn send_pipelined(
         &self,
         request: &Request<'_>,
@@ -93,8 +96,7 @@ impl PendingRequest {
             return Ok(None);
         };
         let index = self.session.with_link_or(Ok(None), |engine, link| {
-            // After a loss it would be unknown what the first one had made of the second.
-            if engine.recovers() || !engine.is_in_order() {
+            if !engine.is_in_order() {
                 return Ok(None);
             }
             let lane = engine.lane_of(engine.tag(first));
@@ -268,6 +270,11 @@ impl Session {
     pub(crate) fn changes(&self) -> u64 {
         // Unlike any that was seen before, where that can't be asked.
         self.with_or(u64::MAX, |engine| engine.changes())
+    }
+
+    /// Whether the connection is found again when it is lost.
+    pub(super) fn recovers(&self) -> bool {
+        self.with_or(false, |engine| engine.recovers())
     }
 
     /// A number that is another one after each loss of the connection, and after its last.

@@ -141,6 +141,15 @@ impl Fid {
         names: usize,
     ) -> Result<Walk, Error> {
         pending.arrive(request).await?;
+        self.walk_answer(pending, names).await
+    }
+
+    /// The same for a walk that others were sent behind: if it is lost with the connection, so are they.
+    pub(super) async fn walk_answer(
+        &self,
+        pending: &mut PendingRequest,
+        names: usize,
+    ) -> Result<Walk, Error> {
         let walk = pending.answer(|reply| match reply {
             Reply::Walk { qids } => Some(Walk {
                 names: qids.len(),

@@ -8,7 +8,8 @@
 use super::Fid;
 use super::way::Way;
 use crate::Error;
-use crate::session::request::PendingRequest;
+use crate::session::engine::RETRYABLE_LOSS;
+use crate::session::request::{PendingRequest, Retries};
 use p9_tree::Walked;
 use p9_wire::{Attr, AttrMask, OpenFlags, Payload, Qid, Reply, Request};
 
@@ -45,6 +46,15 @@ impl Fid {
         names: &[&[u8]],
         mask: AttrMask,
     ) -> Result<Walked<Attr>, Error> {
+        again(async || self.walk_getattr_once(qid, names, mask).await).await
+    }
+
+    async fn walk_getattr_once(
+        &self,
+        qid: Qid,
+        names: &[&[u8]],
+        mask: AttrMask,
+    ) -> Result<Walked<Attr>, Error> {
         let session = self.session();
         let new = Fid::new(session)?;
         let request = self.walk_message(&new, names)?;
@@ -56,7 +66,10 @@ impl Fid {
         {
             clunk.detach();
         }
-        let walked = self.walked(&mut walk, &request, names.len()).await;
+        let walked = match ahead {
+            Some(_) => self.walk_answer(&mut walk, names.len()).await,
+            None => self.walked(&mut walk, &request, names.len()).await,
+        };
         let walked = ended(Way::new(qid).go(walked, names.len()), &mut ahead)?;
         let answer = async |()| match ahead {
             Some(mut pending) => pending.answer(attributes).await,
@@ -81,17 +94,33 @@ impl Fid {
         flags: OpenFlags,
     ) -> Result<Walked<(Fid, Result<(Qid, u32), Error>)>, Error> {
         debug_assert!(!flags.contains(OpenFlags::TRUNCATE));
+        again(async || self.walk_lopen_once(qid, names, flags).await).await
+    }
+
+    #[allow(clippy::type_complexity, reason = "a fid, and what Rlopen says")]
+    async fn walk_lopen_once(
+        &self,
+        qid: Qid,
+        names: &[&[u8]],
+        flags: OpenFlags,
+    ) -> Result<Walked<(Fid, Result<(Qid, u32), Error>)>, Error> {
         let session = self.session();
         let new = Fid::new(session)?;
         let request = self.walk_message(&new, names)?;
         let mut walk = session.send(&request).await?;
         let fid = new.number();
         let mut ahead = walk.send_pipelined(&Request::Lopen { fid, flags })?;
-        let walked = self.walked(&mut walk, &request, names.len()).await;
+        let walked = match ahead {
+            Some(_) => self.walk_answer(&mut walk, names.len()).await,
+            None => self.walked(&mut walk, &request, names.len()).await,
+        };
         let walked = ended(Way::new(qid).go(walked, names.len()), &mut ahead)?;
         let answer = async |()| {
             let open = match ahead {
-                Some(mut pending) => pending.answer(opened).await,
+                Some(mut pending) => match pending.answer(opened).await {
+                    Err(error @ RETRYABLE_LOSS) => return Err(error),
+                    open => open,
+                },
                 None => new.lopen(flags).await,
             };
             Ok((new, open))
@@ -110,6 +139,16 @@ impl Fid {
         mode: u32,
         gid: u32,
     ) -> Result<(Fid, Qid, u32), Error> {
+        again(async || self.create_in_once(name, flags, mode, gid).await).await
+    }
+
+    async fn create_in_once(
+        &self,
+        name: &[u8],
+        flags: OpenFlags,
+        mode: u32,
+        gid: u32,
+    ) -> Result<(Fid, Qid, u32), Error> {
         let session = self.session();
         let mut new = Fid::new(session)?;
         let request = self.walk_message(&new, &[])?;
@@ -121,7 +160,18 @@ impl Fid {
             mode,
             gid,
         })?;
-        let walked = self.walked(&mut walk, &request, 0).await;
+        let walked = match &mut ahead {
+            Some(pending) => match self.walk_answer(&mut walk, 0).await {
+                // What was refused was not done; of what was not answered, only the lost server knows.
+                Err(lost @ RETRYABLE_LOSS) => Err(match pending.answer(created).await {
+                    Err(Error::Errno(_)) => lost,
+                    Err(error) => error,
+                    Ok(_) => Error::MaybeApplied,
+                }),
+                walked => walked,
+            },
+            None => self.walked(&mut walk, &request, 0).await,
+        };
         let walked = Way::new(Qid::default()).go(walked, 0);
         ended(walked, &mut ahead)?.through()?;
         let (qid, iounit) = match ahead {
@@ -145,7 +195,11 @@ impl Fid {
             data: Payload(data, &[]),
         };
         let mut write = session.send(&request).await?;
-        let clunk = write.send_pipelined(&Request::Clunk { fid })?;
+        // Where the connection may be found again, the fid is needed until the data is there.
+        let clunk = match session.recovers() {
+            true => None,
+            false => write.send_pipelined(&Request::Clunk { fid })?,
+        };
         let count = crate::session::bulk::answer_written(&mut write, &request, data.len()).await;
         if let Ok(count) = count {
             session.wrote(count);
@@ -157,6 +211,18 @@ impl Fid {
         let count = count?;
         closed?;
         Ok(count)
+    }
+}
+
+/// Does all of it again when a request behind the walk is lost with the connection: the fid that the walk made may be gone, and
+/// had nothing done to it that would be wrong twice.
+async fn again<T>(all: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    let mut retries = Retries::default();
+    loop {
+        match all().await {
+            Err(error) if retries.again(error) => {}
+            result => return result,
+        }
     }
 }
 
