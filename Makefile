@@ -33,7 +33,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend bootcheck embed capi bench bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -167,6 +167,10 @@ hostile:
 	@strip -o target/xen9p-backend target/static/x86_64-unknown-linux-gnu/debug/xen9p-backend
 
 # The image that breaks the rules of rings, for the tests of xen9pd.
+idc-guest:
+	+@$(CARGO) build --profile image --quiet --features rt,idc --bin idc-guest
+	@strip -o target/idc-guest.elf target/image/idc-guest
+
 lying-frontend:
 	+@$(CARGO) build --profile image --quiet --features rt --bin lying-frontend
 	@strip -o target/lying-frontend.elf target/image/lying-frontend
@@ -238,7 +242,7 @@ test-capi: ## That the C library links in the ways that kernels link, where it c
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(OWN_TESTS) test-boot
 
-test-xen: packages-for-test-xen kernel embed $(XEN9PD) $(XEN9PD:xen9pd-static=lying-frontend) ## The image under xl, with real 9pfs devices
+test-xen: packages-for-test-xen kernel embed idc-guest $(XEN9PD) $(XEN9PD:xen9pd-static=lying-frontend) ## The image under xl, with real 9pfs devices
 	@$(OWN_TESTS) test-xen
 
 test-guests: packages-for-run guests ## Guests that are not ours, through `xen-bed test`: Linux, GRUB, kernels of 50 lines

@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ("domains-backend-of-linux", backend_of_linux),
     ("domains-backend-destroyed", backend_destroyed),
     ("domains-frontend-destroyed", frontend_destroyed),
+    ("domains-messages", messages),
 ];
 
 /// Makes a domain and removes it, to see which number Xen gives out: the next ones follow.
@@ -89,6 +90,23 @@ fn one_serves_another(lab: &mut Lab<'_>) -> Result<()> {
     same_trees(&share.path.join("in"), &share.path.join("out"))?;
     only(lab, &[&server])?;
     lab.dom0(&format!("xl destroy {}", server.name))?;
+    only(lab, &[])
+}
+
+/// Two guests exchange transactions, and Xen copies between the buffer of the one and the memory of the other, until it is not
+/// registered any more.
+fn messages(lab: &mut Lab<'_>) -> Result<()> {
+    let first = next_number(lab)?;
+    let server = lab.guest_of("idc-guest", &format!("serve {}", first + 1))?;
+    let mut client = lab.guest_of("idc-guest", &format!("ask {first}"))?;
+    client.kind = other_guest(lab, "").kind;
+    let mut server_domain = lab.start(&server)?;
+    lab.console_of(&mut server_domain, "serving")?;
+    let ended = lab.run(&client)?;
+    ends_with(&ended, 0)?;
+    shows(&ended.console, "answer 0: 0, done")?;
+    shows(&ended.console, "answer 1: 14, the buffer is not registered")?;
+    ends_with(&lab.end_of(&mut server_domain)?, 0)?;
     only(lab, &[])
 }
 
