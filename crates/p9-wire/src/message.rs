@@ -173,16 +173,16 @@ impl<'a> Encoder<'a> {
 }
 
 /// A message that is read: its header, and the fields from the next one on.
-pub(super) struct Decoder<'a> {
-    r: Reader<'a>,
+pub(super) struct Decoder<'r, 'a> {
+    r: &'r mut Reader<'a>,
     pub(super) header: Header,
     /// The number of the next field.
     next: u8,
 }
 
-impl<'a> Decoder<'a> {
+impl<'r, 'a> Decoder<'r, 'a> {
     /// Reads the header and checks that the size is that of the reader's bytes.
-    pub(super) fn new(mut r: Reader<'a>) -> Result<Self, WireError> {
+    pub(super) fn new(r: &'r mut Reader<'a>) -> Result<Self, WireError> {
         let got = r.remaining();
         let size = |said| WireError::Size {
             said,
@@ -201,12 +201,12 @@ impl<'a> Decoder<'a> {
 
     /// Reads one field.
     pub(super) fn field<T: Field<'a>>(&mut self) -> Result<T, WireError> {
-        match T::get(&mut self.r) {
+        match T::get(self.r) {
             Ok(value) => {
                 self.next += 1;
                 Ok(value)
             }
-            Err(fault) => Err(self.wrong(fault)),
+            Err(fault) => Err(wrong(self.header.kind, self.next, fault)),
         }
     }
 
@@ -219,16 +219,6 @@ impl<'a> Decoder<'a> {
         self.field()
     }
 
-    #[cold]
-    fn wrong(&self, fault: Fault) -> WireError {
-        let (kind, field) = (self.header.kind, self.next);
-        match fault {
-            Fault::Short => WireError::Truncated { kind, field },
-            Fault::Invalid => WireError::Invalid { kind, field },
-            Fault::Seam => WireError::Seam { kind, field },
-        }
-    }
-
     /// Checks that nothing is left.
     pub(super) fn close(&self) -> Result<(), WireError> {
         match self.r.remaining() {
@@ -238,6 +228,15 @@ impl<'a> Decoder<'a> {
                 bytes: count(bytes),
             }),
         }
+    }
+}
+
+#[cold]
+fn wrong(kind: u8, field: u8, fault: Fault) -> WireError {
+    match fault {
+        Fault::Short => WireError::Truncated { kind, field },
+        Fault::Invalid => WireError::Invalid { kind, field },
+        Fault::Seam => WireError::Seam { kind, field },
     }
 }
 
@@ -349,8 +348,8 @@ macro_rules! messages {
             /// # Errors
             /// Whatever is wrong with it; [`WireError::Kind`] when it is not of this sort, or not in
             /// this dialect.
-            pub fn decode(reader: Reader<$lt>) -> Result<(Tag, Self), WireError> {
-                let mut decoder = Decoder::new(reader)?;
+            pub fn decode(mut reader: Reader<$lt>) -> Result<(Tag, Self), WireError> {
+                let mut decoder = Decoder::new(&mut reader)?;
                 let kind = decoder.header.kind;
                 let dialect = decoder.dialect();
                 let message = match kind {
