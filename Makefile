@@ -209,7 +209,7 @@ test-host: packages-for-test ## Format, lints, docs, packages, and the host test
 	$(CARGO) test --quiet --lib --features rt,cache,recovery,trace,vchan rt::
 	$(CARGO) package --quiet --allow-dirty  $(PUBLISHED:%=-p %) --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
 
-test-features: ## Each library with every set of its features
+test-features: ## Each library with sets of its features
 	+@$(WITHOUT_MAKE) tests/feature-sets.sh $(PUBLISHED)
 
 test-other-targets: ## That the 9P libraries compile for aarch64, where its core library is installed
