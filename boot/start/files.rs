@@ -78,7 +78,7 @@ impl Files for Namespace {
             layout.build(tree)
         } else {
             let root = system().shares.root().map_err(|error| fails(&error))?;
-            layout.build_over(root.tree, tree)
+            layout.build_over(root.tree(), tree)
         };
         let ns = ns.map_err(|error| fails(&error))?;
         #[cfg(feature = "vchan")]
@@ -154,7 +154,7 @@ pub fn tree(source: &str) -> Result<Rc<dyn Tree>, SourceError> {
                 }
                 None => mounted(source),
             };
-            return Ok(share.map_err(SourceError::Share)?.tree);
+            return Ok(share.map_err(SourceError::Share)?.tree());
         }
     };
     Ok(Rc::new(made.map_err(SourceError::Made)?))

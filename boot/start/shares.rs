@@ -102,8 +102,6 @@ pub struct ShareInfo {
 #[derive(Clone)]
 pub(super) struct Mounted {
     pub(super) fs: Fs,
-    /// The same for name spaces: with a cache, if the options want that.
-    pub(super) tree: Rc<dyn Tree>,
     #[cfg(feature = "cache")]
     cached: Option<CachedFs>,
 }
@@ -111,8 +109,7 @@ pub(super) struct Mounted {
 impl Mounted {
     #[cfg(not(feature = "cache"))]
     fn new(fs: Fs) -> Self {
-        let tree = Rc::new(fs.clone());
-        Mounted { fs, tree }
+        Mounted { fs }
     }
 
     #[cfg(feature = "cache")]
@@ -121,11 +118,17 @@ impl Mounted {
             0 => fs.cached(memory_info().total / CACHE_SHARE),
             bytes => fs.cached(bytes),
         });
-        let tree: Rc<dyn Tree> = match &cached {
-            Some(cached) => Rc::new(cached.clone()),
-            None => Rc::new(fs.clone()),
-        };
-        Mounted { fs, tree, cached }
+        Mounted { fs, cached }
+    }
+
+    /// The same for name spaces: with a cache, if the options want that. Made where it is wanted: an app of one share
+    /// has no code for trees of any kind then, 100 KB of it.
+    pub(super) fn tree(&self) -> Rc<dyn Tree> {
+        #[cfg(feature = "cache")]
+        if let Some(cached) = &self.cached {
+            return Rc::new(cached.clone());
+        }
+        Rc::new(self.fs.clone())
     }
 }
 
