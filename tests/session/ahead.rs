@@ -91,6 +91,24 @@ fn other_files_have_their_share_of_requests() {
     }
 }
 
+#[test]
+fn fids_are_given_back_where_there_is_one_tag() {
+    let (transport, _) = {
+        let mut server = MemServer::new(MemOptions::default());
+        server.put("/f", b"content");
+        lanes(LaneOptions::default(), move |request| {
+            server.handle(request)
+        })
+    };
+    let fs = Fs::mount(transport, &MountOptions::new().window(1)).unwrap();
+    for _ in 0..100 {
+        assert_eq!(fs.metadata("/f").unwrap().len(), 7);
+        let in_use = fs.to_async().session().fids_in_use();
+        assert!(in_use <= 4, "{in_use}");
+    }
+    fs.unmount().unwrap();
+}
+
 /// A file that is read and changed by one session at random: what is read is always what was written last.
 #[test]
 fn what_the_session_changes_is_seen_at_once() {

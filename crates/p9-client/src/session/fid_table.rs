@@ -197,9 +197,9 @@ impl FidTable {
         self.to_clunk.push_front(fid);
     }
 
-    /// Whether there are fids to be clunked.
-    pub(super) fn has_to_clunk(&self) -> bool {
-        !self.to_clunk.is_empty()
+    /// How many fids have to be clunked.
+    pub(super) fn to_be_clunked(&self) -> usize {
+        self.to_clunk.len()
     }
 
     /// How many numbers are in use.
@@ -372,7 +372,7 @@ mod tests {
         fids.ended(fid);
         fids.unref(fid);
         assert_eq!(fids.alloc(), Some(fid));
-        assert!(!fids.has_to_clunk());
+        assert_eq!(fids.to_be_clunked(), 0);
     }
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
         let fid = fids.alloc().unwrap();
         fids.add_ref(fid);
         fids.dropped(fid);
-        assert!(!fids.has_to_clunk());
+        assert_eq!(fids.to_be_clunked(), 0);
         fids.bound(fid);
         fids.unref(fid);
         assert_eq!(fids.next_to_clunk(), Some(fid));
@@ -395,7 +395,7 @@ mod tests {
         fids.add_ref(fid);
         fids.ending(fid);
         fids.dropped(fid);
-        assert!(!fids.has_to_clunk());
+        assert_eq!(fids.to_be_clunked(), 0);
         fids.ended(fid);
         fids.unref(fid);
         assert_eq!(fids.in_use(), 0);

@@ -300,6 +300,6 @@ impl Engine {
 
     /// Whether requests are in flight, or have to be sent yet.
     pub(super) fn is_busy(&self) -> bool {
-        self.fids.has_to_clunk() || self.slots.iter().any(|slot| slot.state != State::Free)
+        self.fids.to_be_clunked() > 0 || self.slots.iter().any(|slot| slot.state != State::Free)
     }
 }

@@ -320,7 +320,17 @@ impl Engine {
     pub(in crate::session) fn send_due<L: Lanes + ?Sized>(&mut self, lanes: &mut L) {
         self.tie_up(lanes);
         self.send_probe(lanes);
-        while self.is_up() {
+        self.send_clunks(lanes, 0);
+        if self.is_up()
+            && let Err(error) = lanes.flush()
+        {
+            self.fail(error.into());
+        }
+    }
+
+    /// Sends Tclunks until no more than `keep` fids are left that no task has.
+    pub(super) fn send_clunks<L: Lanes + ?Sized>(&mut self, lanes: &mut L, keep: usize) {
+        while self.is_up() && self.fids.to_be_clunked() > keep {
             let Some(fid) = self.fids.next_to_clunk() else {
                 break;
             };
@@ -341,11 +351,6 @@ impl Engine {
                     break;
                 }
             }
-        }
-        if self.is_up()
-            && let Err(error) = lanes.flush()
-        {
-            self.fail(error.into());
         }
     }
 

@@ -16,11 +16,17 @@ impl Engine {
     /// Without a deadline it has the session's timeout, from the next [`expire_due`](Self::expire_due) on.
     pub(in crate::session) fn submit<L: Lanes + ?Sized>(
         &mut self,
-        lanes: Option<&mut L>,
+        mut lanes: Option<&mut L>,
         request: &Request<'_>,
         deadline: Option<Instant>,
         lane: Option<Lane>,
     ) -> Result<Option<u16>, Error> {
+        // Where tasks take each tag that gets free, fids would stay on the server without end.
+        if let Some(lanes) = lanes.as_deref_mut()
+            && !matches!(request, Request::Clunk { .. })
+        {
+            self.send_clunks(lanes, self.window.into());
+        }
         self.alive()?;
         if self.lost.is_some() {
             return self.submit_offline(request);
