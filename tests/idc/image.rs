@@ -84,7 +84,7 @@ fn serve(xen: &Drivers, other: DomId) -> Result<()> {
     let mut sent = false;
     loop {
         let deadline = xen.events.now() + PATIENCE;
-        let event = end.next(deadline).ok_or("nobody came")?;
+        let event = end.next(deadline).ok_or("no event came")?;
         match event {
             Event::Transaction(transaction) => {
                 let remote = RemoteBuffer::from_bytes(end.parameters(transaction).unwrap_or(&[]));
@@ -140,7 +140,7 @@ fn ask(xen: &Drivers, other: DomId) -> Result<()> {
     let mut answers = 0;
     loop {
         let deadline = xen.events.now() + PATIENCE;
-        let event = end.next(deadline).ok_or("nobody answers")?;
+        let event = end.next(deadline).ok_or("no event came")?;
         match event {
             Event::Connect => {
                 let registered = end.register(&buffer).map_err(text)?;

@@ -158,7 +158,7 @@ impl<'a> Find<'a> {
         Ok(find)
     }
 
-    /// Whether it is to be listed.
+    /// Whether `find` lists it.
     fn shows(
         &self,
         place: &Place,

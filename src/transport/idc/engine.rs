@@ -1,4 +1,4 @@
-//! The state of an endpoint, which does no I/O: it is told what has come and what time it is, and says what is to be sent.
+//! The state of an endpoint, which does no I/O: it is told which bytes came and the time, and says which bytes to send.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -184,7 +184,7 @@ impl<B: Bulk> Engine<B> {
         }
     }
 
-    /// When `tick` is to be called again.
+    /// When to call `tick` again.
     pub fn next_wakeup(&self) -> Instant {
         self.deadline.min(self.absent_at)
     }
@@ -313,7 +313,7 @@ impl<B: Bulk> Engine<B> {
         self.has.out.get(self.sent..)
     }
 
-    /// So many of these bytes are on their way. Whether the stream is to be closed now: all has been said.
+    /// So many of these bytes are on their way. Returns whether the caller closes the stream now: everything was sent.
     pub fn sent(&mut self, count: usize) {
         self.sent += count;
         if self.peer_gone && self.link == Link::Leaving && !self.has_output() {

@@ -21,8 +21,8 @@
 //!
 //! # A third domain
 //! A reference is good for the domain that it was registered for. To pass a buffer of A's on to C, B sends the reference back
-//! to A and says for whom; A, which decides whether C may have it, looks up [what it registered](Engine::registered) and
-//! registers that at its endpoint to C, too. B sends C the reference that comes of it.
+//! to A and names C; A, which decides whether C may have it, looks up [what it registered](Engine::registered) and
+//! registers that at its endpoint to C, too. B sends C the reference that A gets there.
 //!
 //! # When a buffer is unregistered
 //! It can't be reached from that moment on: the grant entries are gone, and nothing waits for the other side. Their numbers
