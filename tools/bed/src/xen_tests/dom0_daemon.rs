@@ -11,7 +11,7 @@ use super::many_guests;
 use crate::daemon;
 use crate::domain::Guest;
 use crate::host::{Context, Result};
-use crate::{fail, tail};
+use crate::{fail, say, tail};
 
 pub const TESTS: &[Test] = &[
     ("linux-mounts-again-and-again", linux_mounts),
@@ -41,9 +41,14 @@ fn large_directory(lab: &mut Lab<'_>) -> Result<()> {
     };
     // Names of 40 bytes: with 24 bytes for a `Vec` and 8 for what the allocator adds, all of them would take 14 MB.
     // A file system of its own, as the first one has room for fewer files.
+    // dom0's memory holds them.
+    if !lab.has_room_for(2048) {
+        say!("a directory of {ENTRIES} entries: left out, as this machine has little memory");
+        return Ok(());
+    }
+    let names = format!("seq -w {ENTRIES} | sed s:^:an-entry-with-a-name-of-some-length-:");
     lab.dom0(&format!(
-        "mkdir {0} && mount -t tmpfs -o nr_inodes=0 none {0} && mkdir {0}/many && cd {0}/many &&
-         seq -w {ENTRIES} | sed s:^:an-entry-with-a-name-of-some-length-: | xargs touch",
+        "mkdir {0} && mount -t tmpfs -o nr_inodes=0 none {0} && mkdir {0}/many && cd {0}/many && {names} | xargs touch",
         share.in_dom0
     ))?;
     // Into a file: a console carries 9 MB in five minutes.
@@ -51,17 +56,16 @@ fn large_directory(lab: &mut Lab<'_>) -> Result<()> {
         .guest("ls /many > /list; rm -r /many")
         .with("share", &share);
     guest.memory = 16;
-    let ended = lab.run(&guest)?;
+    let ended = lab.run(&guest);
     let found = lab.dom0(&format!(
-        "grep -c '^an-entry-with-a-name-of-some-length-[0-9]*$' {0}/list; sort -u {0}/list | wc -l; ls -A {0}; umount {0}; rmdir {0}",
+        "{names} | cmp - {0}/list 2>&1 && ls -A {0}; umount {0}; rmdir {0}",
         share.in_dom0
     ))?;
-    ends_with(&ended, 0)?;
-    match found.split_whitespace().collect::<Vec<_>>()[..] {
-        [listed, different, "list"] if [listed, different] == ["200000"; 2] => Ok(()),
-        _ => Err(fail!(
-            "of {ENTRIES} entries, so many were listed, were different, and are left: {}",
-            found.trim_end()
+    ends_with(&ended?, 0)?;
+    match found.trim() {
+        "list" => Ok(()),
+        found => Err(fail!(
+            "the list is another one, or something is left: {found}"
         )),
     }
 }

@@ -82,7 +82,11 @@ impl<'a> Lab<'a> {
     pub fn bed(&mut self) -> Result<&mut Bed> {
         if self.bed.is_none() {
             let cache = self.settings.cache();
-            let bed = xen::start(&self.image, &cache, Size::of_machine(self.memory), &[])?;
+            let mut size = Size::of_machine(self.memory);
+            if self.memory == MUCH_MEMORY {
+                size.dom0 = 768;
+            }
+            let bed = xen::start(&self.image, &cache, size, &[])?;
             bed.bring(&self.settings.image, "xen9p.elf")?;
             self.log_seen = 0;
             let bed = self.bed.insert(bed);
