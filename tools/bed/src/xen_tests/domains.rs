@@ -22,6 +22,15 @@ pub const TESTS: &[Test] = &[
     ("domains-messages", messages),
 ];
 
+/// Those for which one mixture of PV and PVH is enough: what they are about is in libxenvchan, in Linux, or the same for both.
+pub const ONCE: &[&str] = &[
+    "domains-dom0-serves",
+    "domains-dom0-is-served",
+    "domains-server-destroyed",
+    "domains-client-destroyed",
+    "domains-backend-of-linux",
+];
+
 /// Makes a domain and removes it, to see which number Xen gives out: the next ones follow.
 const LOOK: &str = r#"
 set -e

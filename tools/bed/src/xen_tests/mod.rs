@@ -184,6 +184,8 @@ pub fn run(settings: &Settings) -> Result<u8> {
             let untyped = untyped.filter(|_| backend == Backend::Xen9pdInstead);
             // To most of these, backends are all alike.
             let alike = bad_input::TESTS.iter().chain(domains::TESTS);
+            let alike =
+                alike.filter(|(name, _)| kind == Kind::Pvh || !domains::ONCE.contains(name));
             let tests = with_files().chain(alike.filter(|_| index == 0));
             let own = typed.chain(daemon).chain(untyped);
             for (name, test) in tests.chain(embedded).chain(own) {
