@@ -35,7 +35,7 @@ fn two_shares(lab: &mut Lab<'_>) -> Result<()> {
     )?;
     shows(
         &ended.console,
-        "/:\r\nagain\r\nhello.txt\r\nmnt\r\n/mnt:\r\ndata\r\n",
+        "/:\r\nagain\r\nhello.txt\r\nmnt\r\n\r\n/mnt:\r\ndata\r\n",
     )?;
     data.holds("moved.txt", b"from the root\n")?;
     data.holds("here.txt", b"relative\n")?;
