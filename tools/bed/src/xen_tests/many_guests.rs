@@ -62,10 +62,12 @@ fn begin_and_end(lab: &mut Lab<'_>, guests: usize) -> Result<()> {
 /// Waits until `$1` guests are served, and then says how many bytes each of the guests from the second argument on has read in `$2`
 /// seconds.
 const READ: &str = r#"
+reached=
 for try in $(seq 3000); do
-    [ "$(xen9pd status --json | grep -c '"frontend": "Connected"')" != $1 ] || break
+    [ "$(xen9pd status --json | grep -c '"frontend": "4 (Connected)"')" != $1 ] || { reached=1; break; }
     sleep 0.1
 done
+[ $reached ] || { xen9pd status; exit 1; }
 sent() {
     xen9pd status --json | awk -F '"' '/"name":/ { name = $4 } /"bytes_out":/ { gsub("[^0-9]", "", $3); print name, $3 }'
 }
