@@ -191,10 +191,10 @@ async fn look<'a, N: Node + 'a>(above: N, name: Vec<u8>) -> Result<Option<Level<
 /// listing, after which no further directory is entered.
 pub async fn remove_all<N: Node>(parent: &N, name: &[u8]) -> Result<()> {
     let mut levels = Vec::new();
-    levels.push(Level::new(parent, name.to_vec()).await?);
+    try_push(&mut levels, Level::new(parent, try_copy(name)?).await?)?;
     while let Some(level) = levels.last_mut() {
         if let Some(below) = level.next_below().await? {
-            levels.push(below);
+            try_push(&mut levels, below)?;
             continue;
         }
         let Some(done) = levels.pop() else { break };

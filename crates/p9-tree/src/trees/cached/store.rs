@@ -312,8 +312,12 @@ impl Cache {
             entry.is_early.set(true);
         }
         let size = entry.stamp.get().map(|stamp| stamp.size);
-        let skip = (offset.next_multiple_of(PAGE as u64) - offset) as usize;
-        let mut at = offset + skip as u64;
+        // No file is so long, whatever a server says.
+        let end = offset.checked_add(bytes.len() as u64);
+        let (Some(_), Some(mut at)) = (end, offset.checked_next_multiple_of(PAGE as u64)) else {
+            return;
+        };
+        let skip = (at - offset) as usize;
         let mut store = self.store.borrow_mut();
         for bytes in bytes.get(skip..).unwrap_or(&[]).chunks(PAGE) {
             // The last page of a file is short.
