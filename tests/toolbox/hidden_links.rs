@@ -66,3 +66,36 @@ fn no_directory_in_a_directory_is_copied_from_there() {
     // One that leads nowhere is left out of a listing, not the listing.
     assert_eq!(desk.ok("ls /t"), "dir\nf\nlink\n");
 }
+
+/// Each command has to do with the five fids that the server allows, in any directory.
+#[test]
+fn no_command_needs_more_fids_than_there_are() {
+    let dirs = ["/d", "/d/1", "/d/2", "/d/3", "/e"];
+    let files: Vec<String> = dirs
+        .iter()
+        .flat_map(|dir| (0..40).map(move |file| format!("{dir}/{file:0>200}")))
+        .collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let mut desk = Desk::new().unwrap();
+    desk.root = share_of_xen9pfsd(&dirs, &files, &[]);
+    desk.ok("mount #mem /m; mkdir -p /m/d/1/2; cp /e/* /m/d; cp /e/* /m/d/1; cp /e/* /m/d/1/2");
+    for line in [
+        "cp -r /e /e2; cp -r /m/d /copy; cp -r /m/d /copy; cp /e/* /copy; cp /m/d/* /e2",
+        "cat /copy/d/1/* > /all; cp /all /m/all; sort /all > /sorted; tail -n 1 /sorted",
+        "ls -lR /copy; du /copy; find / -name '*1'; grep -r kept /copy; tree /copy",
+        "cd /copy/d/1/2; wc *; head -n 1 *; sha256sum *; stat *; cmp /e/000* /e2/000*",
+        "touch /e2/new; mkdir -p /e2/a/b/c; write /e2/a/b/c/f x; rm /e2/0*; rm -r /m/d; rm /all",
+    ] {
+        let text = desk.run(line).1;
+        assert!(!text.contains("EMFILE"), "{line}: {text}");
+    }
+    for (dir, count) in [
+        ("/copy", 40),
+        ("/copy/1/2", 40),
+        ("/copy/d/1/2", 40),
+        ("/e2", 1),
+    ] {
+        let found = desk.ok(&format!("find {dir} -type f"));
+        assert_eq!(found.lines().count(), count, "{found}");
+    }
+}

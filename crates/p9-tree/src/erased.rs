@@ -57,6 +57,7 @@ pub(crate) trait AnyNode {
     fn driver(&self) -> &dyn Driver;
     fn new_files(&self) -> NewFiles;
     fn check_flags(&self) -> Result<()>;
+    fn has_few_fids(&self) -> bool;
     fn is_kept(&self) -> bool;
     fn epoch(&self) -> u64;
     fn walk<'a>(&'a self, name: &'a [u8]) -> Boxed<'a, DynNode>;
@@ -146,6 +147,10 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
 
     fn check_flags(&self) -> Result<()> {
         Node::check_flags(self)
+    }
+
+    fn has_few_fids(&self) -> bool {
+        Node::has_few_fids(self)
     }
 
     fn is_kept(&self) -> bool {
@@ -346,6 +351,10 @@ impl Node for DynNode {
 
     fn check_flags(&self) -> Result<()> {
         self.0.check_flags()
+    }
+
+    fn has_few_fids(&self) -> bool {
+        self.0.has_few_fids()
     }
 
     fn is_kept(&self) -> bool {

@@ -56,6 +56,12 @@ pub trait Node: Clone {
         Ok(())
     }
 
+    /// Whether the server may have few fids, as xen-9pfsd has five: then operations in this directory are done one after the
+    /// other, and no node is held longer than one takes.
+    fn has_few_fids(&self) -> bool {
+        false
+    }
+
     /// Whether [`dir_at`](Self::dir_at) gave this directory without looking, so that another may be in its place by now.
     /// After an error that this would explain, `dir_at` looks again.
     fn is_kept(&self) -> bool {

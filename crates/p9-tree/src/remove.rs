@@ -60,7 +60,7 @@ impl<'a, N: Node + 'a> Level<'a, N> {
     /// The next directory in it that has others in it, after all that comes before in the listing, and some behind, was
     /// removed.
     async fn next_below(&mut self) -> Result<Option<Self>> {
-        let at_once = self.dir.check_flags().map_or(1, |()| DIRS_AT_ONCE);
+        let at_once = at_once(&self.dir, DIRS_AT_ONCE);
         loop {
             while self.looking.len() < at_once
                 && let Some(name) = self.next().await?
@@ -135,7 +135,7 @@ impl<'a, N: Node + 'a> Level<'a, N> {
 
     /// Removes what is no directory, many files at the same time, and notes which are.
     async fn remove_files(&mut self, entries: Vec<(Vec<u8>, DirEntryKind)>) -> Result<()> {
-        let at_once = self.dir.check_flags().map_or(1, |()| AT_ONCE);
+        let at_once = at_once(&self.dir, AT_ONCE);
         let (dir, dirs, progress) = (&self.dir, &mut self.dirs, &mut self.progress);
         let mut removed = Ok(());
         let mut note = |(name, kind, answer): (Vec<u8>, DirEntryKind, Result<()>)| match answer {
@@ -168,6 +168,14 @@ impl<'a, N: Node + 'a> Level<'a, N> {
             note(done);
         }
         removed
+    }
+}
+
+/// How many operations in a directory may be under way at the same time.
+fn at_once(dir: &impl Node, most: usize) -> usize {
+    match dir.has_few_fids() {
+        true => 1,
+        false => most,
     }
 }
 

@@ -147,6 +147,12 @@ impl Node for NsNode {
         creator(&seen.elements).map_or_else(NewFiles::default, |taker| taker.tree.new_files)
     }
 
+    fn has_few_fids(&self) -> bool {
+        let seen = self.seen();
+        let mut trees = seen.elements.iter().map(|element| &element.tree);
+        trees.any(|tree| tree.root.has_few_fids())
+    }
+
     fn is_kept(&self) -> bool {
         let node = self.seen().node.clone();
         node.is_some_and(|node| node.is_kept())

@@ -43,6 +43,10 @@ impl<N: Node> Node for ReadOnlyNode<N> {
         self.0.qid()
     }
 
+    fn has_few_fids(&self) -> bool {
+        self.0.has_few_fids()
+    }
+
     fn epoch(&self) -> u64 {
         self.0.epoch()
     }

@@ -148,6 +148,10 @@ impl Node for RemoteNode {
         fid::only_linux(self.fid(), kind::TLOPEN)
     }
 
+    fn has_few_fids(&self) -> bool {
+        self.session().dialect() != crate::Dialect::Linux
+    }
+
     fn is_kept(&self) -> bool {
         matches!(*self.handle, Handle::Kept(_))
     }

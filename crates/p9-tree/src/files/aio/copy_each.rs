@@ -39,6 +39,12 @@ impl<N: Node + 'static> ReadDir<N> {
         if !found.is_dir() {
             return Err(Errno::ENOTDIR.into());
         }
+        if found.node.has_few_fids() {
+            let leave = |_, entry| Box::pin(async { (entry, Ok(None)) }) as Task<'static, _>;
+            let mut each = Each::new(self, Box::new(leave));
+            each.needs_directory = |_| false;
+            return Ok(each);
+        }
         let target = found.node.concurrent();
         let other = target.driver().share();
         let waits: Rc<Waits> = Rc::default();
@@ -52,6 +58,7 @@ impl<N: Node + 'static> ReadDir<N> {
             Box::pin(task) as Task<'static, _>
         };
         let mut each = Each::new(self, Box::new(work));
+        each.needs_many = true;
         each.waits = told;
         each.other = Some(other);
         Ok(each)
@@ -65,8 +72,7 @@ async fn copy<N: Node, M: Node>(
     waits: &Waits,
 ) -> Result<Option<u64>> {
     let is_file = entry.kind.is_some_and(FileType::is_file) && !entry.may_be_link;
-    // Some servers do not see to it that the name is free.
-    let (true, Some(directory), Ok(())) = (is_file, directory, target.check_flags()) else {
+    let (true, Some(directory)) = (is_file, directory) else {
         return Ok(None);
     };
     let names = [entry.name.as_slice()];

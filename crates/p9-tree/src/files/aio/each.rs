@@ -28,7 +28,9 @@ pub struct Each<N: Node, T> {
     directory: Option<N>,
     work: Box<Work<N, T>>,
     /// Whether the directory is needed for an entry.
-    needs_directory: fn(&DirEntry<N>) -> bool,
+    pub(super) needs_directory: fn(&DirEntry<N>) -> bool,
+    /// Whether the work goes without the directory where it has few fids.
+    pub(super) needs_many: bool,
     /// Whether links that the server hides end the listing.
     refuses_links: bool,
     at_once: usize,
@@ -55,7 +57,6 @@ impl<N: Node + 'static> ReadDir<N> {
         let work = |directory, entry| Box::pin(ask(directory, entry)) as Task<'static, _>;
         let mut each = Each::new(self, Box::new(work));
         each.needs_directory = |entry| entry.listed.is_none();
-        each.at_once = AT_ONCE;
         each
     }
 
@@ -79,18 +80,14 @@ impl<N: Node + 'static> ReadDir<N> {
 
 impl<N: Node + 'static, T: 'static> Each<N, T> {
     pub(super) fn new(listing: ReadDir<N>, work: Box<Work<N, T>>) -> Self {
-        // Older dialects have servers with few fids.
-        let at_once = match listing.fs.root().check_flags() {
-            Ok(()) => AT_ONCE,
-            Err(_) => 1,
-        };
         Each {
             listing,
             directory: None,
             work,
             needs_directory: |_| true,
+            needs_many: false,
             refuses_links: false,
-            at_once,
+            at_once: AT_ONCE,
             doing: InOrder::default(),
             error: None,
             ended: false,
@@ -148,7 +145,7 @@ impl<N: Node + 'static, T: 'static> Each<N, T> {
                     return Err(Error::HiddenLinks);
                 }
                 Some(next) if !(self.needs_directory)(next) => None,
-                Some(_) => Some(self.directory().await?),
+                Some(_) => self.directory().await?,
             };
             let Some(entry) = self.listing.ready.pop_front() else {
                 return Ok(());
@@ -159,14 +156,20 @@ impl<N: Node + 'static, T: 'static> Each<N, T> {
         Ok(())
     }
 
-    async fn directory(&mut self) -> Result<N> {
-        if let Some(directory) = &self.directory {
-            return Ok(directory.clone());
+    /// `None` where it has few fids and the work goes without it.
+    async fn directory(&mut self) -> Result<Option<N>> {
+        if self.directory.is_none() {
+            let found = self.listing.fs.find(&self.listing.path, true).await?;
+            if found.node.has_few_fids() {
+                self.at_once = 1;
+                if self.needs_many {
+                    self.needs_directory = |_| false;
+                    return Ok(None);
+                }
+            }
+            self.directory = Some(found.node.concurrent());
         }
-        let found = self.listing.fs.find(&self.listing.path, true).await?;
-        let directory = found.node.concurrent();
-        self.directory = Some(directory.clone());
-        Ok(directory)
+        Ok(self.directory.clone())
     }
 }
 

@@ -160,6 +160,10 @@ impl<N: Node> Node for CachedNode<N> {
         self.inner.check_flags()
     }
 
+    fn has_few_fids(&self) -> bool {
+        self.inner.has_few_fids()
+    }
+
     fn is_kept(&self) -> bool {
         self.inner.is_kept()
     }
