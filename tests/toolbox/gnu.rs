@@ -16,6 +16,8 @@ type Desk = crate::desk::Desk<Xen9pd>;
 #[rustfmt::skip]
 const SAME: &[&str] = &[
     "ls", "ls -a", "ls -A", "ls -1r", "ls -S", "ls -Sr", "ls -t", "ls -d dir empty", "ls -R", "ls -R dir link",
+    "ls -l empty", "ls -lh empty", "ls -l dir > out && head -n 1 out && rm out", "ls -la dir > out && head -n 1 out && rm out",
+    "ls -lh dir > out && head -n 1 out && rm out", "ls -lR dir > out && grep total out && rm out",
     "ls link", "ls empty", "ls -1 words numbers", "ls dir words sub.txt", "ls -rR dir",
     "echo *", "echo *.txt d*/*", "echo .h* [a-n]* none*", "echo '*' \"*\" \\*", "false || echo $?", "true && echo a && echo b",
     "cat words numbers > both && cat both", "echo more >> words && cat words", "cat none", "cat dir", "cat words none numbers",
@@ -43,6 +45,9 @@ const SAME: &[&str] = &[
     "cp words copy", "cp words dir", "cp words numbers dir", "cp dir x", "cp -r dir x", "cp -a dir x", "cp -p old x", "cp -pr dir x",
     "cp -u old words && cat words", "cp -u words old && cat old", "cp -v words copy", "cp -rv empty x", "cp none x", "cp words none/x",
     "cp words words", "cp -r link x", "cp link/deep x", "cp -rP link x", "cp words numbers copy", "cp -a link soft", "cp -r dir/ x",
+    "ln words dir/w && ln dir/f.txt dir/deep/f && cp -a dir x", "ln words dir/w && ln dir/f.txt dir/deep/f && cp -pr dir x",
+    "ln words hard && cp -a words hard empty", "ln words hard && cp -r words hard empty",
+    "ln dir/f.txt dir/g && mkdir x && cp -a dir x && cp -a dir x",
     "mv words renamed", "mv words dir", "mv dir empty", "mv none x", "mv -n words numbers && cat numbers", "mv -v words renamed", "mv words numbers && cat numbers",
     "mv -f words numbers", "mv words numbers empty && ls empty",
     "truncate -s 3 words && cat words", "truncate -s 0 numbers && wc -c numbers", "truncate -s 9 new && wc -c new", "truncate -cs 9 none",

@@ -47,6 +47,9 @@ impl Desk {
                     continue;
                 }
                 let line = std::mem::take(&mut *line_so_far.borrow_mut());
+                if line.starts_with(b"total ") {
+                    continue;
+                }
                 let name = line.rsplit(|byte| *byte == b' ').next().unwrap().to_vec();
                 let before = last.replace(name.clone());
                 assert!(before < name, "{before:?} {name:?}");

@@ -7,8 +7,8 @@ use xen9p::fs::{self, Metadata, OpenOptions, Permissions};
 use xen9p::ns::DirEntry;
 use xen9p::tree::files::{CopyError, Copying};
 
-use super::change::times_of;
 use super::descent::directories;
+use super::kept::{Keep, Kept};
 use super::listing::{Names, Selection, out_of_memory};
 use super::moving::{are_the_same, beside};
 use super::place::Place;
@@ -17,20 +17,9 @@ use super::same::{Links, is_same};
 use super::target::to_target;
 use super::{Args, Fail, Shell};
 
-/// What of its source a copy keeps beside the content.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// The permissions that a new file gets.
-    Nothing,
-    /// The times, too: what is moved to another tree is still as old.
-    Times,
-    /// Owner, permissions and times.
-    All,
-}
-
 /// How a copy is made.
 pub struct How {
-    pub keep: Keep,
+    kept: Kept,
     /// What is not older than its source stays.
     pub update: bool,
     /// What can't be opened to be replaced is removed first.
@@ -44,7 +33,7 @@ impl How {
     pub fn to_move(shell: &mut Shell<'_>, from: &Place) -> Result<How, Fail> {
         let found = found(shell, from, &from.symlink_metadata()?)?;
         Ok(How {
-            keep: Keep::Times,
+            kept: Kept::new(Keep::Times),
             update: false,
             force: false,
             verbose: false,
@@ -80,10 +69,11 @@ pub fn cp(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         }
     }
     let mut how = How {
-        keep: match all || args.has('p') {
-            true => Keep::All,
-            false => Keep::Nothing,
-        },
+        kept: Kept::new(match (all, args.has('p')) {
+            (true, _) => Keep::All,
+            (_, true) => Keep::Most,
+            _ => Keep::Nothing,
+        }),
         update: args.has('u'),
         force: args.has('f'),
         verbose: args.has('v'),
@@ -131,30 +121,6 @@ fn found(shell: &mut Shell<'_>, place: &Place, metadata: &Metadata) -> Result<Am
         }
     }
     Ok(amount)
-}
-
-/// Gives a copy what it keeps of its source. Whose files may not be given away keeps them.
-pub fn preserve(from: &Metadata, to: &Place, keep: Keep) -> Result<(), Fail> {
-    let lost = |what: &str, error| {
-        Fail::from_fs(format_args!("failed to preserve {what} for '{to}'"), error)
-    };
-    if keep == Keep::All {
-        match to.ns.lchown(&to.path, Some(from.uid()), Some(from.gid())) {
-            Err(error) if error.errno() == Errno::EPERM => {}
-            done => done.map_err(|error| lost("ownership", error))?,
-        }
-        if !from.is_symlink() {
-            let set = to.ns.set_permissions(&to.path, from.permissions());
-            set.map_err(|error| lost("permissions", error))?;
-        }
-    }
-    if keep == Keep::Nothing {
-        return Ok(());
-    }
-    match to.ns.set_times_nofollow(&to.path, times_of(from)) {
-        Err(error) if from.is_symlink() && error.errno() == Errno::EOPNOTSUPP => Ok(()),
-        done => done.map_err(|error| lost("times", error)),
-    }
 }
 
 fn tell_copied(shell: &mut Shell<'_>, from: &Place, to: &Place, how: &How) {
@@ -217,7 +183,7 @@ pub fn pour(
     })?;
     how.progress.file_done();
     output.close().map_err(|error| to.fail(error))?;
-    preserve(found, to, how.keep)
+    how.kept.preserve(from, found, to)
 }
 
 fn copy_file(
@@ -243,7 +209,13 @@ fn copy_file(
         return Ok(());
     }
     tell_copied(shell, from, to, how);
-    pour(shell, from, found, Output::Any(to), how)
+    if how.kept.link(shell, from, found, to)? {
+        how.progress.file_done();
+        return Ok(());
+    }
+    pour(shell, from, found, Output::Any(to), how)?;
+    how.kept.remember(shell, from, found, to);
+    Ok(())
 }
 
 /// A directory that is being copied.
@@ -313,7 +285,7 @@ pub fn copy_tree(
                     let found = level.found;
                     levels.pop();
                     // Now that nothing more is made in it.
-                    let kept = preserve(&found, &to, how.keep);
+                    let kept = how.kept.preserve(&from, &found, &to);
                     failed |= kept.is_err();
                     shell.settle(kept)?;
                 }
@@ -396,15 +368,15 @@ fn small_copied(
 ) -> Result<(), Fail> {
     how.progress.file_done();
     how.progress.add(shell, bytes as usize, from);
-    if !how.verbose && how.keep == Keep::Nothing {
+    if !how.verbose && how.kept.is_nothing() {
         return Ok(());
     }
     let name = entry.file_name();
     let (from, to) = (from.join(name)?, to.join(name)?);
     tell_copied(shell, &from, &to, how);
-    match how.keep {
-        Keep::Nothing => Ok(()),
-        keep => preserve(&from.symlink_metadata()?, &to, keep),
+    match how.kept.is_nothing() {
+        true => Ok(()),
+        false => how.kept.preserve(&from, &from.symlink_metadata()?, &to),
     }
 }
 
@@ -475,9 +447,9 @@ fn copy_link(shell: &mut Shell<'_>, from: &Place, to: &Place, how: &How) -> Resu
         .map_err(|error| from.fail(error))?;
     let keep = |shell: &mut Shell<'_>| {
         tell_copied(shell, from, to, how);
-        match how.keep {
-            Keep::Nothing => Ok(()),
-            keep => preserve(&from.symlink_metadata()?, to, keep),
+        match how.kept.is_nothing() {
+            true => Ok(()),
+            false => how.kept.preserve(from, &from.symlink_metadata()?, to),
         }
     };
     let Some(there) = to.there()? else {

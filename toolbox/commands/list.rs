@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use xen9p::fs::Metadata;
+use xen9p::fs::{self, Metadata};
 
 use super::descent::{Visitor, descend, directories};
-use super::format::{Human, Mode, Time};
+use super::format::{Human, Kilobytes, Mode, Time};
 use super::listing::{Details, Names, Order, Selection};
 use super::place::{Place, Shown, concat, is_of_the_path};
 use super::{Args, Fail, Shell, sort};
@@ -145,7 +145,15 @@ impl Lister {
             shell.say(format_args!("{directory}:\n"));
         }
         if how.long || how.order != Order::Name || how.reverse {
-            if let Some(mut details) = details(shell, directory, how)? {
+            let (details, blocks) = details(shell, directory, how)?;
+            if how.long {
+                let bytes = blocks.saturating_mul(512);
+                match how.human {
+                    true => shell.say(format_args!("total {}\n", Human(bytes))),
+                    false => shell.say(format_args!("total {}\n", Kilobytes(bytes))),
+                }
+            }
+            if let Some(mut details) = details {
                 details.sort(how.order, how.reverse);
                 return print(shell, Some(directory), &details, how);
             }
@@ -190,13 +198,28 @@ impl Lister {
     }
 }
 
-/// All entries with their attributes; `None` if they are too many to be kept.
-fn details(shell: &mut Shell<'_>, directory: &Place, how: How) -> Result<Option<Details>, Fail> {
-    let mut details = Details::default();
+/// All entries with their attributes, `None` if they are too many to be kept, and the blocks that they take.
+fn details(
+    shell: &mut Shell<'_>,
+    directory: &Place,
+    how: How,
+) -> Result<(Option<Details>, u64), Fail> {
+    let mut details = Some(Details::default());
+    let mut blocks: u64 = 0;
+    let mut push = |shell: &Shell<'_>, name: &[u8], found: fs::Result<Metadata>| {
+        let more = found.map_or(0, |found| found.blocks());
+        blocks = blocks.saturating_add(more);
+        let is_kept = details
+            .as_mut()
+            .is_some_and(|details| details.push(shell, name, found));
+        if !is_kept {
+            details = None;
+        }
+        is_kept
+    };
     if how.dots {
         for name in [b".".as_slice(), b".."] {
-            let found = directory.join(name)?.symlink_metadata()?;
-            details.push(shell, name, Ok(found));
+            push(shell, name, Ok(directory.join(name)?.symlink_metadata()?));
         }
     }
     let entries = directory.ns.read_dir(&directory.path);
@@ -204,11 +227,13 @@ fn details(shell: &mut Shell<'_>, directory: &Place, how: How) -> Result<Option<
     for entry in entries.with_metadata() {
         let (entry, metadata) = entry.map_err(|error| directory.fail(error))?;
         let name = entry.file_name();
-        if (how.all || !name.starts_with(b".")) && !details.push(shell, name, metadata) {
-            return Ok(None);
+        let is_shown = how.all || !name.starts_with(b".");
+        // The blocks of all are told first.
+        if is_shown && !push(shell, name, metadata) && !how.long {
+            break;
         }
     }
-    Ok(Some(details))
+    Ok((details, blocks))
 }
 
 /// Prints what was found in a directory, or at the paths that the names are.

@@ -14,6 +14,7 @@ pub mod format;
 mod glob;
 mod grep;
 mod info;
+mod kept;
 mod line;
 mod list;
 mod listing;
@@ -199,7 +200,7 @@ static COMMANDS: &[Command] = &[
     command("chmod", "Rv+", "[-Rv] MODE PATH...", "change permissions: 755, u+x,go-w", change::chmod),
     command("chown", "Rhv", "[-Rhv] UID[:GID] PATH...", "change owners; -h: of links themselves", change::chown),
     command("cmp", "s", "[-s] PATH PATH", "compare two files; -s: say nothing", compare::cmp),
-    command("cp", "afpPrRuvd", "[-afpruv] SOURCE... TARGET", "copy; -a: all, with owners and times; -p: these; -u: what is newer", copy::cp),
+    command("cp", "afpPrRuvd", "[-afpruv] SOURCE... TARGET", "copy; -a: all, with owners, times, hard links and extended attributes; -p: owners and times; -u: what is newer", copy::cp),
     command("devices", "", "[COUNT]", "tell when 9pfs devices appear, connect, disconnect, disappear; COUNT times", info::devices),
     command("df", "hk", "[-h] [PATH...]", "show how full file systems are", info::df),
     command("du", "sahckd:", "[-sahc] [-d DEPTH] [PATH...]", "show what directories take", usage::du),

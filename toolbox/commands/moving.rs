@@ -6,7 +6,8 @@ use alloc::format;
 use xen9p::errno::Errno;
 use xen9p::fs::Metadata;
 
-use super::copy::{How, Keep, Output, copy_tree, pour, preserve};
+use super::copy::{How, Output, copy_tree, pour};
+use super::kept::{Keep, Kept};
 use super::place::Place;
 use super::remove::{check_removable, remove_tree};
 use super::same::{Links, is_same};
@@ -98,7 +99,7 @@ fn carry(
         let target = from.ns.read_link(&from.path);
         let target = target.map_err(|error| from.fail(error))?;
         to.ns.symlink(target, &place.path).map_err(cannot)?;
-        preserve(found, &place, Keep::Times)?;
+        Kept::new(Keep::Times).preserve(from, found, &place)?;
     } else {
         let mut how = How::to_move(shell, from)?;
         let copied = pour(shell, from, found, Output::New(&place), &mut how);

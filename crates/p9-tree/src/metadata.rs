@@ -312,7 +312,7 @@ impl Metadata {
         self.blksize
     }
 
-    /// Space taken, in units of 512 bytes.
+    /// Space taken, in units of 512 bytes; the size rounded up where the server does not say.
     pub const fn blocks(&self) -> u64 {
         self.blocks
     }
@@ -338,7 +338,10 @@ impl From<&Attr> for Metadata {
             rdev: attr.rdev,
             size: attr.size,
             blksize: attr.blksize,
-            blocks: attr.blocks,
+            blocks: match attr.valid.contains(AttrMask::BLOCKS) {
+                true => attr.blocks,
+                false => attr.size.div_ceil(512),
+            },
             atime: attr.atime.into(),
             mtime: attr.mtime.into(),
             ctime: known(AttrMask::CTIME, attr.ctime),

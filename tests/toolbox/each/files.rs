@@ -58,13 +58,16 @@ fn ls_sorts_and_hides() {
     );
     let long = desk.ok("ls -l");
     let lines: Vec<&str> = long.lines().collect();
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 4);
+    let blocks = |path| desk.root.metadata(path).unwrap().blocks();
+    let sum: u64 = ["/a c", "/b", "/d"].map(blocks).iter().sum();
+    assert_eq!(lines[0], format!("total {}", sum.div_ceil(2)));
     assert!(
-        lines[0].starts_with("-rw-r--r--   1 ") && lines[0].ends_with(" a c"),
+        lines[1].starts_with("-rw-r--r--   1 ") && lines[1].ends_with(" a c"),
         "{long}"
     );
     assert!(
-        lines[2].starts_with("drwxr-xr-x ") && lines[2].ends_with(" d"),
+        lines[3].starts_with("drwxr-xr-x ") && lines[3].ends_with(" d"),
         "{long}"
     );
 }
@@ -252,4 +255,44 @@ fn selftest_passes_and_leaves_nothing() {
     };
     let output = desk.ok("selftest; ls -A /");
     assert!(output.ends_with(" 0 failed\n"), "{output}");
+}
+
+#[test]
+fn cp_a_keeps_hard_links_and_attributes_of_users() {
+    let Some(mut desk) = Desk::new() else {
+        return;
+    };
+    desk.ok("mkdir -p /d/e; write /d/1 one; write /d/other o");
+    let linked = desk.root.hard_link("/d/1", "/d/e/2").is_ok();
+    if linked {
+        desk.root.hard_link("/d/1", "/d/3").unwrap();
+        desk.root.hard_link("/d/1", "/outside").unwrap();
+    }
+    let kept = ["/d", "/d/e", "/d/1"].map(|path| {
+        let set = desk.root.set_xattr(path, "user.mark", path);
+        (path, set.is_ok())
+    });
+    // Twice, so that names are taken.
+    desk.ok("cp -a /d /copy; cp -a /d/1 /d/e /d/3 /copy; cp -r /d /plain");
+    let about = |path: &str| desk.root.metadata(path).unwrap();
+    if linked {
+        for path in ["/copy/1", "/copy/3", "/copy/e/2"] {
+            assert_eq!(about(path).nlink(), 3, "{path}");
+            assert_eq!(about(path).ino(), about("/copy/1").ino());
+        }
+        for path in ["/plain/1", "/plain/3", "/plain/e/2", "/copy/other"] {
+            assert_eq!(about(path).nlink(), 1, "{path}");
+        }
+        assert_eq!(about("/d/1").nlink(), 4);
+    }
+    for (path, has) in kept {
+        let copy = path.replacen("/d", "/copy", 1);
+        let found = desk.root.xattr(copy, "user.mark").ok();
+        assert_eq!(found, has.then(|| path.into()), "{path}");
+        let plain = path.replacen("/d", "/plain", 1);
+        assert!(desk.root.xattr(plain, "user.mark").is_err());
+    }
+    let shown = desk.ok("ls /copy /copy/e; cat /copy/1");
+    let three = if linked { "1\n3\ne\nother\n\n/copy/e:\n2\none\n" } else { "1\ne\nother\n\n/copy/e:\none\n" };
+    assert_eq!(shown, format!("/copy:\n{three}"));
 }

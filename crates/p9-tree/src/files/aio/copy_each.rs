@@ -24,7 +24,8 @@ pub type CopyingFiles<N> = Each<N, Result<Option<u64>>>;
 impl<N: Node + 'static> ReadDir<N> {
     /// Copies small regular files, 64 KiB at most, to new ones of the same names in the directory `path` of `to`: many at the
     /// same time, in nine requests each. Hands out each entry with how many bytes were copied, `None` where it was left
-    /// alone: a directory, a link, a larger file. New files get the permission bits of the old ones, less the umask.
+    /// alone: a directory, a link, a larger file, one of several names. New files get the permission bits of the old ones,
+    /// less the umask.
     ///
     /// A name that is taken is EEXIST, and that file stays as it was. After another error the new file may be there in part.
     ///
@@ -83,7 +84,7 @@ async fn copy<N: Node, M: Node>(
         Walked::Blocked(_, error) => return Err(error),
     };
     let found = waiting(&waits.0, stat_open(&file)).await?;
-    if !found.is_file() || found.len() > SMALL {
+    if !found.is_file() || found.len() > SMALL || found.nlink() > 1 {
         return Ok(None);
     }
     let room = if found.len() == 0 {
