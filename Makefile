@@ -40,6 +40,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 #: BACKEND  xen9pd|qemu|9pfsd run test-xen               what serves shares in dom0; on trixie xen9pd, on bookworm QEMU
 #: BED      bookworm|trixie   run test-xen test-hostile  Debian release of dom0: Xen 4.17 with QEMU, or Xen 4.20
 #: DESTDIR  directory         install                    the root that things are installed below
+#: FEATURES vchan             capi                       the library with vchans, in target/capi-dist-vchan
 #: IMAGE    file              run                        another image than target/xen9p.elf
 #: MEMORY   MiB               run                        of the guest; 64
 #: MINUTES  n                 soak                       how long it works
@@ -188,7 +189,7 @@ embed:
 	@for name in $(EXAMPLES); do strip -o target/$$name.elf target/image/$$name || exit 1; done
 
 capi: ## Build the C library for any kernel's link: header, archive and object in target/capi-dist
-	+@$(WITHOUT_MAKE) capi/dist.sh
+	+@FEATURES='$(FEATURES)' $(WITHOUT_MAKE) capi/dist.sh
 
 test: test-fast test-slow ## All tests
 
@@ -211,6 +212,7 @@ test-host: packages-for-test ## Format, lints, docs, packages, and the host test
 
 test-features: ## Each library with sets of its features
 	+@$(WITHOUT_MAKE) tests/feature-sets.sh $(PUBLISHED)
+	$(CARGO) test --quiet -p xen9p-capi
 
 test-other-targets: ## That the 9P libraries compile for aarch64, where its core library is installed
 	+@$(WITHOUT_MAKE) tests/other-targets.sh $(PORTABLE)
@@ -236,8 +238,8 @@ test-elf: kernel ## What must and must not be in the image's ELF file
 	@tests/elf-check.sh target/image/xen9p
 
 test-capi: ## That the C library links in the ways that kernels link, where it can be built
-	+@$(WITHOUT_MAKE) capi/dist.sh || [ $$? -eq 77 ]
-	@[ ! -e target/capi-dist/lib/xen9p.o ] || tests/capi-links.sh target/capi-dist
+	+@for features in '' vchan; do FEATURES=$$features $(WITHOUT_MAKE) capi/dist.sh || [ $$? -eq 77 ] || exit 1; done
+	@for dist in target/capi-dist target/capi-dist-vchan; do [ ! -e $$dist/lib/xen9p.o ] || tests/capi-links.sh $$dist || exit 1; done
 
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(OWN_TESTS) test-boot

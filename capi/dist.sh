@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the C library for any kernel's link into target/capi-dist: header, archive, the one object in it, pkg-config file.
-# usage: capi/dist.sh, from anywhere and with any RUSTFLAGS
+# usage: capi/dist.sh, from anywhere and with any RUSTFLAGS; FEATURES=vchan: the object that has vchans and serves, into
+# target/capi-dist-vchan
 #
 # For x86_64-unknown-none, whose core library uses neither the red zone nor the registers that interrupt handlers of kernels
 # don't save; what is left of that is checked by the code itself. Needs binutils. Ends with status 77 where that core library
@@ -9,10 +10,22 @@ set -eu
 cd "$(dirname "$0")/.."
 
 target=x86_64-unknown-none
-out=target/capi-dist
 build=target/capi
 # Code and constants, in bytes: what is more needs a reason.
-limit=402000
+case ${FEATURES:-} in
+'')
+	out=target/capi-dist
+	limit=402000
+	;;
+vchan)
+	out=target/capi-dist-vchan
+	limit=632000
+	;;
+*)
+	echo "xen9p: FEATURES is vchan or nothing, not '$FEATURES'" >&2
+	exit 1
+	;;
+esac
 
 rm -rf "$out"
 if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] && ! rustup target add "$target"; then
@@ -24,7 +37,7 @@ fi
 unset CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET
 RUSTFLAGS="-C force-frame-pointers=no --remap-path-prefix=$PWD=xen9p --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo ${CAPI_RUSTFLAGS:-}" \
 	CARGO_PROFILE_IMAGE_OPT_LEVEL=z CARGO_PROFILE_IMAGE_DEBUG=0 \
-	cargo rustc --quiet --profile image --target "$target" --target-dir "$build" -p xen9p-capi --features freestanding \
+	cargo rustc --quiet --profile image --target "$target" --target-dir "$build" -p xen9p-capi --features "freestanding ${FEATURES:-}" \
 	--crate-type staticlib
 archive=$build/$target/image/libxen9p_capi.a
 
@@ -32,6 +45,7 @@ archive=$build/$target/image/libxen9p_capi.a
 names=$(grep -o '\bxen9p_[a-z_0-9]*(' include/xen9p.h | tr -d '(' | sort -u)
 declared=
 for name in $names; do
+	case ${FEATURES:-}:$name in :xen9p_serve) continue ;; esac
 	grep -q "fn $name(" capi/src/*.rs && declared="$declared $name"
 done
 keep=

@@ -51,7 +51,9 @@
  *            handlers may run on the stack and save what they use.
  *
  * Linking    One object, target/capi-dist/lib/xen9p.o: nothing is undefined in it, memcpy and its like are its own, and nothing
- *            but xen9p_... is defined for others. It links by ld -r, with --gc-sections or without, and into ELF32.
+ *            but xen9p_... is defined for others. It links by ld -r, with --gc-sections or without, and into ELF32. Made by
+ *            make capi FEATURES=vchan it can mount what other domains serve, and serve (xen9p_mount(), xen9p_serve()), takes
+ *            230 KB more, and is in target/capi-dist-vchan; the header is the same.
  */
 
 #ifndef XEN9P_H
@@ -119,6 +121,15 @@
 
 /* What xen9p_poll() returns, negated, while an operation is not over. */
 #define XEN9P_EINPROGRESS 115
+
+/* Nothing: an access faults. */
+#define XEN9P_WINDOW_EMPTY 0
+
+/* The page that Xen has mapped at its `window_address`. */
+#define XEN9P_WINDOW_FOREIGN 1
+
+/* A page of this domain's own, in the place of one that was lost: mapped read-write. */
+#define XEN9P_WINDOW_OWN 2
 
 /* The version of this header: major, minor and patch number in the bits from 16, 8 and 0 on. Header and library fit as
  * long as major and minor number are the same. */
@@ -343,6 +354,18 @@ struct xen9p_platform {
   void (*unlock)(void*);
   /* Has every `wait` return that sleeps now. Called with the lock held. */
   void (*wake)(void*);
+  /* To map pages of other domains, which xen9p_mount() of a vchan does and nothing else; all four, or none. This is a
+   * window: page-aligned addresses for `count` pages next to each other, at which nothing is; NULL when there are none. */
+  void *(*alloc_window)(void*, size_t count);
+  /* Takes a window back, all of it XEN9P_WINDOW_EMPTY; the count is that which was asked for. */
+  void (*free_window)(void*, void *first, size_t count);
+  /* Where Xen is told to map a page that is to be seen there: in a PV domain that address itself, with page tables down
+   * to the last level; else the guest physical address of a frame without memory, which is for this page alone. */
+  uint64_t (*window_address)(void*, const void *page);
+  /* Sets what is at a page of a window: XEN9P_WINDOW_EMPTY and so on; `own` is a frame as `frame` gives it. In a PV domain
+   * Xen shows and hides foreign pages itself: there is something to do for XEN9P_WINDOW_OWN alone, and for
+   * XEN9P_WINDOW_EMPTY after that. */
+  void (*set_window)(void*, void *page, uint32_t what, uint64_t own);
 };
 
 #ifdef __cplusplus
@@ -412,8 +435,8 @@ int32_t xen9p_lock(xen9p_handle handle,
                    uint64_t length,
                    xen9p_handle *op);
 
-/* Closes a handle, which is closed whatever this returns: a mount, node, file or directory; of an operation, gives it up.
- * A file that an operation uses is closed with the operation. */
+/* Closes a handle, which is closed whatever this returns: a mount, node, file or directory; of an operation, gives it up; of
+ * an endpoint, serves its tree no more. A file that an operation uses is closed with the operation. */
 int32_t xen9p_close(xen9p_handle handle,
                     xen9p_handle *op);
 
@@ -421,8 +444,15 @@ int32_t xen9p_close(xen9p_handle handle,
  * the first mount hold, and each handle is closed for itself. A device that was mounted stays connected until
  * xen9p_exit(), ready for the next mount, unless the options say otherwise. `options` may be NULL.
  *
+ * With the object that has vchans (make capi FEATURES=vchan) the tag may also be "vchan!DOMID!NAME", and "!TREE" behind that
+ * for a server of several trees: what the domain of this number serves to this one under this name, from whatever program.
+ * It is waited for up to `timeout`, and disconnected by the last xen9p_close(). It needs `alloc_window` and its like. Or
+ * "#mem": a new, empty tree in memory, of up to an eighth of it, gone with all that is open on it; to be served to others.
+ *
  * Blocks, no longer than `timeout` at each step. -ENODEV: there is no such device. -ETIMEDOUT: its backend does not answer.
- * -EBUSY: another thread is mounting it. */
+ * -EBUSY: another thread is mounting it. Of vchans: -EINVAL: a malformed address, or one of this domain's own. -ETIMEDOUT: it is
+ * not published for this domain in time. -EPROTO (71): what is published makes no sense. -EOPNOTSUPP (95): an object without
+ * vchans, or a kernel without windows. */
 int32_t xen9p_mount(const char *tag,
                     const struct xen9p_mount_options *options,
                     xen9p_handle *fs);
@@ -479,12 +509,13 @@ int32_t xen9p_symlink(const char *target, xen9p_handle at, const char *path, xen
 int64_t xen9p_readlink(xen9p_handle at, const char *path, char *into, size_t size, xen9p_handle *op);
 
 /* Asks about an operation, without blocking: its result, which closes the handle, or -XEN9P_EINPROGRESS. Moves
- * everything else on, too. xen9p_close() gives the operation up. */
+ * everything else on, too. xen9p_close() gives the operation up. Of the handle of an endpoint: 1 while another domain is
+ * connected, otherwise 0. */
 int64_t xen9p_poll(xen9p_handle op);
 
 /* Blocks until the clock of `now` shows `deadline`, or until the operation is over; of the handle of a mount: until an
- * operation on it may have got further since this was called last. Returns early now and then. A loop that polls all its
- * operations, and calls this when none is over, misses nothing. */
+ * operation on it may have got further since this was called last; of an endpoint: until something happened. Returns early
+ * now and then. A loop that polls all its operations, and calls this when none is over, misses nothing. */
 int32_t xen9p_wait(xen9p_handle handle,
                    uint64_t deadline);
 
@@ -493,6 +524,25 @@ int32_t xen9p_wait(xen9p_handle handle,
 ptrdiff_t xen9p_hypercall(int pv,
                           uint32_t number,
                           const size_t *args);
+
+/* Serves a tree to another domain, as a vchan with the address "vchan!DOMID!NAME": the domain of this number may connect, one
+ * connection after the other. It mounts "vchan!OURS!NAME", with the number of this domain. `tree` is a mount (of a device,
+ * of what another domain serves, or of "#mem") or a node in one, below which all is served; it need not stay open. `flags`:
+ * XEN9P_READ, and XEN9P_WRITE if the other domain may change something. Of the object with vchans alone: make capi
+ * FEATURES=vchan. It grants pages of the kernel's, and maps none of others.
+ *
+ * Whatever call polls, waits or is started serves meanwhile, but not while something is connected: a kernel that has nothing
+ * else to do loops over xen9p_wait() of the endpoint. xen9p_poll() tells whether the other domain is connected, or what
+ * keeps this one from publishing the vchan, which is tried again each second. A domain that does not exist yet is waited for.
+ * xen9p_close() ends it. After a suspend the vchan is published anew, if the number of this domain is the same: else close
+ * it and serve again.
+ *
+ * -EINVAL: a malformed address, one of this domain's own, or unknown flags. -EBADF: no mount or node. -EADDRINUSE (98): it is
+ * served already. Other errors are those of what publishes it: -ENOMEM, -EACCES, -EIO. */
+int32_t xen9p_serve(const char *address,
+                    xen9p_handle tree,
+                    uint32_t flags,
+                    xen9p_handle *endpoint);
 
 /* Says what the kernel provides: the first call, and made once until xen9p_exit(). Connects to nothing yet. No other call
  * may be made at the same time.

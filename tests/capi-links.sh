@@ -9,7 +9,10 @@ trap 'rm -rf "$work"' EXIT
 library=$dist/lib/xen9p.o
 
 # A program that uses every function, as the header declares them.
-gcc -std=c89 -pedantic -Wall -Wextra -Werror -O2 -ffreestanding -fno-pic -mno-red-zone -fno-asynchronous-unwind-tables \
+vchan=
+case $dist in *-vchan) vchan=-DXEN9P_VCHAN ;; esac
+# shellcheck disable=SC2086 # nothing, or one option
+gcc $vchan -std=c89 -pedantic -Wall -Wextra -Werror -O2 -ffreestanding -fno-pic -mno-red-zone -fno-asynchronous-unwind-tables \
 	-fcf-protection=none -fno-stack-protector -fno-merge-constants -I "$dist/include" -c capi/tests/plain.c -o "$work/plain.o"
 
 link() { # name, options

@@ -258,8 +258,8 @@ async fn lock_node(file: &RemoteFile, kind: u32, start: u64, length: u64) -> Res
     }
 }
 
-/// Closes a handle, which is closed whatever this returns: a mount, node, file or directory; of an operation, gives it up.
-/// A file that an operation uses is closed with the operation.
+/// Closes a handle, which is closed whatever this returns: a mount, node, file or directory; of an operation, gives it up; of
+/// an endpoint, serves its tree no more. A file that an operation uses is closed with the operation.
 ///
 /// # Safety
 /// `op` is NULL or valid.
@@ -277,6 +277,8 @@ pub unsafe extern "C" fn xen9p_close(handle: xen9p_handle, op: *mut xen9p_handle
                     Err(_) => {}
                 },
                 Kind::Mount => of.give_up()?,
+                #[cfg(feature = "vchan")]
+                Kind::Endpoint(endpoint) => endpoint.end()?,
                 Kind::Node(_) | Kind::Dir(_) | Kind::Operation(_) => drop(kind),
             }
             Ok(0)

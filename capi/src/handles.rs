@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     File(Rc<File>),
     Dir(SharedDir),
     Operation(Rc<RefCell<Operation>>),
+    #[cfg(feature = "vchan")]
+    Endpoint(Rc<crate::serve::Endpoint>),
 }
 
 /// The most that is open at a time.

@@ -15,15 +15,21 @@ mod files;
 #[cfg(feature = "freestanding")]
 mod freestanding;
 mod handles;
+#[cfg(feature = "vchan")]
+mod memory_tree;
 mod mount;
 mod names;
 mod operations;
 mod paths;
 mod platform;
 mod reserve;
+#[cfg(feature = "vchan")]
+mod serve;
 mod state;
 mod store;
 mod threads;
+#[cfg(feature = "vchan")]
+mod vchan;
 mod version;
 mod xattrs;
 
@@ -41,9 +47,14 @@ pub use names::{
     xen9p_symlink, xen9p_unlink,
 };
 pub use operations::{XEN9P_EINPROGRESS, XEN9P_FOREVER, xen9p_poll, xen9p_wait};
-pub use platform::{xen9p_hypercall, xen9p_platform, xen9p_ring};
+pub use platform::{
+    XEN9P_WINDOW_EMPTY, XEN9P_WINDOW_FOREIGN, XEN9P_WINDOW_OWN, xen9p_hypercall, xen9p_platform,
+    xen9p_ring,
+};
 #[doc(hidden)]
 pub use reserve::Allocator;
+#[cfg(feature = "vchan")]
+pub use serve::xen9p_serve;
 pub use state::{xen9p_check_platform, xen9p_exit, xen9p_init, xen9p_suspend};
 pub use store::{xen9p_store_error, xen9p_watch_fired};
 pub use version::{XEN9P_VERSION, xen9p_version};

@@ -8,8 +8,8 @@ use core::ffi::{CStr, c_char};
 use core::time::Duration;
 
 use xen9p::errno::Errno;
-use xen9p::fs::{Fs, MountOptions, aio};
-use xen9p::p9::session::{Recovery, Redial, Session};
+use xen9p::fs::{MountOptions, aio};
+use xen9p::p9::session::{self, Recovery, Redial, Session};
 use xen9p::time::Instant;
 use xen9p::transport::Transport;
 use xen9p::transport::xen9pfs::{self, Config};
@@ -17,7 +17,7 @@ use xen9p::transport::xen9pfs::{self, Config};
 use crate::error::{Fail, Result, copy_text};
 use crate::handles::{Kind, Open};
 use crate::platform::{self, table};
-use crate::state::{Xen, enter, enter_status, give, with_state, xen};
+use crate::state::{domain, enter, enter_status, give, with_state, xen};
 use crate::threads;
 use crate::version::sized;
 use crate::xen9p_handle;
@@ -45,11 +45,11 @@ pub struct xen9p_mount_options {
     pub disconnect: u32,
 }
 
-/// A device that is connected, and mounted or kept for the next mount.
+/// A device, or another domain, that is connected, and mounted or kept for the next mount.
 pub(crate) struct Mount {
     pub(crate) fs: aio::Fs,
     session: Session,
-    /// Its directory in xenstore.
+    /// The device's directory in xenstore, or the address.
     device: String,
     /// Handles of the mount itself.
     users: Cell<u32>,
@@ -66,13 +66,25 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the backend is looked after: one that is killed changes nothing that could be waited for.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How the addresses of vchans begin.
+const VCHAN: &str = "vchan!";
+
 /// How long one step of connecting again may take, and the time from one try to the next.
-const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Mount {
-    /// Takes in what has come and sends what waits. Whether there is nothing more to do before an event comes.
+    /// Takes in what has come and sends what waits, and serves other domains. Whether there is nothing more to do before an
+    /// event comes.
     pub(crate) fn look(&self) -> bool {
+        #[cfg(feature = "vchan")]
+        return crate::serve::beside(|| self.look_at_session());
+        #[cfg(not(feature = "vchan"))]
+        self.look_at_session()
+    }
+
+    /// The same of what is mounted alone.
+    pub(crate) fn look_at_session(&self) -> bool {
         if self.is_busy.replace(true) {
             return true;
         }
@@ -91,8 +103,16 @@ impl Mount {
             true => now + BUSY_INTERVAL,
             false => (now + CHECK_INTERVAL).min(self.session.next_wakeup()),
         };
+        #[cfg(feature = "vchan")]
+        let most = most.min(crate::serve::next_check());
         threads::sleep(most.min(deadline));
         true
+    }
+
+    /// When the session wants to be looked at even if no event comes before.
+    #[cfg(feature = "vchan")]
+    pub(crate) fn next_wakeup(&self) -> Instant {
+        self.session.next_wakeup()
     }
 
     /// Whether an operation may have got further since xen9p_wait() told of it.
@@ -152,8 +172,15 @@ impl Drop for Connecting {
 /// the first mount hold, and each handle is closed for itself. A device that was mounted stays connected until
 /// xen9p_exit(), ready for the next mount, unless the options say otherwise. `options` may be NULL.
 ///
+/// With the object that has vchans (make capi FEATURES=vchan) the tag may also be "vchan!DOMID!NAME", and "!TREE" behind that
+/// for a server of several trees: what the domain of this number serves to this one under this name, from whatever program.
+/// It is waited for up to `timeout`, and disconnected by the last xen9p_close(). It needs `alloc_window` and its like. Or
+/// "#mem": a new, empty tree in memory, of up to an eighth of it, gone with all that is open on it; to be served to others.
+///
 /// Blocks, no longer than `timeout` at each step. -ENODEV: there is no such device. -ETIMEDOUT: its backend does not answer.
-/// -EBUSY: another thread is mounting it.
+/// -EBUSY: another thread is mounting it. Of vchans: -EINVAL: a malformed address, or one of this domain's own. -ETIMEDOUT: it is
+/// not published for this domain in time. -EPROTO (71): what is published makes no sense. -EOPNOTSUPP (95): an object without
+/// vchans, or a kernel without windows.
 ///
 /// # Safety
 /// Pointers are NULL or valid; `tag` ends with a NUL.
@@ -191,10 +218,87 @@ pub unsafe extern "C" fn xen9p_mount(
     })
 }
 
+/// What is mounted, and how it is connected again.
+pub(crate) struct Connected {
+    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) again: Box<dyn FnMut() -> Option<Box<dyn Transport>>>,
+    /// The tree that a server of several is asked for.
+    pub(crate) tree: String,
+    /// Whether the last xen9p_close() disconnects it, whatever the options say.
+    pub(crate) disconnect: bool,
+}
+
 fn mount(tag: Option<&str>, options: &xen9p_mount_options) -> Result<Rc<Mount>> {
+    match tag {
+        Some(address) if address.starts_with(VCHAN) => mount_address(address, options),
+        #[cfg(feature = "vchan")]
+        Some(crate::memory_tree::NAME) => {
+            let connected = crate::memory_tree::connect(domain()?);
+            begin(crate::memory_tree::NAME.into(), options, connected)
+        }
+        tag => mount_device(tag, options),
+    }
+}
+
+#[cfg(feature = "vchan")]
+fn mount_address(address: &str, options: &xen9p_mount_options) -> Result<Rc<Mount>> {
+    mount_once(address, options, || {
+        crate::vchan::connect(domain()?, address, timeout(options))
+    })
+}
+
+#[cfg(not(feature = "vchan"))]
+fn mount_address(_: &str, _: &xen9p_mount_options) -> Result<Rc<Mount>> {
+    Err(Fail::new(
+        Errno::EOPNOTSUPP,
+        "this library is built without vchans: make capi FEATURES=vchan",
+    ))
+}
+
+fn mount_device(tag: Option<&str>, options: &xen9p_mount_options) -> Result<Rc<Mount>> {
     let xen = xen()?;
     let device = xen9pfs::device(&xen.domain, tag)?;
-    let turn = Connecting::new(device.frontend())?;
+    let name: String = device.frontend().into();
+    mount_once(&name, options, || {
+        let wish = |number: u32| u16::try_from(number).ok().filter(|&number| number > 0);
+        let mut config = Config::for_memory(table().map_or(0, |table| table.known_memory()));
+        config.timeout = timeout(options);
+        config.rings = wish(options.rings);
+        config.order = wish(options.order).map(|order| order.min(255) as u8);
+        let tag: Option<String> = device.tag().map(Into::into);
+        let transport = xen.endpoints.connect(device, &config)?;
+        let mut again = config;
+        again.rings = Some(transport.lanes());
+        again.order = Some(transport.order().get());
+        again.timeout = again.timeout.min(RECONNECT_TIMEOUT);
+        Ok(Connected {
+            transport: Box::new(transport),
+            again: Box::new(move || {
+                let device = xen9pfs::device(&xen.domain, tag.as_deref());
+                let connected = device.and_then(|device| xen.endpoints.connect(device, &again));
+                connected.ok().map(|it| Box::new(it) as Box<dyn Transport>)
+            }),
+            tree: String::new(),
+            disconnect: false,
+        })
+    })
+}
+
+/// How long each step of connecting, and each answer, may take.
+fn timeout(options: &xen9p_mount_options) -> Duration {
+    match options.timeout {
+        0 => Duration::from_secs(20),
+        seconds => Duration::from_secs(seconds.into()),
+    }
+}
+
+/// The mount of this name, or a new one.
+fn mount_once(
+    name: &str,
+    options: &xen9p_mount_options,
+    connect: impl FnOnce() -> Result<Connected>,
+) -> Result<Rc<Mount>> {
+    let turn = Connecting::new(name)?;
     let known = with_state(|state| {
         let known = state.mounts.iter().find(|it| it.device == turn.0);
         known.cloned()
@@ -207,36 +311,37 @@ fn mount(tag: Option<&str>, options: &xen9p_mount_options) -> Result<Rc<Mount>> 
         with_state(|state| state.mounts.retain(|it| !Rc::ptr_eq(it, &known)))?;
         drop(known);
     }
-    let timeout = match options.timeout {
-        0 => Duration::from_secs(20),
-        seconds => Duration::from_secs(seconds.into()),
-    };
-    let wish = |number: u32| u16::try_from(number).ok().filter(|&number| number > 0);
-    let mut config = Config::for_memory(table().map_or(0, |table| table.known_memory()));
+    begin(turn.0.clone(), options, connect()?)
+}
+
+/// Speaks to the server at the other end.
+fn begin(device: String, options: &xen9p_mount_options, connected: Connected) -> Result<Rc<Mount>> {
+    let timeout = timeout(options);
+    let mut mount = MountOptions::new().timeout(timeout).tree(connected.tree);
+    let mut config = session::Config::default();
     config.timeout = timeout;
-    config.rings = wish(options.rings);
-    config.order = wish(options.order).map(|order| order.min(255) as u8);
-    let mut mount = MountOptions::new().timeout(timeout);
     if options.msize != 0 {
         mount = mount.msize(options.msize);
+        config.msize = options.msize;
     }
-    let tag: Option<String> = device.tag().map(Into::into);
-    let transport = xen.endpoints.connect(device, &config)?;
-    let (rings, order) = (transport.lanes(), transport.order().get());
-    let recovery = (options.recovery > 0).then(|| {
-        let mut again = config;
-        (again.rings, again.order) = (Some(rings), Some(order));
-        again.timeout = timeout.min(RECONNECT_TIMEOUT);
+    let session = Session::new(connected.transport, &config)?;
+    if options.recovery > 0 {
         let timeout = Duration::from_secs(options.recovery.into());
-        Recovery::new(redial(xen, tag, again), timeout)
-    });
-    let fs = Fs::mount_over(Box::new(transport), &mount, recovery)?.to_async();
+        session.set_recovery(Recovery::new(redial(connected.again), timeout));
+    }
+    // The other domain may wait for what this one serves, before it answers.
+    #[cfg(feature = "vchan")]
+    session.set_idle_hook(Some(Box::new(|| {
+        crate::serve::turn();
+    })));
+    let fs = session.block_on(aio::Fs::mount(&session, &mount))?;
+    session.set_idle_hook(None);
     let mount = Rc::new(Mount {
-        session: fs.session().clone(),
+        session,
         fs,
-        device: turn.0.clone(),
+        device,
         users: Cell::new(0),
-        disconnect: Cell::new(options.disconnect != 0),
+        disconnect: Cell::new(connected.disconnect || options.disconnect != 0),
         is_busy: Cell::new(false),
         told: Cell::new(0),
     });
@@ -244,15 +349,15 @@ fn mount(tag: Option<&str>, options: &xen9p_mount_options) -> Result<Rc<Mount>> 
     Ok(mount)
 }
 
-/// Connects to a device again, with the rings it had.
-fn redial(xen: Xen, tag: Option<String>, config: Config) -> impl Redial {
+/// Connects again, now and then.
+fn redial(mut again: Box<dyn FnMut() -> Option<Box<dyn Transport>>>) -> impl Redial {
     let mut next = Instant::from_nanos(0);
     move || {
-        xen.domain.events.sleep_until(next);
+        if let Ok(domain) = domain() {
+            domain.events.sleep_until(next);
+        }
         next = platform::now() + RECONNECT_INTERVAL;
-        let device = xen9pfs::device(&xen.domain, tag.as_deref());
-        let connected = device.and_then(|device| xen.endpoints.connect(device, &config));
-        Ok(connected.ok().map(|it| Box::new(it) as Box<dyn Transport>))
+        Ok(again())
     }
 }
 

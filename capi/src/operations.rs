@@ -110,11 +110,17 @@ fn used_elsewhere() -> Fail {
 }
 
 /// Asks about an operation, without blocking: its result, which closes the handle, or -XEN9P_EINPROGRESS. Moves
-/// everything else on, too. xen9p_close() gives the operation up.
+/// everything else on, too. xen9p_close() gives the operation up. Of the handle of an endpoint: 1 while another domain is
+/// connected, otherwise 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
     enter(|| {
         let open = handles(|handles| handles.get(op))?;
+        #[cfg(feature = "vchan")]
+        if let Kind::Endpoint(endpoint) = &open.kind {
+            open.mount.look();
+            return endpoint.state();
+        }
         let Kind::Operation(operation) = open.kind else {
             return Err(wrong("an operation"));
         };
@@ -131,8 +137,8 @@ pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
 }
 
 /// Blocks until the clock of `now` shows `deadline`, or until the operation is over; of the handle of a mount: until an
-/// operation on it may have got further since this was called last. Returns early now and then. A loop that polls all its
-/// operations, and calls this when none is over, misses nothing.
+/// operation on it may have got further since this was called last; of an endpoint: until something happened. Returns early
+/// now and then. A loop that polls all its operations, and calls this when none is over, misses nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn xen9p_wait(handle: xen9p_handle, deadline: u64) -> i32 {
     enter_status(|| {
@@ -145,6 +151,14 @@ pub extern "C" fn xen9p_wait(handle: xen9p_handle, deadline: u64) -> i32 {
                     open.mount.look();
                 }
                 open.mount.take_news();
+                Ok(())
+            }
+            #[cfg(feature = "vchan")]
+            Kind::Endpoint(_) => {
+                if open.mount.look() {
+                    open.mount.sleep(deadline);
+                    open.mount.look();
+                }
                 Ok(())
             }
             Kind::Operation(operation) => {

@@ -10,6 +10,8 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use xen9p::hypercall::raw::Gate;
 use xen9p::hypercall::{DomId, XenError};
+#[cfg(feature = "vchan")]
+use xen9p::platform::View;
 use xen9p::platform::{BuilderRing, DomainState, Frame, GrantDriver, Page, Platform, StoreDriver};
 use xen9p::time::Instant;
 use xen9p::xen::event::Port;
@@ -131,7 +133,28 @@ pub struct xen9p_platform {
     pub unlock: Option<unsafe extern "C" fn(*mut c_void)>,
     /// Has every `wait` return that sleeps now. Called with the lock held.
     pub wake: Option<unsafe extern "C" fn(*mut c_void)>,
+
+    /// To map pages of other domains, which xen9p_mount() of a vchan does and nothing else; all four, or none. This is a
+    /// window: page-aligned addresses for `count` pages next to each other, at which nothing is; NULL when there are none.
+    pub alloc_window: Option<unsafe extern "C" fn(*mut c_void, count: usize) -> *mut c_void>,
+    /// Takes a window back, all of it XEN9P_WINDOW_EMPTY; the count is that which was asked for.
+    pub free_window: Option<unsafe extern "C" fn(*mut c_void, first: *mut c_void, count: usize)>,
+    /// Where Xen is told to map a page that is to be seen there: in a PV domain that address itself, with page tables down
+    /// to the last level; else the guest physical address of a frame without memory, which is for this page alone.
+    pub window_address: Option<unsafe extern "C" fn(*mut c_void, page: *const c_void) -> u64>,
+    /// Sets what is at a page of a window: XEN9P_WINDOW_EMPTY and so on; `own` is a frame as `frame` gives it. In a PV domain
+    /// Xen shows and hides foreign pages itself: there is something to do for XEN9P_WINDOW_OWN alone, and for
+    /// XEN9P_WINDOW_EMPTY after that.
+    pub set_window:
+        Option<unsafe extern "C" fn(*mut c_void, page: *mut c_void, what: u32, own: u64)>,
 }
+
+/// Nothing: an access faults.
+pub const XEN9P_WINDOW_EMPTY: u32 = 0;
+/// The page that Xen has mapped at its `window_address`.
+pub const XEN9P_WINDOW_FOREIGN: u32 = 1;
+/// A page of this domain's own, in the place of one that was lost: mapped read-write.
+pub const XEN9P_WINDOW_OWN: u32 = 2;
 
 /// Memory of a kernel that does not say how much it has.
 const DEFAULT_MEMORY: usize = 16 << 20;
@@ -160,10 +183,17 @@ impl xen9p_platform {
             self.unlock.is_some(),
             self.wake.is_some(),
         ];
+        let windows = [
+            self.alloc_window.is_some(),
+            self.free_window.is_some(),
+            self.window_address.is_some(),
+            self.set_window.is_some(),
+        ];
         let one_store = !store[0] || self.xenstore.page.is_null();
         let one_table = self.grant.is_some() == self.end_grant.is_some()
             && self.grant.is_some() != self.grant_frame.is_some();
-        base && one_store && one_table && all_or_none(&store) && all_or_none(&threads)
+        let groups = [&store[..], &threads, &windows];
+        base && one_store && one_table && groups.into_iter().all(all_or_none)
     }
 
     pub(crate) fn known_memory(&self) -> usize {
@@ -259,6 +289,31 @@ unsafe impl Platform for Kernel {
     fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError> {
         let page = callback!(grant_frame, core::ptr::null_mut(), index);
         NonNull::new(page.cast()).ok_or(XenError::ENOSPC)
+    }
+
+    #[cfg(feature = "vchan")]
+    fn alloc_window(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {
+        NonNull::new(callback!(alloc_window, core::ptr::null_mut(), count.get()).cast())
+    }
+
+    #[cfg(feature = "vchan")]
+    unsafe fn free_window(&self, first: NonNull<Page>, count: NonZeroUsize) {
+        callback!(free_window, (), first.as_ptr().cast(), count.get());
+    }
+
+    #[cfg(feature = "vchan")]
+    fn window_address(&self, page: NonNull<Page>) -> u64 {
+        callback!(window_address, u64::MAX, page.as_ptr().cast())
+    }
+
+    #[cfg(feature = "vchan")]
+    unsafe fn set_window(&self, page: NonNull<Page>, view: View) {
+        let (what, own) = match view {
+            View::Empty => (XEN9P_WINDOW_EMPTY, 0),
+            View::Foreign => (XEN9P_WINDOW_FOREIGN, 0),
+            View::Own(frame) => (XEN9P_WINDOW_OWN, frame.0),
+        };
+        callback!(set_window, (), page.as_ptr().cast(), what, own);
     }
 
     fn grant_refs(&self) -> Range<u32> {

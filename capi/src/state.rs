@@ -38,6 +38,9 @@ pub(crate) struct State {
     pub(crate) mounts: Vec<Rc<Mount>>,
     /// Devices that are being connected, by their directories.
     pub(crate) connecting: Vec<String>,
+    /// What is served to other domains.
+    #[cfg(feature = "vchan")]
+    pub(crate) served: Vec<Rc<crate::serve::Endpoint>>,
     handles: Handles,
     text: String,
 }
@@ -52,6 +55,8 @@ static STATE: Locked = Locked(RefCell::new(State {
     endpoints: None,
     mounts: Vec::new(),
     connecting: Vec::new(),
+    #[cfg(feature = "vchan")]
+    served: Vec::new(),
     handles: Handles::new(),
     text: String::new(),
 }));
@@ -119,18 +124,21 @@ pub(crate) fn enter_status(call: impl FnOnce() -> Result<()>) -> i32 {
     enter(|| call().map(|()| 0)) as i32
 }
 
-/// The domain's devices; connects to xenstore at the first time.
+/// The domain's drivers; connects to xenstore at the first time.
+pub(crate) fn domain() -> Result<xen::Xen<Kernel>> {
+    if let Some(domain) = with_state(|state| state.domain.clone())? {
+        return Ok(domain);
+    }
+    let domain = xen::Xen::new(Events::new(Kernel))?;
+    // Before the first watch: it fires at once, and the kernel tells of it.
+    with_state(|state| state.domain = Some(domain.clone()))?;
+    Ok(domain)
+}
+
+/// The domain's devices.
 pub(crate) fn xen() -> Result<Xen> {
-    let (domain, endpoints) = with_state(|state| (state.domain.clone(), state.endpoints.clone()))?;
-    let domain = match domain {
-        Some(domain) => domain,
-        None => {
-            let domain = xen::Xen::new(Events::new(Kernel))?;
-            // Before the first watch: it fires at once, and the kernel tells of it.
-            with_state(|state| state.domain = Some(domain.clone()))?;
-            domain
-        }
-    };
+    let domain = domain()?;
+    let endpoints = with_state(|state| state.endpoints.clone())?;
     let endpoints = match endpoints {
         Some(endpoints) => endpoints,
         None => {
@@ -177,8 +185,12 @@ pub extern "C" fn xen9p_exit() -> i32 {
         if threads::sleepers() > 0 {
             return Err(busy());
         }
+        #[cfg(feature = "vchan")]
+        let served = with_state(|state| core::mem::take(&mut state.served))?;
         let open = handles(|handles| Ok(handles.take_all()))?;
         // Each with nothing borrowed: some of it waits.
+        #[cfg(feature = "vchan")]
+        drop(served);
         drop(open);
         let mounts = with_state(|state| core::mem::take(&mut state.mounts))?;
         drop(mounts);

@@ -57,6 +57,12 @@ fn everything_in_order_and_out_of_it() {
         assert_eq!(xen9p_init(&callbacks), -17);
         assert_eq!(xen9p_check_platform(None, null_mut()), 0);
 
+        #[cfg(not(feature = "vchan"))]
+        {
+            assert_eq!(xen9p_mount(c"vchan!7!9p".as_ptr(), null(), &mut fs), -95);
+            assert!(last_error().contains("FEATURES=vchan"), "{}", last_error());
+            assert_eq!(xen9p_mount(c"#mem".as_ptr(), null(), &mut fs), -19);
+        }
         assert_eq!(xen9p_mount(c"nothing".as_ptr(), null(), &mut fs), -19);
         assert!(
             last_error().contains("there are: share"),

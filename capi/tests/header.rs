@@ -99,6 +99,7 @@ fn compiles(options: &[&str]) {
 fn the_header_is_plain_c() {
     compiles(&["-std=c89", "-Wstrict-prototypes", "-Wmissing-prototypes"]);
     compiles(&["-std=gnu89", "-fgnu89-inline"]);
+    compiles(&["-std=c89", "-DXEN9P_VCHAN"]);
     compiles(&["-std=c99"]);
     compiles(&["-std=c11"]);
 }

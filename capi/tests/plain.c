@@ -132,6 +132,20 @@ static void my_lock(void *context)
     (void)context;
 }
 
+static void *my_window(void *context, size_t count)
+{
+    (void)context;
+    (void)count;
+    return NULL;
+}
+
+static void my_set_window(void *context, void *page, uint32_t what, uint64_t own)
+{
+    (void)context;
+    if (what == XEN9P_WINDOW_OWN && page != NULL && own != 0)
+        text[0] = XEN9P_WINDOW_FOREIGN + XEN9P_WINDOW_EMPTY;
+}
+
 static int my_suspend(void *context, struct xen9p_ring *xenstore)
 {
     (void)context;
@@ -194,6 +208,20 @@ static int files(xen9p_handle fs)
     return count < 0 || stat.size + full.blocks == 0;
 }
 
+#ifdef XEN9P_VCHAN
+/* With the object that has it. */
+static int serve(void)
+{
+    xen9p_handle tree, endpoint;
+
+    if (xen9p_mount("#mem", NULL, &tree) < 0 || xen9p_serve("vchan!7!log", tree, XEN9P_READ, &endpoint) < 0)
+        return 4;
+    while (xen9p_poll(endpoint) >= 0)
+        xen9p_wait(endpoint, XEN9P_FOREVER);
+    return xen9p_close(endpoint, NULL) | xen9p_close(tree, NULL);
+}
+#endif
+
 int kernel(void);
 
 int kernel(void)
@@ -232,6 +260,10 @@ int kernel(void)
     platform.lock = my_lock;
     platform.unlock = my_lock;
     platform.wake = my_lock;
+    platform.alloc_window = my_window;
+    platform.free_window = my_free_pages;
+    platform.window_address = my_frame;
+    platform.set_window = my_set_window;
 
     options.size = sizeof options;
     options.msize = 65536;
@@ -251,6 +283,9 @@ int kernel(void)
         return 3;
     }
     result = files(fs);
+#ifdef XEN9P_VCHAN
+    result |= serve();
+#endif
     xen9p_suspend(my_suspend, NULL);
     xen9p_close(fs, NULL);
     return result | xen9p_exit();

@@ -1,15 +1,20 @@
 //! A peer that lies, or has left lies behind, is one typed error, in bounded time, and harms no other connection.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use xen9p::fs::Error;
 use xen9p::hypercall::{DomId, XenError};
 use xen9p::ns::MemTree;
+use xen9p::p9::wire::{Dialect, Fid, Names, OpenFlags, Request, Tag};
+use xen9p::server::{Exports, Limits, Rights};
 use xen9p::sys;
 use xen9p::transport::stream::ByteStream;
-use xen9p::transport::vchan::{self, Listener, Orders, VchanError};
+use xen9p::transport::vchan::{self, Export, Listener, Orders, VchanError};
 use xen9p::transport::{Transport, TransportError};
+use xen9p::tree::trees::Synthetic;
 use xen9p::xen::grant::{Grants, MapError};
 use xen9p::xen::shared::SharedMemory;
 use xen9p_testing::fake::{FakePlatform, FakeXen};
@@ -397,4 +402,77 @@ fn bytes_that_are_no_9p_end_the_connection() {
     proxy.borrow_mut().leave_in_ring(&[0xff; 100]);
     let violation = transport.peek(xen9p::transport::Lane(0)).unwrap_err();
     assert!(matches!(violation, TransportError::Violation(_)));
+}
+
+/// It asks again as soon as it is answered, and is never without a request on its way.
+#[test]
+fn a_client_that_never_stops_asking_does_not_hold_its_server() {
+    let fake = FakeXen::new();
+    let (client, server) = (domain(&fake, CLIENT), domain(&fake, SERVER));
+    let encode = |request: Request<'_>| {
+        let mut message = [0; 64];
+        let len = request.encode(Tag(1), Dialect::Linux, &mut message);
+        message[..len.unwrap()].to_vec()
+    };
+    let (fid, file, afid) = (Fid(0), Fid(1), Fid::NONE);
+    let read = encode(Request::Read {
+        fid: file,
+        offset: 0,
+        count: 1,
+    });
+    let asking: Rc<RefCell<Option<vchan::Stream<FakePlatform>>>> = Rc::default();
+    let answered = Rc::new(Cell::new(0));
+    let (asks, counts, again) = (Rc::clone(&asking), Rc::clone(&answered), read.clone());
+    let tree = MemTree::new();
+    let file = Synthetic::new().stream(move |into| {
+        counts.set(counts.get() + 1);
+        let mut stream = asks.borrow_mut();
+        let stream = stream.as_mut().expect("the client is there");
+        assert_eq!(stream.write(&again), Ok(again.len()));
+        into[..1].copy_from_slice(b"x");
+        Ok(1)
+    });
+    tree.put_synthetic("/endless", file).unwrap();
+
+    let listener = Listener::new(&server, CLIENT, "9p", Orders::default()).unwrap();
+    let policy = move || Exports::new(tree.root(), Rights::ReadOnly);
+    let mut export = Export::new(listener, policy, Limits::default());
+    export.poll();
+    let mut stream = vchan::connect(&client, SERVER, "9p", TIMEOUT).unwrap();
+    let start = [
+        encode(Request::Version {
+            msize: 8192,
+            version: b"9P2000.L",
+        }),
+        encode(Request::Attach {
+            fid,
+            afid,
+            uname: b"",
+            aname: b"",
+            n_uname: 0,
+        }),
+        encode(Request::Walk {
+            fid,
+            newfid: Fid(1),
+            names: Names::from_slice(&[b"endless"]).unwrap(),
+        }),
+        encode(Request::Lopen {
+            fid: Fid(1),
+            flags: OpenFlags::empty(),
+        }),
+        read,
+    ];
+    for message in &start {
+        assert_eq!(stream.write(message), Ok(message.len()));
+    }
+    *asking.borrow_mut() = Some(stream);
+    for round in 1..4 {
+        let before = answered.get();
+        export.poll();
+        let answers = answered.get() - before;
+        assert!((10..100).contains(&answers), "{round}: {answers}");
+        // There is more, which is said.
+        assert!(export.next_check() <= fake.now());
+    }
+    *asking.borrow_mut() = None;
 }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use memory::outside;
 use xen9p::hypercall::DomId;
-use xen9p::platform::Platform;
+use xen9p::platform::{Frame, Platform, View};
 use xen9p::time::Instant;
 use xen9p::xen::event::Port;
 use xen9p_capi::*;
@@ -104,6 +104,33 @@ pub unsafe extern "C" fn wait(
         kernel.platform.wait(&ports, Instant::from_nanos(deadline));
     });
 }
+unsafe extern "C" fn alloc_window(context: *mut c_void, pages: usize) -> *mut c_void {
+    // SAFETY: as the library calls it.
+    let kernel = unsafe { kernel(context) };
+    let first = outside(|| kernel.platform.alloc_window(count(pages)));
+    first.map_or(null_mut(), |first| first.as_ptr().cast())
+}
+unsafe extern "C" fn free_window(context: *mut c_void, first: *mut c_void, pages: usize) {
+    let first = NonNull::new(first.cast()).unwrap();
+    // SAFETY: as the library calls it.
+    outside(|| unsafe { kernel(context).platform.free_window(first, count(pages)) });
+}
+unsafe extern "C" fn window_address(context: *mut c_void, page: *const c_void) -> u64 {
+    let page = NonNull::new(page.cast_mut().cast()).unwrap();
+    // SAFETY: as the library calls it.
+    outside(|| unsafe { kernel(context) }.platform.window_address(page))
+}
+unsafe extern "C" fn set_window(context: *mut c_void, page: *mut c_void, what: u32, own: u64) {
+    let page = NonNull::new(page.cast()).unwrap();
+    let view = match what {
+        XEN9P_WINDOW_EMPTY => View::Empty,
+        XEN9P_WINDOW_FOREIGN => View::Foreign,
+        XEN9P_WINDOW_OWN => View::Own(Frame(own)),
+        other => panic!("{other} is nothing that can be at a page"),
+    };
+    // SAFETY: as the library calls it.
+    outside(|| unsafe { kernel(context).platform.set_window(page, view) });
+}
 unsafe extern "C" fn panic(_: *mut c_void, _: *const c_char, _: usize) {
     unreachable!("the test's panics are std's")
 }
@@ -192,6 +219,17 @@ impl World {
             ..nothing()
         }
     }
+
+    /// The same of a kernel that maps pages of other domains.
+    pub fn with_windows(&self) -> xen9p_platform {
+        xen9p_platform {
+            alloc_window: Some(alloc_window),
+            free_window: Some(free_window),
+            window_address: Some(window_address),
+            set_window: Some(set_window),
+            ..self.callbacks()
+        }
+    }
 }
 
 impl World {
@@ -257,6 +295,10 @@ pub fn nothing() -> xen9p_platform {
         lock: None,
         unlock: None,
         wake: None,
+        alloc_window: None,
+        free_window: None,
+        window_address: None,
+        set_window: None,
     }
 }
 

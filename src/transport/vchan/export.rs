@@ -2,12 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
+use super::VchanError;
 use super::server::Listener;
 use super::stream::Stream;
 use crate::hypercall::DomId;
@@ -17,10 +18,17 @@ use crate::time::Instant;
 use crate::transport::TransportError;
 use crate::transport::stream::ByteStream;
 
+/// How often at most what has come is read in one poll: a client that never stops asking does not keep this side from what
+/// else it does.
+const ROUNDS: u32 = 64;
+
 type Served = Pin<Box<dyn Future<Output = Result<(), ServeError<TransportError>>>>>;
 
 /// What makes that of a connection.
 type Serve<P> = Box<dyn Fn(Rc<RefCell<Stream<P>>>) -> Served>;
+
+/// How often may still be read in this poll.
+type Rounds = Rc<Cell<u32>>;
 
 /// Serves trees to the client of a [`Listener`], one connection after the other, whenever it is [polled](Self::poll).
 ///
@@ -30,6 +38,9 @@ pub struct Export<P: Platform> {
     /// What each client gets.
     serve: Serve<P>,
     session: Option<Session<P>>,
+    rounds: Rounds,
+    /// Why nothing could be published when it was tried last.
+    error: Option<VchanError>,
     /// It is being polled, further down the stack.
     polled: bool,
 }
@@ -52,9 +63,14 @@ impl<P: Platform> fmt::Debug for Export<P> {
 /// Bytes that have come, at least one.
 async fn read<P: Platform>(
     stream: &RefCell<Stream<P>>,
+    rounds: &Cell<u32>,
     into: &mut [u8],
 ) -> Result<usize, TransportError> {
     poll_fn(|_| {
+        let Some(left) = rounds.get().checked_sub(1) else {
+            return Poll::Pending;
+        };
+        rounds.set(left);
         let mut stream = stream.borrow_mut();
         loop {
             match stream.read(into) {
@@ -105,12 +121,15 @@ impl<P: Platform> Export<P> {
         policy: impl Fn() -> Q + 'static,
         limits: Limits,
     ) -> Self {
+        let rounds = Rounds::default();
+        let left = Rc::clone(&rounds);
         let serve = move |stream: Rc<RefCell<Stream<P>>>| -> Served {
             let mut server = Server::new(policy(), limits.clone());
+            let left = Rc::clone(&left);
             Box::pin(async move {
                 server::serve(
                     &mut server,
-                    async |into: &mut [u8]| read(&stream, into).await,
+                    async |into: &mut [u8]| read(&stream, &left, into).await,
                     async |from: &[u8]| write(&stream, from).await,
                 )
                 .await
@@ -120,6 +139,8 @@ impl<P: Platform> Export<P> {
             listener,
             serve: Box::new(serve),
             session: None,
+            rounds,
+            error: None,
             polled: false,
         }
     }
@@ -139,9 +160,15 @@ impl<P: Platform> Export<P> {
         self.session.is_some()
     }
 
-    /// When to [poll](Self::poll) even if no event comes before.
+    /// Why no vchan could be published when that was tried last. It is tried again.
+    pub fn error(&self) -> Option<VchanError> {
+        self.error
+    }
+
+    /// When to [poll](Self::poll) even if no event comes before; at once, if the client had more to ask than one poll answers.
     pub fn next_check(&self) -> Instant {
         match &self.session {
+            Some(_) if self.rounds.get() == 0 => Instant::from_nanos(0),
             Some(session) => session.stream.borrow().next_check(),
             None => self.listener.next_check(),
         }
@@ -159,8 +186,11 @@ impl<P: Platform> Export<P> {
     }
 
     fn turn(&mut self) {
+        self.rounds.set(ROUNDS);
         if self.session.is_none() {
-            match self.listener.accept() {
+            let accepted = self.listener.accept();
+            self.error = accepted.as_ref().err().copied();
+            match accepted {
                 Ok(None) => return,
                 Ok(Some(stream)) => {
                     let stream = Rc::new(RefCell::new(stream));

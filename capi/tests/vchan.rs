@@ -1,0 +1,539 @@
+//! Vchans in the C interface: trees of other domains are mounted, and trees are served to them, in PV and in PVH domains and
+//! beside drivers of the kernel's own; nothing is left behind, and what is wrong is refused by its number.
+
+mod kernel;
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::pin::Pin;
+use std::ptr::{null, null_mut};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use kernel::{GUEST, World, finish, last_error, now, turn};
+use xen9p::fs::{self, Fs, MountOptions, aio};
+use xen9p::hypercall::DomId;
+use xen9p::ns::MemTree;
+use xen9p::p9::session::{Config, Session};
+use xen9p::server::{Exports, Limits, Rights};
+use xen9p::time::Instant;
+use xen9p::transport::vchan::{self, Export, Listener, Orders};
+use xen9p::xen::Xen;
+use xen9p::xen::event::Events;
+use xen9p::xen::store::{Access, Permission};
+use xen9p_capi::*;
+use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
+
+const NULL: *mut xen9p_handle = null_mut();
+const EBADF: i32 = -9;
+const EFAULT: i32 = -14;
+const EINVAL: i32 = -22;
+
+/// The other domain.
+const OTHER: DomId = DomId(7);
+
+/// Lets a domain write below its own `data`, as xl does.
+fn permit(fake: &FakeXen, id: DomId) {
+    let dom0 = fake.dom0();
+    let home = format!("/local/domain/{id}");
+    dom0.write(&format!("{home}/domid"), id.to_string());
+    dom0.write(&format!("{home}/data"), "");
+    let owner = Permission {
+        domain: id,
+        access: Access::None,
+    };
+    dom0.set_permissions(&format!("{home}/data"), &[owner]);
+}
+
+/// The drivers of the other domain, which is in Rust.
+fn other(world: &World, pv: bool) -> Xen<FakePlatform> {
+    let platform = world.fake.add_domain(OTHER);
+    if pv {
+        world.fake.make_pv(OTHER);
+    }
+    permit(&world.fake, OTHER);
+    Xen::new(Events::new(platform)).unwrap()
+}
+
+fn world(pv: bool) -> World {
+    let world = World::new();
+    if pv {
+        world.fake.make_pv(GUEST);
+    }
+    permit(&world.fake, GUEST);
+    world
+}
+
+/// A server in the other domain.
+struct Serving {
+    xen: Xen<FakePlatform>,
+    export: Export<FakePlatform>,
+    /// What has to be over before anything is served.
+    first: Option<Pin<Box<dyn Future<Output = fs::Result<aio::Fs>>>>>,
+    session: Option<Session>,
+}
+
+impl Serving {
+    fn of(xen: &Xen<FakePlatform>, tree: &MemTree) -> Serving {
+        let listener = Listener::new(xen, GUEST, "9p", Orders::default()).unwrap();
+        let root = tree.root();
+        let policy = move || Exports::new(root.clone(), Rights::ReadWrite);
+        Serving {
+            xen: xen.clone(),
+            export: Export::new(listener, policy, Limits::default()),
+            first: None,
+            session: None,
+        }
+    }
+
+    fn start(self, world: &World) -> Rc<RefCell<Serving>> {
+        let serving = Rc::new(RefCell::new(self));
+        world.fake.share_peer(serving.clone());
+        serving
+    }
+}
+
+impl Peer for Serving {
+    fn step(&mut self, _: &FakeXen) -> bool {
+        let progressed = self.xen.events.dispatch();
+        if let Some(session) = &self.session {
+            session.pump();
+        }
+        if let Some(first) = &mut self.first {
+            let mut cx = Context::from_waker(Waker::noop());
+            match first.as_mut().poll(&mut cx) {
+                Poll::Ready(mounted) => {
+                    mounted.unwrap();
+                    self.first = None;
+                }
+                Poll::Pending => {
+                    self.session.as_ref().unwrap().pump();
+                    return progressed;
+                }
+            }
+        }
+        self.export.poll();
+        progressed
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        Some(self.export.next_check())
+    }
+}
+
+/// The kernel in C while another domain waits: it polls its endpoint.
+struct Looping {
+    fake: FakeXen,
+    endpoint: xen9p_handle,
+    /// What xen9p_poll() said last.
+    said: i64,
+}
+
+impl Peer for Looping {
+    fn step(&mut self, _: &FakeXen) -> bool {
+        let calls = || self.fake.hypercalls(GUEST).values().sum::<u64>();
+        let before = calls();
+        self.said = xen9p_poll(self.endpoint);
+        calls() != before
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        Some(self.fake.now() + Duration::from_millis(500))
+    }
+}
+
+fn looping(world: &World, endpoint: xen9p_handle) -> Rc<RefCell<Looping>> {
+    let looping = Rc::new(RefCell::new(Looping {
+        fake: world.fake.clone(),
+        endpoint,
+        said: 0,
+    }));
+    world.fake.share_peer(looping.clone());
+    looping
+}
+
+/// # Safety
+/// The library is set up.
+unsafe fn mount(name: &CStr) -> xen9p_handle {
+    let mut fs = 0;
+    // SAFETY: all pointers are valid.
+    let mounted = unsafe { xen9p_mount(name.as_ptr(), null(), &mut fs) };
+    assert_eq!(mounted, 0, "{name:?}: {}", last_error());
+    fs
+}
+
+/// # Safety
+/// The library is set up.
+unsafe fn serve(address: &CStr, tree: xen9p_handle, flags: u32) -> xen9p_handle {
+    let mut endpoint = 0;
+    // SAFETY: all pointers are valid.
+    let served = unsafe { xen9p_serve(address.as_ptr(), tree, flags, &mut endpoint) };
+    assert_eq!(served, 0, "{address:?}: {}", last_error());
+    endpoint
+}
+
+/// # Safety
+/// The library is set up.
+unsafe fn put(fs: xen9p_handle, path: &CStr, content: &[u8]) {
+    let (mut file, flags) = (0, XEN9P_WRITE | XEN9P_CREATE);
+    // SAFETY: all pointers are valid.
+    unsafe {
+        let opened = xen9p_open(fs, path.as_ptr(), flags, 0o644, &mut file, NULL);
+        assert_eq!(opened, 0, "{}", last_error());
+        let count = xen9p_write(file, content.as_ptr().cast(), content.len(), 0, NULL);
+        assert_eq!(count, content.len() as i64);
+        assert_eq!(xen9p_close(file, NULL), 0);
+    }
+}
+
+/// # Safety
+/// The library is set up.
+unsafe fn get(fs: xen9p_handle, path: &CStr) -> Vec<u8> {
+    let (mut file, mut op) = (0, 0);
+    let mut content = vec![0; 1 << 20];
+    // SAFETY: all pointers are valid.
+    unsafe {
+        let opened = xen9p_open(fs, path.as_ptr(), XEN9P_READ, 0, &mut file, NULL);
+        assert_eq!(opened, 0, "{}", last_error());
+        // Started, and asked about.
+        let into = content.as_mut_ptr().cast();
+        assert_eq!(xen9p_read(file, into, content.len(), 0, &mut op), 0);
+        let count = finish(op);
+        assert!(count >= 0, "{count}: {}", last_error());
+        content.truncate(count as usize);
+        assert_eq!(xen9p_close(file, NULL), 0);
+    }
+    content
+}
+
+#[test]
+fn a_tree_of_another_domain_is_mounted() {
+    let _turn = turn();
+    for pv in [[false, false], [true, false], [false, true], [true, true]] {
+        let world = world(pv[0]);
+        let xen = other(&world, pv[1]);
+        let tree = MemTree::new();
+        tree.put("/hello", "Hello, domain.").unwrap();
+        let serving = Serving::of(&xen, &tree).start(&world);
+        let before = world.fake.usage(GUEST);
+        // SAFETY: all pointers are valid.
+        unsafe {
+            assert_eq!(xen9p_init(&world.with_windows()), 0);
+            assert_eq!(xen9p_check_platform(None, null_mut()), 0);
+            let fs = mount(c"vchan!7!9p");
+            assert_eq!(get(fs, c"/hello"), b"Hello, domain.");
+            let large: Vec<u8> = (0..100_000_u32).map(|n| (n / 7) as u8).collect();
+            put(fs, c"/large", &large);
+            assert!(get(fs, c"/large") == large);
+            // Once more is the same connection.
+            let again = mount(c"vchan!7!9p");
+            assert_eq!(xen9p_close(fs, NULL), 0);
+            assert_eq!(get(again, c"/hello"), b"Hello, domain.");
+            assert_eq!(xen9p_close(again, NULL), 0);
+            world.fake.run_for(Duration::from_secs(2));
+            assert!(!serving.borrow().export.is_connected());
+            // And later another.
+            let fs = mount(c"vchan!7!9p");
+            assert_eq!(get(fs, c"/hello"), b"Hello, domain.");
+            assert_eq!(xen9p_exit(), 0);
+        }
+        assert_eq!(world.fake.usage(GUEST), before);
+    }
+}
+
+#[test]
+fn a_tree_in_memory_is_served_to_another_domain() {
+    let _turn = turn();
+    for own_drivers in [false, true] {
+        let mut world = world(own_drivers);
+        if own_drivers {
+            world = world.with_drivers();
+        }
+        let callbacks = match own_drivers {
+            true => world.drivers(),
+            false => world.callbacks(),
+        };
+        let before = world.fake.usage(GUEST);
+        // SAFETY: all pointers are valid.
+        unsafe {
+            assert_eq!(xen9p_init(&callbacks), 0);
+            let tree = mount(c"#mem");
+            put(tree, c"/log", b"began");
+            // The other domain need not be there yet.
+            let endpoint = serve(c"vchan!7!log", tree, XEN9P_READ | XEN9P_WRITE);
+            assert_eq!(xen9p_poll(endpoint), 0);
+            let xen = other(&world, false);
+            let peer = looping(&world, endpoint);
+            let connect = || {
+                let stream = vchan::connect(&xen, GUEST, "log", Duration::from_secs(20)).unwrap();
+                Fs::mount(vchan::framed(stream, 1 << 16), &MountOptions::new()).unwrap()
+            };
+            let fs = connect();
+            assert_eq!(peer.borrow().said, 1);
+            assert_eq!(fs.read("/log").unwrap(), b"began");
+            fs.write("/answer", b"read").unwrap();
+            drop(fs);
+            // One after the other, and gone in between.
+            world.fake.run_for(Duration::from_secs(2));
+            assert_eq!(peer.borrow().said, 0);
+            let fs = connect();
+            assert_eq!(get(tree, c"/answer"), b"read");
+            // Its tree stays as long as it is served.
+            assert_eq!(xen9p_close(tree, NULL), 0);
+            assert_eq!(fs.read("/log").unwrap(), b"began");
+            world.fake.remove_peers();
+            assert_eq!(xen9p_close(endpoint, NULL), 0);
+            assert_eq!(xen9p_poll(endpoint), EBADF.into());
+            let lost = fs.read("/log").unwrap_err();
+            assert!(lost.to_string().contains("lost"), "{lost}");
+            drop(fs);
+            // Each is a tree of its own, for reading alone if that is said.
+            let tree = mount(c"#mem");
+            let mut stat = xen9p_stat::default();
+            assert_eq!(
+                xen9p_stat(tree, c"/log".as_ptr(), 0, &mut stat, NULL),
+                -2,
+                "another tree"
+            );
+            let endpoint = serve(c"vchan!7!log", tree, XEN9P_READ);
+            let _peer = looping(&world, endpoint);
+            let fs = connect();
+            let refused = fs.write("/answer", b"read").unwrap_err();
+            assert!(refused.to_string().contains("EROFS"), "{refused}");
+            drop(fs);
+            world.fake.remove_peers();
+            assert_eq!(xen9p_exit(), 0);
+        }
+        assert_eq!(world.fake.usage(GUEST), before, "{own_drivers}");
+    }
+}
+
+#[test]
+fn a_part_of_a_share_is_served() {
+    let _turn = turn();
+    let world = world(false);
+    let xen = other(&world, false);
+    // SAFETY: all pointers are valid.
+    unsafe {
+        assert_eq!(xen9p_init(&world.callbacks()), 0);
+        let fs = mount(c"share");
+        assert_eq!(xen9p_mkdir(fs, c"/public".as_ptr(), 0o755, NULL), 0);
+        put(fs, c"/private", b"secret");
+        put(fs, c"/public/page", b"for all");
+        let mut node = 0;
+        let found = xen9p_lookup(fs, c"/public".as_ptr(), &mut node, NULL);
+        assert_eq!(found, 0);
+        let endpoint = serve(c"vchan!7!page", node, XEN9P_READ | XEN9P_WRITE);
+        assert_eq!(xen9p_close(node, NULL), 0);
+        let _peer = looping(&world, endpoint);
+        let stream = vchan::connect(&xen, GUEST, "page", Duration::from_secs(20)).unwrap();
+        let client = Fs::mount(vchan::framed(stream, 1 << 16), &MountOptions::new()).unwrap();
+        assert_eq!(client.read("/page").unwrap(), b"for all");
+        assert!(client.read("/../private").is_err());
+        let large: Vec<u8> = (0..200_000_u32).map(|n| (n / 5) as u8).collect();
+        client.write("/large", &large).unwrap();
+        assert!(client.read("/large").unwrap() == large);
+        world.fake.remove_peers();
+        drop(client);
+        assert_eq!(xen9p_exit(), 0);
+    }
+}
+
+#[test]
+fn two_domains_that_mount_each_other_do_not_wait_for_each_other() {
+    let _turn = turn();
+    let world = world(false);
+    let xen = other(&world, false);
+    // SAFETY: all pointers are valid.
+    unsafe {
+        assert_eq!(xen9p_init(&world.with_windows()), 0);
+        let tree = mount(c"#mem");
+        serve(c"vchan!7!ours", tree, XEN9P_READ);
+        // The other one answers when it has mounted that, which is while this one waits for it.
+        let mut serving = Serving::of(&xen, &MemTree::new());
+        let stream = vchan::connect(&xen, GUEST, "ours", Duration::from_secs(5)).unwrap();
+        let framed = Box::new(vchan::framed(stream, 1 << 16));
+        let session = Session::new(framed, &Config::default()).unwrap();
+        let of = session.clone();
+        serving.session = Some(session);
+        serving.first = Some(Box::pin(async move {
+            aio::Fs::mount(&of, &MountOptions::new()).await
+        }));
+        serving.export.poll();
+        let serving = serving.start(&world);
+        let callbacks = world.callbacks();
+        let begun = now(callbacks.context);
+        let fs = mount(c"vchan!7!9p");
+        let took = Duration::from_nanos(now(callbacks.context) - begun);
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(serving.borrow().first.is_none());
+        put(fs, c"/theirs", b"x");
+        world.fake.remove_peers();
+        assert_eq!(xen9p_exit(), 0);
+    }
+}
+
+#[test]
+fn a_server_that_begins_anew_is_found_again() {
+    let _turn = turn();
+    let world = world(false);
+    let xen = other(&world, false);
+    let tree = MemTree::new();
+    tree.put("/hello", "Hello again.").unwrap();
+    let serving = Serving::of(&xen, &tree).start(&world);
+    let options = xen9p_mount_options {
+        size: size_of::<xen9p_mount_options>(),
+        recovery: 30,
+        ..Default::default()
+    };
+    let (mut fs, mut file) = (0, 0);
+    let mut text = [0_u8; 12];
+    // SAFETY: all pointers are valid.
+    unsafe {
+        assert_eq!(xen9p_init(&world.with_windows()), 0);
+        for recovers in [true, false] {
+            let options = if recovers { &raw const options } else { null() };
+            assert_eq!(xen9p_mount(c"vchan!7!9p".as_ptr(), options, &mut fs), 0);
+            let opened = xen9p_open(fs, c"/hello".as_ptr(), XEN9P_READ, 0, &mut file, NULL);
+            assert_eq!(opened, 0, "{}", last_error());
+            let again = Serving::of(&xen, &tree).export;
+            drop(std::mem::replace(&mut serving.borrow_mut().export, again));
+            let count = xen9p_read(file, text.as_mut_ptr().cast(), 12, 0, NULL);
+            assert_eq!(count, if recovers { 12 } else { -5 }, "{}", last_error());
+            xen9p_close(file, NULL);
+            xen9p_close(fs, NULL);
+        }
+        assert_eq!(&text, b"Hello again.");
+        // What is lost is mounted anew.
+        let fs = mount(c"vchan!7!9p");
+        assert_eq!(get(fs, c"/hello"), b"Hello again.");
+        assert_eq!(xen9p_exit(), 0);
+    }
+}
+
+#[test]
+fn a_client_that_dies_is_noticed_by_waiting() {
+    let _turn = turn();
+    let world = world(false);
+    let xen = other(&world, false);
+    // SAFETY: all pointers are valid.
+    unsafe {
+        assert_eq!(xen9p_init(&world.callbacks()), 0);
+        let tree = mount(c"#mem");
+        let endpoint = serve(c"vchan!7!log", tree, XEN9P_READ);
+        let stream = vchan::connect(&xen, GUEST, "log", Duration::from_secs(5)).unwrap();
+        assert_eq!(xen9p_wait(endpoint, XEN9P_FOREVER), 0);
+        assert_eq!(xen9p_poll(endpoint), 1);
+        std::mem::forget((stream, xen));
+        world.fake.destroy(OTHER);
+        let begun = world.fake.now();
+        while xen9p_poll(endpoint) == 1 {
+            assert_eq!(xen9p_wait(endpoint, XEN9P_FOREVER), 0);
+        }
+        assert!(world.fake.now() - begun <= Duration::from_secs(2));
+        assert!(!world.fake.is_zombie(OTHER));
+        assert_eq!(xen9p_exit(), 0);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_refused() {
+    let _turn = turn();
+    let world = world(false);
+    let options = xen9p_mount_options {
+        size: size_of::<xen9p_mount_options>(),
+        timeout: 1,
+        ..Default::default()
+    };
+    let mut fs = 0;
+    // SAFETY: all pointers are valid or null; strings end with a NUL.
+    unsafe {
+        let address = c"vchan!7!9p".as_ptr();
+        assert_eq!(xen9p_serve(address, 1, XEN9P_READ, &mut fs), -6);
+        // Windows are four callbacks, or none.
+        let mut half = world.with_windows();
+        half.set_window = None;
+        assert_eq!(xen9p_init(&half), EINVAL);
+        assert_eq!(xen9p_init(&world.callbacks()), 0);
+        assert_eq!(xen9p_mount(address, &options, &mut fs), -95);
+        assert!(last_error().contains("alloc_window"), "{}", last_error());
+        assert_eq!(xen9p_exit(), 0);
+
+        assert_eq!(xen9p_init(&world.with_windows()), 0);
+        for malformed in [
+            c"vchan!",
+            c"vchan!7",
+            c"vchan!7!",
+            c"vchan!!x",
+            c"vchan!x!y",
+            c"vchan!7!a b",
+            c"vchan!-1!x",
+            c"vchan!32752!x",
+            c"vchan!99999999999!x",
+            c"vchan!7!nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+            // This domain itself.
+            c"vchan!3!x",
+        ] {
+            let mounted = xen9p_mount(malformed.as_ptr(), &options, &mut fs);
+            assert_eq!(mounted, EINVAL, "{malformed:?}: {}", last_error());
+            let tree = mount(c"#mem");
+            let served = xen9p_serve(malformed.as_ptr(), tree, XEN9P_READ, &mut fs);
+            assert_eq!(served, EINVAL, "{malformed:?}: {}", last_error());
+            assert_eq!(xen9p_close(tree, NULL), 0);
+        }
+        let no_text = c"vchan!7!\xff".as_ptr();
+        assert_eq!(xen9p_mount(no_text, &options, &mut fs), EINVAL);
+        // Nobody publishes it, or for another domain.
+        assert_eq!(xen9p_mount(address, &options, &mut fs), -110);
+        let other = other(&world, false);
+        let mut for_another = Listener::new(&other, DomId(9), "9p", Orders::default()).unwrap();
+        let _ = for_another.accept();
+        assert_eq!(xen9p_mount(address, &options, &mut fs), -110);
+
+        let tree = mount(c"#mem");
+        let (mut endpoint, mut second) = (0, 0);
+        let mut serve = |address, tree, flags| xen9p_serve(address, tree, flags, &mut second);
+        assert_eq!(serve(null(), tree, XEN9P_READ), EFAULT);
+        assert_eq!(serve(no_text, tree, XEN9P_READ), EINVAL);
+        assert_eq!(serve(c"share".as_ptr(), tree, XEN9P_READ), EINVAL);
+        assert_eq!(serve(c"".as_ptr(), tree, XEN9P_READ), EINVAL);
+        for flags in [0, XEN9P_WRITE, XEN9P_READ | XEN9P_CREATE, u32::MAX] {
+            assert_eq!(serve(address, tree, flags), EINVAL);
+        }
+        for closed in [0, u32::MAX, tree + (1 << 16)] {
+            assert_eq!(serve(address, closed, XEN9P_READ), EBADF);
+        }
+        let nowhere = xen9p_serve(address, tree, XEN9P_READ, null_mut());
+        assert_eq!(nowhere, EFAULT);
+        put(tree, c"/f", b"x");
+        let mut file = 0;
+        let opened = xen9p_open(tree, c"/f".as_ptr(), XEN9P_READ, 0, &mut file, NULL);
+        assert_eq!(opened, 0);
+        assert_eq!(xen9p_serve(address, file, XEN9P_READ, &mut second), EBADF);
+        assert_eq!(xen9p_serve(address, tree, XEN9P_READ, &mut endpoint), 0);
+        let twice = xen9p_serve(address, tree, XEN9P_READ, &mut second);
+        assert_eq!(twice, -98, "{}", last_error());
+        // An endpoint is no other kind.
+        assert_eq!(
+            xen9p_serve(address, endpoint, XEN9P_READ, &mut second),
+            EBADF
+        );
+        assert_eq!(xen9p_sync(endpoint, NULL), EBADF);
+        assert_eq!(xen9p_mkdir(endpoint, c"/d".as_ptr(), 0o755, NULL), EBADF);
+        assert_eq!(xen9p_poll(tree), EBADF.into());
+        // From within a callback, which is the wait.
+        world.kernel.meddle.set(Some(0));
+        assert_eq!(xen9p_wait(endpoint, XEN9P_FOREVER), 0);
+        assert_eq!(world.kernel.meddle.take(), Some(-16));
+        // A started close is one, too.
+        let mut op = 0;
+        assert_eq!(xen9p_close(endpoint, &mut op), 0);
+        assert_eq!(finish(op), 0);
+        assert_eq!(xen9p_close(endpoint, NULL), EBADF);
+        assert_eq!(xen9p_wait(endpoint, XEN9P_FOREVER), EBADF);
+        assert_eq!(xen9p_exit(), 0);
+        assert_eq!(xen9p_poll(endpoint), -6);
+        assert_eq!(xen9p_serve(address, tree, XEN9P_READ, &mut fs), -6);
+    }
+}
