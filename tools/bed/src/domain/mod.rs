@@ -206,6 +206,22 @@ impl Domain {
         Ok(None)
     }
 
+    /// Takes the domain to the other machine of a pair in a file: `xl save` here, `xl restore` there. It stands still meanwhile.
+    pub fn carry(&mut self, from: &mut Bed, to: &mut Bed, guest: &Guest) -> Result<()> {
+        self.save(from, "")?;
+        let file = format!("{}.save", self.name);
+        let (here, there) = (from.path().join(&file), to.path().join(&file));
+        fs::copy(&here, &there).during("copy to the other machine", &here)?;
+        self.console = console_in(to, &self.name);
+        self.shown = Tail::new(self.console.clone());
+        self.restore(to, Some(guest))?;
+        let arrived = format!(
+            "until xenstore-exists /local/domain/$(xl domid {} 2>/dev/null)/console/tty; do sleep 0.1; done",
+            self.name
+        );
+        to.run(&arrived, SAVING).map(drop)
+    }
+
     /// Types on the console, as `xl console` would. The domain has to be there.
     pub fn types(&self, bed: &mut Bed, keys: &[u8]) -> Result<()> {
         let name = &self.name;

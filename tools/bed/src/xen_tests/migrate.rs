@@ -20,9 +20,17 @@ pub const TESTS: &[Test] = &[
     ("idle", idle),
     ("while-copying", while_copying),
     ("hundred-open-files", hundred_open_files),
+];
+
+/// Those in which a guest does not move, for kinds that can.
+pub const FAILING: &[Test] = &[
     ("receiver-killed", receiver_killed),
     ("machine-lost", machine_lost),
 ];
+
+/// What xl says of a PV domain under a hypervisor without shadow page tables, as Debian's are since
+/// XSA-495: nothing tells there which pages change while they are sent.
+const NO_SHADOW: &str = "Failed to enable logdirty";
 
 /// Time a guest may take for each thing that is waited for.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -163,21 +171,22 @@ impl<'a> Pair<'a> {
         Ok(())
     }
 
-    /// Takes the guest from the first machine to the second.
-    fn migrate(&mut self, domain: &mut Domain) -> Result<()> {
+    /// Takes the guest from the first machine to the second: live, or where that is refused, in a file.
+    fn migrate(&mut self, domain: &mut Domain, guest: &Guest) -> Result<()> {
+        let is_pv = self.kind == Kind::Pv;
         let machines = self.machines()?;
         let began = Instant::now();
-        match domain.migrate(&mut machines.first, &mut machines.second)? {
-            None => {
-                say!(
-                    "{} moved in {:.1} s",
-                    domain.name(),
-                    began.elapsed().as_secs_f32()
-                );
-                Ok(())
+        let how = match domain.migrate(&mut machines.first, &mut machines.second)? {
+            None => "live",
+            Some(output) if is_pv && output.contains(NO_SHADOW) => {
+                domain.carry(&mut machines.first, &mut machines.second, guest)?;
+                "in a file, as xl refused to do it live,"
             }
-            Some(output) => Err(fail!("xl migrate failed:\n{}", output.trim_end())),
-        }
+            Some(output) => return Err(fail!("xl migrate failed:\n{}", output.trim_end())),
+        };
+        let seconds = began.elapsed().as_secs_f32();
+        say!("{} moved {how} in {seconds:.1} s", domain.name());
+        Ok(())
     }
 
     fn end_of(&mut self, domain: &mut Domain, at: At) -> Result<Ended> {
@@ -209,7 +218,7 @@ fn idle(pair: &mut Pair<'_>) -> Result<()> {
     share.write("hello.txt", b"the same on both\n")?;
     let mut domain = pair.start(&guest)?;
     pair.console_of(&mut domain, At::First, "/ $ ")?;
-    pair.migrate(&mut domain)?;
+    pair.migrate(&mut domain, &guest)?;
     let second = &mut pair.machines()?.second;
     domain.types(second, b"cat /hello.txt; exit\r")?;
     let ended = pair.end_of(&mut domain, At::Second)?;
@@ -224,7 +233,7 @@ const WORKER: &str = "/host/migrating-guest.elf";
 const COPIED: usize = 8 << 20;
 
 /// A guest that copies a file again and again until it is told that this is enough, and has begun to.
-fn copying(pair: &mut Pair<'_>) -> Result<(Domain, Share, Vec<u8>)> {
+fn copying(pair: &mut Pair<'_>) -> Result<(Domain, Guest, Share, Vec<u8>)> {
     let (mut guest, share) = pair.guest("recovery=reattach log=info copies")?;
     guest.kernel = WORKER.to_owned();
     let content = content(COPIED);
@@ -237,7 +246,7 @@ fn copying(pair: &mut Pair<'_>) -> Result<(Domain, Share, Vec<u8>)> {
             return Err(fail!("the copy never began"));
         }
     }
-    Ok((domain, share, content))
+    Ok((domain, guest, share, content))
 }
 
 fn size_of(path: &Path) -> u64 {
@@ -246,9 +255,9 @@ fn size_of(path: &Path) -> u64 {
 
 /// The checksum is right although the file was copied in two places.
 fn while_copying(pair: &mut Pair<'_>) -> Result<()> {
-    let (mut domain, share, content) = copying(pair)?;
+    let (mut domain, guest, share, content) = copying(pair)?;
     let watch = Standstill::watch(share.path.join("copy.bin"));
-    pair.migrate(&mut domain)?;
+    pair.migrate(&mut domain, &guest)?;
     pair.console_of(&mut domain, At::Second, "goes on after")?;
     share.write("enough", b"")?;
     let ended = pair.end_of(&mut domain, At::Second)?;
@@ -266,7 +275,7 @@ fn hundred_open_files(pair: &mut Pair<'_>) -> Result<()> {
     guest.kernel = WORKER.to_owned();
     let mut domain = pair.start(&guest)?;
     pair.console_of(&mut domain, At::First, "100 files are open")?;
-    pair.migrate(&mut domain)?;
+    pair.migrate(&mut domain, &guest)?;
     share.write("enough", b"")?;
     let ended = pair.end_of(&mut domain, At::Second)?;
     ends_with(&ended, 0)?;
@@ -275,7 +284,7 @@ fn hundred_open_files(pair: &mut Pair<'_>) -> Result<()> {
 
 /// The other xl dies in the middle: the guest goes on where it was.
 fn receiver_killed(pair: &mut Pair<'_>) -> Result<()> {
-    let (mut domain, share, content) = copying(pair)?;
+    let (mut domain, _, share, content) = copying(pair)?;
     let machines = pair.machines()?;
     let killer = machines.second.start_job(
         "until xl list | grep -q -e --incoming; do sleep 0.05; done\nkillall -9 libxl-save-helper xl\n",
@@ -304,7 +313,7 @@ fn receiver_killed(pair: &mut Pair<'_>) -> Result<()> {
 
 /// The other machine is gone in the middle: the guest goes on where it was.
 fn machine_lost(pair: &mut Pair<'_>) -> Result<()> {
-    let (mut domain, share, content) = copying(pair)?;
+    let (mut domain, _, share, content) = copying(pair)?;
     let machines = pair.machines()?;
     let killer = machines.second.start_job(
         "until xl list | grep -q -e --incoming; do sleep 0.05; done\necho b > /proc/sysrq-trigger\n",
@@ -318,9 +327,11 @@ fn machine_lost(pair: &mut Pair<'_>) -> Result<()> {
     }
     share.write("enough", b"")?;
     let ended = pair.end_of(&mut domain, At::First)?;
-    pair.machines = None;
     ends_with(&ended, 0)?;
-    share.holds("copy.bin", &content)
+    share.holds("copy.bin", &content)?;
+    // One of them is gone.
+    pair.machines = None;
+    Ok(())
 }
 
 /// Looks how long a file that is written does not change.

@@ -95,7 +95,12 @@ pub fn run_migrate(settings: &Settings) -> Result<u8> {
     for backend in migrate::backends(settings.release) {
         let mut lab = migrate::Pair::new(settings, &image, backend);
         for kind in [Kind::Pvh, Kind::Pv] {
-            for (name, test) in migrate::TESTS {
+            // Where PV guests can't move live, there is no half of a migration either.
+            let failing = match kind {
+                Kind::Pv => &[],
+                _ => migrate::FAILING,
+            };
+            for (name, test) in migrate::TESTS.iter().chain(failing) {
                 let name = format!("migrate/{}/{}/{name}", backend.name(), kind.name());
                 suite.run(&name, || lab.attempt(kind, *test));
             }
