@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use kernel::memory::{inside, leave, outside};
 use kernel::{GUEST, World, finish, last_error, now, turn};
 use xen9p::fs::{self, Fs, MountOptions, aio};
 use xen9p::hypercall::DomId;
@@ -134,7 +135,7 @@ impl Peer for Looping {
     fn step(&mut self, _: &FakeXen) -> bool {
         let calls = || self.fake.hypercalls(GUEST).values().sum::<u64>();
         let before = calls();
-        self.said = xen9p_poll(self.endpoint);
+        self.said = inside(|| xen9p_poll(self.endpoint));
         calls() != before
     }
 
@@ -307,6 +308,66 @@ fn a_tree_in_memory_is_served_to_another_domain() {
         }
         assert_eq!(world.fake.usage(GUEST), before, "{own_drivers}");
     }
+}
+
+/// The kernel serves on when it has memory again; until then its client waits, or is told.
+#[test]
+fn memory_may_end_anywhere_while_a_tree_is_served() {
+    let _turn = turn();
+    let world = world(false);
+    let xen = other(&world, false);
+    let mut endpoint = 0;
+    // SAFETY: all pointers are valid.
+    unsafe {
+        assert_eq!(inside(|| xen9p_init(&world.callbacks())), 0);
+        let mut tree = 0;
+        let mounted = inside(|| xen9p_mount(c"#mem".as_ptr(), null(), &mut tree));
+        assert_eq!(mounted, 0, "{}", last_error());
+        let flags = XEN9P_READ | XEN9P_WRITE;
+        let address = c"vchan!7!log".as_ptr();
+        let served = inside(|| xen9p_serve(address, tree, flags, &mut endpoint));
+        assert_eq!(served, 0, "{}", last_error());
+    }
+    let _peer = looping(&world, endpoint);
+    let work = || -> Result<(), String> {
+        outside(|| {
+            let timeout = Duration::from_secs(3);
+            let stream = vchan::connect(&xen, GUEST, "log", timeout).map_err(|e| e.to_string())?;
+            let options = MountOptions::new().timeout(timeout);
+            let fs = Fs::mount(vchan::framed(stream, 1 << 16), &options);
+            let fs = fs.map_err(|e| e.to_string())?;
+            let work = || {
+                fs.create_dir_all("/a/b/c")?;
+                fs.write("/a/b/c/d", vec![7; 50_000])?;
+                let count = fs.read("/a/b/c/d")?.len();
+                let listed = fs.read_dir("/a/b")?.count();
+                fs.remove_dir_all("/a")?;
+                Ok((count, listed))
+            };
+            let done = work().map_err(|e: fs::Error| e.to_string())?;
+            assert_eq!(done, (50_000, 1));
+            Ok(())
+        })
+    };
+    assert_eq!(work(), Ok(()));
+    let (mut after, mut failed) = (0, 0);
+    loop {
+        leave(after);
+        let done = work();
+        leave(usize::MAX);
+        world.fake.run_for(Duration::from_secs(3));
+        let again = work();
+        assert_eq!(again, Ok(()), "after {after} allocations, {done:?}");
+        world.fake.run_for(Duration::from_secs(3));
+        failed += u32::from(done.is_err());
+        if done.is_ok() && after > 100 {
+            break;
+        }
+        after += 1 + after / 8;
+    }
+    assert!(failed > 5, "{failed}");
+    world.fake.remove_peers();
+    assert_eq!(inside(|| xen9p_exit()), 0);
 }
 
 #[test]

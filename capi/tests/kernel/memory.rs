@@ -58,6 +58,11 @@ pub fn free(memory: *mut u8, size: usize, align: usize) {
     unsafe { System.dealloc(memory, Layout::from_size_align(size, align).unwrap()) }
 }
 
+/// From now on the kernel grants so many more allocations.
+pub fn leave(count: usize) {
+    LEFT.set(count);
+}
+
 /// Runs the kernel's side of a callback.
 pub fn outside<T>(work: impl FnOnce() -> T) -> T {
     let before = INSIDE.replace(false);

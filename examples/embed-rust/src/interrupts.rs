@@ -121,6 +121,13 @@ extern "C" fn exception(frame: &[u64; 6]) -> ! {
     panic!("an exception; the words on its stack are {frame:x?}");
 }
 
+/// Forgets what fired: the ports are those of another domain now.
+pub fn forget() {
+    for word in &FIRED {
+        word.store(0, Ordering::SeqCst);
+    }
+}
+
 /// Whether a port fired since this was asked the last time.
 pub fn take(port: u32) -> bool {
     let bit = 1 << (port % 64);

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use xen9p::hypercall::memory::{Space, add_to_physmap};
 use xen9p::hypercall::raw::Gate;
+use xen9p::hypercall::sched::{self, SuspendReturn, Suspended};
 use xen9p::hypercall::{XenError, event_channel, hvm};
 use xen9p::platform::{BuilderRing, DomainState, Frame, PAGE_SIZE, Page, Platform};
 use xen9p::sys;
@@ -16,7 +17,7 @@ use xen9p::time::Instant;
 use xen9p::xen::clock;
 use xen9p::xen::event::Port;
 
-use crate::interrupts;
+use crate::{interrupts, pv};
 
 /// This kernel. All that it knows is in statics.
 #[derive(Clone, Copy, Debug)]
@@ -39,18 +40,30 @@ fn layout(count: NonZeroUsize) -> Option<Layout> {
 }
 
 impl Kernel {
-    /// Sets up what the drivers will ask for.
+    /// Sets up what the drivers will ask for, in a PVH domain.
     ///
     /// # Safety
     /// Once, at the start. Nothing is behind the guest frames from `free_frames` on.
     pub unsafe fn init(free_frames: u64) -> Result<(), XenError> {
         FREE_FRAMES.store(free_frames, Ordering::Relaxed);
+        // SAFETY: nothing is behind that frame, where shared_info comes; interrupts are off.
+        unsafe {
+            interrupts::init(free_frames * PAGE_SIZE as u64);
+            Kernel::begin()
+        }
+    }
+
+    /// Has Xen put shared_info in its place and send interrupts: at the start, and after a restore.
+    ///
+    /// # Safety
+    /// Interrupts are off, and have handlers. Nothing uses shared_info meanwhile.
+    unsafe fn begin() -> Result<(), XenError> {
         let vector =
             u64::from(sys::HVM_PARAM_CALLBACK_TYPE_VECTOR) << 56 | u64::from(interrupts::VECTOR);
-        // SAFETY: nothing is behind that frame; the vector has a handler before interrupts are on.
+        // SAFETY: there is no memory at that frame; the vector has a handler.
         unsafe {
-            add_to_physmap(&Kernel, Space::SharedInfo, Frame(free_frames))?;
-            interrupts::init(free_frames * PAGE_SIZE as u64);
+            let frame = Frame(FREE_FRAMES.load(Ordering::Relaxed));
+            add_to_physmap(&Kernel, Space::SharedInfo, frame)?;
             hvm::set_param(&Kernel, sys::HVM_PARAM_CALLBACK_IRQ, vector)?;
         }
         // Deadlines.
@@ -61,8 +74,32 @@ impl Kernel {
         Ok(())
     }
 
+    /// Suspends the domain, and puts back what Xen gives a new one anew: the machine's part of
+    /// [`Xen::suspend`](xen9p::xen::Xen::suspend). A PV domain would have to give up pages of Xen's before, and is not saved.
+    pub fn suspend() -> Result<SuspendReturn, XenError> {
+        if pv::info().is_some() {
+            return Err(XenError::ENOSYS);
+        }
+        // SAFETY: no handler uses shared_info with interrupts off; it and the table are put back below before anything
+        // else runs. The return goes to the drivers.
+        unsafe {
+            core::arch::asm!("cli");
+            let returned = sched::suspend(&Kernel, Frame(0));
+            if matches!(&returned, Ok(returned) if returned.how() == Suspended::Resumed) {
+                interrupts::forget();
+                MAPPED.store(0, Ordering::Relaxed);
+                Kernel::begin()?;
+            }
+            core::arch::asm!("sti");
+            returned
+        }
+    }
+
     fn shared_info(&self) -> *const sys::shared_info {
-        (FREE_FRAMES.load(Ordering::Relaxed) * PAGE_SIZE as u64) as *const _
+        match pv::info() {
+            Some(_) => pv::shared_info(),
+            None => (FREE_FRAMES.load(Ordering::Relaxed) * PAGE_SIZE as u64) as *const _,
+        }
     }
 
     fn ring(&self, frame: u32, port: u32) -> Option<BuilderRing> {
@@ -78,7 +115,8 @@ impl Kernel {
 }
 
 // SAFETY: pages come from the global allocator as whole pages; memory is mapped one to one, so that an address says the
-// guest frame; hypercalls go to Xen by the processor's instruction; grant frames are put where nothing is.
+// guest frame, or in a PV domain the place in Xen's list of frames; hypercalls go to Xen by the processor's instruction;
+// grant frames are put where nothing is.
 unsafe impl Platform for Kernel {
     fn alloc_pages(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {
         // SAFETY: the layout is not empty.
@@ -93,12 +131,16 @@ unsafe impl Platform for Kernel {
     }
 
     fn frame(&self, page: NonNull<Page>) -> Frame {
-        Frame((page.addr().get() / PAGE_SIZE) as u64)
+        match pv::info() {
+            Some(info) => pv::frame(info, page.addr().get()),
+            None => Frame((page.addr().get() / PAGE_SIZE) as u64),
+        }
     }
 
     unsafe fn hypercall(&self, number: u32, args: [usize; 5]) -> isize {
         static GATE: AtomicU64 = AtomicU64::new(0);
         let gate = match GATE.load(Ordering::Relaxed) {
+            _ if pv::info().is_some() => Gate::Syscall,
             0 => {
                 let gate = Gate::of_hvm();
                 GATE.store(if gate == Gate::Vmcall { 1 } else { 2 }, Ordering::Relaxed);
@@ -107,11 +149,14 @@ unsafe impl Platform for Kernel {
             1 => Gate::Vmcall,
             _ => Gate::Vmmcall,
         };
-        // SAFETY: a PVH domain's gate; the rest is the caller's promise.
+        // SAFETY: the domain's gate; the rest is the caller's promise.
         unsafe { gate.call(number, args) }
     }
 
     fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError> {
+        if pv::info().is_some() {
+            return pv::grant_frame(index);
+        }
         if u64::from(index) >= GRANT_FRAMES {
             return Err(XenError::ENOSPC);
         }
@@ -130,10 +175,16 @@ unsafe impl Platform for Kernel {
     }
 
     fn xenstore_ring(&self) -> Option<BuilderRing> {
+        if let Some(info) = pv::info() {
+            return pv::xenstore_ring(info);
+        }
         self.ring(sys::HVM_PARAM_STORE_PFN, sys::HVM_PARAM_STORE_EVTCHN)
     }
 
     fn console_ring(&self) -> Option<BuilderRing> {
+        if let Some(info) = pv::info() {
+            return pv::console_ring(info);
+        }
         self.ring(sys::HVM_PARAM_CONSOLE_PFN, sys::HVM_PARAM_CONSOLE_EVTCHN)
     }
 
@@ -155,10 +206,18 @@ unsafe impl Platform for Kernel {
     }
 
     fn take_pending(&self, port: Port) -> bool {
-        interrupts::take(port.0)
+        match pv::info() {
+            Some(_) => pv::take(port.0),
+            None => interrupts::take(port.0),
+        }
     }
 
     fn wait(&self, ports: &[Port], deadline: Instant) {
+        if pv::info().is_some() {
+            // Refused only for a port that is none; to return early is allowed.
+            let _ = sched::poll(self, ports, deadline);
+            return;
+        }
         let timer = TIMER.load(Ordering::Relaxed);
         // What an earlier deadline left behind.
         interrupts::take(timer);

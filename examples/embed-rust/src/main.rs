@@ -1,6 +1,6 @@
 //! A kernel that has nothing of xen9p's feature `rt`: its own entry, page tables, heap and interrupts. It boots as a
-//! PVH domain, checks that its platform keeps the contract, mounts the first 9pfs device, and uses it; with the command
-//! line `lose` it does so until its backend is gone.
+//! PVH or a PV domain, checks that its platform keeps the contract, mounts the first 9pfs device, and uses it; with the
+//! command line `lose` it does so until its backend is gone, and with `save` before and after it is saved and restored.
 #![no_std]
 #![no_main]
 
@@ -8,22 +8,20 @@ extern crate alloc;
 
 mod interrupts;
 mod kernel;
+mod pv;
+mod work;
 
 use alloc::string::String;
 use core::arch::global_asm;
 use core::ffi::CStr;
 use core::fmt::{self, Write};
-use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use linked_list_allocator::LockedHeap;
-use xen9p::fs::{Fs, MountOptions};
 use xen9p::hypercall::sched::{self, ShutdownReason};
 use xen9p::hypercall::{console_io, memory};
 use xen9p::platform::{PAGE_SIZE, Platform, conformance};
-use xen9p::sys::hvm_start_info;
-use xen9p::transport::xen9pfs::{self, Config};
-use xen9p::xen::Xen;
+use xen9p::sys::{hvm_start_info, start_info};
 use xen9p::xen::console::Console;
 use xen9p::xen::event::Events;
 
@@ -48,7 +46,7 @@ impl Write for Out<'_> {
     }
 }
 
-/// Called by start.s.
+/// Called by start.s in a PVH domain.
 #[unsafe(no_mangle)]
 extern "C" fn start(info: &hvm_start_info) -> ! {
     let memory = usable_memory(info);
@@ -58,6 +56,23 @@ extern "C" fn start(info: &hvm_start_info) -> ! {
         Kernel::init((memory.end / PAGE_SIZE) as u64)
             .expect("Xen provides what every PVH domain has");
     }
+    run(command_line(info))
+}
+
+/// Called by start.s in a PV domain.
+#[unsafe(no_mangle)]
+extern "C" fn start_pv(info: &'static start_info) -> ! {
+    // SAFETY: what Xen has said; the memory is for the heap alone.
+    unsafe {
+        let (memory, size) = pv::init(info).expect("Xen lets a PV domain map its pages");
+        HEAP.lock().init(memory, size);
+    }
+    let text = info.cmd_line.map(|byte| byte as u8);
+    let end = text.iter().position(|&byte| byte == 0);
+    run(&text[..end.unwrap_or(text.len())])
+}
+
+fn run(command_line: &[u8]) -> ! {
     let events = Events::new(Kernel);
     // The rule that drivers own what they use: the check has to be over before the first starts.
     let mut violations = String::new();
@@ -69,10 +84,7 @@ extern "C" fn start(info: &hvm_start_info) -> ! {
     let console = Console::open(&events).expect("there is a console");
     let mut out = Out(&console);
     let done = match violations.as_str() {
-        "" => mount(&events).and_then(|fs| match command_line(info) {
-            b"lose" => lose_backend(&fs, &mut out),
-            _ => use_files(&fs, &mut out),
-        }),
+        "" => work::work(&events, command_line, &mut out),
         violations => Err(String::from(violations)),
     };
     let status = match done {
@@ -85,53 +97,6 @@ extern "C" fn start(info: &hvm_start_info) -> ! {
     let _ = writeln!(out, "[xen9p] exit {status}");
     console.drain(Kernel.now() + Duration::from_secs(2));
     end(ShutdownReason::PowerOff)
-}
-
-fn text(error: &dyn fmt::Display) -> String {
-    alloc::format!("{error}")
-}
-
-fn mount(events: &Events<Kernel>) -> Result<Fs, String> {
-    let xen = Xen::new(events.clone()).map_err(|e| text(&e))?;
-    let device = xen9pfs::device(&xen, None).map_err(|e| text(&e))?;
-    let transport =
-        xen9pfs::connect(&xen, device, &Config::for_memory(16 << 20)).map_err(|e| text(&e))?;
-    Fs::mount(transport, &MountOptions::new()).map_err(|e| text(&e))
-}
-
-/// Reads until that fails, and goes on.
-fn lose_backend(fs: &Fs, out: &mut Out<'_>) -> Result<(), String> {
-    let _ = writeln!(out, "waits for its backend to die");
-    let error = loop {
-        match fs.read("/hello.txt") {
-            Ok(_) => Kernel.wait(&[], Kernel.now() + Duration::from_millis(50)),
-            Err(error) => break error,
-        }
-    };
-    let _ = writeln!(out, "lost: {error}");
-    match fs.metadata("/") {
-        Err(again) if again == error => Ok(()),
-        other => Err(alloc::format!("then there was another end: {other:?}")),
-    }
-}
-
-/// Lists, reads, writes, renames and copies.
-fn use_files(fs: &Fs, out: &mut Out<'_>) -> Result<(), String> {
-    let mut work = || {
-        for entry in fs.read_dir("/")? {
-            let _ = writeln!(out, "entry {}", entry?.file_name_lossy());
-        }
-        let greeting = fs.read_to_string("/hello.txt")?;
-        let _ = writeln!(out, "read {}", greeting.trim_end());
-        let large = fs.read("/large.bin")?;
-        fs.write("/copy.bin", &large)?;
-        fs.write("/new", "Written by a kernel of its own.\n")?;
-        fs.rename("/new", "/from-rust.txt")
-    };
-    work().map_err(|e: xen9p::fs::Error| text(&e))?;
-    let count = interrupts::COUNT.load(Ordering::Relaxed);
-    let _ = writeln!(out, "{count} interrupts, {} waits", fs.stats().waits);
-    fs.clone().unmount().map_err(|e| text(&e))
 }
 
 fn command_line(info: &hvm_start_info) -> &'static [u8] {

@@ -1,13 +1,43 @@
-// From 32-bit mode, as Xen starts a PVH domain (ebx = hvm_start_info), to the Rust function `start`; and the
-// stubs of the interrupt table.
+// From where Xen starts a domain to Rust: from 32-bit mode in a PVH domain (ebx = hvm_start_info) to `start`, from 64-bit
+// mode in a PV domain (rsi = start_info) to `start_pv`; and the stubs of the interrupt table.
+
+    .macro note type, directive, value
+    .p2align 2
+    .long 4, 11f - 10f, \type
+    .asciz "Xen"
+10: \directive \value
+11:
+    .endm
+
+    .macro text_note type, text
+    .p2align 2
+    .long 4, 11f - 10f, \type
+    .asciz "Xen"
+10: .asciz "\text"
+11:
+    .endm
 
     .section .note.Xen, "a", @progbits
+    note 18, .long, entry               // XEN_ELFNOTE_PHYS32_ENTRY
+    note 1, .quad, entry_pv             // XEN_ELFNOTE_ENTRY
+    note 3, .quad, 0                    // XEN_ELFNOTE_VIRT_BASE
+    note 4, .quad, 0                    // XEN_ELFNOTE_PADDR_OFFSET
+    text_note 5, xen-3.0                // XEN_ELFNOTE_XEN_VERSION
+    text_note 6, embed-rust             // XEN_ELFNOTE_GUEST_OS
+    text_note 8, generic                // XEN_ELFNOTE_LOADER
     .p2align 2
-    .long 4, 4, 18                      // XEN_ELFNOTE_PHYS32_ENTRY
-    .asciz "Xen"
-    .long entry
 
     .text
+    .code64
+    .globl entry_pv
+entry_pv:
+    cld
+    mov rdi, rsi
+    lea rsp, [rip + stack_top]
+    xor ebp, ebp
+    call start_pv
+    ud2
+
     .code32
     .globl entry
 entry:

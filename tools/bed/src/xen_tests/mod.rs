@@ -126,6 +126,7 @@ pub fn run_soak(settings: &Settings) -> Result<u8> {
 const BEYOND_BY_HAND: &[(&str, &str)] = &[
     ("device-comes-and-goes", "QEMU 10 ends when it is to serve another device (\"does not support hotplugging\")"),
     ("embed-c-save-restore", save::NOT_BY_HAND),
+    ("embed-rust-save-restore", save::NOT_BY_HAND),
     ("save-checkpoint-while-copying", save::NOT_BY_HAND),
     ("save-restore-while-copying", save::NOT_BY_HAND),
     ("save-restore-without-recovery", save::NOT_BY_HAND),
@@ -180,7 +181,10 @@ pub fn run(settings: &Settings) -> Result<u8> {
         lab.serve_by(backend);
         for kind in [Kind::Pvh, Kind::Pv] {
             lab.kind = kind;
-            let embedded = embed::TESTS.iter().filter(|_| kind == Kind::Pvh);
+            let embedded = match kind {
+                Kind::Pv => embed::PV_TESTS,
+                _ => embed::TESTS,
+            };
             let daemon = dom0_daemon::TESTS.iter().filter(|_| backend.is_xen9pd());
             let typed = dom0_daemon::TYPED_TESTS.iter();
             let typed = typed.filter(|_| backend == Backend::Xen9pd);
@@ -193,7 +197,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
                 alike.filter(|(name, _)| kind == Kind::Pvh || !domains::ONCE.contains(name));
             let tests = with_files().chain(alike.filter(|_| index == 0));
             let own = typed.chain(daemon).chain(untyped);
-            for (name, test) in tests.chain(embedded).chain(own) {
+            for (name, test) in tests.chain(embedded.iter()).chain(own) {
                 let whole = format!("{}/{}/{name}", backend.name(), kind.name());
                 if settings.short && !is_short(backend, kind, name) {
                     continue;
