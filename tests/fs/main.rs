@@ -20,6 +20,7 @@ mod requests;
 mod servers;
 mod streams;
 mod table;
+mod trees;
 mod walk;
 mod write_behind;
 mod xen9pfsd;

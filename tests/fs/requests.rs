@@ -165,6 +165,58 @@ fn requests_per_operation() {
     bed.finish();
 }
 
+/// A tree of many small directories, one after the other as programs did it before, and as it is done now: what is asked,
+/// and how often one waits for it.
+#[test]
+fn trees_of_small_directories_wait_for_several_at_once() {
+    let bed = bed();
+    let list = |fs: &Fs| {
+        for n in 0..64 {
+            assert_eq!(fs.read_dir(format!("/tree/{n}")).unwrap().count(), 3);
+        }
+    };
+    let ask = |fs: &Fs| {
+        for n in 0..64 {
+            let listing = fs.read_dir(format!("/tree/{n}")).unwrap();
+            assert_eq!(listing.with_metadata().count(), 3);
+        }
+    };
+    let copy = |fs: &Fs| {
+        for n in 0..64 {
+            let (from, to) = (format!("/tree/{n}"), format!("/one-by-one/{n}"));
+            assert!(fs.symlink_metadata(&from).unwrap().is_dir());
+            fs.create_dir(&to).unwrap();
+            let listing = fs.read_dir(&from).unwrap();
+            for entry in listing.copying_to(fs, &to).unwrap() {
+                assert_eq!(entry.unwrap().1, Ok(Some(1)));
+            }
+        }
+    };
+    bed.fs.create_dir("/one-by-one").unwrap();
+    let names: Vec<Vec<u8>> = (0..64).map(|n| n.to_string().into()).collect();
+    let before = [&list as &dyn Fn(&Fs), &ask, &copy].map(|work| measure(&bed, work));
+    let now = [
+        measure(&bed, &|fs| {
+            assert_eq!(fs.walk_dir("/tree").unwrap().count(), 64 * 4);
+        }),
+        measure(&bed, &|fs| {
+            for names in names.chunks(8) {
+                for dir in fs.with_metadata_of_dirs("/tree", names.to_vec()).unwrap() {
+                    assert_eq!(dir.unwrap().1.count(), 3);
+                }
+            }
+        }),
+        measure(&bed, &|fs| {
+            assert_eq!(fs.copy_dir_all("/tree", "/copy").unwrap().files(), 64 * 3);
+        }),
+    ];
+    for (before, now) in before.into_iter().zip(now) {
+        assert!(now.1 * 3 <= before.1, "waits: {before:?} {now:?}");
+        assert!(now.0 <= before.0 + 64 + 32, "requests: {before:?} {now:?}");
+    }
+    bed.finish();
+}
+
 /// What most programs do most asks a server no more through a name space than without one.
 #[test]
 fn a_name_space_costs_no_request() {

@@ -47,6 +47,7 @@ const SAME: &[&str] = &[
     "cp words words", "cp -r link x", "cp link/deep x", "cp -rP link x", "cp words numbers copy", "cp -a link soft", "cp -r dir/ x",
     "ln words dir/w && ln dir/f.txt dir/deep/f && cp -a dir x", "ln words dir/w && ln dir/f.txt dir/deep/f && cp -pr dir x",
     "ln words hard && cp -a words hard empty", "ln words hard && cp -r words hard empty",
+    "chmod 700 dir && cp -r dir x", "chmod 775 dir/deep && cp -r dir x", "chmod 775 dir/deep && cp -a dir x",
     "ln dir/f.txt dir/g && mkdir x && cp -a dir x && cp -a dir x",
     "mv words renamed", "mv words dir", "mv dir empty", "mv none x", "mv -n words numbers && cat numbers", "mv -v words renamed", "mv words numbers && cat numbers",
     "mv -f words numbers", "mv words numbers empty && ls empty",

@@ -16,6 +16,7 @@ mod hidden_links;
 mod large;
 mod lines;
 mod terminal;
+mod waits;
 mod walks;
 
 // What the options of the command line name.

@@ -5,14 +5,15 @@ use alloc::vec::Vec;
 use xen9p::errno::Errno;
 use xen9p::fs::{self, Metadata, OpenOptions, Permissions};
 use xen9p::ns::DirEntry;
-use xen9p::tree::files::{CopyError, Copying};
+use xen9p::tree::DynNode;
+use xen9p::tree::files::{CopyError, Copying, CopyingDir, CopyingFiles};
 
-use super::descent::directories;
+use super::descent::{Begun, begun, directories, next_begun};
 use super::kept::{Keep, Kept};
 use super::listing::{Names, Selection, out_of_memory};
 use super::moving::{are_the_same, beside};
 use super::place::Place;
-use super::progress::{Amount, Progress};
+use super::progress::{Amount, Progress, found};
 use super::same::{Links, is_same};
 use super::target::to_target;
 use super::{Args, Fail, Shell};
@@ -98,29 +99,6 @@ pub fn cp(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     });
     how.end(shell);
     done
-}
-
-/// What is there to be copied, for who sees how far it is.
-fn found(shell: &mut Shell<'_>, place: &Place, metadata: &Metadata) -> Result<Amount, Fail> {
-    let mut amount = Amount {
-        files: 1,
-        bytes: metadata.len(),
-    };
-    if metadata.is_dir() && shell.on_terminal() {
-        amount = Amount::default();
-        // What can't be listed is told when its turn comes.
-        for entry in place.ns.walk_dir(&place.path).into_iter().flatten() {
-            match entry.and_then(|entry| entry.metadata()) {
-                Ok(found) if found.is_file() => {
-                    amount.files += 1;
-                    amount.bytes = amount.bytes.saturating_add(found.len());
-                }
-                Err(fs::Error::Interrupted) => return Err(Fail::Interrupted),
-                _ => {}
-            }
-        }
-    }
-    Ok(amount)
 }
 
 fn tell_copied(shell: &mut Shell<'_>, from: &Place, to: &Place, how: &How) {
@@ -227,6 +205,8 @@ struct Level {
     dirs: Names,
     more: Option<Vec<u8>>,
     next: usize,
+    /// The next of these, which were begun with.
+    ahead: Begun<CopyingDir<DynNode>>,
 }
 
 /// Copies a directory and all below it, as far as possible. Keeps no more of a directory than the names of
@@ -248,15 +228,19 @@ pub fn copy_tree(
     let (mut from, mut to) = (from.again()?, to.again()?);
     let mut failed = false;
     let mut levels: Vec<Level> = Vec::new();
-    let mut begin = Some(*found);
+    let mut begin = Some((*found, None));
     let mut top_ino = None;
     loop {
-        if let Some(found) = begin.take() {
-            let made = make_directory(&to, found.permissions()).and_then(|is_new| {
+        if let Some((found, dir)) = begin.take() {
+            let (made, files) = match dir {
+                Some((is_new, files)) => (Ok(is_new), Some(files)),
+                None => (make_directory(&to, found.permissions()), None),
+            };
+            let made = made.and_then(|is_new| {
                 if is_new {
                     tell_copied(shell, &from, &to, how);
                 }
-                let (dirs, more) = copy_entries(shell, &from, &to, &mut failed, how)?;
+                let (dirs, more) = copy_entries(shell, &from, &to, files, &mut failed, how)?;
                 levels.try_reserve(1).map_err(|_| out_of_memory())?;
                 levels.push(Level {
                     found,
@@ -264,12 +248,14 @@ pub fn copy_tree(
                     dirs,
                     more,
                     next: 0,
+                    ahead: Begun::new(),
                 });
                 Ok(())
             });
             failed |= made.is_err();
             shell.settle(made)?;
         }
+        let held = levels.iter().map(|level| level.ahead.len()).sum();
         let Some(level) = levels.last_mut() else {
             break;
         };
@@ -292,13 +278,29 @@ pub fn copy_tree(
             }
             continue;
         }
-        let name = level.dirs.get(level.next);
-        (from, to) = (from.join(name)?, to.join(name)?);
-        level.next += 1;
         let ino = match top_ino {
             Some(ino) => ino,
             None => *top_ino.insert(top.metadata()?.ino()),
         };
+        if level.ahead.is_empty() {
+            let names = level.dirs.ahead(level.next, held)?;
+            if !names.is_empty() {
+                // What may be where the copy goes to is looked at by itself.
+                let is_top = move |found: &Metadata| found.ino() == ino;
+                let dirs = from
+                    .ns
+                    .copying_dirs(&from.path, names, &to.ns, &to.path, is_top);
+                level.ahead = begun(dirs)?;
+            }
+        }
+        let dir = next_begun(&mut level.ahead)?;
+        let name = level.dirs.get(level.next);
+        (from, to) = (from.join(name)?, to.join(name)?);
+        level.next += 1;
+        if let Some(dir) = dir {
+            begin = Some((*dir.metadata(), Some((dir.is_new(), dir.into_files()))));
+            continue;
+        }
         let found = from.symlink_metadata().and_then(|found| {
             if found.ino() == ino && is_same(&from, top, Links::Followed)? {
                 return Err(Fail::error(format_args!(
@@ -308,7 +310,7 @@ pub fn copy_tree(
             Ok(found)
         });
         match found {
-            Ok(found) => begin = Some(found),
+            Ok(found) => begin = Some((found, None)),
             Err(fail) => {
                 failed = true;
                 shell.settle(Err(fail))?;
@@ -327,14 +329,21 @@ fn copy_entries(
     shell: &mut Shell<'_>,
     from: &Place,
     to: &Place,
+    files: Option<CopyingFiles<DynNode>>,
     failed: &mut bool,
     how: &mut How,
 ) -> Result<(Names, Option<Vec<u8>>), Fail> {
     let mut selection = Selection::behind(shell, None);
-    let entries = from.ns.read_dir(&from.path);
-    let entries = entries.map_err(|error| from.fail(error))?;
-    let entries = entries.copying_to(&to.ns, &to.path);
-    for entry in entries.map_err(|error| to.fail(error))? {
+    let files = match files {
+        Some(files) => files,
+        None => {
+            let entries = from.ns.read_dir(&from.path);
+            let entries = entries.map_err(|error| from.fail(error))?;
+            let files = entries.copying_to(&to.ns, &to.path);
+            files.map_err(|error| to.fail(error))?
+        }
+    };
+    for entry in files {
         let (entry, copied) = entry.map_err(|error| from.fail(error))?;
         match copied {
             Ok(Some(bytes)) => {
@@ -416,20 +425,9 @@ fn copy_entry(
 /// Makes a directory that its owner can fill, unless it is there; whether it was made. A link to one is none.
 fn make_directory(place: &Place, permissions: Permissions) -> Result<bool, Fail> {
     let cannot = |error| Fail::from_fs(format_args!("cannot create directory '{place}'"), error);
-    match place.ns.create_dir(&place.path) {
-        Ok(()) => {
-            let mode = permissions.mode() & 0o777 | 0o700;
-            if mode == 0o755 {
-                return Ok(true);
-            }
-            // The bit that gives what is made in it the directory's group is the server's to set.
-            let group = place.symlink_metadata()?.mode() & 0o2000;
-            place
-                .ns
-                .set_permissions(&place.path, Permissions::from_mode(mode | group))
-                .map_err(cannot)?;
-            Ok(true)
-        }
+    let mode = permissions.mode() & 0o777 | 0o700;
+    match place.ns.create_dir_with_mode(&place.path, mode) {
+        Ok(()) => Ok(true),
         Err(error) if error.errno() == Errno::EEXIST && place.symlink_metadata()?.is_dir() => {
             Ok(false)
         }

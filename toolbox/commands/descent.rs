@@ -1,6 +1,10 @@
 //! Going down into directories, and up again.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+
+use xen9p::fs::{self, Metadata};
+use xen9p::ns::WithMetadata;
 
 use super::listing::{Names, Selection, out_of_memory};
 use super::place::Place;
@@ -8,16 +12,43 @@ use super::{Fail, Shell};
 
 /// What is done with each directory of a tree.
 pub trait Visitor {
-    /// A directory is come to; which of those in it are to be entered, and the last of these if there are more.
+    /// Whether it asks for the attributes of all that is in a directory.
+    fn wants_metadata(&self) -> bool;
+
+    /// A directory is come to, which was looked into already if that is given; which of those in it are to be entered, and
+    /// the last of these if there are more.
     fn enter(
         &mut self,
         shell: &mut Shell<'_>,
         at: &Place,
+        looked: Option<Looked>,
     ) -> Result<(Names, Option<Vec<u8>>), Fail>;
 
     /// All below a directory that was entered is done.
     fn leave(&mut self, _shell: &mut Shell<'_>, _at: &Place) -> Result<(), Fail> {
         Ok(())
+    }
+}
+
+/// The attributes of a directory, and its entries with theirs.
+pub type Looked = (Metadata, WithMetadata);
+
+/// Directories that were begun with at the same time, in the order of their names.
+pub type Begun<T> = VecDeque<fs::Result<T>>;
+
+/// Those that were begun with. What else went wrong is told where it is met again.
+pub fn begun<T>(dirs: fs::Result<Begun<T>>) -> Result<Begun<T>, Fail> {
+    match dirs {
+        Err(fs::Error::Interrupted) => Err(Fail::Interrupted),
+        dirs => Ok(dirs.unwrap_or_default()),
+    }
+}
+
+/// The next of these; `None` if it has to be gone into by itself.
+pub fn next_begun<T>(dirs: &mut Begun<T>) -> Result<Option<T>, Fail> {
+    match dirs.pop_front() {
+        Some(Err(fs::Error::Interrupted)) => Err(Fail::Interrupted),
+        next => Ok(next.and_then(Result::ok)),
     }
 }
 
@@ -28,6 +59,8 @@ struct Level {
     dirs: Names,
     more: Option<Vec<u8>>,
     next: usize,
+    /// The entries of the next of these.
+    ahead: Begun<Looked>,
 }
 
 /// Goes through a directory and those below it, each before those in it. Works from lists, not by recursion: a tree may be
@@ -36,9 +69,10 @@ pub fn descend(shell: &mut Shell<'_>, top: &Place, visitor: &mut impl Visitor) -
     let mut at = top.again()?;
     let mut levels: Vec<Level> = Vec::new();
     let mut begins = true;
+    let mut looked = None;
     loop {
         if core::mem::take(&mut begins) {
-            match visitor.enter(shell, &at) {
+            match visitor.enter(shell, &at, looked.take()) {
                 Ok((dirs, more)) => {
                     levels.try_reserve(1).map_err(|_| out_of_memory())?;
                     levels.push(Level {
@@ -46,17 +80,26 @@ pub fn descend(shell: &mut Shell<'_>, top: &Place, visitor: &mut impl Visitor) -
                         dirs,
                         more,
                         next: 0,
+                        ahead: VecDeque::new(),
                     });
                 }
                 Err(fail) => shell.settle(Err(fail))?,
             }
             shell.check_output()?;
         }
+        let held = levels.iter().map(|level| level.ahead.len()).sum();
         let Some(level) = levels.last_mut() else {
             return Ok(());
         };
         at.path.truncate(level.len);
         if level.next < level.dirs.len() {
+            if visitor.wants_metadata() && level.ahead.is_empty() {
+                let names = level.dirs.ahead(level.next, held)?;
+                if !names.is_empty() {
+                    level.ahead = begun(at.ns.with_metadata_of_dirs(&at.path, names))?;
+                }
+            }
+            looked = next_begun(&mut level.ahead)?;
             at = at.join(level.dirs.get(level.next))?;
             level.next += 1;
             begins = true;

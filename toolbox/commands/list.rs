@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 
 use xen9p::fs::{self, Metadata};
+use xen9p::ns::WithMetadata;
 
-use super::descent::{Visitor, descend, directories};
+use super::descent::{Looked, Visitor, descend, directories};
 use super::format::{Human, Kilobytes, Mode, Time};
 use super::listing::{Details, Names, Order, Selection};
 use super::place::{Place, Shown, concat, is_of_the_path};
@@ -32,6 +33,13 @@ struct How {
     columns: bool,
     order: Order,
     reverse: bool,
+}
+
+impl How {
+    /// Whether the attributes of all entries are needed.
+    fn wants_metadata(&self) -> bool {
+        self.long || self.order != Order::Name || self.reverse
+    }
 }
 
 pub fn ls(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
@@ -90,7 +98,7 @@ pub fn ls(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     for dir in dirs {
         let listed = match how.recursive {
             true => descend(shell, &dir, &mut lister),
-            false => lister.list(shell, &dir),
+            false => lister.list(shell, &dir, None).map(drop),
         };
         shell.settle(listed)?;
     }
@@ -121,12 +129,20 @@ struct Lister {
 }
 
 impl Visitor for Lister {
+    fn wants_metadata(&self) -> bool {
+        self.how.wants_metadata()
+    }
+
     fn enter(
         &mut self,
         shell: &mut Shell<'_>,
         at: &Place,
+        looked: Option<Looked>,
     ) -> Result<(Names, Option<Vec<u8>>), Fail> {
-        self.list(shell, at)?;
+        let entries = looked.map(|(_, entries)| entries);
+        if let Some(dirs) = self.list(shell, at, entries)? {
+            return Ok((dirs, None));
+        }
         let (dirs, more) = directories(shell, at, None)?;
         Ok(match self.how.all {
             true => (dirs, more),
@@ -136,7 +152,13 @@ impl Visitor for Lister {
 }
 
 impl Lister {
-    fn list(&mut self, shell: &mut Shell<'_>, directory: &Place) -> Result<(), Fail> {
+    /// Lists a directory; gives the names of those in it that are to be entered, if it came to know them by that.
+    fn list(
+        &mut self,
+        shell: &mut Shell<'_>,
+        directory: &Place,
+        entries: Option<WithMetadata>,
+    ) -> Result<Option<Names>, Fail> {
         let how = self.how;
         if !core::mem::take(&mut self.first) {
             shell.print(b"\n");
@@ -144,8 +166,8 @@ impl Lister {
         if self.titled {
             shell.say(format_args!("{directory}:\n"));
         }
-        if how.long || how.order != Order::Name || how.reverse {
-            let (details, blocks) = details(shell, directory, how)?;
+        if how.wants_metadata() {
+            let (details, dirs, blocks) = details(shell, directory, entries, how)?;
             if how.long {
                 let bytes = blocks.saturating_mul(512);
                 match how.human {
@@ -155,7 +177,8 @@ impl Lister {
             }
             if let Some(mut details) = details {
                 details.sort(how.order, how.reverse);
-                return print(shell, Some(directory), &details, how);
+                print(shell, Some(directory), &details, how)?;
+                return Ok(Some(dirs));
             }
             if how.order != Order::Name || how.reverse {
                 shell.complain(&format_args!(
@@ -191,19 +214,22 @@ impl Lister {
                 }
             }
             if more.is_none() {
-                return Ok(());
+                return Ok(None);
             }
             after = more;
         }
     }
 }
 
-/// All entries with their attributes, `None` if they are too many to be kept, and the blocks that they take.
+/// All entries with their attributes, `None` if they are too many to be kept, the directories among them, and the
+/// blocks that they take.
 fn details(
     shell: &mut Shell<'_>,
     directory: &Place,
+    entries: Option<WithMetadata>,
     how: How,
-) -> Result<(Option<Details>, u64), Fail> {
+) -> Result<(Option<Details>, Names, u64), Fail> {
+    let mut dirs = Names::default();
     let mut details = Some(Details::default());
     let mut blocks: u64 = 0;
     let mut push = |shell: &Shell<'_>, name: &[u8], found: fs::Result<Metadata>| {
@@ -222,18 +248,24 @@ fn details(
             push(shell, name, Ok(directory.join(name)?.symlink_metadata()?));
         }
     }
-    let entries = directory.ns.read_dir(&directory.path);
-    let entries = entries.map_err(|error| directory.fail(error))?;
-    for entry in entries.with_metadata() {
+    for entry in directory.with_metadata(entries)? {
         let (entry, metadata) = entry.map_err(|error| directory.fail(error))?;
         let name = entry.file_name();
         let is_shown = how.all || !name.starts_with(b".");
+        if !is_shown {
+            continue;
+        }
         // The blocks of all are told first.
-        if is_shown && !push(shell, name, metadata) && !how.long {
-            break;
+        match push(shell, name, metadata) {
+            false if !how.long => break,
+            true if metadata.is_ok_and(|found| found.is_dir()) && !entry.may_be_link() => {
+                dirs.push(name)?;
+            }
+            _ => {}
         }
     }
-    Ok((details, blocks))
+    dirs.sort();
+    Ok((details, dirs, blocks))
 }
 
 /// Prints what was found in a directory, or at the paths that the names are.

@@ -20,6 +20,10 @@ const SHARE: usize = 8;
 const LEAST_ROOM: usize = 16 << 10;
 const MOST_ROOM: usize = 64 << 20;
 
+/// How many directories are looked into at the same time, and how many were of all levels of a tree together.
+const DIRS_AT_ONCE: usize = 8;
+const MOST_AHEAD: usize = 32;
+
 /// A list of names.
 #[derive(Default)]
 pub struct Names {
@@ -86,6 +90,22 @@ impl Names {
         block.extend_from_slice(&len.to_le_bytes());
         block.extend_from_slice(name);
         Ok(())
+    }
+
+    /// The names from the nth on that are to be looked into at the same time, when so many others were already.
+    pub fn ahead(&self, nth: usize, held: usize) -> Result<Vec<Vec<u8>>, Fail> {
+        let count = DIRS_AT_ONCE.min(MOST_AHEAD.saturating_sub(held));
+        let count = count.min(self.len() - nth);
+        let mut names = Vec::new();
+        if count > 1 {
+            names
+                .try_reserve_exact(count)
+                .map_err(|_| out_of_memory())?;
+            for nth in nth..nth + count {
+                names.push(concat(&[self.get(nth)])?);
+            }
+        }
+        Ok(names)
     }
 
     pub fn sort(&mut self) {

@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 
 use xen9p::errno::Errno;
 use xen9p::fs::{self, Metadata};
-use xen9p::ns::{DirEntry, File, Namespace};
+use xen9p::ns::{DirEntry, File, Namespace, WithMetadata};
 
 use super::Fail;
 use super::listing::out_of_memory;
@@ -197,6 +197,17 @@ impl Place {
         match self.ns.read_dir(&self.path)?.next() {
             Some(Ok(entry)) if entry.may_be_link() => Err(fs::Error::HiddenLinks),
             _ => Ok(()),
+        }
+    }
+
+    /// The entries of the directory with their attributes, if they are not there already.
+    pub fn with_metadata(&self, entries: Option<WithMetadata>) -> Result<WithMetadata, Fail> {
+        match entries {
+            Some(entries) => Ok(entries),
+            None => {
+                let entries = self.ns.read_dir(&self.path);
+                Ok(entries.map_err(|error| self.fail(error))?.with_metadata())
+            }
         }
     }
 

@@ -4,11 +4,12 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
+use xen9p::fs::{self, Metadata};
 use xen9p::time::Instant;
 
-use super::Shell;
 use super::format::Bytes;
 use super::place::{Place, Shown};
+use super::{Fail, Shell};
 
 /// How often it is shown.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -21,6 +22,29 @@ const WIDTH: usize = 79;
 pub struct Amount {
     pub files: u64,
     pub bytes: u64,
+}
+
+/// What is there to be copied, for who sees how far it is.
+pub fn found(shell: &mut Shell<'_>, place: &Place, metadata: &Metadata) -> Result<Amount, Fail> {
+    let mut amount = Amount {
+        files: 1,
+        bytes: metadata.len(),
+    };
+    if metadata.is_dir() && shell.on_terminal() {
+        amount = Amount::default();
+        // What can't be listed is told when its turn comes.
+        for entry in place.ns.walk_dir(&place.path).into_iter().flatten() {
+            match entry.and_then(|entry| entry.metadata()) {
+                Ok(found) if found.is_file() => {
+                    amount.files += 1;
+                    amount.bytes = amount.bytes.saturating_add(found.len());
+                }
+                Err(fs::Error::Interrupted) => return Err(Fail::Interrupted),
+                _ => {}
+            }
+        }
+    }
+    Ok(amount)
 }
 
 /// The progress of a command.

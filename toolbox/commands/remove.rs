@@ -7,7 +7,10 @@ use core::mem;
 use xen9p::errno::Errno;
 use xen9p::fs;
 use xen9p::ns::DirEntry;
+use xen9p::tree::DynNode;
+use xen9p::tree::files::RemovingDir;
 
+use super::descent::{Begun, begun, next_begun};
 use super::listing::{Names, Selection, out_of_memory};
 use super::place::{Place, concat, is_of_the_path};
 use super::{Args, Fail, Shell};
@@ -102,6 +105,10 @@ struct Level {
     /// Whether this pass removed anything.
     progress: bool,
     passes: u32,
+    /// The next directories in it, which were begun with.
+    ahead: Begun<RemovingDir<DynNode>>,
+    /// Whether it was removed already.
+    is_gone: bool,
 }
 
 /// Removes a directory and all below it, as far as possible. Works from lists, not by recursion: a tree may be
@@ -111,25 +118,36 @@ pub fn remove_tree(shell: &mut Shell<'_>, top: &Place, verbose: bool) -> Result<
     let mut at = top.again()?;
     let mut levels: Vec<Level> = Vec::new();
     let mut failed = false;
-    descend(shell, &at, &mut levels, verbose)?;
-    while let Some(level) = levels.last_mut() {
+    descend(shell, &at, &mut levels, None, verbose)?;
+    loop {
+        let held = levels.iter().map(|level| level.ahead.len()).sum();
+        let Some(level) = levels.last_mut() else {
+            break;
+        };
         at.path.truncate(level.len);
         if level.next < level.dirs.len() {
+            if level.ahead.is_empty() {
+                let names = level.dirs.ahead(level.next, held)?;
+                if !names.is_empty() {
+                    level.ahead = begun(at.ns.removing_dirs(&at.path, names))?;
+                }
+            }
+            let dir = next_begun(&mut level.ahead)?;
             at = at.join(level.dirs.get(level.next))?;
             level.next += 1;
-            descend(shell, &at, &mut levels, verbose)?;
+            descend(shell, &at, &mut levels, dir, verbose)?;
             continue;
         }
         // Entries may be passed over when others are removed meanwhile.
         let again = level.listed && level.progress && level.passes < MOST_PASSES;
         if level.more || again && level.failed.len() > 0 {
-            pass(shell, &at, level, verbose)?;
+            pass(shell, &at, level, None, verbose)?;
             continue;
         }
         let done = match level.failed.len() {
-            0 if level.listed => match at.ns.remove_dir(&at.path) {
+            0 if level.listed => match remove_dir(&at, level) {
                 Err(error) if again && is_not_empty(error) => {
-                    pass(shell, &at, level, verbose)?;
+                    pass(shell, &at, level, None, verbose)?;
                     continue;
                 }
                 done => {
@@ -155,6 +173,13 @@ pub fn remove_tree(shell: &mut Shell<'_>, top: &Place, verbose: bool) -> Result<
     }
 }
 
+fn remove_dir(at: &Place, level: &Level) -> fs::Result<()> {
+    match level.is_gone {
+        true => Ok(()),
+        false => at.ns.remove_dir(&at.path),
+    }
+}
+
 fn is_not_empty(error: fs::Error) -> bool {
     matches!(error.errno(), Errno::ENOTEMPTY | Errno::EEXIST)
 }
@@ -174,11 +199,12 @@ fn tell(shell: &mut Shell<'_>, place: &Place, done: fs::Result<()>) -> Result<bo
     }
 }
 
-/// Begins with a directory.
+/// Begins with a directory, or goes on with one that was begun with.
 fn descend(
     shell: &mut Shell<'_>,
     at: &Place,
     levels: &mut Vec<Level>,
+    dir: Option<RemovingDir<DynNode>>,
     verbose: bool,
 ) -> Result<(), Fail> {
     let mut level = Level {
@@ -190,27 +216,40 @@ fn descend(
         failed: Names::default(),
         progress: false,
         passes: 0,
+        ahead: Begun::new(),
+        is_gone: dir.as_ref().is_some_and(RemovingDir::is_gone),
     };
     levels.try_reserve(1).map_err(|_| out_of_memory())?;
-    pass(shell, at, &mut level, verbose)?;
+    pass(shell, at, &mut level, dir, verbose)?;
     levels.push(level);
     Ok(())
 }
 
 /// Goes through a directory once: removes what is no directory and notes which are.
-fn pass(shell: &mut Shell<'_>, at: &Place, level: &mut Level, verbose: bool) -> Result<(), Fail> {
+fn pass(
+    shell: &mut Shell<'_>,
+    at: &Place,
+    level: &mut Level,
+    dir: Option<RemovingDir<DynNode>>,
+    verbose: bool,
+) -> Result<(), Fail> {
     level.failed.sort();
     (level.progress, level.more) = (false, false);
     level.passes += 1;
     let mut stay = Names::default();
     let mut selection = Selection::behind(shell, None);
-    let entries = match at.ns.read_dir(&at.path) {
+    let tried = Rc::new(mem::take(&mut level.failed));
+    let failed = tried.clone();
+    let which = move |entry: &DirEntry| !failed.has(entry.file_name());
+    let entries = match dir {
+        Some(dir) => Ok(dir.into_entries()),
+        None => at.ns.read_dir(&at.path).map(|it| it.removing(which)),
+    };
+    let entries = match entries {
         Ok(entries) => entries,
         Err(error) => return unlisted(shell, at, level, error),
     };
-    let tried = Rc::new(mem::take(&mut level.failed));
-    let failed = tried.clone();
-    for entry in entries.removing(move |entry| !failed.has(entry.file_name())) {
+    for entry in entries {
         let (entry, removed) = match entry {
             Ok(entry) => entry,
             Err(fs::Error::HiddenLinks) => {

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::descent::{Visitor, descend};
+use super::descent::{Looked, Visitor, descend};
 use super::format::{Human, Kilobytes};
 use super::listing::{Names, Selection, out_of_memory};
 use super::place::Place;
@@ -64,15 +64,23 @@ impl Usage<'_> {
 }
 
 impl Visitor for Usage<'_> {
+    fn wants_metadata(&self) -> bool {
+        true
+    }
+
     fn enter(
         &mut self,
         shell: &mut Shell<'_>,
         at: &Place,
+        looked: Option<Looked>,
     ) -> Result<(Names, Option<Vec<u8>>), Fail> {
-        let mut sum = at.symlink_metadata()?.blocks().saturating_mul(512);
+        let (metadata, entries) = match looked {
+            Some((metadata, entries)) => (metadata, Some(entries)),
+            None => (at.symlink_metadata()?, None),
+        };
+        let mut sum = metadata.blocks().saturating_mul(512);
         let mut selection = Selection::behind(shell, None);
-        let entries = at.ns.read_dir(&at.path).map_err(|error| at.fail(error))?;
-        for entry in entries.with_metadata() {
+        for entry in at.with_metadata(entries)? {
             let (entry, found) = entry.map_err(|error| at.fail(error))?;
             let place = at.join(entry.file_name())?;
             match found {

@@ -53,6 +53,29 @@ impl<'a, T> InOrder<'a, T> {
         self.0.push_back(doing);
     }
 
+    /// Whether all are done, with results like that.
+    pub(crate) fn all_done(&self, is: impl Fn(&T) -> bool) -> bool {
+        self.0.iter().all(|doing| match doing {
+            Doing::Running(_) => false,
+            Doing::Done(done) => is(done),
+        })
+    }
+
+    /// Waits until all are done, whose results then are there at once.
+    pub(crate) async fn settle(&mut self) {
+        poll_fn(|cx| {
+            let mut all = Poll::Ready(());
+            for doing in &mut self.0 {
+                doing.poll(cx);
+                if let Doing::Running(_) = doing {
+                    all = Poll::Pending;
+                }
+            }
+            all
+        })
+        .await
+    }
+
     /// The result of the first, when it is done; `None` when none is under way.
     pub(crate) async fn next(&mut self) -> Option<T> {
         poll_fn(|cx| {

@@ -89,6 +89,12 @@ impl<N: Node + 'static> ReadDir<N> {
     }
 }
 
+impl<N: Node, T> From<aio::Each<N, T>> for Each<N, T> {
+    fn from(inner: aio::Each<N, T>) -> Self {
+        Each { inner }
+    }
+}
+
 impl<N: Node + 'static, T: 'static> Each<N, T> {
     /// What waits for what is under way, here and in the tree where files are copied to.
     fn driver(&self) -> Rc<dyn Driver> {

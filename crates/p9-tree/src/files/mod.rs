@@ -8,11 +8,14 @@
 mod list;
 
 pub mod aio;
+mod copy_tree;
 mod copying;
 mod each;
 #[cfg(feature = "embedded-io")]
 mod embedded;
 mod failure;
+mod pending;
+mod several;
 mod walk;
 
 use alloc::borrow::Cow;
@@ -27,10 +30,12 @@ use crate::{
     Result, SeekFrom, Span, StatFs, block_on,
 };
 
+pub use self::copy_tree::CopiedTree;
 pub use self::copying::{CopyError, Copying};
 pub use self::each::{CopyingFiles, Each, Removing, WithMetadata};
 pub use self::failure::Failure;
 use self::failure::LastFailure;
+pub use self::several::{CopyingDir, RemovingDir};
 pub use self::walk::WalkDir;
 
 /// A tree of files, by paths. Clones are cheap and mean the same tree.

@@ -1,8 +1,10 @@
 //! Going through a tree.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::ops::Range;
 
+use super::aio::{DIRS_AT_ONCE, MOST_AHEAD};
+use super::pending::{Pending, append};
 use super::{DirEntry, Fs, ReadDir};
 use crate::memory::try_copy;
 use crate::{Error, Node, Result};
@@ -16,7 +18,8 @@ const ROOM: usize = 256 << 10;
 /// The entries of a directory come before those of the directories in it. Symbolic links are not followed. What can't be listed
 /// is an error; [`directory`](Self::directory) says where that was. The walk goes on after an error that is of one directory, and
 /// is over after one that would come again, such as a lost connection. It works without recursion, in memory that does not
-/// depend on how much there is, and keeps one directory open.
+/// depend on how much there is. The next eight directories of a level are listed at the same time, and stay open until their
+/// turn comes, 32 in all at most: what changes in them in between may not be seen. Where a server has few fids, one is open.
 ///
 /// ```
 /// use xen9p::tree::files::Fs;
@@ -43,36 +46,26 @@ pub struct WalkDir<N: Node> {
     path: Vec<u8>,
     listing: Option<ReadDir<N>>,
     /// From the top to that directory.
-    levels: Vec<Level>,
+    levels: Vec<Level<N>>,
     /// What their names take.
     used: usize,
 }
 
 /// A directory, some of which was listed.
 #[derive(Debug)]
-struct Level {
+struct Level<N: Node> {
     /// Length of its path.
     len: usize,
-    /// Names of directories in it that are still to be entered, a NUL behind each.
-    names: Vec<u8>,
-    next: usize,
+    /// Directories in it that are still to be entered.
+    names: Pending,
+    /// The listings of the next of these.
+    ahead: VecDeque<Result<ReadDir<N>>>,
     room: usize,
     /// Where to list on when these are done; `None` when all was listed.
     rest: Option<u64>,
 }
 
-impl Level {
-    /// The next name; `None` when there is no more.
-    fn next_name(&mut self) -> Option<Range<usize>> {
-        let start = self.next;
-        let rest = self.names.get(start..)?;
-        let len = rest.iter().position(|&byte| byte == 0)?;
-        self.next = start + len + 1;
-        Some(start..start + len)
-    }
-}
-
-impl<N: Node> Fs<N> {
+impl<N: Node + 'static> Fs<N> {
     /// All that is below a directory, directories before what is in them. See [`WalkDir`].
     ///
     /// # Errors
@@ -92,7 +85,7 @@ impl<N: Node> Fs<N> {
     }
 }
 
-impl<N: Node> WalkDir<N> {
+impl<N: Node + 'static> WalkDir<N> {
     /// The directory whose entries come just now, or could not be had.
     pub fn directory(&self) -> &[u8] {
         &self.path
@@ -108,15 +101,9 @@ impl<N: Node> WalkDir<N> {
         let Some(level) = self.levels.last_mut() else {
             return;
         };
-        let Some((_, names)) = level.names.split_last() else {
-            return;
-        };
-        let start = names.iter().rposition(|&byte| byte == 0);
-        let start = start.map_or(0, |end| end + 1);
-        if names.get(start..) == Some(entry.file_name()) {
-            self.used -= level.names.len() - start;
-            level.names.truncate(start);
-        }
+        self.used -= level.names.size();
+        level.names.take_back(entry.file_name());
+        self.used += level.names.size();
     }
 
     /// Adds a level for the directory at `path`.
@@ -124,8 +111,8 @@ impl<N: Node> WalkDir<N> {
         self.levels.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
         self.levels.push(Level {
             len: self.path.len(),
-            names: Vec::new(),
-            next: 0,
+            names: Pending::default(),
+            ahead: VecDeque::new(),
             room: (ROOM - self.used.min(ROOM)) / 2,
             rest: None,
         });
@@ -139,12 +126,9 @@ impl<N: Node> WalkDir<N> {
             return Ok(());
         };
         let name = entry.file_name();
-        let room = level.names.try_reserve(name.len() + 1);
-        room.map_err(|_| Error::OutOfMemory)?;
-        level.names.extend_from_slice(name);
-        level.names.push(0);
+        level.names.push(name)?;
         self.used += name.len() + 1;
-        if level.names.len() >= level.room {
+        if level.names.size() >= level.room {
             level.rest = Some(entry.cookie());
             self.listing = None;
         }
@@ -153,21 +137,25 @@ impl<N: Node> WalkDir<N> {
 
     /// Opens the next directory, or the rest of one; `false` when there is none.
     fn open_next(&mut self) -> Result<bool> {
-        while let Some(level) = self.levels.last_mut() {
+        loop {
+            self.look_ahead()?;
+            let Some(level) = self.levels.last_mut() else {
+                return Ok(false);
+            };
             self.path.truncate(level.len);
-            if let Some(name) = level.next_name() {
-                let slash = usize::from(self.path.last() != Some(&b'/'));
-                let room = self.path.try_reserve(slash + name.len());
-                room.map_err(|_| Error::OutOfMemory)?;
-                self.path.extend_from_slice(&b"/"[..slash]);
-                self.path.extend_from_slice(&level.names[name]);
+            if let Some(name) = level.names.pop()? {
+                append(&mut self.path, &name)?;
+                let ahead = level.ahead.pop_front();
                 self.enter()?;
-                self.listing = Some(self.fs.read_dir(&self.path)?);
+                self.listing = Some(match ahead {
+                    Some(Ok(listing)) => listing,
+                    // What went wrong may not any more.
+                    _ => self.fs.read_dir(&self.path)?,
+                });
                 return Ok(true);
             }
-            self.used -= level.names.len();
-            level.names = Vec::new();
-            level.next = 0;
+            self.used -= level.names.size();
+            level.names = Pending::default();
             if let Some(cookie) = level.rest.take() {
                 let mut listing = self.fs.read_dir(&self.path)?;
                 listing.seek(cookie);
@@ -176,7 +164,25 @@ impl<N: Node> WalkDir<N> {
             }
             self.levels.pop();
         }
-        Ok(false)
+    }
+
+    /// Has the listings of the next directories at hand, asked for at the same time.
+    fn look_ahead(&mut self) -> Result<()> {
+        let held: usize = self.levels.iter().map(|level| level.ahead.len()).sum();
+        let Some(level) = self.levels.last_mut() else {
+            return Ok(());
+        };
+        let most = DIRS_AT_ONCE.min(MOST_AHEAD.saturating_sub(held));
+        if !level.ahead.is_empty() || most < 2 {
+            return Ok(());
+        }
+        let names = level.names.ahead(most)?;
+        if names.len() > 1 {
+            let above = self.path.get(..level.len).unwrap_or_default();
+            // An error is told where it is met again.
+            level.ahead = self.fs.listings(above, names).unwrap_or_default();
+        }
+        Ok(())
     }
 
     fn advance(&mut self) -> Result<Option<DirEntry<N>>> {
@@ -201,7 +207,7 @@ impl<N: Node> WalkDir<N> {
     }
 }
 
-impl<N: Node> Iterator for WalkDir<N> {
+impl<N: Node + 'static> Iterator for WalkDir<N> {
     type Item = Result<DirEntry<N>>;
 
     fn next(&mut self) -> Option<Self::Item> {

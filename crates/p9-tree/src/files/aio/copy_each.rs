@@ -46,9 +46,16 @@ impl<N: Node + 'static> ReadDir<N> {
             each.needs_directory = |_| false;
             return Ok(each);
         }
-        let target = found.node.concurrent();
+        Ok(self.copying_into(found.node.concurrent(), Rc::default()))
+    }
+
+    /// The same into a directory that several operations are under way in at the same time.
+    pub(super) fn copying_into<M: Node + 'static>(
+        self,
+        target: M,
+        waits: Rc<Waits>,
+    ) -> CopyingFiles<N> {
         let other = target.driver().share();
-        let waits: Rc<Waits> = Rc::default();
         let told = waits.clone();
         let work = move |directory, entry: DirEntry<N>| {
             let (target, waits) = (target.clone(), waits.clone());
@@ -62,7 +69,7 @@ impl<N: Node + 'static> ReadDir<N> {
         each.needs_many = true;
         each.waits = told;
         each.other = Some(other);
-        Ok(each)
+        each
     }
 }
 

@@ -23,14 +23,8 @@ impl<N: Node> Fs<N> {
         if !found.is_dir() {
             return Err(Errno::ENOTDIR.into());
         }
-        Ok(ReadDir {
-            fs: self.clone(),
-            file: found.node.into_open(OpenFlags::DIRECTORY).await?,
-            path: Rc::new(try_copy(path)?),
-            ready: VecDeque::new(),
-            offset: 0,
-            ended: false,
-        })
+        let file = found.node.into_open(OpenFlags::DIRECTORY).await?;
+        Ok(ReadDir::new(self.clone(), file, try_copy(path)?))
     }
 }
 
@@ -39,6 +33,8 @@ pub struct ReadDir<N: Node> {
     pub(super) fs: Fs<N>,
     file: N::File,
     pub(super) path: Rc<Vec<u8>>,
+    /// The directory itself, where it was kept for what is done with the entries.
+    pub(super) dir: Option<N>,
     /// Entries that were taken of the listing.
     pub(super) ready: VecDeque<DirEntry<N>>,
     /// Where to go on behind them.
@@ -55,6 +51,18 @@ impl<N: Node> fmt::Debug for ReadDir<N> {
 }
 
 impl<N: Node> ReadDir<N> {
+    pub(super) fn new(fs: Fs<N>, file: N::File, path: Vec<u8>) -> Self {
+        ReadDir {
+            fs,
+            file,
+            path: Rc::new(path),
+            dir: None,
+            ready: VecDeque::new(),
+            offset: 0,
+            ended: false,
+        }
+    }
+
     /// The tree's own open directory.
     pub fn get_ref(&self) -> &N::File {
         &self.file
@@ -86,13 +94,22 @@ impl<N: Node> ReadDir<N> {
 
     /// Takes entries when there are none left.
     pub(super) async fn fill(&mut self) -> Result<()> {
-        if !self.ready.is_empty() || self.ended {
-            return Ok(());
+        match self.ready.is_empty() {
+            true => self.fill_to(1).await,
+            false => Ok(()),
         }
+    }
+
+    /// Takes as many entries as are held at a time, or all.
+    pub(super) async fn fill_up(&mut self) -> Result<()> {
+        self.fill_to(TAKEN).await
+    }
+
+    async fn fill_to(&mut self, least: usize) -> Result<()> {
         let (ready, offset) = (&mut self.ready, &mut self.offset);
         let (fs, path) = (&self.fs, &self.path);
         // Those that are not shown may be all there is in an answer.
-        while ready.is_empty() {
+        while ready.len() < least && !self.ended {
             let (mut seen, mut noted) = (false, Ok(()));
             let start = *offset;
             let mut take = |entry: &p9_wire::DirEntry<'_>, attr: Option<&p9_wire::Attr>| {
@@ -123,10 +140,8 @@ impl<N: Node> ReadDir<N> {
                 true
             };
             let taken = self.file.readdir_some(start, &mut take).await.and(noted);
-            if taken.is_err() || !seen {
-                self.ended = true;
-                return taken;
-            }
+            self.ended = taken.is_err() || !seen;
+            taken?;
         }
         Ok(())
     }

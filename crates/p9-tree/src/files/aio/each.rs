@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
-use core::fmt;
+use core::{fmt, mem};
 
 use p9_wire::{Errno, UnlinkFlags};
 
@@ -79,10 +79,10 @@ impl<N: Node + 'static> ReadDir<N> {
 }
 
 impl<N: Node + 'static, T: 'static> Each<N, T> {
-    pub(super) fn new(listing: ReadDir<N>, work: Box<Work<N, T>>) -> Self {
+    pub(super) fn new(mut listing: ReadDir<N>, work: Box<Work<N, T>>) -> Self {
         Each {
+            directory: listing.dir.take(),
             listing,
-            directory: None,
             work,
             needs_directory: |_| true,
             needs_many: false,
@@ -114,6 +114,24 @@ impl<N: Node + 'static, T: 'static> Each<N, T> {
             }
         }
         Ok(())
+    }
+
+    /// Does the work for the first entries, no more than `most`, so that they can be taken without waiting. An error that ends
+    /// the listing comes when it is gone on with.
+    pub(super) async fn start(&mut self, most: usize) {
+        let rest = mem::replace(&mut self.at_once, most);
+        let waits = self.waits.clone();
+        if let Err(error) = waiting(&waits.0, self.fill()).await {
+            self.ended = true;
+            self.error = Some(error);
+        }
+        self.at_once = rest;
+        self.doing.settle().await;
+    }
+
+    /// Whether no entry is left to be begun with, and what became of those that were satisfies `all`.
+    pub(super) fn is_over(&self, all: impl Fn(&T) -> bool) -> bool {
+        self.ended && self.error.is_none() && self.doing.all_done(|(_, done)| all(done))
     }
 
     /// The next entry; `None` at the end. After an error the listing is over; what concerns one entry

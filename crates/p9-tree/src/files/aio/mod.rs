@@ -11,6 +11,7 @@ mod file;
 mod lookup;
 mod names;
 mod open;
+mod several;
 mod whole;
 
 use alloc::string::String;
@@ -29,6 +30,9 @@ pub use dir::{DirEntry, ReadDir};
 pub use each::{Each, Removing, WithMetadata};
 pub use file::File;
 pub(crate) use lookup::{Found, Lookup};
+pub(in crate::files) use several::{
+    CopyingDir, DIRS_AT_ONCE, MOST_AHEAD, RemovingDir, Several, all,
+};
 
 /// What is asked for of a file.
 pub(super) const ATTRIBUTES: AttrMask = AttrMask::BASIC.union(AttrMask::BTIME);

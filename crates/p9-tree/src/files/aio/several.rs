@@ -1,0 +1,198 @@
+//! Looking into several directories at the same time.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+use p9_wire::{Errno, OpenFlags, QidKind, UnlinkFlags};
+
+use super::{ATTRIBUTES, CopyingFiles, DirEntry, Fs, ReadDir, Removing, WithMetadata};
+use crate::drive::{Waits, waiting};
+use crate::in_order::{AT_ONCE, InOrder, Task};
+use crate::memory::try_copy;
+use crate::{Error, Make, Metadata, Node, Result};
+
+/// How many directories are looked into at the same time: each takes a few requests one after the other.
+pub(in crate::files) const DIRS_AT_ONCE: usize = 8;
+
+/// How many are held that were looked into, of all levels of a tree together; of each there are the first entries.
+pub(in crate::files) const MOST_AHEAD: usize = 32;
+
+/// The memory that has to be free for that, in bytes: entries, answers and files come together.
+const ROOM: usize = 3 << 20;
+
+/// How many files of each are copied then, which take 64 KiB of memory each.
+const FILES_OF_EACH: usize = 4;
+
+/// A directory whose entries are being removed; see [`files::RemovingDir`](crate::files::RemovingDir).
+pub(in crate::files) struct RemovingDir<N: Node> {
+    pub(in crate::files) entries: Removing<N>,
+    pub(in crate::files) is_gone: bool,
+}
+
+/// A directory whose files are being copied; see [`files::CopyingDir`](crate::files::CopyingDir).
+pub(in crate::files) struct CopyingDir<N: Node> {
+    pub(in crate::files) metadata: Metadata,
+    pub(in crate::files) is_new: bool,
+    pub(in crate::files) files: CopyingFiles<N>,
+}
+
+/// Directories in one directory.
+#[derive(Clone)]
+pub(in crate::files) struct Several<N> {
+    fs: Fs<N>,
+    path: Rc<Vec<u8>>,
+    pub(in crate::files) above: N,
+}
+
+impl<N: Node + 'static> Fs<N> {
+    /// Those in the directory at `path`; `None` where they have to be looked into one after the other, since
+    /// memory or fids are short.
+    pub(in crate::files) async fn several(&self, path: &[u8]) -> Result<Option<Several<N>>> {
+        if Vec::<u8>::new().try_reserve_exact(ROOM).is_err() {
+            return Ok(None);
+        }
+        let found = self.find(path, true).await?;
+        if found.node.has_few_fids() {
+            return Ok(None);
+        }
+        Ok(Some(Several {
+            fs: self.clone(),
+            path: Rc::new(try_copy(path)?),
+            above: found.node.concurrent(),
+        }))
+    }
+}
+
+impl<N: Node + 'static> Several<N> {
+    /// The listing of one. The directory is kept where `keep` says so.
+    async fn list(&self, name: &[u8], keep: bool) -> Result<ReadDir<N>> {
+        let dir = self.above.walk_at(&[name]).await?.through()?;
+        if !dir.qid().kind.contains(QidKind::DIR) {
+            return Err(Errno::ENOTDIR.into());
+        }
+        let mut path = Vec::new();
+        path.try_reserve_exact(self.path.len() + 1 + name.len())
+            .map_err(|_| Error::OutOfMemory)?;
+        path.extend_from_slice(&self.path);
+        if path.last() != Some(&b'/') {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        let kept = keep.then(|| dir.clone());
+        let file = match keep {
+            true => dir.open(OpenFlags::DIRECTORY).await?,
+            false => dir.into_open(OpenFlags::DIRECTORY).await?,
+        };
+        let mut listing = ReadDir::new(self.fs.clone(), file, path);
+        listing.dir = kept;
+        Ok(listing)
+    }
+
+    /// The listing of one, and its attributes.
+    async fn look_at(&self, name: &[u8]) -> Result<(ReadDir<N>, Metadata)> {
+        let listing = self.list(name, true).await?;
+        let dir = listing.dir.as_ref().unwrap_or(&self.above);
+        let attr = dir.getattr(ATTRIBUTES).await?;
+        Ok((listing, Metadata::from(&attr)))
+    }
+
+    /// The listing of one, of which the first entries are there.
+    pub(in crate::files) fn listing(self, name: Vec<u8>) -> Task<'static, Result<ReadDir<N>>> {
+        Box::pin(async move {
+            let mut listing = self.list(&name, false).await?;
+            listing.fill_up().await?;
+            Ok(listing)
+        })
+    }
+
+    /// The attributes of one, and its entries with theirs.
+    pub(in crate::files) fn with_metadata(
+        self,
+        name: Vec<u8>,
+    ) -> Task<'static, Result<(Metadata, WithMetadata<N>)>> {
+        Box::pin(async move {
+            let (listing, metadata) = self.look_at(&name).await?;
+            let mut entries = listing.with_metadata();
+            entries.start(AT_ONCE).await;
+            Ok((metadata, entries))
+        })
+    }
+
+    /// Removes what is in them, and those in which nothing is left.
+    pub(in crate::files) fn removing(self, name: Vec<u8>) -> Task<'static, Result<RemovingDir<N>>> {
+        Box::pin(async move {
+            let mut entries = self
+                .list(&name, true)
+                .await?
+                .removing(|_: &DirEntry<N>| true);
+            entries.start(AT_ONCE).await;
+            let is_empty = entries.is_over(|removed| matches!(removed, Some(Ok(()))));
+            let is_gone = is_empty
+                && self
+                    .above
+                    .unlink(&name, UnlinkFlags::REMOVE_DIR)
+                    .await
+                    .is_ok();
+            Ok(RemovingDir { entries, is_gone })
+        })
+    }
+
+    /// Makes directories of the same names in `to`, unless they are there, and copies the small files. Those which `refuse`
+    /// says are not to be copied are EINVAL.
+    pub(in crate::files) fn copying<M: Node + 'static>(
+        self,
+        name: Vec<u8>,
+        to: M,
+        refuse: Rc<dyn Fn(&Metadata) -> bool>,
+        waits: Rc<Waits>,
+    ) -> Task<'static, Result<CopyingDir<N>>> {
+        Box::pin(async move {
+            let (listing, metadata) = waiting(&waits.0, self.look_at(&name)).await?;
+            if refuse(&metadata) {
+                return Err(Errno::EINVAL.into());
+            }
+            let make = async {
+                let new = to.new_files();
+                // Its owner fills it.
+                let mode = (metadata.mode() & 0o777 | 0o700) & !new.umask;
+                let made = to.clone().make(&name, Make::Dir, mode, new.gid).await;
+                if !matches!(made, Ok(()) | Err(Error::Errno(Errno::EEXIST))) {
+                    made?;
+                }
+                let target = to.walk_at(&[&name]).await?.through()?;
+                match target.qid().kind.contains(QidKind::DIR) {
+                    true => Ok((target, made.is_ok())),
+                    false => Err(Error::from(Errno::ENOTDIR)),
+                }
+            };
+            let (target, is_new) = waiting(&waits.1, make).await?;
+            let mut files = listing.copying_into(target, waits);
+            files.start(FILES_OF_EACH).await;
+            Ok(CopyingDir {
+                metadata,
+                is_new,
+                files,
+            })
+        })
+    }
+}
+
+/// What becomes of the tasks, in their order, when all are done: then nothing is under way.
+pub(in crate::files) async fn all<T>(
+    tasks: impl Iterator<Item = Task<'static, T>>,
+) -> Result<VecDeque<T>> {
+    let mut doing = InOrder::default();
+    for task in tasks {
+        doing.begin(task).await;
+    }
+    doing.settle().await;
+    let mut done = VecDeque::new();
+    done.try_reserve_exact(doing.len())
+        .map_err(|_| Error::OutOfMemory)?;
+    while let Some(next) = doing.next().await {
+        done.push_back(next);
+    }
+    Ok(done)
+}
