@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::aio::{self, DIRS_AT_ONCE, Several};
+use super::aio::{self, DIRS_AT_ONCE, Several, Tasks};
 use super::{CopyingFiles, Fs, ReadDir, Removing, WithMetadata};
 use crate::drive::{Both, Waits};
 use crate::in_order::Task;
@@ -67,7 +67,7 @@ impl<N: Node> fmt::Debug for CopyingDir<N> {
 type Dirs<T> = Result<VecDeque<Result<T>>>;
 
 impl<N: Node + 'static> Fs<N> {
-    fn several<T>(
+    fn several<T: 'static>(
         &self,
         above: &[u8],
         names: Vec<Vec<u8>>,
@@ -79,7 +79,7 @@ impl<N: Node + 'static> Fs<N> {
         let driver = several.above.driver().share();
         let names = names.into_iter().take(DIRS_AT_ONCE);
         let tasks = names.map(|name| task(several.clone(), name));
-        block_on(&*driver, aio::all(tasks))
+        Tasks::new(tasks)?.run(&*driver)
     }
 
     /// The listings of directories in `above`.
@@ -155,7 +155,7 @@ impl<N: Node + 'static> Fs<N> {
             let (target, refuse) = (target.above.clone(), refuse.clone());
             from.clone().copying(name, target, refuse, waits.clone())
         });
-        let dirs = block_on(&both, aio::all(tasks))?;
+        let dirs = Tasks::new(tasks)?.run(&both)?;
         let wrap = |inner| CopyingDir { inner };
         Ok(dirs.into_iter().map(|dir| dir.map(wrap)).collect())
     }

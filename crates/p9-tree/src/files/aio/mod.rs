@@ -31,7 +31,7 @@ pub use each::{Each, Removing, WithMetadata};
 pub use file::File;
 pub(crate) use lookup::{Found, Lookup};
 pub(in crate::files) use several::{
-    CopyingDir, DIRS_AT_ONCE, MOST_AHEAD, RemovingDir, Several, all,
+    CopyingDir, DIRS_AT_ONCE, MOST_AHEAD, RemovingDir, Several, Tasks,
 };
 
 /// What is asked for of a file.

@@ -4,14 +4,15 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use p9_wire::{Errno, OpenFlags, QidKind, UnlinkFlags};
 
 use super::{ATTRIBUTES, CopyingFiles, DirEntry, Fs, ReadDir, Removing, WithMetadata};
 use crate::drive::{Waits, waiting};
 use crate::in_order::{AT_ONCE, InOrder, Task};
-use crate::memory::try_copy;
-use crate::{Error, Make, Metadata, Node, Result};
+use crate::memory::{try_copy, try_push};
+use crate::{Driver, Error, Make, Metadata, Node, Result, block_on};
 
 /// How many directories are looked into at the same time: each takes a few requests one after the other.
 pub(in crate::files) const DIRS_AT_ONCE: usize = 8;
@@ -179,20 +180,55 @@ impl<N: Node + 'static> Several<N> {
     }
 }
 
-/// What becomes of the tasks, in their order, when all are done: then nothing is under way.
-pub(in crate::files) async fn all<T>(
-    tasks: impl Iterator<Item = Task<'static, T>>,
-) -> Result<VecDeque<T>> {
-    let mut doing = InOrder::default();
-    for task in tasks {
-        doing.begin(task).await;
+/// Tasks that are under way at the same time, and what becomes of each. The results lie beside the tasks, so that there is
+/// one function for all types of results.
+pub(in crate::files) struct Tasks<T> {
+    tasks: Vec<Task<'static, ()>>,
+    results: VecDeque<Rc<Cell<Option<Result<T>>>>>,
+}
+
+impl<T: 'static> Tasks<T> {
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub(in crate::files) fn new(
+        tasks: impl Iterator<Item = Task<'static, Result<T>>>,
+    ) -> Result<Self> {
+        let mut all = Tasks {
+            tasks: Vec::new(),
+            results: VecDeque::new(),
+        };
+        let room = all.results.try_reserve_exact(DIRS_AT_ONCE);
+        room.map_err(|_| Error::OutOfMemory)?;
+        for task in tasks {
+            let result = Rc::new(Cell::new(None));
+            all.results.push_back(result.clone());
+            let task = async move { result.set(Some(task.await)) };
+            try_push(&mut all.tasks, Box::pin(task) as Task<'static, ()>)?;
+        }
+        Ok(all)
     }
-    doing.settle().await;
-    let mut done = VecDeque::new();
-    done.try_reserve_exact(doing.len())
-        .map_err(|_| Error::OutOfMemory)?;
-    while let Some(next) = doing.next().await {
-        done.push_back(next);
+
+    /// Waits until all are done: then nothing is under way.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub(in crate::files) fn run(self, driver: &dyn Driver) -> Result<VecDeque<Result<T>>> {
+        run(driver, self.tasks)?;
+        let unknown = || Err(Errno::EDEADLK.into());
+        let results = self.results.into_iter();
+        Ok(results
+            .map(|result| result.take().unwrap_or_else(unknown))
+            .collect())
     }
-    Ok(done)
+}
+
+fn run(driver: &dyn Driver, tasks: Vec<Task<'static, ()>>) -> Result<()> {
+    block_on(driver, async {
+        let mut doing = InOrder::default();
+        for task in tasks {
+            doing.begin(task).await;
+        }
+        doing.settle().await;
+        Ok(())
+    })
 }
