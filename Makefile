@@ -180,7 +180,7 @@ lying-frontend:
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
 	@strip -o target/embed-rust.elf target/embed/release/embed-rust
-	@rm -f target/embed-c.elf
+	@rm -f target/embed-c.elf target/embed-c-pv.elf
 	+@$(WITHOUT_MAKE) capi/dist.sh || [ $$? -eq 77 ]
 	+@[ ! -e target/capi-dist/lib/xen9p.o ] || $(MAKE) --no-print-directory --silent -C examples/embed-c OUT=../../target
 	+@$(CARGO) build --quiet --profile image --features rt $(foreach name,$(EXAMPLES),--bin $(name))

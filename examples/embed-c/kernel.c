@@ -1,4 +1,5 @@
-/* A freestanding C kernel that uses files of the host through xen9p, and an image like Mini-OS's: PVH, linked as ELF32.
+/* A freestanding C kernel that uses files of the host through xen9p, and images like Mini-OS's: PVH, linked as ELF32 (pvh.c,
+ * pvh.S), and PV (pv.c, pv.S).
  *
  * One processor, memory mapped one to one, interrupts on, threads that a timer takes the processor from (threads.c). It has
  * a client of xenstore, with a watch and requests under way, and an allocator of grant references, with another frontend's
@@ -8,23 +9,12 @@
  */
 #include "kernel.h"
 
+static struct machine machine;
+
 long hypercall(uint32_t number, size_t a, size_t b, size_t c)
 {
     size_t args[5] = { a, b, c, 0, 0 };
-    return xen9p_hypercall(0, number, args);
-}
-
-static uint64_t parameter(uint32_t index)
-{
-    struct { uint16_t domain, pad; uint32_t index; uint64_t value; } call = { 0x7ff0, 0, index, 0 };
-    return hypercall(HYPERCALL_hvm_op, 1, (size_t)&call, 0) < 0 ? 0 : call.value;
-}
-
-/* Puts a page of Xen's (0: shared_info, 1: a frame of the grant table) where there is no memory. */
-static void *map(unsigned space, unsigned index, uint64_t frame)
-{
-    struct { uint16_t domain, size; uint32_t space; uint64_t index, frame; } call = { 0x7ff0, 0, space, index, frame };
-    return hypercall(HYPERCALL_memory_op, 7, (size_t)&call, 0) < 0 ? NULL : (void *)(frame * PAGE);
+    return xen9p_hypercall(machine_is_pv, number, args);
 }
 
 static _Noreturn void power_off(unsigned reason)
@@ -35,11 +25,9 @@ static _Noreturn void power_off(unsigned reason)
 
 /* --- The console --- */
 
-static volatile struct console_ring *console;
-static uint32_t console_port;
-
 void print(const char *text)
 {
+    volatile struct console_ring *console = machine.console;
     for (; *text; text++) {
         while (console->out_prod - console->out_cons >= sizeof console->out)
             hypercall(HYPERCALL_sched_op, 0, 0, 0);
@@ -47,7 +35,7 @@ void print(const char *text)
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         console->out_prod++;
     }
-    hypercall(HYPERCALL_event_channel_op, 4, (size_t)&console_port, 0);
+    hypercall(HYPERCALL_event_channel_op, 4, (size_t)&machine.console_port, 0);
 }
 
 void print_number(int64_t number)
@@ -64,19 +52,18 @@ void print_number(int64_t number)
 
 enum { MOST_PAGES = 1 << 16 };
 static unsigned char used[MOST_PAGES];
-static uint64_t first_page, page_count;
 static void *blocks[12];
 
 static void *alloc_pages(void *context, size_t count)
 {
     (void)context;
-    for (size_t start = 0, length = 0; start + length < page_count;) {
+    for (size_t start = 0, length = 0; start + length < machine.page_count;) {
         if (used[start + length]) {
             start += length + 1;
             length = 0;
         } else if (++length == count) {
             memset(&used[start], 1, count);
-            return memset((void *)((first_page + start) * PAGE), 0, count * PAGE);
+            return memset((void *)((machine.first_page + start) * PAGE), 0, count * PAGE);
         }
     }
     return NULL;
@@ -85,7 +72,7 @@ static void *alloc_pages(void *context, size_t count)
 static void free_pages(void *context, void *first, size_t count)
 {
     (void)context;
-    memset(&used[(size_t)first / PAGE - first_page], 0, count);
+    memset(&used[(size_t)first / PAGE - machine.first_page], 0, count);
 }
 
 static unsigned order_of(size_t size, size_t align)
@@ -128,29 +115,23 @@ static void free(void *context, void *memory, size_t size, size_t align)
 /* --- What xen9p asks for --- */
 
 volatile struct shared_info *shared;
-static uint64_t free_frames; /* guest frames that are no memory, from here on */
 
 static uint64_t frame(void *context, const void *page)
 {
     (void)context;
-    return (uint64_t)page / PAGE;
+    return machine_frame(page);
 }
 
 static ptrdiff_t call(void *context, uint32_t number, const size_t *args)
 {
     (void)context;
-    return xen9p_hypercall(0, number, args);
+    return xen9p_hypercall(machine_is_pv, number, args);
 }
-
-static unsigned char mapped[32]; /* frames of the table */
 
 static void *grant_frame(void *context, uint32_t index)
 {
     (void)context;
-    if (index >= 32 || (!mapped[index] && !map(1, index, free_frames + index)))
-        return NULL;
-    mapped[index] = 1;
-    return (void *)((free_frames + index) * PAGE);
+    return machine_grant_frame(index);
 }
 
 uint64_t now(void *context)
@@ -214,9 +195,9 @@ int64_t expect(const char *what, int64_t result, int64_t wanted)
     power_off(0);
 }
 
-/* For start.S. */
+/* For pvh.S and pv.S. */
 void exception(const uint64_t *frame);
-void kernel_main(const struct start_info *info);
+void kernel_main(const void *info);
 
 void exception(const uint64_t *frame)
 {
@@ -229,29 +210,16 @@ void exception(const uint64_t *frame)
     power_off(3);
 }
 
-static struct xen9p_ring store_ring(void)
-{
-    struct xen9p_ring ring = { (void *)(parameter(PARAM_STORE_PFN) * PAGE), (uint32_t)parameter(PARAM_STORE_EVTCHN) };
-    return ring;
-}
-
 int kernel_suspend(void *context, struct xen9p_ring *xenstore)
 {
-    unsigned reason = 2;
     (void)context;
-    __asm__ volatile("cli");
-    int how = (int)hypercall(HYPERCALL_sched_op, 2, (size_t)&reason, 0);
+    int how = machine_suspend(&machine);
     if (how == 0) {
-        map(0, 0, free_frames - 1);
-        memset(mapped, 0, sizeof mapped);
-        for (uint32_t i = 0; i < 4; i++)
-            grant_frame(NULL, i);
-        console_port = (uint32_t)parameter(PARAM_CONSOLE_EVTCHN);
-        *xenstore = store_ring();
+        *xenstore = machine.xenstore;
         interrupts_start();
-        drivers_resume(xenstore->port, first_page);
+        drivers_resume(xenstore->port, machine.first_page);
     }
-    __asm__ volatile("sti");
+    machine_interrupts_on();
     return how;
 }
 
@@ -269,46 +237,33 @@ static void print_stack(void)
     print("\r\n");
 }
 
-void kernel_main(const struct start_info *info)
+void kernel_main(const void *info)
 {
-    extern char kernel_end[];
-    const struct map_entry *region = (const void *)info->map;
-    uint64_t end = 0, start = (uint64_t)kernel_end;
-
-    for (unsigned i = 0; i < info->map_entries; i++)
-        if (region[i].type == 1 && region[i].start <= start && region[i].start + region[i].size > end)
-            end = region[i].start + region[i].size;
-    /* The loader puts what it has to say behind the image. */
-    start = start > (uint64_t)info ? start : (uint64_t)info;
-    first_page = start / PAGE + 4;
-    page_count = end / PAGE - first_page;
-    page_count = page_count > MOST_PAGES ? MOST_PAGES : page_count;
-    shared = map(0, 0, end / PAGE);
-    free_frames = end / PAGE + 1;
+    machine_start(info, &machine);
+    if (machine.page_count > MOST_PAGES)
+        machine.page_count = MOST_PAGES;
     interrupts_start();
-    console = (void *)(parameter(PARAM_CONSOLE_PFN) * PAGE);
-    console_port = (uint32_t)parameter(PARAM_CONSOLE_EVTCHN);
-    struct xen9p_ring ring = store_ring();
-    drivers_start(ring.page, ring.port, grant_frame);
+    drivers_start(machine.xenstore.page, machine.xenstore.port, grant_frame);
+    machine_interrupts_on();
 
     const struct xen9p_platform bare = {
-        .size = sizeof bare, .version = XEN9P_VERSION, .memory = page_count * PAGE,
+        .size = sizeof bare, .version = XEN9P_VERSION, .memory = machine.page_count * PAGE,
         .alloc = alloc, .free = free, .alloc_pages = alloc_pages, .free_pages = free_pages, .frame = frame, .hypercall = call,
         .now = now, .take_pending = take_pending, .wait = wait, .panic = panic,
-        .grant_frame = grant_frame, .xenstore = ring,
+        .grant_frame = grant_frame, .xenstore = machine.xenstore,
     };
     struct xen9p_platform drivers = bare;
     drivers_offer(&drivers);
-    drivers_use(first_page);
-    work(&drivers, info->command_line ? (const char *)info->command_line : "");
-    const char *disturbed = drivers_check(first_page);
+    drivers_use(machine.first_page);
+    work(&drivers, machine.command_line);
+    const char *disturbed = drivers_check(machine.first_page);
     if (disturbed)
         expect(disturbed, -1, 0);
     print("kept xenbus and grants\r\n");
     hand_over(&bare);
     print_stack();
     print("[xen9p] exit 0\r\n");
-    while (console->out_cons != console->out_prod)
+    while (machine.console->out_cons != machine.console->out_prod)
         hypercall(HYPERCALL_sched_op, 0, 0, 0);
     power_off(0);
 }

@@ -9,17 +9,6 @@
 /* --- Xen's interface, as far as it is needed (public/xen.h and its like) --- */
 
 enum { HYPERCALL_memory_op = 12, HYPERCALL_set_timer_op = 15, HYPERCALL_sched_op = 29, HYPERCALL_event_channel_op = 32, HYPERCALL_hvm_op = 34 };
-enum { PARAM_CALLBACK_IRQ = 0, PARAM_STORE_PFN = 1, PARAM_STORE_EVTCHN = 2, PARAM_CONSOLE_PFN = 17, PARAM_CONSOLE_EVTCHN = 18 };
-
-struct start_info {
-    uint32_t magic, version, flags, modules;
-    uint64_t module_list, command_line, rsdp, map;
-    uint32_t map_entries, reserved;
-};
-struct map_entry {
-    uint64_t start, size;
-    uint32_t type, reserved;
-};
 struct time_info {
     uint32_t version, pad;
     uint64_t tsc, system_time;
@@ -40,6 +29,31 @@ struct console_ring {
 };
 
 extern volatile struct shared_info *shared;
+
+/* --- The machine, in pvh.c or pv.c --- */
+
+struct machine {
+    uint64_t first_page, page_count; /* memory */
+    const char *command_line;
+    volatile struct console_ring *console;
+    uint32_t console_port;
+    struct xen9p_ring xenstore;
+};
+extern const int machine_is_pv;
+extern const uint16_t machine_code, machine_data; /* segments, in what an interrupt leaves on the stack */
+enum { YIELD_VECTOR = 0x80 }; /* of those that a PV kernel may use Xen has a gate of its own for this one */
+
+void machine_start(const void *info, struct machine *machine);
+uint64_t machine_frame(const void *page);
+void *machine_grant_frame(uint32_t index);
+/* Has interrupts come to the stubs: at the start, and after a restore. */
+void machine_interrupts(void);
+void machine_interrupts_on(void);
+/* With interrupts off: sleeps until one came. */
+void machine_idle(void);
+/* Suspends the domain, as xen9p_suspend() asks for it, with interrupts off from then on. Shared pages are back afterwards. */
+int machine_suspend(struct machine *machine);
+void event_stub(void), yield_stub(void), exception_stub(void);
 
 long hypercall(uint32_t number, size_t a, size_t b, size_t c);
 uint64_t now(void *context);

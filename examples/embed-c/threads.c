@@ -2,13 +2,11 @@
  * no register of vectors is saved: nothing here uses one. */
 #include "kernel.h"
 
-enum { EVENT_VECTOR = 0xf3, YIELD_VECTOR = 0xf2, STACK = 16384, TICK = 1000000, VIRQ_TIMER = 0 };
+enum { STACK = 16384, TICK = 1000000, VIRQ_TIMER = 0 };
 enum { EVTCHN_bind_virq = 1, EVTCHN_unmask = 9 };
 
-void event_stub(void), yield_stub(void), exception_stub(void);
 uintptr_t event_interrupt(uintptr_t stack), yield_interrupt(uintptr_t stack);
 
-static struct { uint16_t low, segment, flags, middle; uint32_t high, reserved; } gates[256];
 static unsigned char stacks[THREADS][STACK] __attribute__((aligned(16)));
 static struct {
     uintptr_t stack;
@@ -83,7 +81,7 @@ uintptr_t yield_interrupt(uintptr_t stack)
 {
     int thread;
     while ((thread = next()) < 0)
-        __asm__ volatile("sti; hlt; cli" ::: "memory");
+        machine_idle();
     return go_to(stack, (unsigned)thread);
 }
 
@@ -133,10 +131,10 @@ void thread_start(unsigned number, void (*work)(void))
     uint64_t *frame = (uint64_t *)top - 24;
     frame[8] = (uint64_t)work;          /* rdi, of the registers from r15 to rax */
     frame[15] = (uint64_t)begin;
-    frame[16] = 8;
+    frame[16] = machine_code;
     frame[17] = 0x202;
     frame[18] = top - 24;               /* as after a call */
-    frame[19] = 16;
+    frame[19] = machine_data;
     threads[number].stack = (uintptr_t)frame;
     threads[number].runs = 1;
 }
@@ -159,30 +157,12 @@ size_t thread_stack(void)
     return most;
 }
 
-static void gate(unsigned vector, void (*handler)(void))
-{
-    uintptr_t address = (uintptr_t)handler;
-    gates[vector].low = (uint16_t)address;
-    gates[vector].segment = 8;
-    gates[vector].flags = 0x8e00;
-    gates[vector].middle = (uint16_t)(address >> 16);
-    gates[vector].high = (uint32_t)(address >> 32);
-}
-
-/* Events come by a vector, and the timer ticks: at the start, and after the domain was saved and restored. */
+/* Events come, and the timer ticks, once interrupts are on: at the start, and after the domain was saved and restored. */
 void interrupts_start(void)
 {
-    struct __attribute__((packed)) { uint16_t limit; uintptr_t base; } table = { sizeof gates - 1, (uintptr_t)gates };
-    struct { uint16_t domain, pad; uint32_t index; uint64_t value; } callback = { 0x7ff0, 0, PARAM_CALLBACK_IRQ, 2ull << 56 | EVENT_VECTOR };
     struct { uint32_t virq, processor, port; } timer = { VIRQ_TIMER, 0, 0 };
 
-    for (unsigned vector = 0; vector < 256; vector++)
-        gate(vector, exception_stub);
-    gate(EVENT_VECTOR, event_stub);
-    gate(YIELD_VECTOR, yield_stub);
-    __asm__ volatile("lidt %0" ::"m"(table));
-    /* From here on shared_info has the 64-bit layout. */
-    hypercall(HYPERCALL_hvm_op, 0, (size_t)&callback, 0);
+    machine_interrupts();
     for (int i = 0; i < 64; i++) {
         shared->mask[i] = UINT64_MAX;
         fired[i] = 0;
@@ -192,5 +172,4 @@ void interrupts_start(void)
     timer_port = timer.port;
     event_unmask(timer_port);
     hypercall(HYPERCALL_set_timer_op, now(NULL) + TICK, 0, 0);
-    __asm__ volatile("sti");
 }

@@ -19,10 +19,12 @@ pub const TESTS: &[Test] = &[
     ("template", template),
 ];
 
-/// Those of kernels that are PV as well; PV they poll for events, and can't be saved.
+/// Those of kernels that are PV as well, where they can't be saved.
 pub const PV_TESTS: &[Test] = &[
     ("embed-rust", embed_rust),
     ("embed-rust-backend-killed", embed_rust_backend_killed),
+    ("embed-c", embed_c),
+    ("embed-c-backend-killed", embed_c_backend_killed),
 ];
 
 /// What each such kernel finds on its share, and leaves there.
@@ -56,22 +58,27 @@ fn embed_rust(lab: &mut Lab<'_>) -> Result<()> {
     }
 }
 
-fn has_embed_c(lab: &Lab<'_>) -> bool {
-    let has = lab.has_image("embed-c");
+/// The image for domains of this kind, if it could be built.
+fn image_in_c(lab: &Lab<'_>) -> Option<&'static str> {
+    let image = match lab.kind {
+        Kind::Pv => "embed-c-pv",
+        _ => "embed-c",
+    };
+    let has = lab.has_image(image);
     if !has {
-        say!("embed-c: not tried, for the C library is not built here (make capi says why)");
+        say!("{image}: not tried, for the C library is not built here (make capi says why)");
     }
-    has
+    has.then_some(image)
 }
 
 /// It also calls with null pointers, closed handles and in the wrong order, and says so if that is not refused as it
 /// should be. A timer takes the processor from its threads, of which two use files of one mount; its own xenbus and its
 /// own grants go on meanwhile, and its vfs has a driver over nodes.
 fn embed_c(lab: &mut Lab<'_>) -> Result<()> {
-    if !has_embed_c(lab) {
+    let Some(image) = image_in_c(lab) else {
         return Ok(());
-    }
-    let console = files(lab, "embed-c", "from-c.txt")?;
+    };
+    let console = files(lab, image, "from-c.txt")?;
     shows(&console, "vfs works")?;
     shows(&console, "preemptions ")?;
     shows(&console, "kept xenbus and grants")
@@ -99,10 +106,10 @@ fn embed_rust_backend_killed(lab: &mut Lab<'_>) -> Result<()> {
 
 /// Everything is given back, too.
 fn embed_c_backend_killed(lab: &mut Lab<'_>) -> Result<()> {
-    if !has_embed_c(lab) {
+    let Some(image) = image_in_c(lab) else {
         return Ok(());
-    }
-    let console = backend_killed(lab, "embed-c")?;
+    };
+    let console = backend_killed(lab, image)?;
     shows(&console, "kept xenbus and grants")
 }
 
@@ -128,10 +135,10 @@ fn embed_rust_save_restore(lab: &mut Lab<'_>) -> Result<()> {
 }
 
 fn embed_c_save_restore(lab: &mut Lab<'_>) -> Result<()> {
-    if !has_embed_c(lab) {
+    let Some(image) = image_in_c(lab) else {
         return Ok(());
-    }
-    shows(&save_restore(lab, "embed-c")?, "kept xenbus and grants")
+    };
+    shows(&save_restore(lab, image)?, "kept xenbus and grants")
 }
 
 fn examples(lab: &mut Lab<'_>) -> Result<()> {
