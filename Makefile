@@ -208,7 +208,10 @@ test-host: packages-for-test ## Format, lints, docs, packages, and the host test
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps $(PUBLISHED:%=-p %) --features rt,cache,recovery,trace,vchan,idc,embedded-io
 	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --workspace --features embedded-io,cache,recovery,trace,vchan,idc
 	$(CARGO) test --quiet --lib --features rt,cache,recovery,trace,vchan rt::
-	$(CARGO) package --quiet --allow-dirty  $(PUBLISHED:%=-p %) --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
+	@# Cargo unpacks and compiles a version once for all times: what an earlier run made would be taken for what is packaged now.
+	@rm -rf target/packaged $(foreach crate,$(PUBLISHED),$${CARGO_HOME:-$$HOME/.cargo}/registry/*/-*/$(crate)-[0-9]*)
+	$(CARGO) package --quiet --allow-dirty --target-dir target/packaged $(PUBLISHED:%=-p %) --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
+	@rm -rf target/packaged
 
 test-features: ## Each library with sets of its features
 	+@$(WITHOUT_MAKE) tests/feature-sets.sh $(PUBLISHED)
