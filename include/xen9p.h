@@ -488,7 +488,7 @@ int32_t xen9p_unlink(xen9p_handle at, const char *path, xen9p_handle *op);
 /* Removes an empty directory. */
 int32_t xen9p_rmdir(xen9p_handle at, const char *path, xen9p_handle *op);
 
-/* Renames, replacing a file of the new name. Both ends by paths, or both by names in nodes; of one mount: -EXDEV (18). */
+/* Renames, replacing a file of the new name. Both ends by paths, or both by names in nodes; -EXDEV (18) unless of one mount. */
 int32_t xen9p_rename(xen9p_handle at,
                      const char *path,
                      xen9p_handle to,

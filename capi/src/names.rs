@@ -208,7 +208,7 @@ fn mixed() -> Fail {
     )
 }
 
-/// Renames, replacing a file of the new name. Both ends by paths, or both by names in nodes; of one mount: -EXDEV (18).
+/// Renames, replacing a file of the new name. Both ends by paths, or both by names in nodes; -EXDEV (18) unless of one mount.
 ///
 /// # Safety
 /// Pointers are NULL or valid; paths end with a NUL.

@@ -28,6 +28,7 @@ use crate::ns;
 use crate::tree::Result;
 
 pub use super::open::{DirBuilder, File, OpenOptions};
+pub use crate::tree::files::CopiedTree;
 pub use crate::tree::{FileTimes, FileType, Metadata, Permissions};
 
 /// Functions that are methods of the files.
@@ -55,6 +56,9 @@ functions! {
 
     /// Copies the content and the permission bits of a file; returns the number of bytes.
     fn copy(from, to;) -> u64;
+
+    /// Copies a whole directory to a new one; `std` has no such function.
+    fn copy_dir_all(from, to;) -> CopiedTree;
 
     /// Renames, replacing a file of the new name.
     fn rename(from, to;) -> ();

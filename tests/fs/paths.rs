@@ -172,10 +172,10 @@ fn what_failed_last_is_told_with_its_paths() {
         .open(fs, "/")
         .map(drop)
         .unwrap_err();
-    assert_eq!(told().unwrap(), "open_with \"/\": Is a directory (EISDIR)");
+    assert_eq!(told().unwrap(), "open \"/\": Is a directory (EISDIR)");
     fs.write("/f", "").unwrap();
     assert!(
-        told().unwrap().starts_with("open_with"),
+        told().unwrap().starts_with("open "),
         "a success changes nothing"
     );
     bed.finish();

@@ -23,14 +23,18 @@ pub struct Failure {
 impl Failure {
     fn new(operation: &'static str, [path, other]: [&[u8]; 2], error: Error) -> Option<Failure> {
         Some(Failure {
-            operation,
+            // However its options were given.
+            operation: match operation {
+                "open_with" => "open",
+                operation => operation,
+            },
             path: copy_of(path)?,
             other_path: copy_of(other)?,
             error,
         })
     }
 
-    /// The method's name: "read", "create_dir_all".
+    /// The method's name: "read", "create_dir_all"; "open" for `open_with`, too.
     pub fn operation(&self) -> &'static str {
         self.operation
     }
