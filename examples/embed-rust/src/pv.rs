@@ -23,7 +23,7 @@ const PAGE_FLAGS: u64 = 0x63;
 #[repr(C, align(4096))]
 struct Pages<const COUNT: usize>(UnsafeCell<[[u8; PAGE_SIZE]; COUNT]>);
 
-// SAFETY: reached by raw pointers alone, by those to whom the pages are handed.
+// SAFETY: reached by raw pointers alone, by the owners of the pages that it hands out.
 unsafe impl<const COUNT: usize> Sync for Pages<COUNT> {}
 
 impl<const COUNT: usize> Pages<COUNT> {
