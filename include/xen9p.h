@@ -359,7 +359,7 @@ struct xen9p_platform {
   void *(*alloc_window)(void*, size_t count);
   /* Takes a window back, all of it XEN9P_WINDOW_EMPTY; the count is that which was asked for. */
   void (*free_window)(void*, void *first, size_t count);
-  /* Where Xen is told to map a page that is to be seen there: in a PV domain that address itself, with page tables down
+  /* Where Xen is told to map a page that shows there: in a PV domain that address itself, with page tables down
    * to the last level; else the guest physical address of a frame without memory, which is for this page alone. */
   uint64_t (*window_address)(void*, const void *page);
   /* Sets what is at a page of a window: XEN9P_WINDOW_EMPTY and so on; `own` is a frame as `frame` gives it. In a PV domain

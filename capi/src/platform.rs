@@ -139,7 +139,7 @@ pub struct xen9p_platform {
     pub alloc_window: Option<unsafe extern "C" fn(*mut c_void, count: usize) -> *mut c_void>,
     /// Takes a window back, all of it XEN9P_WINDOW_EMPTY; the count is that which was asked for.
     pub free_window: Option<unsafe extern "C" fn(*mut c_void, first: *mut c_void, count: usize)>,
-    /// Where Xen is told to map a page that is to be seen there: in a PV domain that address itself, with page tables down
+    /// Where Xen is told to map a page that shows there: in a PV domain that address itself, with page tables down
     /// to the last level; else the guest physical address of a frame without memory, which is for this page alone.
     pub window_address: Option<unsafe extern "C" fn(*mut c_void, page: *const c_void) -> u64>,
     /// Sets what is at a page of a window: XEN9P_WINDOW_EMPTY and so on; `own` is a frame as `frame` gives it. In a PV domain

@@ -81,7 +81,8 @@ impl<N: Node + 'static> ReadDir<N> {
 impl<N: Node + 'static, T: 'static> Each<N, T> {
     pub(super) fn new(mut listing: ReadDir<N>, work: Box<Work<N, T>>) -> Self {
         Each {
-            directory: listing.dir.take(),
+            // One that has few fids is found anew, and then worked in entry by entry.
+            directory: listing.dir.take().filter(|dir| !dir.has_few_fids()),
             listing,
             work,
             needs_directory: |_| true,

@@ -169,6 +169,10 @@ impl<N: Node + 'static> Several<N> {
                 }
             };
             let (target, is_new) = waiting(&waits.1, make).await?;
+            if target.has_few_fids() {
+                // Another tree is mounted there: it goes by itself.
+                return Err(Errno::EINVAL.into());
+            }
             let mut files = listing.copying_into(target, waits);
             files.start(FILES_OF_EACH).await;
             Ok(CopyingDir {
