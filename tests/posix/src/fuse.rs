@@ -15,8 +15,15 @@ use xen9p::transport::Transport;
 
 use crate::tree::{Caller, Changes, Handle, Place, Tree};
 
-/// The kernel keeps nothing: every look at a file or a name is a question to the server.
-const NEVER: Duration = Duration::ZERO;
+/// How long the kernel may keep what it was told. Nothing of a file: every look at it is a question to
+/// the server. A directory it may keep, as nobody else changes it; without that, each name of a path
+/// of 4,095 bytes is asked for again, from the root, in every call that takes the path.
+fn kept_for(attributes: &FileAttr) -> Duration {
+    match attributes.kind {
+        FileType::Directory => Duration::from_secs(1),
+        _ => Duration::ZERO,
+    }
+}
 
 /// How long the kernel may take to close what is closed.
 const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -138,13 +145,13 @@ macro_rules! answers {
 
 answers! {
     ReplyEmpty, (): |to, _it| to.ok();
-    ReplyEntry, FileAttr: |to, it| to.entry(&NEVER, &it, Generation(0));
-    ReplyAttr, FileAttr: |to, it| to.attr(&NEVER, &it);
+    ReplyEntry, FileAttr: |to, it| to.entry(&kept_for(&it), &it, Generation(0));
+    ReplyAttr, FileAttr: |to, it| to.attr(&kept_for(&it), &it);
     ReplyData, Vec<u8>: |to, it| to.data(&it);
     ReplyWrite, u32: |to, it| to.written(it);
     ReplyOpen, (Handle, FopenFlags): |to, it| to.opened(FileHandle(it.0), it.1);
     ReplyCreate, (FileAttr, Handle, FopenFlags):
-        |to, it| to.created(&NEVER, &it.0, Generation(0), FileHandle(it.1), it.2);
+        |to, it| to.created(&kept_for(&it.0), &it.0, Generation(0), FileHandle(it.1), it.2);
     ReplyStatfs, StatFs: |to, it| to.statfs(
         it.blocks, it.blocks_free, it.blocks_available, it.files, it.files_free,
         it.block_size, it.name_max, it.block_size,

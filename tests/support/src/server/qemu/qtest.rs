@@ -2,8 +2,9 @@
 //! (QEMU `softmmu/qtest.c`).
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::mem;
 use std::process::ChildStdin;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -47,7 +48,8 @@ impl Qtest {
 
     /// Gives a command and returns what follows the "OK".
     fn command(&mut self, command: &str) -> io::Result<String> {
-        writeln!(self.to, "{command}")?;
+        // In one piece: QEMU wakes up for each.
+        self.to.write_all(format!("{command}\n").as_bytes())?;
         loop {
             let line = self
                 .lines
@@ -74,24 +76,43 @@ impl Qtest {
             .map(drop)
     }
 
-    /// Waits for an interrupt, no longer than `timeout`; whether there was one.
-    pub fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
+    /// Whether there was an interrupt since this was last asked. Doesn't wait, and asks QEMU for nothing.
+    pub fn interrupted(&mut self) -> io::Result<bool> {
         while !self.interrupted {
-            match self.lines.recv_timeout(timeout) {
+            match self.lines.try_recv() {
                 Ok(line) => self.notice(&line),
-                Err(RecvTimeoutError::Timeout) => return Ok(false),
+                Err(TryRecvError::Empty) => break,
                 Err(gone) => return Err(io::Error::other(gone)),
             };
         }
-        self.interrupted = false;
-        Ok(true)
+        Ok(mem::take(&mut self.interrupted))
+    }
+
+    /// Waits for an interrupt, no longer than `timeout`. It is left for [`Qtest::interrupted`] to tell.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        while !self.interrupted {
+            match self.lines.recv_timeout(timeout) {
+                Ok(line) => self.notice(&line),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(gone) => return Err(io::Error::other(gone)),
+            };
+        }
+        Ok(())
     }
 
     pub fn read_u32(&mut self, address: u64) -> io::Result<u32> {
-        let answer = self.command(&format!("readl {address:#x}"))?;
-        let digits = answer.trim_start_matches("0x");
-        let value = u64::from_str_radix(digits, 16).map_err(io::Error::other)?;
+        let value = self.number(&format!("readl {address:#x}"))?;
         u32::try_from(value).map_err(io::Error::other)
+    }
+
+    pub fn read_u64(&mut self, address: u64) -> io::Result<u64> {
+        self.number(&format!("readq {address:#x}"))
+    }
+
+    fn number(&mut self, command: &str) -> io::Result<u64> {
+        let answer = self.command(command)?;
+        let digits = answer.trim_start_matches("0x");
+        u64::from_str_radix(digits, 16).map_err(io::Error::other)
     }
 
     pub fn write_u32(&mut self, address: u64, value: u32) -> io::Result<()> {
