@@ -35,7 +35,7 @@ fi
 /// Where the tests are made.
 pub struct Lab<'a> {
     settings: &'a Settings,
-    image: Image,
+    image: &'a Image,
     bed: Option<Bed>,
     memory: u32,
     /// Type of the guests now.
@@ -49,9 +49,9 @@ pub struct Lab<'a> {
 }
 
 impl<'a> Lab<'a> {
-    /// A lab without a dom0 yet.
-    pub fn new(settings: &'a Settings, image: Image) -> Result<Lab<'a>> {
-        let plenty = host::available_memory_mib()? > u64::from(MUCH_MEMORY) + 1024;
+    /// A lab without a dom0 yet, one of so many that are there at once.
+    pub fn new(settings: &'a Settings, image: &'a Image, labs: u32) -> Result<Lab<'a>> {
+        let plenty = host::available_memory_mib()? > u64::from(labs * MUCH_MEMORY) + 1024;
         Ok(Lab {
             settings,
             image,
@@ -86,7 +86,7 @@ impl<'a> Lab<'a> {
             if self.memory == MUCH_MEMORY {
                 size.dom0 = 768;
             }
-            let bed = xen::start(&self.image, &cache, size, &[])?;
+            let bed = xen::start(self.image, &cache, size, &[])?;
             bed.bring(&self.settings.image, "xen9p.elf")?;
             self.log_seen = 0;
             let bed = self.bed.insert(bed);
@@ -246,6 +246,12 @@ impl<'a> Lab<'a> {
     pub fn start_after(&mut self, guest: &Guest, script: &str) -> Result<Domain> {
         self.of_this_test.push(guest.name.clone());
         Domain::create_after(self.bed()?, guest, script)
+    }
+
+    /// Makes a guest by a script for dom0, which finds its configuration in `/host/NAME.cfg`.
+    pub fn start_by(&mut self, guest: &Guest, script: &str) -> Result<Domain> {
+        self.of_this_test.push(guest.name.clone());
+        Domain::create_by(self.bed()?, guest, script)
     }
 
     /// Waits until a guest has ended.

@@ -75,6 +75,23 @@ sent > /run/before; sleep $2; sent > /run/after
 awk 'NR == FNR { before[$1] = $2; next } { print $1, $2 - before[$1] }' /run/before /run/after
 "#;
 
+/// Makes the guest `$1`, which doesn't run before all are made: each that works leaves less time for making the next.
+const MAKE: &str = r#"
+set -e
+xl create -q -p /host/$1.cfg
+until [ -e /run/storm/go ]; do sleep 1; done
+xl unpause $1
+"#;
+
+/// Lets the guests run as soon as there are `$1` of them.
+const GO: &str = r#"
+for try in $(seq 600); do
+    [ $(xl list | awk 'NR > 2' | wc -l) -lt $1 ] || { touch /run/storm/go; exit; }
+    sleep 1
+done
+xl list; exit 1
+"#;
+
 /// 32 guests read as fast as they can, and then one of them gives way to a guest that sends requests as fast as it can: the others
 /// keep at least half of what each had.
 fn storm(lab: &mut Lab<'_>) -> Result<()> {
@@ -90,8 +107,10 @@ fn storm(lab: &mut Lab<'_>) -> Result<()> {
     for _ in 0..GUESTS {
         let mut guest = lab.guest("rings=1 sha256 /large.bin").with("share", &share);
         guest.memory = 16;
-        readers.push((guest.name.clone(), lab.start(&guest)?));
+        let make = format!("set -- {}\n{MAKE}", guest.name);
+        readers.push((guest.name.clone(), lab.start_by(&guest, &make)?));
     }
+    lab.dom0(&format!("set -- {GUESTS}\n{GO}"))?;
     let read = |lab: &mut Lab<'_>, readers: &[(String, Domain)]| -> Result<Vec<u64>> {
         let output = lab.dom0(&format!("set -- {GUESTS} {SECONDS}\n{READ}"))?;
         let all = output.lines().filter_map(|line| line.split_once(' '));
