@@ -16,8 +16,8 @@ use xen9p::transport::Transport;
 use crate::tree::{Caller, Changes, Handle, Place, Tree};
 
 /// How long the kernel may keep what it was told. Nothing of a file: every look at it is a question to
-/// the server. A directory it may keep, as nobody else changes it; without that, each name of a path
-/// of 4,095 bytes is asked for again, from the root, in every call that takes the path.
+/// the server. A directory it may keep, as no other user changes it; without that, the kernel asks for
+/// each name of a path of 4,095 bytes again, from the root, in every call that takes the path.
 fn kept_for(attributes: &FileAttr) -> Duration {
     match attributes.kind {
         FileType::Directory => Duration::from_secs(1),
