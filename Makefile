@@ -38,7 +38,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
 #: BACKEND  xen9pd|qemu|9pfsd run test-xen               what serves shares in dom0; on trixie xen9pd, on bookworm QEMU
-#: BED      bookworm|trixie   run test-xen test-hostile  Debian release of dom0: Xen 4.17 with QEMU, or Xen 4.20
+#: BED      bookworm|trixie|argo run test-xen test-hostile Debian release of dom0: Xen 4.17 with QEMU, Xen 4.20, or 4.17 built with Argo
 #: DESTDIR  directory         install                    the root that things are installed below
 #: FEATURES vchan             capi                       the library with vchans, in target/capi-dist-vchan
 #: IMAGE    file              run                        another image than target/xen9p.elf
@@ -292,7 +292,7 @@ test-posix: packages-for-posix ## POSIX suites on a FUSE mount of the client, ov
 	@SUITES=target/posix-suites/bin LOGS=target/posix-logs target/release/posix
 
 packages-for-run:
-	+@tools/bed/host-packages run
+	+@tools/bed/host-packages run $(filter argo,$(BED))
 
 packages-for-test:
 	+@tools/bed/host-packages run test trace

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::dom0::argo;
 use crate::dom0::packages::KEYRING;
 use crate::host::{self, Result};
 use crate::release::{BOOKWORM, TRIXIE};
@@ -95,6 +96,7 @@ pub fn run() -> Result<u8> {
             report.missing.push("debian-archive-keyring");
         }
     }
+    show!("{}", argo(&parent));
     let place = existing(&parent);
     let free = host::free_mib(&place)?;
     report.line(
@@ -120,6 +122,22 @@ pub fn run() -> Result<u8> {
         show!("\nAll is there; try:\n  xen-bed dom0 -c 'xl info'");
     }
     Ok(u8::from(report.broken))
+}
+
+/// What there is of a hypervisor with Argo, which no other run needs.
+fn argo(parent: &Path) -> String {
+    if let Some(path) = argo::cached(parent) {
+        return format!("ok       Xen 4.17 with Argo is cached: {}", path.display());
+    }
+    let missing = argo::missing_packages();
+    let first = "-        Xen 4.17 with Argo is not cached; the first run of --xen argo builds it of Debian's source package";
+    match missing.is_empty() {
+        true => format!("{first}, in a few minutes"),
+        false => format!(
+            "{first}, which takes packages that are missing: {}",
+            missing.join(" ")
+        ),
+    }
 }
 
 /// The directory, or the nearest one above it that is there.

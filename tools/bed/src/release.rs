@@ -21,6 +21,8 @@ pub struct Release {
     pub backends: &'static [Backend],
     /// xl there can make devices for a daemon.
     pub has_daemons: bool,
+    /// Its hypervisor is replaced by one that is built of its source, with Argo.
+    pub has_argo: bool,
 }
 
 /// Debian 12.
@@ -40,6 +42,7 @@ pub const BOOKWORM: Release = Release {
     merged_modules: &[],
     backends: &[Backend::Qemu],
     has_daemons: false,
+    has_argo: false,
 };
 
 /// Debian 13.
@@ -59,16 +62,26 @@ pub const TRIXIE: Release = Release {
     merged_modules: &["fs/fscache/fscache"],
     backends: &[Backend::Xen9pd, Backend::Daemon, Backend::QemuByHand],
     has_daemons: true,
+    has_argo: false,
+};
+
+/// Debian 12 with a hypervisor that has Argo.
+pub const ARGO: Release = Release {
+    has_argo: true,
+    ..BOOKWORM
 };
 
 impl Release {
-    /// The release with this version of Xen, or this name.
+    /// The release with this version of Xen, or this name; `argo` is Debian 12 with a hypervisor that has Argo.
     pub fn named(name: &str) -> Result<&'static Release> {
+        if name == "argo" {
+            return Ok(&ARGO);
+        }
         [&BOOKWORM, &TRIXIE]
             .into_iter()
             .find(|release| release.xen == name || release.suite == name)
             .ok_or_else(|| {
-                fail!("there is no Xen {name} here: it is 4.17 (Debian bookworm) or 4.20 (trixie)")
+                fail!("there is no Xen {name} here: it is 4.17 (Debian bookworm), 4.20 (trixie), or argo (4.17, built with Argo)")
             })
     }
 

@@ -40,7 +40,7 @@ const LARGE: u64 = 1 << 20;
 /// What a dom0 is made of and served by.
 #[derive(Args, Clone, Debug)]
 pub struct Dom0 {
-    /// Version of Xen: 4.17 (of Debian 12) or 4.20 (of Debian 13)
+    /// Version of Xen: 4.17 (of Debian 12), 4.20 (of Debian 13), or argo (4.17 built from Debian's source, with Argo)
     #[arg(long, default_value = "4.17", value_parser = Release::named)]
     pub xen: &'static Release,
     /// What serves shares in dom0: qemu, xen9pd, or 9pfsd (of Xen 4.20); the usual one is QEMU, and xen9pd with 4.20

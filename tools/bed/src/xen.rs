@@ -173,7 +173,7 @@ impl Bed {
         let machine = Machine {
             accelerator,
             xen: &image.xen,
-            xen_options: &size.options(),
+            xen_options: &format!("{} {}", size.options(), image.xen_options),
             kernel: &image.kernel,
             kernel_options: &format!("{KERNEL_OPTIONS} bed.mounts={}{machine}", tags.join(",")),
             initrd: Some(&image.initrd),

@@ -18,17 +18,39 @@ struct Place(PathBuf);
 
 impl Place {
     fn new(name: &str, mmdebstrap: &str) -> Place {
-        let path = std::env::temp_dir().join(format!("xen-bed {}-{name}", std::process::id()));
+        let place = Place::empty(&format!("xen-bed {}-{name}", std::process::id()));
+        place.put("mmdebstrap", mmdebstrap);
+        place
+    }
+
+    fn empty(name: &str) -> Place {
+        let path = std::env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(path.join("bin")).unwrap();
-        let program = path.join("bin/mmdebstrap");
-        fs::write(
-            &program,
-            format!("#!/bin/sh\ncd '{}'\n{mmdebstrap}", path.display()),
-        )
-        .unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         Place(path)
+    }
+
+    /// Puts a program there, which is run in the place.
+    fn put(&self, name: &str, script: &str) {
+        let program = self.0.join("bin").join(name);
+        let script = format!("#!/bin/sh\ncd '{}'\n{script}", self.0.display());
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// What becomes of a run with the Xen that has Argo, with no programs but those of the place and what runs them.
+    fn run_argo(&self) -> Output {
+        for name in ["setpriv", "sh"] {
+            let found = [format!("/usr/bin/{name}"), format!("/bin/{name}")];
+            let found = found.iter().find(|path| Path::new(path).exists()).unwrap();
+            std::os::unix::fs::symlink(found, self.0.join("bin").join(name)).unwrap();
+        }
+        Command::new(env!("CARGO_BIN_EXE_xen-bed"))
+            .args(["dom0", "--xen", "argo", "-c", "true"])
+            .env("XEN_BED_CACHE", self.0.join("cache"))
+            .env("PATH", self.0.join("bin"))
+            .output()
+            .unwrap()
     }
 
     fn start(&self) -> Child {
@@ -194,4 +216,71 @@ fn a_program_that_is_missing_is_named() {
         errors.contains("mmdebstrap") && errors.contains("xen-bed doctor"),
         "{errors}"
     );
+}
+
+/// Programs that building a hypervisor takes.
+const BUILDERS: [&str; 10] = [
+    "apt-get",
+    "dpkg-source",
+    "patch",
+    "xz",
+    "make",
+    "gcc",
+    "ld",
+    "flex",
+    "bison",
+    "python3",
+];
+
+#[test]
+fn packages_that_building_a_hypervisor_takes_are_named() {
+    let place = Place::empty(&format!("xen-bed-{}-tools", std::process::id()));
+    for name in BUILDERS.iter().filter(|name| **name != "bison") {
+        place.put(name, "exit 1\n");
+    }
+    let output = place.run_argo();
+    assert_eq!(output.status.code(), Some(125));
+    let errors = errors(&output);
+    assert!(
+        errors.contains("apt-get install -y --no-install-recommends bison\n"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn every_version_of_the_source_is_tried_and_each_reason_told() {
+    let place = Place::empty(&format!("xen-bed-{}-source", std::process::id()));
+    for name in BUILDERS {
+        place.put(name, "exit 1\n");
+    }
+    place.put(
+        "apt-get",
+        "for last; do :; done\necho \"$last\" >>asked\n[ $last = update ] || { echo \"E: 404 $last\" >&2; exit 100; }\n",
+    );
+    place.put(
+        "apt-cache",
+        "echo 'Version: 4.17.2-1'\necho 'Version: 4.17.10-1'\necho 'Version: 4.20.1-1'\n",
+    );
+    // As dpkg says it of these two.
+    place.put("dpkg", "[ $2 = 4.17.10-1 ] && [ $4 = 4.17.2-1 ]\n");
+    let output = place.run_argo();
+    assert_eq!(output.status.code(), Some(125));
+    let asked = fs::read_to_string(place.file("asked")).unwrap();
+    assert_eq!(asked, "update\nxen=4.17.10-1\nxen=4.17.2-1\n");
+    let errors = errors(&output);
+    let reasons = "there is no source to build a Xen with Argo of: 4.17.10-1: E: 404 xen=4.17.10-1; 4.17.2-1: E: 404 xen=4.17.2-1";
+    assert!(errors.contains(reasons), "{errors}");
+    assert!(!place.file("cache/build/argo").exists());
+}
+
+#[test]
+fn a_cache_in_which_xen_cannot_be_built_is_told() {
+    let place = Place::empty(&format!("xen-bed {}-blank", std::process::id()));
+    for name in BUILDERS {
+        place.put(name, "exit 1\n");
+    }
+    let output = place.run_argo();
+    assert_eq!(output.status.code(), Some(125));
+    let errors = errors(&output);
+    assert!(errors.contains("has a blank in it"), "{errors}");
 }

@@ -1,6 +1,7 @@
 //! The dom0 image: Xen, a Linux kernel and a RAM file system with xl, xenstored and the 9pfs backend, taken from
 //! Debian's packages, built once and cached.
 
+pub mod argo;
 mod kernel;
 mod pack;
 pub mod packages;
@@ -35,6 +36,8 @@ const KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
 pub struct Image {
     /// The hypervisor, an ELF file.
     pub xen: PathBuf,
+    /// What the hypervisor is told because of what it is.
+    pub xen_options: &'static str,
     /// dom0's kernel, an ELF file.
     pub kernel: PathBuf,
     /// dom0's file system.
@@ -46,7 +49,7 @@ pub struct Image {
     pub guest_shell: PathBuf,
     /// The packages it was made of, with versions.
     pub versions: String,
-    _used: File,
+    used: Vec<File>,
 }
 
 /// Where an image is, or will be.
@@ -62,17 +65,23 @@ pub fn cached(cache: &Path, release: &Release) -> Option<PathBuf> {
 
 /// Hands out the cached image, or builds it.
 pub fn prepare(cache: &Path, release: &Release) -> Result<Image> {
+    if !release.has_argo {
+        return prepare_packaged(cache, release);
+    }
+    // First what may not be had.
+    let hypervisor = argo::prepare(cache)?.map_err(host::Fail)?;
+    let mut image = prepare_packaged(cache, release)?;
+    hypervisor.put_into(&mut image);
+    Ok(image)
+}
+
+/// Of packages alone.
+fn prepare_packaged(cache: &Path, release: &Release) -> Result<Image> {
     if let Some(directory) = cached(cache, release) {
         return open(&directory, "cached");
     }
-    fs::create_dir_all(cache).during("create", cache)?;
     let building = cache.join("build");
-    fs::create_dir_all(&building).during("create", &building)?;
-    let turn = scratch::lock_file(&building)?;
-    if turn.try_lock().is_err() {
-        say!("dom0 image: another xen-bed is building; waiting for it");
-        turn.lock().during("lock", &building)?;
-    }
+    let _turn = take_turn(&building)?;
     // It may just have been built.
     if let Some(directory) = cached(cache, release) {
         return open(&directory, "cached");
@@ -83,23 +92,40 @@ pub fn prepare(cache: &Path, release: &Release) -> Result<Image> {
     open(&directory, "built")
 }
 
-fn open(directory: &Path, how: &str) -> Result<Image> {
-    // Held as long as the image is used.
+/// Makes the directory that building is done in, and waits until no other process builds.
+fn take_turn(building: &Path) -> Result<File> {
+    fs::create_dir_all(building).during("create", building)?;
+    let turn = scratch::lock_file(building)?;
+    if turn.try_lock().is_err() {
+        say!("dom0 image: another xen-bed is building; waiting for it");
+        turn.lock().during("lock", building)?;
+    }
+    Ok(turn)
+}
+
+/// Keeps a directory in the cache as long as the result lives.
+fn hold(directory: &Path) -> Result<File> {
     let used = scratch::lock_file(directory)?;
     used.lock_shared().during("lock", directory)?;
-    // Another user's image keeps the time of its owner's last use.
+    // Another user's keeps the time of its owner's last use.
     let _ = used.set_modified(SystemTime::now());
+    Ok(used)
+}
+
+fn open(directory: &Path, how: &str) -> Result<Image> {
+    let used = hold(directory)?;
     let versions = directory.join("versions");
     let versions = fs::read_to_string(&versions).during("read", &versions)?;
     say!("dom0 image: {how} ({})", summary(&versions));
     Ok(Image {
         xen: directory.join("xen"),
+        xen_options: "",
         kernel: directory.join("vmlinux"),
         initrd: directory.join("initrd"),
         guest: directory.join("guest"),
         guest_shell: directory.join("guest-shell"),
         versions,
-        _used: used,
+        used: vec![used],
     })
 }
 
@@ -131,6 +157,13 @@ fn summary(versions: &str) -> String {
         .join(", ")
 }
 
+/// Whether a directory in the cache that is named so is an image of dom0 or a hypervisor.
+fn is_image(name: &str) -> bool {
+    ["dom0-", "argo-"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
 /// Removes images that were not used for long and are not in use.
 fn sweep(cache: &Path) {
     let Ok(entries) = fs::read_dir(cache) else {
@@ -139,7 +172,7 @@ fn sweep(cache: &Path) {
     for path in entries.flatten().map(|entry| entry.path()) {
         let is_image = path
             .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("dom0-"));
+            .is_some_and(|name| is_image(&name.to_string_lossy()));
         let lock = path.join("lock");
         let age = fs::metadata(&lock).and_then(|lock| lock.modified());
         let age = age.ok().and_then(|used| used.elapsed().ok());
