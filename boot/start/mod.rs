@@ -27,7 +27,7 @@ use crate::hypercall::sched::ShutdownReason;
 use crate::ns::Namespace;
 use crate::platform::Platform;
 use crate::time::Instant;
-use crate::tree::files::Failure;
+use crate::tree::files::{Failure, failed};
 use crate::xen::Xen;
 use crate::xen::event::{EventStats, Events};
 use crate::xen::shutdown::ShutdownWatch;
@@ -85,16 +85,19 @@ impl<T: Termination, E: fmt::Display> Termination for Result<T, E> {
         match self {
             Ok(value) => value.report(last),
             Err(error) => {
-                let text = alloc::format!("{error}");
-                // Whatever the type of the error, it is that of the operation if it says the same.
-                match last.filter(|last| alloc::format!("{}", last.error()) == text) {
-                    Some(failure) => print(format_args!("xen9p: {failure}\n")),
-                    None => print(format_args!("xen9p: {text}\n")),
-                }
+                print(format_args!("xen9p: {}\n", told(&error, last)));
                 ExitCode::FAILURE
             }
         }
     }
+}
+
+/// What is said of an error that left an app's main function: the operation with its path, where it is that of the last one.
+fn told(error: &dyn fmt::Display, last: Option<Failure>) -> String {
+    let text = alloc::format!("{error}");
+    // Whatever the type of the error, it is that of the operation if it says the same, and nothing failed since.
+    let last = last.filter(|last| last.is_last() && alloc::format!("{}", last.error()) == text);
+    last.map_or(text, |failure| alloc::format!("{failure}"))
 }
 
 /// Makes a function the main function of an image that has files: `fn(&Files) -> impl`
@@ -423,7 +426,7 @@ pub fn sleep(time: Duration) -> fs::Result<()> {
         keys::caught()
     })?;
     match interrupted {
-        true => Err(fs::Error::Interrupted),
+        true => Err(failed(fs::Error::Interrupted)),
         false => Ok(()),
     }
 }
@@ -439,7 +442,7 @@ fn wait_until(deadline: Instant, mut done: impl FnMut() -> bool) -> fs::Result<b
         let seen = events.generation();
         stop.look();
         if stop.reason().is_some() {
-            return Err(fs::Error::Interrupted);
+            return Err(failed(fs::Error::Interrupted));
         }
         exports::poll();
         if done() {
@@ -457,6 +460,8 @@ mod tests {
     extern crate std;
     use super::*;
     use crate::hypercall::XenError;
+    use crate::ns::MemTree;
+    use crate::tree::files::Fs;
     use crate::xen::grant::Grants;
 
     /// A hosted program has threads: it gets nothing that is made for one.
@@ -474,6 +479,26 @@ mod tests {
             let text = text.or(panic.downcast_ref::<String>().map(String::as_str));
             assert!(text.unwrap().contains("an image that Xen has started"));
         }
+    }
+
+    /// Other tests may fail at something meanwhile, but not always.
+    #[test]
+    fn an_error_is_told_with_its_own_path_or_with_none() {
+        let fs = Fs::new(MemTree::new().root());
+        let with_path = loop {
+            let error = fs.read("/app.conf").unwrap_err();
+            let failure = fs.last_failure().unwrap();
+            let text = told(&error, Some(failure.clone()));
+            if failure.is_last() {
+                break text;
+            }
+        };
+        let without = "No such file or directory (ENOENT)";
+        assert_eq!(with_path, alloc::format!("read \"/app.conf\": {without}"));
+        let last = fs.last_failure();
+        let other = Fs::new(MemTree::new().root());
+        let error = other.read("/other").unwrap_err();
+        assert_eq!(told(&error, last), without);
     }
 
     /// Xen's numbers mean other calls to the kernel of a host.

@@ -9,6 +9,7 @@ use core::task::{Context, Poll, Waker};
 use p9_wire::Errno;
 
 use crate::Result;
+use crate::files::count_failure;
 
 /// How a tree that may wait is waited for: what runs a future of its operations to the end, for callers that block.
 pub trait Driver {
@@ -57,14 +58,18 @@ pub(crate) fn block_on_pinned<T>(
     driver: &dyn Driver,
     mut operation: Pin<&mut dyn Future<Output = Result<T>>>,
 ) -> Result<T> {
-    let mut output = None;
-    driver.drive(&mut |cx| {
-        operation
-            .as_mut()
-            .poll(cx)
-            .map(|result| output = Some(result))
-    })?;
-    output.unwrap_or(Err(Errno::EDEADLK.into()))
+    let mut output = Err(Errno::EDEADLK.into());
+    let driven = driver.drive(&mut |cx| {
+        let poll = operation.as_mut().poll(cx);
+        poll.map(|result| output = result)
+    });
+    if let Err(error) = driven {
+        output = Err(error);
+    }
+    if output.is_err() {
+        count_failure();
+    }
+    output
 }
 
 /// Whether the operations of each of two trees wait.

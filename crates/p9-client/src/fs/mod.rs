@@ -39,6 +39,7 @@ use alloc::boxed::Box;
 use core::ops::Deref;
 
 use p9_tree::DynNode;
+use p9_tree::files::failed;
 use p9_tree::ns::Tree;
 use p9_tree::trees::CachedNode;
 use xen9p_time::Instant;
@@ -164,6 +165,7 @@ impl Fs {
         session
             .block_on(aio::Fs::mount(&session, options))
             .map(Fs::from)
+            .map_err(failed)
     }
 
     /// Attaches once more over the same connection, to the same or another tree, as the same or
@@ -173,7 +175,8 @@ impl Fs {
     /// What the server refuses.
     pub fn attach(&self, options: &MountOptions) -> Result<Fs> {
         let fs = self.to_async();
-        self.session().block_on(fs.attach(options)).map(Fs::from)
+        let attached = self.session().block_on(fs.attach(options));
+        attached.map(Fs::from).map_err(failed)
     }
 
     /// Gives up this mount: tells the server that its root is no longer used. Files that are still
@@ -182,7 +185,8 @@ impl Fs {
     /// Same as dropping the last clone, except that it waits and reports errors.
     pub fn unmount(self) -> Result<()> {
         let session = self.session().clone();
-        session.block_on(self.files.into_async().into_root().unmount())
+        let unmounted = session.block_on(self.files.into_async().into_root().unmount());
+        unmounted.map_err(failed)
     }
 
     /// The same tree with a cache of so many bytes, for programs that ask for the same again and again. What others change on

@@ -4,6 +4,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::Error;
 
@@ -18,6 +19,8 @@ pub struct Failure {
     /// Empty for operations of one path.
     other_path: Vec<u8>,
     error: Error,
+    /// Which of all failures it was.
+    nth: usize,
 }
 
 impl Failure {
@@ -30,7 +33,8 @@ impl Failure {
             },
             path: copy_of(path)?,
             other_path: copy_of(other)?,
-            error,
+            error: failed(error),
+            nth: FAILED.load(Ordering::Relaxed),
         })
     }
 
@@ -48,6 +52,12 @@ impl Failure {
     pub fn error(&self) -> Error {
         self.error
     }
+
+    /// Whether nothing that has to do with files failed after it, in the whole program: no operation on an open file or a
+    /// listing, which know no path, and none on another tree. Then an error that says the same may be told with this path.
+    pub fn is_last(&self) -> bool {
+        self.nth == FAILED.load(Ordering::Relaxed)
+    }
 }
 
 impl fmt::Display for Failure {
@@ -61,6 +71,25 @@ impl fmt::Display for Failure {
 }
 
 impl core::error::Error for Failure {}
+
+/// How many errors there were. Where threads count at the same time, some may be missing: each of them has a failure of its own.
+static FAILED: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts an error, for [`Failure::is_last`]. For what returns [`Error`]s that don't come from a tree.
+#[must_use = "it is the error"]
+#[inline(always)] // So that a call hands nothing over and gives nothing back.
+pub fn failed(error: Error) -> Error {
+    count_failure();
+    error
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) fn count_failure() {
+    // No processor is asked for more than loads and stores.
+    let so_far = FAILED.load(Ordering::Relaxed);
+    FAILED.store(so_far.wrapping_add(1), Ordering::Relaxed);
+}
 
 /// The last failure of a tree's operations; clones share it.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ macro_rules! asynchronous {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty = $work:ident($($pass:expr),*);)*) => {$(
         $(#[$doc])*
         pub async fn $name(&self, $($arg: $ty),*) -> Result<$out> {
-            self.$work($($pass),*).await
+            self.$work($($pass),*).await.map_err(failed)
         }
     )*};
 }

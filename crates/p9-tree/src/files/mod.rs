@@ -33,8 +33,9 @@ use crate::{
 pub use self::copy_tree::CopiedTree;
 pub use self::copying::{CopyError, Copying};
 pub use self::each::{CopyingFiles, Each, Removing, WithMetadata};
-pub use self::failure::Failure;
 use self::failure::LastFailure;
+pub(crate) use self::failure::count_failure;
+pub use self::failure::{Failure, failed};
 pub use self::several::{CopyingDir, RemovingDir};
 pub use self::walk::WalkDir;
 

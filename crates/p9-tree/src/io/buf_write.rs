@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Seek, Write, buf_read};
+use crate::files::failed;
 use crate::{Error, Result, SeekFrom};
 
 /// Puts small writes together to large ones. The buffer is made when it is needed first.
@@ -59,7 +60,7 @@ impl<W: Write> BufWriter<W> {
         while taken < self.buffer.len() && done.is_ok() {
             let inner = self.inner.as_mut().ok_or(Error::Closed)?;
             done = match inner.write(&self.buffer[taken..]) {
-                Ok(0) => Err(Error::WriteZero),
+                Ok(0) => Err(failed(Error::WriteZero)),
                 Ok(count) => {
                     taken = taken.saturating_add(count).min(self.buffer.len());
                     Ok(())

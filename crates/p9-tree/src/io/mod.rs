@@ -28,6 +28,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::files::failed;
+
 pub use self::buf_read::{BufRead, BufReader, Lines};
 pub use self::buf_write::BufWriter;
 pub(crate) use self::format::format_to;
@@ -65,7 +67,7 @@ pub trait Read {
     fn read_exact(&mut self, mut into: &mut [u8]) -> Result<()> {
         while !into.is_empty() {
             match self.read(into)? {
-                0 => return Err(Error::UnexpectedEof),
+                0 => return Err(failed(Error::UnexpectedEof)),
                 count => into = into.get_mut(count..).unwrap_or_default(),
             }
         }
@@ -113,7 +115,7 @@ pub trait Read {
 
 /// Appends bytes that have to be text; returns how many.
 fn append_text(into: &mut String, bytes: &[u8]) -> Result<usize> {
-    let text = str::from_utf8(bytes).map_err(|_| Error::NotUtf8)?;
+    let text = str::from_utf8(bytes).map_err(|_| failed(Error::NotUtf8))?;
     let room = into.try_reserve(text.len());
     room.map_err(|_| Error::OutOfMemory)?;
     into.push_str(text);
@@ -151,7 +153,7 @@ pub trait Write {
     fn write_all(&mut self, mut from: &[u8]) -> Result<()> {
         while !from.is_empty() {
             match self.write(from)? {
-                0 => return Err(Error::WriteZero),
+                0 => return Err(failed(Error::WriteZero)),
                 count => from = from.get(count..).unwrap_or_default(),
             }
         }

@@ -8,6 +8,7 @@ use p9_wire::{Errno, OpenFlags, QidKind};
 use super::file::stat_open;
 use super::{DirEntry, Each, Fs, ReadDir};
 use crate::drive::{Waits, waiting};
+use crate::files::failed;
 use crate::in_order::Task;
 use crate::span::zeroed;
 use crate::{FileType, Node, OpenFile, Result, Walked};
@@ -61,7 +62,7 @@ impl<N: Node + 'static> ReadDir<N> {
             let (target, waits) = (target.clone(), waits.clone());
             let task = async move {
                 let copied = copy(directory, &entry, target, &waits).await;
-                (entry, copied)
+                (entry, copied.map_err(failed))
             };
             Box::pin(task) as Task<'static, _>
         };

@@ -7,6 +7,7 @@ use core::mem;
 use super::File;
 use super::file::LEAST_ROOM;
 use crate::drive::{Both, Waits, join, waiting};
+use crate::files::failed;
 use crate::span::zeroed;
 use crate::{Driver, Error, OpenFile, Result};
 
@@ -99,10 +100,10 @@ impl<F: OpenFile> Copying<F> {
             let read = read_at(&self.from, self.size, &mut self.next, after);
             let (read, written) =
                 join(waiting(&self.waits.0, read), waiting(&self.waits.1, write)).await;
-            written.map_err(CopyError::Write)?;
+            written.map_err(|error| CopyError::Write(failed(error)))?;
             each(self.count);
             done = after;
-            self.count = read.map_err(CopyError::Read)?;
+            self.count = read.map_err(|error| CopyError::Read(failed(error)))?;
             mem::swap(&mut self.read, &mut self.next);
         }
         Ok(done)

@@ -11,6 +11,7 @@ use core::fmt;
 use p9_wire::{Errno, OpenFlags};
 
 use super::Fs;
+use crate::files::failed;
 use crate::memory::try_copy;
 use crate::{FileType, Metadata, Node, OpenFile, Result};
 
@@ -83,7 +84,7 @@ impl<N: Node> ReadDir<N> {
     pub async fn next(&mut self) -> Option<Result<DirEntry<N>>> {
         match self.fill().await {
             Ok(()) => self.ready.pop_front().map(Ok),
-            Err(error) => Some(Err(error)),
+            Err(error) => Some(Err(failed(error))),
         }
     }
 

@@ -8,6 +8,7 @@ use p9_wire::{Errno, UnlinkFlags};
 
 use super::{ATTRIBUTES, DirEntry, ReadDir};
 use crate::drive::{Waits, waiting};
+use crate::files::failed;
 use crate::in_order::{AT_ONCE, InOrder, Task};
 use crate::{Driver, Error, FileType, Metadata, Node, Result};
 
@@ -145,7 +146,7 @@ impl<N: Node + 'static, T: 'static> Each<N, T> {
         }
         match self.doing.next().await {
             Some(done) => Some(Ok(done)),
-            None => self.error.take().map(Err),
+            None => self.error.take().map(|error| Err(failed(error))),
         }
     }
 
@@ -206,7 +207,7 @@ async fn ask<N: Node>(
         Ok(walked) => walked.through().map(|attr| Metadata::from(&attr)),
         Err(error) => Err(error),
     };
-    (entry, answer)
+    (entry, answer.map_err(failed))
 }
 
 async fn remove<N: Node>(
@@ -217,5 +218,5 @@ async fn remove<N: Node>(
         return (entry, None);
     };
     let removed = directory.unlink(&entry.name, UnlinkFlags::empty()).await;
-    (entry, Some(removed))
+    (entry, Some(removed.map_err(failed)))
 }

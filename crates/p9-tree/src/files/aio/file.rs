@@ -7,6 +7,7 @@ use core::cell::Cell;
 use p9_wire::{Errno, LockFlags, LockKind, LockStatus, SetAttr};
 
 use super::{ATTRIBUTES, mode_of, size_of};
+use crate::files::failed;
 use crate::{
     Error, FileTimes, Lock, LockRange, Metadata, OpenFile, OpenOptions, Permissions, Result,
     SeekFrom, Span,
@@ -90,10 +91,15 @@ impl<F: OpenFile> File<F> {
     /// EOPNOTSUPP where there are no locks.
     pub async fn try_lock(&self, range: LockRange, exclusive: bool) -> Result<bool> {
         let lock = lock_of(range, exclusive);
-        match self.inner.lock(&lock, LockFlags::empty()).await? {
+        match self
+            .inner
+            .lock(&lock, LockFlags::empty())
+            .await
+            .map_err(failed)?
+        {
             LockStatus::SUCCESS => Ok(true),
             LockStatus::BLOCKED | LockStatus::GRACE => Ok(false),
-            _ => Err(Errno::ENOLCK.into()),
+            _ => Err(failed(Errno::ENOLCK.into())),
         }
     }
 
@@ -102,10 +108,11 @@ impl<F: OpenFile> File<F> {
     /// # Errors
     /// [`Error::TimedOut`].
     pub async fn lock(&self, range: LockRange, exclusive: bool) -> Result<()> {
-        match self.inner.lock_in_time(&lock_of(range, exclusive)).await? {
+        let locked = self.inner.lock_in_time(&lock_of(range, exclusive)).await;
+        match locked.map_err(failed)? {
             LockStatus::SUCCESS => Ok(()),
-            LockStatus::BLOCKED | LockStatus::GRACE => Err(Error::TimedOut),
-            _ => Err(Errno::ENOLCK.into()),
+            LockStatus::BLOCKED | LockStatus::GRACE => Err(failed(Error::TimedOut)),
+            _ => Err(failed(Errno::ENOLCK.into())),
         }
     }
 
@@ -118,7 +125,8 @@ impl<F: OpenFile> File<F> {
             kind: LockKind::UNLOCK,
             ..lock_of(range, false)
         };
-        self.inner.lock(&lock, LockFlags::empty()).await.map(drop)
+        let unlocked = self.inner.lock(&lock, LockFlags::empty()).await;
+        unlocked.map(drop).map_err(failed)
     }
 
     /// Closes the file, waits for the tree and reports what it says. The file is closed even then.
@@ -126,7 +134,7 @@ impl<F: OpenFile> File<F> {
     /// # Errors
     /// What the tree says.
     pub async fn close(self) -> Result<()> {
-        self.inner.close().await
+        self.inner.close().await.map_err(failed)
     }
 
     pub(in crate::files) async fn take(&self, into: &mut [u8]) -> Result<usize> {

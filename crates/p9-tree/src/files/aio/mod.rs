@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 
 use p9_wire::{AttrMask, Errno, QidKind, SetAttr, SetAttrMask, XattrFlags};
 
+use crate::files::failed;
 use crate::{
     CleanPath, Driver, Error, FileTimes, FileType, Metadata, Node, OpenOptions, Permissions,
     Result, StatFs, Walked,
@@ -70,7 +71,8 @@ impl<N: Node> Fs<N> {
     /// # Errors
     /// As there.
     pub async fn copy(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<u64> {
-        self.copy_file(from.as_ref(), to.as_ref()).await
+        let copied = self.copy_file(from.as_ref(), to.as_ref()).await;
+        copied.map_err(failed)
     }
 
     /// The tree that begins with `root`.

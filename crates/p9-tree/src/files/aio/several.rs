@@ -10,6 +10,7 @@ use p9_wire::{Errno, OpenFlags, QidKind, UnlinkFlags};
 
 use super::{ATTRIBUTES, CopyingFiles, DirEntry, Fs, ReadDir, Removing, WithMetadata};
 use crate::drive::{Waits, waiting};
+use crate::files::failed;
 use crate::in_order::{AT_ONCE, InOrder, Task};
 use crate::memory::{try_copy, try_push};
 use crate::{Driver, Error, Make, Metadata, Node, Result, block_on};
@@ -206,7 +207,7 @@ impl<T: 'static> Tasks<T> {
         for task in tasks {
             let result = Rc::new(Cell::new(None));
             all.results.push_back(result.clone());
-            let task = async move { result.set(Some(task.await)) };
+            let task = async move { result.set(Some(task.await.map_err(failed))) };
             try_push(&mut all.tasks, Box::pin(task) as Task<'static, ()>)?;
         }
         Ok(all)
