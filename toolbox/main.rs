@@ -1,7 +1,7 @@
 //! The toolbox image: Unix-like file commands from the kernel command line.
 //!
 //! `extra = "cat /hello.txt; cp -r /data other:/backup"`: commands are separated by `;`, `&&` or `||`, run one after the
-//! other, and end with the first that fails; its status is the image's.
+//! other, and end with the first that fails, as with `sh -e`; its status is the image's.
 #![no_std]
 #![no_main]
 
@@ -29,6 +29,7 @@ fn main(ns: &Namespace) -> ExitCode {
     let mut image = Image {
         root: ns.clone(),
         directory: b"/".to_vec(),
+        last_directory: Vec::new(),
         terminal: false,
         first_byte: None,
     };
@@ -50,6 +51,7 @@ fn main(ns: &Namespace) -> ExitCode {
 struct Image {
     root: Namespace,
     directory: Vec<u8>,
+    last_directory: Vec<u8>,
     terminal: bool,
     first_byte: Option<Instant>,
 }
@@ -74,6 +76,26 @@ impl Host for Image {
 
     fn directory(&mut self) -> &mut Vec<u8> {
         &mut self.directory
+    }
+
+    fn last_directory(&mut self) -> &mut Vec<u8> {
+        &mut self.last_directory
+    }
+
+    fn shares(&self) -> Vec<(String, String)> {
+        let layout = &rt::options().layout;
+        let shares = rt::shares().into_iter().enumerate();
+        let place = |(nth, share): (usize, rt::ShareInfo)| {
+            let mut mounts = layout.mounts().iter();
+            let at = match mounts.find(|mount| mount.source == share.tag) {
+                Some(mount) => mount.at.clone(),
+                // Where no option says otherwise, the first one is the root, and mounted before all others.
+                None if nth == 0 && !layout.has_root() => "/".into(),
+                None => String::new(),
+            };
+            (share.tag, at)
+        };
+        shares.map(place).collect()
     }
 
     fn is_terminal(&self) -> bool {

@@ -28,6 +28,7 @@ pub struct Desk<B> {
     exports: RefCell<Vec<TempDir>>,
     backend: PhantomData<B>,
     pub directory: Vec<u8>,
+    last_directory: Vec<u8>,
     /// What is typed on the console.
     keys: VecDeque<u8>,
     terminal: bool,
@@ -77,6 +78,20 @@ impl<B: Backend> Host for Desk<B> {
 
     fn directory(&mut self) -> &mut Vec<u8> {
         &mut self.directory
+    }
+
+    fn last_directory(&mut self) -> &mut Vec<u8> {
+        &mut self.last_directory
+    }
+
+    fn shares(&self) -> Vec<(String, String)> {
+        let mut shares = vec![("root".to_string(), "/".to_string())];
+        shares.extend(
+            self.other
+                .get()
+                .map(|_| ("other".to_string(), String::new())),
+        );
+        shares
     }
 
     fn is_terminal(&self) -> bool {
@@ -130,6 +145,7 @@ impl<B: Backend> Desk<B> {
             exports: RefCell::new(Vec::from_iter(export)),
             backend: PhantomData,
             directory: b"/".to_vec(),
+            last_directory: Vec::new(),
             keys: VecDeque::new(),
             terminal: false,
             interrupted: false,

@@ -21,6 +21,14 @@ fn the_directory_is_where_relative_paths_start() {
         "cat: /a/b/none: No such file or directory (ENOENT)\n"
     );
     assert!(desk.fails(1, "cd other:/").contains("mount it first"));
+    // To the directory before, which is told, and back; to the root by its names in a shell.
+    assert_eq!(
+        desk.ok("cd /a/b; cd /a; cd -; pwd; cd -; pwd"),
+        "/a/b\n/a/b\n/a\n/a\n"
+    );
+    assert_eq!(desk.ok("cd ~; pwd; cd ~/a; pwd; cd; pwd"), "/\n/a\n/\n");
+    let mut new = Desk::new().unwrap();
+    assert_eq!(new.fails(1, "cd -"), "cd: there was no directory before\n");
 }
 
 #[test]
@@ -31,7 +39,11 @@ fn the_name_space_is_changed_by_commands() {
     assert_eq!(desk.ok("cat /etc/hosts /overlay/motd"), "mine\nhello\n");
     assert_eq!(
         desk.ok("ns"),
-        "/etc\tdirectory, a union of 2\n/overlay\tdirectory\n"
+        "/etc\tdirectory, a union of 2\n/overlay\tdirectory\nroot:/\tshare, at /\n"
+    );
+    assert_eq!(
+        desk.ok("ls other:/; ns > /list; tail -n 2 /list"),
+        "root:/\tshare, at /\nother:/\tshare\n"
     );
     // Between trees a move is a copy.
     desk.ok("mv /overlay/motd /motd; cat /motd; unmount /overlay /etc; mount -r #mem /ro");
@@ -62,9 +74,11 @@ fn the_shell_runs_lines_and_ends_with_the_last_status() {
         text.contains("\r/d $ cat f; echo end\r\none\nend\n"),
         "{text}"
     );
-    let (status, text) = desk.types("cat /nope; echo not this\recho '\r\x04");
+    let (status, text) =
+        desk.types("cat /nope; echo also this, $?\rcat /nope && echo not this\recho '\r\x04");
     assert_eq!(status, 2);
     assert!(text.contains("/d [1] $ "), "{text}");
+    assert!(text.contains("\nalso this, 1\n"), "{text}");
     assert!(!text.contains("\nnot this"), "{text}");
     assert!(
         text.contains("opens a '") && text.contains("[2] $ "),

@@ -19,7 +19,7 @@ pub const BY_KEY: Status = 130;
 /// What stands behind a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Joint {
-    /// `;` or the end of the line: what comes is run after success alone, as all behind it.
+    /// `;` or the end of the line: what comes is run in any case at a terminal, else after success alone, as all behind it.
     End,
     /// `&&`
     And,
@@ -45,6 +45,11 @@ struct Word {
 /// A line that was understood.
 pub struct Line {
     calls: Vec<Call>,
+}
+
+/// Whether a word ends here.
+fn is_end(next: Option<char>) -> bool {
+    next.is_none_or(|c| " \t\n\r;&|>".contains(c))
 }
 
 fn refused(text: &str) -> Result<Line, String> {
@@ -108,6 +113,21 @@ impl Line {
                 Some(Piece::Bare('|')) => return refused("there are no pipes; quote a '|'"),
                 Some(Piece::Bare(';' | '\n' | '\r')) | None => Some(Joint::End),
                 Some(Piece::Bare(' ' | '\t' | '>')) => None,
+                // A source such as #mem may be an operand.
+                Some(Piece::Bare('#')) if word.is_none() && (words.is_empty() || is_end(next)) => {
+                    // Quotes in it mean nothing.
+                    let rest = pieces.rest();
+                    let end = rest.find(['\n', '\r']).unwrap_or(rest.len());
+                    pieces = Pieces::new(&rest[end..]);
+                    continue;
+                }
+                Some(Piece::Bare('~'))
+                    if word.is_none() && (is_end(next) || matches!(next, Some('/'))) =>
+                {
+                    let root = if next == Some('/') { "" } else { "/" };
+                    word.get_or_insert_default().text.push_str(root);
+                    continue;
+                }
                 Some(Piece::Bare(c)) => {
                     let word = word.get_or_insert_default();
                     word.is_pattern |= matches!(c, '*' | '?' | '[');
@@ -188,7 +208,7 @@ impl Line {
                     return true;
                 }
             }
-            if *status != 0 && before == Joint::End {
+            if !skipped && *status != 0 && before == Joint::End && !host.is_terminal() {
                 return false;
             }
         }

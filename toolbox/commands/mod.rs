@@ -75,6 +75,12 @@ pub trait Host {
     /// The directory that relative paths start from.
     fn directory(&mut self) -> &mut Vec<u8>;
 
+    /// The one before it; empty if there was none.
+    fn last_directory(&mut self) -> &mut Vec<u8>;
+
+    /// The tags of the shares that there is a connection for, and where the options put each, or nothing.
+    fn shares(&self) -> Vec<(String, String)>;
+
     /// Whether a person sits at a terminal: the shell runs.
     fn is_terminal(&self) -> bool {
         false
@@ -200,26 +206,26 @@ static COMMANDS: &[Command] = &[
     command("chmod", "Rv+", "[-Rv] MODE PATH...", "change permissions: 755, u+x,go-w", change::chmod),
     command("chown", "Rhv", "[-Rhv] UID[:GID] PATH...", "change owners; -h: of links themselves", change::chown),
     command("cmp", "s", "[-s] PATH PATH", "compare two files; -s: say nothing", compare::cmp),
-    command("cp", "afpPrRuvd", "[-afpruv] SOURCE... TARGET", "copy; -a: all, with owners, times, hard links and extended attributes; -p: owners and times; -u: what is newer", copy::cp),
+    command("cp", "afpPrRuvd", "[-adfpPrRuv] SOURCE... TARGET", "copy; -a: all, with owners, times, hard links and extended attributes; -p: owners and times; -u: what is newer", copy::cp),
     command("devices", "", "[COUNT]", "tell when 9pfs devices appear, connect, disconnect, disappear; COUNT times", info::devices),
-    command("df", "hk", "[-h] [PATH...]", "show how full file systems are", info::df),
-    command("du", "sahckd:", "[-sahc] [-d DEPTH] [PATH...]", "show what directories take", usage::du),
+    command("df", "hk", "[-hk] [PATH...]", "show how full file systems are", info::df),
+    command("du", "sahckd:", "[-achks] [-d DEPTH] [PATH...]", "show what directories take", usage::du),
     command("echo", "-", "[-n] [TEXT...]", "print text", files::echo),
     command("exit", "-", "[STATUS]", "end the run, or the shell", |_, _| Ok(())),
     command("false", "-", "", "fail", |_, _| Err(Fail::Reported(1))),
-    command("find", "-", "[PATH...] [!] [-name|-iname|-path PATTERN] [-type fdlbcps] [-size [+-]N[ckMG]] [-newer PATH] [-empty] [-mindepth N] [-maxdepth N]", "list what is below directories", find::find),
-    command("grep", "ivnclqrRFEGxhHe:", "[-ivnclqrxFEhH] [-e] PATTERN PATH...", "print lines that have a pattern", grep::grep),
-    command("head", "n:c:qv#", "[-n LINES | -c BYTES] PATH...", "print the first lines", text::head),
+    command("find", "-", "[PATH...] [!|-not] [-name|-iname|-path PATTERN] [-type LETTER[,LETTER...]] [-size [+-]N[ckMG]] [-newer PATH] [-empty] [-mindepth N] [-maxdepth N] [-a|-and] [-print]", "list what is below directories", find::find),
+    command("grep", "ivnclqrRFEGxhHe:", "[-cEFGhHilnqrRvx] [-e] PATTERN [PATH...]", "print lines that have a pattern", grep::grep),
+    command("head", "n:c:qv#", "[-qv] [-n LINES | -c BYTES | -LINES] PATH...", "print the first lines", text::head),
     command("help", "", "[COMMAND...]", "list the commands", help),
     command("ln", "sfv", "[-sfv] TARGET... [NAME]", "give a file another name; -s: a symbolic link", change::ln),
     command("log", "", "LEVEL[,TARGET=LEVEL...]", "choose which log records are printed", info::log),
-    command("ls", "1aAdhlNrRtSC", "[-1aAdhlrRtS] [--raw] [PATH...]", "list directories; --raw: names as they are, not with ? for what is not to be printed", list::ls),
+    command("ls", "1aAdhlNrRtSC", "[-1aACdhlNrRSt] [PATH...]", "list directories; -N: names as they are, not with ? for what is not to be printed", list::ls),
     command("mkdir", "pvm:", "[-pv] [-m MODE] PATH...", "make directories", files::mkdir),
     command("mount", "r", "[-r] SOURCE PATH", "mount a share, #dev, #mem or #xen; -r: read-only", names::mount),
     command("mv", "fnv", "[-fnv] SOURCE... TARGET", "move or rename; -n: replace nothing", moving::mv),
     command("ns", "", "", "list what is mounted and bound", names::ns),
     command("pwd", "", "", "print the directory", names::pwd),
-    command("rm", "frRvd", "[-frv] PATH...", "remove files and directories", remove::rm),
+    command("rm", "frRvd", "[-dfrRv] PATH...", "remove files and directories", remove::rm),
     command("rmdir", "", "PATH...", "remove empty directories", change::rmdir),
     command("selftest", "", "[DIRECTORY]", "try every operation in a scratch directory", check::selftest),
     command("sha256", "", "PATH...", "print checksums", files::sha256),
@@ -227,16 +233,16 @@ static COMMANDS: &[Command] = &[
     command("sleep", "", "SECONDS", "wait; 'infinity' waits for the domain's shutdown", files::sleep),
     command("stat", "", "PATH...", "show what is known of files", info::stat),
     command("stats", "", "[FILE]", "show memory, times, the connection and all counters; per read of 64 KiB of FILE", info::stats),
-    command("tail", "n:c:qv#", "[-n [+]LINES | -c [+]BYTES] PATH...", "print the last lines, or those from the +Nth on", text::tail),
+    command("tail", "n:c:qv#", "[-qv] [-n [+]LINES | -c [+]BYTES | -LINES] PATH...", "print the last lines, or those from the +Nth on", text::tail),
     command("touch", "acmr:", "[-acm] [-r PATH] PATH...", "make files, or set their times to now or those of PATH", change::touch),
     command("true", "-", "", "do nothing", |_, _| Ok(())),
-    command("truncate", "s:c", "-s BYTES PATH...", "set the size of files", files::truncate),
+    command("truncate", "s:c", "[-c] -s BYTES PATH...", "set the size of files", files::truncate),
     command("unmount", "", "[NEW] OLD", "undo a mount or bind", names::unmount),
-    command("wc", "clmw", "[-clw] PATH...", "count lines, words and bytes", text::wc),
+    command("wc", "clmw", "[-clmw] PATH...", "count lines, words and bytes", text::wc),
     command("write", "-", "[-n] PATH TEXT...", "make a file of one line", files::write),
 ];
 
-/// Runs the commands of a line, up to the first that fails; the status of the last, or `None` if there is none.
+/// Runs the commands of a line as `sh -e` does, up to the first that fails; the status of the last, or `None` if there is none.
 ///
 /// # Errors
 /// A message: the line makes no sense.
@@ -245,6 +251,13 @@ pub fn run(host: &mut dyn Host, line: &str) -> Result<Option<Status>, String> {
     let mut status = 0;
     line.run(host, &mut status);
     Ok((!line.is_empty()).then_some(status))
+}
+
+/// Whether a shell would set a variable.
+fn is_assignment(word: &str) -> bool {
+    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let name = word.split_once('=').map_or("", |(name, _)| name);
+    !name.is_empty() && name.chars().all(is_of_a_name)
 }
 
 fn help(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
@@ -261,7 +274,7 @@ fn help(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     }
     if args.operands.is_empty() {
         shell.say(format_args!(
-            "Between commands: ';' (the first that fails ends the run), '&&', '||'. '>' and '>>' put output into a file.\n\
+            "Between commands: ';' (on the kernel command line the first that fails ends the run), '&&', '||'. '# ' begins a comment. '>' and '>>' put output into a file.\n\
              '*', '?' and '[...]' stand for names, '$?' for the last status. TAG:/PATH is a path on another share.\n"
         ));
     }
@@ -295,9 +308,12 @@ impl<'a> Shell<'a> {
             return Ok(());
         };
         let Some(command) = COMMANDS.iter().find(|command| command.name == *name) else {
-            let known: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
-            let text = format!("{name}: unknown command; there are: {}\n", known.join(" "));
-            self.host.print_error(text.as_bytes());
+            let what = match is_assignment(name) {
+                true => "variables are not there; the only one is $?",
+                false => "not a command; 'help' lists them",
+            };
+            self.host
+                .print_error(format!("{name}: {what}\n").as_bytes());
             return Err(Fail::Reported(2));
         };
         self.command = command.name;

@@ -21,7 +21,14 @@ pub fn cd(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         [path] => path,
         _ => return Err(Fail::Usage("one directory is expected".into())),
     };
-    let place = shell.place(path)?;
+    let mut place = shell.place(path)?;
+    let goes_back = path == "-";
+    if goes_back {
+        place.path = core::mem::take(shell.host.last_directory());
+        if place.path.is_empty() {
+            return Err(Fail::Error("there was no directory before".into()));
+        }
+    }
     if !place.share.is_empty() {
         return Err(Fail::error(format_args!(
             "{place}: a share can't be entered; mount it first"
@@ -34,7 +41,10 @@ pub fn cd(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         .ns
         .read_dir(&clean)
         .map_err(|error| place.fail(error))?;
-    *shell.host.directory() = clean;
+    if goes_back {
+        shell.say(format_args!("{}\n", Shown(&clean)));
+    }
+    *shell.host.last_directory() = core::mem::replace(shell.host.directory(), clean);
     Ok(())
 }
 
@@ -106,7 +116,13 @@ pub fn ns(shell: &mut Shell<'_>, _args: &Args<'_>) -> Result<(), Fail> {
         if point.elements > 1 {
             shell.say(format_args!(", a union of {}", point.elements));
         }
-        shell.host.print(b"\n");
+        shell.print(b"\n");
+    }
+    for (tag, at) in shell.host.shares() {
+        // An address has slashes, and is no tag that a path begins with.
+        let end = if tag.contains('/') { "" } else { ":/" };
+        let comma = if at.is_empty() { "" } else { ", at " };
+        shell.say(format_args!("{tag}{end}\tshare{comma}{at}\n"));
     }
     Ok(())
 }

@@ -48,9 +48,7 @@ pub fn rm(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
                 tell_removed(shell, place, verbose, "directory ");
                 Ok(())
             }
-            Ok(_) => Err(Fail::error(format_args!(
-                "cannot remove '{place}': Is a directory"
-            ))),
+            Ok(_) => Err(cannot(Errno::EISDIR.into())),
         }
     })
 }

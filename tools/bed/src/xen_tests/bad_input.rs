@@ -11,7 +11,7 @@ pub const TESTS: &[Test] = &[
     ("no-device", no_device),
     ("no-such-tag", no_such_tag),
     ("missing-file", |lab| refused(lab, "cat /x", 1, "cat: /x: No such file or directory (ENOENT)")),
-    ("unknown-command", |lab| refused(lab, "frobnicate /; ls /", 2, "frobnicate: unknown command")),
+    ("unknown-command", |lab| refused(lab, "frobnicate /; ls /", 2, "frobnicate: not a command")),
     ("unknown-flag", |lab| refused(lab, "ls -Q /", 2, "ls: unknown option -Q; usage: ls")),
     ("unknown-option", unknown_option),
     ("open-quote", |lab| refused(lab, "write /x 'no end", 2, "opens a ' and never closes it")),
