@@ -65,7 +65,8 @@ ifeq ($(MAKECMDGOALS),run)
 MAKEFLAGS += -q
 endif
 
-run: packages-for-run kernel samples $(XEN9PD) ## Boot Xen in QEMU and run the image there with the files of SHARE; fails where APP does
+# The toolbox is built where no other image is booted, and the sample files where no other are shared.
+run: packages-for-run $(if $(filter $(ELF),$(IMAGE)),kernel) $(if $(SHARE),,samples) $(XEN9PD) ## Boot Xen in QEMU and run the image there with the files of SHARE; fails where APP does
 	+@$(RUN_IMAGE)
 
 # What is shared where the user names no directory. What is there stays as it is.

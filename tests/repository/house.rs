@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Each crate of the library, and those of them that it may depend on.
 const FLOORS: &[(&str, &[&str])] = &[
@@ -95,4 +96,28 @@ fn what_runs_anywhere_has_no_unsafe_code_and_names_no_architecture() {
             }
         }
     }
+}
+
+/// `make run` builds the toolbox and makes sample files only where it uses them: an app from the template uses neither.
+#[test]
+fn make_run_builds_what_it_boots() {
+    let needs = |settings: &[&str]| {
+        // The rules as make understands them; nothing is run for that.
+        let out = Command::new("make")
+            .args(["--print-data-base", "--question", "help"])
+            .args(settings)
+            .env_remove("MAKEFLAGS")
+            .env_remove("MFLAGS")
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let rule = text.lines().find_map(|line| line.strip_prefix("run: "));
+        let needs: Vec<String> = rule.unwrap().split(' ').map(String::from).collect();
+        needs
+    };
+    let none: [&str; 2] = ["SHARE=", "BED="];
+    assert_eq!(needs(&none), ["packages-for-run", "kernel", "samples"]);
+    let app = ["IMAGE=/app.elf", "SHARE=/files", "BED="];
+    assert_eq!(needs(&app), ["packages-for-run"]);
 }
