@@ -74,6 +74,7 @@
 //! | `cache` | with `rt`: `cache=open`, a cache of what was asked of shares |
 //! | `trace` | with `rt`: `log=p9=trace` shows each 9P message as a line, `trace=` captures them in a file |
 //! | `vchan` | with `rt`: `vchan!` addresses, trees of other domains, and `export=`, trees for other domains |
+//! | `argo` | `transport::argo`, 9P by Argo, for a Xen that has it; with `rt`: `argo!` addresses, and `export=` by them |
 //! | `idc` | [`transport`]`::idc`: messages, transactions and remote buffers between two programs |
 //! | `toolbox` | the toolbox image; of no use to others |
 //!
@@ -115,7 +116,8 @@ pub mod p9 {
 /// Drivers for what every Xen domain has.
 pub mod xen {
     pub use xen_guest::{
-        Xen, clock, console, event, grant, log, ring, shared, shutdown, store, suspend, xenbus,
+        Xen, argo, clock, console, event, grant, log, ring, shared, shutdown, store, suspend,
+        xenbus,
     };
 }
 

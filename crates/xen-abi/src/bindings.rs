@@ -214,6 +214,21 @@ pub const SIF_MULTIBOOT_MOD: u64 = 4;
 pub const SIF_MOD_START_PFN: u64 = 8;
 pub const SIF_VIRT_P2M_4TOOLS: u64 = 16;
 pub const SIF_PM_MASK: u64 = 65280;
+pub const XEN_ARGO_DOMID_ANY: u16 = 32756;
+pub const XEN_ARGO_MAX_RING_SIZE: u32 = 16777216;
+pub const XEN_ARGO_MAXIOV: u32 = 8;
+pub const XEN_ARGO_MSG_SLOT_SIZE: u32 = 16;
+pub const XEN_ARGO_RING_EXISTS: u32 = 1;
+pub const XEN_ARGO_RING_SHARED: u32 = 2;
+pub const XEN_ARGO_RING_EMPTY: u32 = 4;
+pub const XEN_ARGO_RING_SUFFICIENT: u32 = 8;
+pub const XEN_ARGO_RING_EMSGSIZE: u32 = 16;
+pub const XEN_ARGO_RING_EBUSY: u32 = 32;
+pub const XEN_ARGO_OP_register_ring: u32 = 1;
+pub const XEN_ARGO_REGISTER_FLAG_FAIL_EXIST: u32 = 1;
+pub const XEN_ARGO_OP_unregister_ring: u32 = 2;
+pub const XEN_ARGO_OP_sendv: u32 = 3;
+pub const XEN_ARGO_OP_notify: u32 = 4;
 pub const XEN_ELFNOTE_INFO: u32 = 0;
 pub const XEN_ELFNOTE_ENTRY: u32 = 1;
 pub const XEN_ELFNOTE_HYPERCALL_PAGE: u32 = 2;
@@ -833,6 +848,206 @@ const _: () = {
         [::core::mem::offset_of!(start_info, first_p2m_pfn) - 1152usize];
     ["Offset of field: start_info::nr_p2m_frames"]
         [::core::mem::offset_of!(start_info, nr_p2m_frames) - 1160usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct __guest_handle_uint8 {
+    pub p: *mut u8,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of __guest_handle_uint8"][::core::mem::size_of::<__guest_handle_uint8>() - 8usize];
+    ["Alignment of __guest_handle_uint8"][::core::mem::align_of::<__guest_handle_uint8>() - 8usize];
+    ["Offset of field: __guest_handle_uint8::p"]
+        [::core::mem::offset_of!(__guest_handle_uint8, p) - 0usize];
+};
+pub type xen_argo_port_t = u32;
+pub type xen_argo_gfn_t = u64;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct xen_argo_iov {
+    pub iov_hnd: __guest_handle_uint8,
+    pub iov_len: u32,
+    pub pad: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_argo_iov"][::core::mem::size_of::<xen_argo_iov>() - 16usize];
+    ["Alignment of xen_argo_iov"][::core::mem::align_of::<xen_argo_iov>() - 8usize];
+    ["Offset of field: xen_argo_iov::iov_hnd"]
+        [::core::mem::offset_of!(xen_argo_iov, iov_hnd) - 0usize];
+    ["Offset of field: xen_argo_iov::iov_len"]
+        [::core::mem::offset_of!(xen_argo_iov, iov_len) - 8usize];
+    ["Offset of field: xen_argo_iov::pad"][::core::mem::offset_of!(xen_argo_iov, pad) - 12usize];
+};
+pub type xen_argo_iov_t = xen_argo_iov;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct xen_argo_addr {
+    pub aport: xen_argo_port_t,
+    pub domain_id: domid_t,
+    pub pad: u16,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_argo_addr"][::core::mem::size_of::<xen_argo_addr>() - 8usize];
+    ["Alignment of xen_argo_addr"][::core::mem::align_of::<xen_argo_addr>() - 4usize];
+    ["Offset of field: xen_argo_addr::aport"]
+        [::core::mem::offset_of!(xen_argo_addr, aport) - 0usize];
+    ["Offset of field: xen_argo_addr::domain_id"]
+        [::core::mem::offset_of!(xen_argo_addr, domain_id) - 4usize];
+    ["Offset of field: xen_argo_addr::pad"][::core::mem::offset_of!(xen_argo_addr, pad) - 6usize];
+};
+pub type xen_argo_addr_t = xen_argo_addr;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct xen_argo_send_addr {
+    pub src: xen_argo_addr_t,
+    pub dst: xen_argo_addr_t,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_argo_send_addr"][::core::mem::size_of::<xen_argo_send_addr>() - 16usize];
+    ["Alignment of xen_argo_send_addr"][::core::mem::align_of::<xen_argo_send_addr>() - 4usize];
+    ["Offset of field: xen_argo_send_addr::src"]
+        [::core::mem::offset_of!(xen_argo_send_addr, src) - 0usize];
+    ["Offset of field: xen_argo_send_addr::dst"]
+        [::core::mem::offset_of!(xen_argo_send_addr, dst) - 8usize];
+};
+pub type xen_argo_send_addr_t = xen_argo_send_addr;
+#[repr(C)]
+#[derive(Debug)]
+pub struct xen_argo_ring {
+    pub rx_ptr: u32,
+    pub tx_ptr: u32,
+    pub reserved: [u8; 56usize],
+    pub ring: __IncompleteArrayField<u8>,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_argo_ring"][::core::mem::size_of::<xen_argo_ring>() - 64usize];
+    ["Alignment of xen_argo_ring"][::core::mem::align_of::<xen_argo_ring>() - 4usize];
+    ["Offset of field: xen_argo_ring::rx_ptr"]
+        [::core::mem::offset_of!(xen_argo_ring, rx_ptr) - 0usize];
+    ["Offset of field: xen_argo_ring::tx_ptr"]
+        [::core::mem::offset_of!(xen_argo_ring, tx_ptr) - 4usize];
+    ["Offset of field: xen_argo_ring::reserved"]
+        [::core::mem::offset_of!(xen_argo_ring, reserved) - 8usize];
+    ["Offset of field: xen_argo_ring::ring"]
+        [::core::mem::offset_of!(xen_argo_ring, ring) - 64usize];
+};
+pub type xen_argo_ring_t = xen_argo_ring;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct xen_argo_register_ring {
+    pub aport: xen_argo_port_t,
+    pub partner_id: domid_t,
+    pub pad: u16,
+    pub len: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_argo_register_ring"][::core::mem::size_of::<xen_argo_register_ring>() - 12usize];
+    ["Alignment of xen_argo_register_ring"]
+        [::core::mem::align_of::<xen_argo_register_ring>() - 4usize];
+    ["Offset of field: xen_argo_register_ring::aport"]
+        [::core::mem::offset_of!(xen_argo_register_ring, aport) - 0usize];
+    ["Offset of field: xen_argo_register_ring::partner_id"]
+        [::core::mem::offset_of!(xen_argo_register_ring, partner_id) - 4usize];
+    ["Offset of field: xen_argo_register_ring::pad"]
+        [::core::mem::offset_of!(xen_argo_register_ring, pad) - 6usize];
+    ["Offset of field: xen_argo_register_ring::len"]
+        [::core::mem::offset_of!(xen_argo_register_ring, len) - 8usize];
+};
+pub type xen_argo_register_ring_t = xen_argo_register_ring;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct xen_argo_unregister_ring {
+    pub aport: xen_argo_port_t,
+    pub partner_id: domid_t,
+    pub pad: u16,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_argo_unregister_ring"]
+        [::core::mem::size_of::<xen_argo_unregister_ring>() - 8usize];
+    ["Alignment of xen_argo_unregister_ring"]
+        [::core::mem::align_of::<xen_argo_unregister_ring>() - 4usize];
+    ["Offset of field: xen_argo_unregister_ring::aport"]
+        [::core::mem::offset_of!(xen_argo_unregister_ring, aport) - 0usize];
+    ["Offset of field: xen_argo_unregister_ring::partner_id"]
+        [::core::mem::offset_of!(xen_argo_unregister_ring, partner_id) - 4usize];
+    ["Offset of field: xen_argo_unregister_ring::pad"]
+        [::core::mem::offset_of!(xen_argo_unregister_ring, pad) - 6usize];
+};
+pub type xen_argo_unregister_ring_t = xen_argo_unregister_ring;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct xen_argo_ring_data_ent {
+    pub ring: xen_argo_addr_t,
+    pub flags: u16,
+    pub pad: u16,
+    pub space_required: u32,
+    pub max_message_size: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_argo_ring_data_ent"][::core::mem::size_of::<xen_argo_ring_data_ent>() - 20usize];
+    ["Alignment of xen_argo_ring_data_ent"]
+        [::core::mem::align_of::<xen_argo_ring_data_ent>() - 4usize];
+    ["Offset of field: xen_argo_ring_data_ent::ring"]
+        [::core::mem::offset_of!(xen_argo_ring_data_ent, ring) - 0usize];
+    ["Offset of field: xen_argo_ring_data_ent::flags"]
+        [::core::mem::offset_of!(xen_argo_ring_data_ent, flags) - 8usize];
+    ["Offset of field: xen_argo_ring_data_ent::pad"]
+        [::core::mem::offset_of!(xen_argo_ring_data_ent, pad) - 10usize];
+    ["Offset of field: xen_argo_ring_data_ent::space_required"]
+        [::core::mem::offset_of!(xen_argo_ring_data_ent, space_required) - 12usize];
+    ["Offset of field: xen_argo_ring_data_ent::max_message_size"]
+        [::core::mem::offset_of!(xen_argo_ring_data_ent, max_message_size) - 16usize];
+};
+pub type xen_argo_ring_data_ent_t = xen_argo_ring_data_ent;
+#[repr(C)]
+#[derive(Debug)]
+pub struct xen_argo_ring_data {
+    pub nent: u32,
+    pub pad: u32,
+    pub data: __IncompleteArrayField<xen_argo_ring_data_ent_t>,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_argo_ring_data"][::core::mem::size_of::<xen_argo_ring_data>() - 8usize];
+    ["Alignment of xen_argo_ring_data"][::core::mem::align_of::<xen_argo_ring_data>() - 4usize];
+    ["Offset of field: xen_argo_ring_data::nent"]
+        [::core::mem::offset_of!(xen_argo_ring_data, nent) - 0usize];
+    ["Offset of field: xen_argo_ring_data::pad"]
+        [::core::mem::offset_of!(xen_argo_ring_data, pad) - 4usize];
+    ["Offset of field: xen_argo_ring_data::data"]
+        [::core::mem::offset_of!(xen_argo_ring_data, data) - 8usize];
+};
+pub type xen_argo_ring_data_t = xen_argo_ring_data;
+#[repr(C)]
+#[derive(Debug)]
+pub struct xen_argo_ring_message_header {
+    pub len: u32,
+    pub source: xen_argo_addr_t,
+    pub message_type: u32,
+    pub data: __IncompleteArrayField<u8>,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of xen_argo_ring_message_header"]
+        [::core::mem::size_of::<xen_argo_ring_message_header>() - 16usize];
+    ["Alignment of xen_argo_ring_message_header"]
+        [::core::mem::align_of::<xen_argo_ring_message_header>() - 4usize];
+    ["Offset of field: xen_argo_ring_message_header::len"]
+        [::core::mem::offset_of!(xen_argo_ring_message_header, len) - 0usize];
+    ["Offset of field: xen_argo_ring_message_header::source"]
+        [::core::mem::offset_of!(xen_argo_ring_message_header, source) - 4usize];
+    ["Offset of field: xen_argo_ring_message_header::message_type"]
+        [::core::mem::offset_of!(xen_argo_ring_message_header, message_type) - 12usize];
+    ["Offset of field: xen_argo_ring_message_header::data"]
+        [::core::mem::offset_of!(xen_argo_ring_message_header, data) - 16usize];
 };
 pub const XEN_EPERM: xen_errno = 1;
 pub const XEN_ENOENT: xen_errno = 2;

@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod argo;
 pub mod clock;
 pub mod console;
 pub mod event;

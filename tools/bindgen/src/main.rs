@@ -78,6 +78,7 @@ const TYPES: &[&str] = &[
     "vcpu_register_vcpu_info",
     "vcpu_runstate_info",
     "vcpu_set_periodic_timer",
+    "xen_argo_.*",
 ];
 
 const CONSTANTS: &[&str] = &[
@@ -126,6 +127,7 @@ const CONSTANTS: &[&str] = &[
     "XENSTORE_.*",
     "XS_.*",
     "XenbusState.*",
+    "XEN_ARGO_.*",
 ];
 
 /// Gives constants the type of the field they are for; C leaves them all `int`.
@@ -135,7 +137,7 @@ struct ConstantTypes;
 impl ParseCallbacks for ConstantTypes {
     fn int_macro(&self, name: &str, _value: i64) -> Option<IntKind> {
         let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-        if starts(&["GTF_", "DOMID_"]) {
+        if starts(&["GTF_", "DOMID_", "XEN_ARGO_DOMID_ANY"]) {
             Some(IntKind::U16)
         } else if starts(&["VCHAN_NOTIFY_"]) {
             Some(IntKind::U8)
@@ -166,6 +168,7 @@ impl ParseCallbacks for ConstantTypes {
             "HVMOP_",
             "HVM_PARAM_",
             "VIRQ_",
+            "XEN_ARGO_",
         ]) {
             Some(IntKind::U32)
         } else {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <xen/xen.h>
+#include <xen/argo.h>
 #include <xen/elfnote.h>
 #include <xen/errno.h>
 #include <xen/event_channel.h>

@@ -21,7 +21,7 @@ use core::ptr::NonNull;
 use super::{Block, CopyError, GrantError, GrantRef, Grants};
 use crate::hypercall::DomId;
 use crate::hypercall::grant_table::{self, GrantStatus};
-use crate::platform::{PAGE_SIZE, Page, Platform};
+use crate::platform::{Frame, PAGE_SIZE, Page, Platform};
 use crate::shared::SharedMemory;
 use xen_abi as sys;
 
@@ -127,6 +127,16 @@ impl<P: Platform> OwnPages<P> {
     /// Size in bytes.
     pub fn size(&self) -> usize {
         self.0.count.get() * PAGE_SIZE
+    }
+
+    /// Their frames, in order.
+    pub(crate) fn frames(&self) -> Vec<Frame> {
+        let frame = |index| {
+            // SAFETY: a page below their number.
+            let page = unsafe { self.0.first.add(index) };
+            self.0.grants.table.platform.frame(page)
+        };
+        (0..self.0.count.get()).map(frame).collect()
     }
 
     /// All of them as one piece of memory.

@@ -56,6 +56,8 @@ errors! {
     ENOSYS = XEN_ENOSYS, "not known to this Xen";
     ENODATA = XEN_ENODATA, "no data";
     EOVERFLOW = XEN_EOVERFLOW, "value too large";
+    EMSGSIZE = XEN_EMSGSIZE, "message too long";
+    ECONNREFUSED = XEN_ECONNREFUSED, "connection refused";
     EILSEQ = XEN_EILSEQ, "illegal sequence";
     EOPNOTSUPP = XEN_EOPNOTSUPP, "operation not supported";
     ETIMEDOUT = XEN_ETIMEDOUT, "timed out";

@@ -7,6 +7,7 @@
 
 mod error;
 
+pub mod argo;
 pub mod console_io;
 pub mod event_channel;
 pub mod grant_table;

@@ -159,6 +159,13 @@ impl Memory {
         unsafe { self.host.show(at, page) };
     }
 
+    /// Whose memory a frame is.
+    pub(super) fn owner(&self, frame: u64) -> Option<DomId> {
+        let address = self.frames.get(&frame)?;
+        let (_, block) = self.blocks.range(..=address).next_back()?;
+        Some(block.owner)
+    }
+
     /// The page in front of a frame.
     pub(super) fn page(&self, frame: u64) -> Option<NonNull<Page>> {
         let address = *self.frames.get(&frame)?;

@@ -11,6 +11,7 @@
 //! to do, the clock jumps to the deadline. A wait without deadline that no event will ever end is a
 //! panic, not a hang.
 
+mod argo;
 mod console;
 mod domain;
 mod event;
@@ -40,6 +41,7 @@ use self::memory::Memory;
 use self::store::Server;
 use self::window::Windows;
 
+pub use argo::Refusal;
 pub(crate) use domain::grants;
 pub use domain::{DeviceSpec, FakeDomain};
 pub use grant::{MapError, MappedGrant};
@@ -123,6 +125,7 @@ struct World {
     store: RefCell<Server>,
     peers: RefCell<Vec<Rc<RefCell<dyn Peer>>>>,
     failures: RefCell<Vec<PlannedFailure>>,
+    argo: RefCell<argo::Argo>,
 }
 
 impl World {
@@ -232,6 +235,7 @@ impl FakeXen {
                 store: RefCell::default(),
                 peers: RefCell::default(),
                 failures: RefCell::default(),
+                argo: RefCell::default(),
             }),
         };
         xen.insert(DomId(0));
@@ -290,6 +294,7 @@ impl FakeXen {
         });
         let mut store = world.store.borrow_mut();
         let old_ends = [console.port(), store.forget(id)];
+        world.argo.borrow_mut().forget(id);
         let mut channels = world.channels.borrow_mut();
         for port in channels.ports_of(id) {
             channels.close(id, port).expect("it is one of its ports");
@@ -342,6 +347,7 @@ impl FakeXen {
         }
         drop(channels);
         world.unmap_all_for(id);
+        world.argo.borrow_mut().forget(id);
         world.domains.borrow_mut().remove(&id);
     }
 

@@ -279,6 +279,7 @@ impl FakePlatform {
         match number {
             sys::__HYPERVISOR_event_channel_op => self.event_op(first, second),
             sys::__HYPERVISOR_sched_op => self.sched_op(first, second),
+            sys::__HYPERVISOR_argo_op => self.world.argo_op(self.id, args),
             sys::__HYPERVISOR_grant_table_op => self.grant_op(first, second, third),
             sys::__HYPERVISOR_xen_version if first as u32 == sys::XENVER_version => {
                 Ok(4 << 16 | 17)
@@ -336,6 +337,10 @@ unsafe impl Platform for FakePlatform {
                 "grant {reference} is still active on pages that are freed"
             );
         }
+        assert!(
+            !self.world.argo.borrow().uses(&frames),
+            "Xen may still write to pages that are freed: they are of an Argo ring"
+        );
         self.world.memory.borrow_mut().free(first, count);
     }
 
