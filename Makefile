@@ -33,7 +33,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-migrate soak test-xen9pd test-trixie test-xen9pd-and-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-xen9pd-and-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -74,6 +74,12 @@ samples:
 	+@mkdir -p target/share/docs
 	+@[ -e target/share/hello.txt ] || echo 'Hello from the host.' > target/share/hello.txt
 	+@[ -e target/share/docs/nested.txt ] || echo 'A file in a directory.' > target/share/docs/nested.txt
+
+# The same with Argo, which few hypervisors have.
+argo-kernel:
+	+@tools/bed/host-packages
+	+@$(CARGO) build --profile image --quiet --features toolbox,argo --bin xen9p
+	@strip -o target/xen9p-argo.elf target/image/xen9p
 
 kernel: ## Build the image, target/xen9p.elf
 	+@tools/bed/host-packages
@@ -201,14 +207,14 @@ test-slow: test-elf test-size test-capi test-boot test-guests test-xen test-xen9
 # The host tests include the models of shared words, which loom runs.
 test-host: packages-for-test ## Format, lints, docs, packages, and the host tests
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --quiet --features embedded-io,cache,recovery,trace,vchan,idc -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --quiet --features embedded-io,argo,cache,recovery,trace,vchan,idc -- -D warnings
 	$(CARGO) clippy --quiet --features toolbox --bins -- -D warnings
 	$(CARGO) fmt --check --manifest-path $(EMBED)/Cargo.toml
 	$(CARGO) clippy --quiet --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed -- -D warnings
 	$(CARGO) fmt --check --manifest-path template/Cargo.toml
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps $(PUBLISHED:%=-p %) --features rt,cache,recovery,trace,vchan,idc,embedded-io
-	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --workspace --features embedded-io,cache,recovery,trace,vchan,idc
-	$(CARGO) test --quiet --lib --features rt,cache,recovery,trace,vchan rt::
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps $(PUBLISHED:%=-p %) --features rt,argo,cache,recovery,trace,vchan,idc,embedded-io
+	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --workspace --features embedded-io,argo,cache,recovery,trace,vchan,idc
+	$(CARGO) test --quiet --lib --features rt,argo,cache,recovery,trace,vchan rt::
 	@# Cargo unpacks and compiles a version once for all times: what an earlier run made would be taken for what is packaged now.
 	@rm -rf target/packaged $(foreach crate,$(PUBLISHED),$${CARGO_HOME:-$$HOME/.cargo}/registry/*/-*/$(crate)-[0-9]*)
 	$(CARGO) package --quiet --allow-dirty --target-dir target/packaged $(PUBLISHED:%=-p %) --features toolbox 2>&1 | { ! grep -v '^warning: ignoring \|^warning: profile package spec \|manifest has no\|^$$\|See https'; }
@@ -248,7 +254,7 @@ test-capi: ## That the C library links in the ways that kernels link, where it c
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(OWN_TESTS) test-boot
 
-test-xen: packages-for-test-xen kernel embed idc-guest $(XEN9PD) $(XEN9PD:xen9pd-static=lying-frontend) ## The image under xl, with real 9pfs devices
+test-xen: packages-for-test-xen argo-kernel kernel embed idc-guest $(XEN9PD) $(XEN9PD:xen9pd-static=lying-frontend) ## The image under xl, with real 9pfs devices
 	@$(OWN_TESTS) test-xen
 
 test-guests: packages-for-run guests ## Guests that are not ours, through `xen-bed test`: Linux, GRUB, kernels of 50 lines
@@ -269,6 +275,9 @@ test-migrate: packages-for-run kernel xen9pd-static ## Guests with files in use 
 	+@$(CARGO) build --profile image --quiet --features rt,recovery --bin migrating-guest
 	@strip -o target/migrating-guest.elf target/image/migrating-guest
 	+@$(OWN_TESTS) test-migrate
+
+test-argo: packages-for-argo argo-kernel ## Guests that serve each other by Argo, under a Xen that is built with it, where that can be had
+	+@$(OWN_TESTS) test-argo
 
 soak: packages-for-run kernel ## A guest works for MINUTES on two shares while their backend is killed, and itself saved, again and again
 	+@$(CARGO) build --profile image --quiet --features rt,recovery --bin soak-image
@@ -294,6 +303,9 @@ test-posix: packages-for-posix ## POSIX suites on a FUSE mount of the client, ov
 
 packages-for-run:
 	+@tools/bed/host-packages run $(filter argo,$(BED))
+
+packages-for-argo:
+	+@tools/bed/host-packages run argo
 
 packages-for-test:
 	+@tools/bed/host-packages run test trace

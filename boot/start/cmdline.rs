@@ -45,8 +45,8 @@ pub struct Options {
     /// `mount=[ro=]SOURCE:/PATH[,…]` and `bind=HOW:/NEW:/OLD[,…]`: what is added to the root to make the
     /// name space.
     pub layout: Layout,
-    /// `export=[ro=]SOURCE:9pfs[,…]` and `export=[ro=]SOURCE:vchan!DOMID!NAME[,…]`: what is served to other domains. Needs
-    /// the feature `vchan`.
+    /// `export=[ro=]SOURCE:9pfs[,…]`, `export=[ro=]SOURCE:vchan!DOMID!NAME[,…]` and `export=[ro=]SOURCE:argo!DOMID!PORT[,…]`:
+    /// what is served to other domains. Needs the feature `vchan`, or `argo`, which has it.
     pub exports: Vec<ExportOption>,
 }
 
@@ -68,6 +68,9 @@ pub struct ExportOption {
 pub enum ExportTarget {
     /// By a vchan: `DOMID!NAME`.
     Vchan(String),
+    /// By Argo: `DOMID!PORT`.
+    #[cfg(feature = "argo")]
+    Argo(String),
     /// As a 9pfs device, to each domain that the toolstack gives one whose path is the source.
     Devices,
 }
@@ -80,6 +83,11 @@ impl ExportOption {
         };
         let (source, target) = match entry.strip_suffix(":9pfs") {
             Some(source) => (source, ExportTarget::Devices),
+            #[cfg(feature = "argo")]
+            None if entry.contains(":argo!") => {
+                let (source, target) = entry.split_once(":argo!")?;
+                (source, ExportTarget::Argo(target.into()))
+            }
             None => {
                 let (source, target) = entry.split_once(":vchan!")?;
                 let name = target.split_once('!')?.1;
@@ -222,6 +230,9 @@ impl Options {
             }
             "export" if !cfg!(feature = "vchan") => {
                 return Err(CmdlineError::LeftOut("export", "vchan"));
+            }
+            "export" if !cfg!(feature = "argo") && value.contains(":argo!") => {
+                return Err(CmdlineError::LeftOut("export", "argo"));
             }
             "export" => {
                 let entries: Option<Vec<_>> = value.split(',').map(ExportOption::parse).collect();

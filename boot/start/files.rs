@@ -6,7 +6,7 @@ use alloc::string::String;
 use core::fmt;
 
 use super::cmdline::Options;
-use super::shares::Mounted;
+use super::shares::{Mounted, is_of_domain};
 #[cfg(feature = "vchan")]
 use super::vchan::Exports;
 use super::{
@@ -126,7 +126,7 @@ impl fmt::Display for SourceError {
 impl core::error::Error for SourceError {}
 
 /// The tree that the source of a mount means: the tag of a share, an address such as `xen!9pfs!TAG`,
-/// `xen!9pfs!0` (a device's number) or `vchan!DOMID!NAME[!TREE]` (what another domain serves), or a tree that the image
+/// `xen!9pfs!0` (a device's number), `vchan!DOMID!NAME[!TREE]` or `argo!DOMID!PORT[!TREE]` (what another domain serves), or a tree that the image
 /// makes itself:
 ///
 /// * `#dev`: `cons`, the console; `null`; `time`, as in Plan 9: seconds and nanoseconds since 1970,
@@ -147,7 +147,7 @@ pub fn tree(source: &str) -> Result<Rc<dyn Tree>, SourceError> {
         _ => {
             let share = match source.strip_prefix("xen!9pfs!") {
                 Some(target) => by_address(target),
-                None if source.starts_with("vchan!") => mounted(source),
+                None if is_of_domain(source) => mounted(source),
                 None if source.contains('!') => {
                     let error = DialError::UnknownScheme;
                     return Err(SourceError::Dial(source.into(), error));

@@ -1,5 +1,7 @@
 //! From a machine that is up to an app that has files, and back to Xen in good order.
 
+#[cfg(feature = "argo")]
+mod argo;
 #[cfg(feature = "trace")]
 mod capture;
 pub mod cmdline;

@@ -20,9 +20,17 @@ use crate::transport::Transport;
 #[cfg(feature = "vchan")]
 use crate::transport::vchan::VchanError;
 use crate::transport::xen9pfs::{self, Config, ConnectError, EndpointEvent, Endpoints};
+#[cfg(feature = "argo")]
+use crate::{transport::argo::DialError, xen::argo::Argo};
 
 /// What the address of a tree in another domain begins with.
 pub(super) const VCHAN: &str = "vchan!";
+pub(super) const ARGO: &str = "argo!";
+
+/// Whether it is the address of a tree in another domain.
+pub(super) fn is_of_domain(address: &str) -> bool {
+    address.starts_with(VCHAN) || address.starts_with(ARGO)
+}
 
 /// Why a share can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +41,12 @@ pub enum ShareError {
     /// There is no connection to the domain of the address, which is the text.
     #[cfg(feature = "vchan")]
     Vchan(String, VchanError),
-    /// The text is the address of a tree in another domain, and the image is built without the feature `vchan`.
-    NoVchan(String),
+    /// The same by Argo.
+    #[cfg(feature = "argo")]
+    Argo(String, DialError),
+    /// The first text is the address of a tree in another domain, and the image is built without the feature that the second
+    /// names.
+    LeftOut(String, &'static str),
     /// The backend did not connect, and the tag, which is the text, is one that QEMU does not take.
     Tag(String, Box<ConnectError>),
     /// Another device has the same tag, which is the first text, and is used by it; the second is its number.
@@ -50,10 +62,12 @@ impl fmt::Display for ShareError {
             ShareError::Connect(error) => error.fmt(f),
             #[cfg(feature = "vchan")]
             ShareError::Vchan(address, error) => write!(f, "{address}: {error}"),
-            ShareError::NoVchan(address) => {
+            #[cfg(feature = "argo")]
+            ShareError::Argo(address, error) => write!(f, "{address}: {error}"),
+            ShareError::LeftOut(address, feature) => {
                 write!(
                     f,
-                    "{address}: this image is built without the feature 'vchan'"
+                    "{address}: this image is built without the feature '{feature}'"
                 )
             }
             ShareError::Tag(tag, error) => write!(
@@ -76,6 +90,8 @@ impl core::error::Error for ShareError {
             ShareError::Connect(error) => Some(error),
             #[cfg(feature = "vchan")]
             ShareError::Vchan(_, error) => Some(error),
+            #[cfg(feature = "argo")]
+            ShareError::Argo(_, error) => Some(error),
             ShareError::Mount(_, error) => Some(error),
             _ => None,
         }
@@ -90,7 +106,7 @@ pub struct ShareInfo {
     pub tag: String,
     /// Number of rings.
     pub rings: u16,
-    /// Size of each ring, as log2 of its pages; 0 for a vchan.
+    /// Size of each ring, as log2 of its pages; 0 for a vchan, and for Argo.
     pub order: u8,
     /// When it was mounted.
     pub mounted_at: Instant,
@@ -146,6 +162,8 @@ struct Share {
 pub(super) struct Shares {
     mounted: RefCell<Vec<Share>>,
     endpoints: OnceCell<Endpoints<BarePlatform>>,
+    #[cfg(feature = "argo")]
+    pub(super) argo: OnceCell<Argo<BarePlatform>>,
 }
 
 /// Whether QEMU takes this tag: it makes an identifier of it, by which it knows the export.
@@ -244,7 +262,7 @@ fn redial(tag: String, mut connect: Box<Connect>) -> impl Redial {
     }
 }
 
-/// An address without its tree, and that: `vchan!DOMID!NAME[!TREE]`. Servers of several trees want to know which.
+/// An address without its tree, and that: `vchan!DOMID!NAME[!TREE]`, and the same by Argo. Servers of several trees want to know which.
 #[cfg(feature = "vchan")]
 pub(super) fn split_tree(address: &str) -> (&str, &str) {
     let mut marks = address.match_indices('!').map(|(at, _)| at);
@@ -307,7 +325,15 @@ impl Shares {
             #[cfg(feature = "vchan")]
             Some(address) if address.starts_with(VCHAN) => super::vchan::mount(self, address),
             #[cfg(not(feature = "vchan"))]
-            Some(address) if address.starts_with(VCHAN) => Err(ShareError::NoVchan(address.into())),
+            Some(address) if address.starts_with(VCHAN) => {
+                Err(ShareError::LeftOut(address.into(), "vchan"))
+            }
+            #[cfg(feature = "argo")]
+            Some(address) if address.starts_with(ARGO) => super::argo::mount(self, address),
+            #[cfg(not(feature = "argo"))]
+            Some(address) if address.starts_with(ARGO) => {
+                Err(ShareError::LeftOut(address.into(), "argo"))
+            }
             tag => self.mount_device(tag),
         }
     }
@@ -367,7 +393,7 @@ impl Shares {
         let options = options();
         let mut mount = MountOptions::new();
         #[cfg(feature = "vchan")]
-        if info.tag.starts_with(VCHAN) {
+        if is_of_domain(&info.tag) {
             mount = mount.tree(split_tree(&info.tag).1);
         }
         if let Some(timeout) = options.timeout {

@@ -46,12 +46,17 @@ fn dial(address: &str, timeout: Duration, msize: u32) -> Result<Box<dyn Transpor
     Ok(boxed(vchan::framed(stream, msize)))
 }
 
+/// What one message may take: so much, or less where the domain has little memory.
+pub(super) fn message_size(most: u32) -> u32 {
+    let share = memory_info().total / MESSAGE_SHARE;
+    most.min(share as u32).max(8192)
+}
+
 /// Mounts what another domain serves.
 pub(super) fn mount(shares: &Shares, address: &str) -> Result<Mounted, ShareError> {
     let begun = now();
     let timeout = options().timeout.unwrap_or(vchan::CONNECT_TIMEOUT);
-    let most = memory_info().total / MESSAGE_SHARE;
-    let msize = vchan::DEFAULT_MESSAGE.min(most as u32).max(8192);
+    let msize = message_size(vchan::DEFAULT_MESSAGE);
     let transport = dial(address, timeout, msize)?;
     let again = String::from(address);
     let connect = move || dial(&again, timeout.min(RECONNECT_TIMEOUT), msize);
@@ -85,6 +90,17 @@ impl Served for Export<BarePlatform> {
     }
 }
 
+#[cfg(feature = "argo")]
+impl Served for crate::transport::argo::Export<BarePlatform> {
+    fn poll(&mut self) {
+        Self::poll(self);
+    }
+
+    fn next_check(&self) -> Instant {
+        Self::next_check(self)
+    }
+}
+
 impl Served for Backend<BarePlatform> {
     fn poll(&mut self) {
         Backend::poll(self);
@@ -103,7 +119,10 @@ struct State {
 }
 
 /// The directory that is served.
-fn root_of(source: &str, files: &dyn Fn() -> Rc<dyn Tree>) -> Result<DynNode, StartError> {
+pub(super) fn root_of(
+    source: &str,
+    files: &dyn Fn() -> Rc<dyn Tree>,
+) -> Result<DynNode, StartError> {
     let fails = |error: &dyn core::fmt::Display| {
         StartError::new(ExitCode::FAILURE, format!("export of {source}: {error}"))
     };
@@ -142,13 +161,13 @@ fn rings() -> Rings {
     Rings::new(most.count(), order).unwrap_or(most)
 }
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.msize = limits.msize.min((memory_info().total / RING_SHARE) as u32);
     limits
 }
 
-fn rights(option: &ExportOption) -> Rights {
+pub(super) fn rights(option: &ExportOption) -> Rights {
     match option.read_only {
         true => Rights::ReadOnly,
         false => Rights::ReadWrite,
@@ -183,6 +202,8 @@ impl Exports {
         let mut options = system().options.exports.iter();
         match option.target {
             ExportTarget::Vchan(_) => is_of_files(option),
+            #[cfg(feature = "argo")]
+            ExportTarget::Argo(_) => is_of_files(option),
             ExportTarget::Devices => {
                 options.any(|other| other.target == ExportTarget::Devices && is_of_files(other))
             }
@@ -200,6 +221,11 @@ impl Exports {
             match &option.target {
                 ExportTarget::Vchan(target) => {
                     let export = listener(option, target, files)?;
+                    self.0.all.borrow_mut().push(Box::new(export));
+                }
+                #[cfg(feature = "argo")]
+                ExportTarget::Argo(target) => {
+                    let export = super::argo::listener(option, target, files)?;
                     self.0.all.borrow_mut().push(Box::new(export));
                 }
                 ExportTarget::Devices => {

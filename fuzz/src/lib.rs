@@ -5,6 +5,7 @@
 //! `cargo +nightly fuzz run codec fuzz/corpus/codec fuzz/seeds/codec`. `cargo test` of the library
 //! goes through `seeds/` on stable; an input that once broke something belongs there.
 
+pub mod argo;
 pub mod codec;
 pub mod directory;
 #[cfg(feature = "idc")]
@@ -20,6 +21,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its directory in `seeds/`.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("argo", argo::run),
     ("codec", codec::run),
     ("directory", directory::run),
     #[cfg(feature = "idc")]

@@ -1,6 +1,9 @@
-//! How 9P messages travel: the trait [`Transport`], the rings of a Xen 9pfs device, and vchans; and what else travels between
-//! domains, messages and buffers.
+//! How 9P messages travel: the trait [`Transport`], the rings of a Xen 9pfs device, vchans, and Argo's messages; and what else
+//! travels between domains, messages and buffers.
 
+#[cfg(feature = "argo")]
+pub mod argo;
+pub mod export;
 #[cfg(feature = "idc")]
 pub mod idc;
 pub mod vchan;

@@ -8,6 +8,7 @@ use std::{env, fs};
 
 /// The programs of host tests, and the models.
 const PROGRAMS: &[&str] = &[
+    "argo",
     "fs",
     "idc",
     "models/src",

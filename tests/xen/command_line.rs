@@ -206,6 +206,21 @@ fn exports_are_described() {
             "{message}"
         );
     }
+    #[cfg(feature = "argo")]
+    {
+        let (options, _) = parse("export=/srv:vchan!7!a,ro=#mem:argo!8!564").unwrap();
+        let [_, export] = &options.exports[..] else {
+            panic!("two exports")
+        };
+        assert_eq!(export.target, ExportTarget::Argo("8!564".into()));
+        assert!(export.read_only && export.source == "#mem");
+        assert!(parse("export=:argo!8!564").is_err());
+    }
+    #[cfg(not(feature = "argo"))]
+    {
+        let message = parse("export=#mem:argo!8!564").unwrap_err().to_string();
+        assert!(message.contains("without the feature 'argo'"), "{message}");
+    }
     // A vchan's name may be a path: it ends at the path in the name space.
     let (options, _) = parse("mount=vchan!0!/local/x/9p:/far").unwrap();
     let mount = &options.layout.mounts()[0];

@@ -33,7 +33,6 @@
 mod address;
 mod client;
 mod error;
-mod export;
 pub mod layout;
 mod resync;
 pub mod ring;
@@ -45,13 +44,16 @@ pub use address::parse_address;
 pub(super) use client::connect_new;
 pub use client::{CONNECT_TIMEOUT, connect};
 pub use error::VchanError;
-pub use export::Export;
 pub use layout::{Order, Orders, Side};
 pub use server::Listener;
 pub use stream::Stream;
 
+use super::export;
 use super::stream::Framed;
 use crate::platform::Platform;
+
+/// Trees, served to the client of a [`Listener`].
+pub type Export<P> = export::Export<Listener<P>>;
 
 /// The largest 9P message that is proposed unless the caller says otherwise, in bytes.
 pub const DEFAULT_MESSAGE: u32 = 128 << 10;
@@ -62,6 +64,6 @@ pub fn framed<P: Platform>(stream: Stream<P>, max_message: u32) -> Framed<Stream
 }
 
 /// The examples of docs/domains.md.
-#[cfg(all(doctest, feature = "idc"))]
+#[cfg(all(doctest, feature = "argo", feature = "idc"))]
 #[doc = include_str!("../../../docs/domains.md")]
 struct Document;

@@ -16,6 +16,7 @@ use crate::hypercall::DomId;
 use crate::hypercall::event_channel::Status;
 use crate::platform::Platform;
 use crate::time::Instant;
+use crate::transport::export::Listen;
 use crate::xen::Xen;
 use crate::xen::event::EventChannel;
 use crate::xen::grant::SharedPages;
@@ -255,6 +256,27 @@ impl<P: Platform> Listener<P> {
             Ok::<_, StoreError>(())
         });
         Ok(written?)
+    }
+}
+
+impl<P: Platform> Listen for Listener<P> {
+    type Stream = Stream<P>;
+    type Error = VchanError;
+
+    fn client(&self) -> DomId {
+        self.client
+    }
+
+    fn name(&self) -> &str {
+        &self.path
+    }
+
+    fn accept(&mut self) -> Result<Option<Stream<P>>, VchanError> {
+        Listener::accept(self)
+    }
+
+    fn next_check(&self) -> Instant {
+        self.next_check
     }
 }
 

@@ -13,6 +13,7 @@ use crate::hypercall::event_channel::Status;
 use crate::platform::Platform;
 use crate::time::Instant;
 use crate::transport::TransportError;
+use crate::transport::export::Connection;
 use crate::transport::stream::ByteStream;
 use crate::xen::event::{EventChannel, Events, Generation, Port};
 use crate::xen::grant::{MappedPages, SharedPages};
@@ -221,21 +222,6 @@ impl<P: Platform> Stream<P> {
         self.next_check
     }
 
-    /// As [`ask`](Self::ask), for room alone.
-    ///
-    /// # Errors
-    /// The connection is over.
-    pub(super) fn ask_for_room(&mut self) -> Result<bool, TransportError> {
-        let look = |ring: &mut Ring| Ok(ring.has_room()? || ring.peer() == live::GONE);
-        self.on(|ring| {
-            if look(ring)? {
-                return Ok(true);
-            }
-            ring.ask(true);
-            look(ring)
-        })
-    }
-
     /// Asks the other side for an event when there is something to read or, if `write`, room to write; and says whether there
     /// is by now, or the connection is over. If not, an event will come.
     pub fn ask(&mut self, write: bool) -> bool {
@@ -251,6 +237,31 @@ impl<P: Platform> Stream<P> {
             ready(ring)
         });
         asked.unwrap_or(true)
+    }
+}
+
+impl<P: Platform> Connection for Stream<P> {
+    fn check(&mut self) -> Result<(), TransportError> {
+        Stream::check(self)
+    }
+
+    fn next_check(&self) -> Instant {
+        self.next_check
+    }
+
+    fn is_readable(&mut self) -> bool {
+        self.ask(false)
+    }
+
+    fn is_writable(&mut self) -> Result<bool, TransportError> {
+        let look = |ring: &mut Ring| Ok(ring.has_room()? || ring.peer() == live::GONE);
+        self.on(|ring| {
+            if look(ring)? {
+                return Ok(true);
+            }
+            ring.ask(true);
+            look(ring)
+        })
     }
 }
 

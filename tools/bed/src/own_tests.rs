@@ -118,10 +118,11 @@ fn main() -> ExitCode {
         "test-boot" => boot_tests::run(&settings),
         "test-xen" => xen_tests::run(&settings),
         "test-hostile" => xen_tests::run_hostile(&settings),
+        "test-argo" => xen_tests::run_argo(&settings),
         "test-migrate" => xen_tests::run_migrate(&settings),
         "soak" => xen_tests::run_soak(&settings),
         _ => Err(fail!(
-            "usage: own-tests bench | bench-sweep | test-boot | test-xen | test-hostile | test-migrate | soak"
+            "usage: own-tests bench | bench-sweep | test-boot | test-xen | test-hostile | test-argo | test-migrate | soak"
         )),
     });
     match status {

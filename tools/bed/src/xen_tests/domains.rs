@@ -40,7 +40,7 @@ xl destroy $1
 "#;
 
 /// The number that Xen will give to the next domain. The one after that gets the next number.
-fn next_number(lab: &mut Lab<'_>) -> Result<u32> {
+pub(super) fn next_number(lab: &mut Lab<'_>) -> Result<u32> {
     let guest = lab.guest("");
     let config = lab.bed()?.path().join(format!("{}.cfg", guest.name));
     fs::write(&config, guest.config()?).during("write", &config)?;
@@ -53,7 +53,7 @@ fn next_number(lab: &mut Lab<'_>) -> Result<u32> {
 }
 
 /// A guest of the type that the lab's guests are not of.
-fn other_guest(lab: &mut Lab<'_>, command_line: &str) -> Guest {
+pub(super) fn other_guest(lab: &mut Lab<'_>, command_line: &str) -> Guest {
     let mut guest = lab.guest(command_line);
     guest.kind = match guest.kind {
         Kind::Pv => Kind::Pvh,
@@ -120,10 +120,10 @@ fn messages(lab: &mut Lab<'_>) -> Result<()> {
 }
 
 /// What a guest does on a root in another guest's memory, and on the share of that.
-const WORK: &str = "selftest /; cp -r /files/in /kept; cp -r /kept /files/out; stats";
+pub(super) const WORK: &str = "selftest /; cp -r /files/in /kept; cp -r /kept /files/out; stats";
 
 /// Files for that.
-fn fill(share: &Share) -> Result<()> {
+pub(super) fn fill(share: &Share) -> Result<()> {
     for size in [0, 1, 4096, 65_537, 1 << 20] {
         share.write(&format!("in/{size}.bin"), &content(size))?;
     }

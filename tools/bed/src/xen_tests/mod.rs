@@ -1,6 +1,7 @@
 //! Tests under xl: the image as an ordinary PV and PVH domain, with 9pfs devices served by QEMU in dom0. What the guest
 //! wrote is compared with what is on this machine's disk.
 
+mod argo;
 mod bad_input;
 mod dom0_daemon;
 mod domains;
@@ -21,6 +22,7 @@ mod trace;
 use crate::dom0;
 use crate::domain::{Backend, Kind};
 use crate::host::Result;
+use crate::release::BOOKWORM;
 use crate::suite::Suite;
 use crate::{Settings, say};
 use lab::Lab;
@@ -109,6 +111,30 @@ pub fn run_migrate(settings: &Settings) -> Result<u8> {
     suite.finish()
 }
 
+/// Has guests serve each other by Argo, if a Xen that has it can be had.
+pub fn run_argo(settings: &Settings) -> Result<u8> {
+    let cache = settings.cache();
+    let hypervisor = match dom0::argo::prepare(&cache)? {
+        Ok(hypervisor) => hypervisor,
+        Err(missing) => {
+            println!("left   all tests with Argo: {missing}");
+            return Ok(0);
+        }
+    };
+    let mut image = dom0::prepare(&cache, &BOOKWORM)?;
+    hypervisor.put_into(&mut image);
+    let suite = Suite::new(settings.only.clone());
+    for kind in [Kind::Pvh, Kind::Pv] {
+        let mut lab = Lab::new(settings, &image, 1)?;
+        lab.kind = kind;
+        for (name, test) in argo::TESTS {
+            let name = format!("argo/{}/{name}", kind.name());
+            suite.run(&name, || lab.attempt(*test));
+        }
+    }
+    suite.finish()
+}
+
 /// Has a guest work for minutes or hours while its backend is killed again and again.
 pub fn run_soak(settings: &Settings) -> Result<u8> {
     let image = dom0::prepare(&settings.cache(), settings.release)?;
@@ -147,7 +173,8 @@ fn beyond(backend: Backend, test: &str) -> Option<&'static str> {
 
 /// All tests that any domain can be put to.
 fn tests() -> impl Iterator<Item = &'static Test> {
-    with_files().chain(bad_input::TESTS).chain(domains::TESTS)
+    let alike = bad_input::TESTS.iter().chain(domains::TESTS);
+    with_files().chain(alike).chain(argo::WITHOUT)
 }
 
 /// Those whose guests use files.
@@ -210,7 +237,8 @@ fn run_in(lab: &mut Lab<'_>, settings: &Settings, suite: &Suite) {
         let untyped = dom0_daemon::UNTYPED_TESTS.iter();
         let untyped = untyped.filter(|_| backend == Backend::Xen9pdInstead);
         // To most of these, backends are all alike.
-        let alike = bad_input::TESTS.iter().chain(domains::TESTS);
+        let without = argo::WITHOUT.iter().filter(|_| !settings.release.has_argo);
+        let alike = bad_input::TESTS.iter().chain(domains::TESTS).chain(without);
         let alike = alike.filter(|(name, _)| kind == Kind::Pvh || !domains::ONCE.contains(name));
         let tests = with_files().chain(alike.filter(|_| index == 0));
         let own = typed.chain(daemon).chain(untyped);

@@ -1,0 +1,81 @@
+//! Trees that other domains serve by Argo, and those that are served to them so.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+use core::time::Duration;
+
+use super::cmdline::ExportOption;
+use super::exports::poll;
+use super::shares::{
+    ARGO, Mounted, RECONNECT_TIMEOUT, ShareError, ShareInfo, Shares, boxed, split_tree,
+};
+use super::vchan::{limits, message_size, rights, root_of};
+use super::{ExitCode, StartError, now, options, system};
+use crate::ns::Tree;
+use crate::rt::BarePlatform;
+use crate::server::Exports as Trees;
+use crate::transport::Transport;
+use crate::transport::argo::{self, DialError, Export, Listener, parse_address};
+use crate::xen::argo::Argo;
+
+/// The domain's use of Argo; from the first use on.
+fn own() -> Result<Argo<BarePlatform>, DialError> {
+    let known = &system().shares.argo;
+    if let Some(own) = known.get() {
+        return Ok(own.clone());
+    }
+    let own = Argo::new(&system().xen)?;
+    own.on_event(Rc::new(poll));
+    Ok(known.get_or_init(|| own).clone())
+}
+
+/// Connects to what another domain serves.
+fn dial(address: &str, timeout: Duration, msize: u32) -> Result<Box<dyn Transport>, ShareError> {
+    let fails = |error| ShareError::Argo(address.into(), error);
+    let (address, _) = split_tree(address);
+    let target = address.strip_prefix(ARGO).unwrap_or(address);
+    let server = parse_address(target).map_err(fails)?;
+    let own = own().map_err(fails)?;
+    let stream = argo::connect(&own, server.domain, server.port, msize, timeout).map_err(fails)?;
+    Ok(boxed(argo::framed(stream)))
+}
+
+/// Mounts what another domain serves.
+pub(super) fn mount(shares: &Shares, address: &str) -> Result<Mounted, ShareError> {
+    let begun = now();
+    let timeout = options().timeout.unwrap_or(argo::CONNECT_TIMEOUT);
+    let msize = message_size(argo::DEFAULT_MESSAGE);
+    let transport = dial(address, timeout, msize)?;
+    let again = String::from(address);
+    let connect = move || dial(&again, timeout.min(RECONNECT_TIMEOUT), msize);
+    let info = ShareInfo {
+        tag: address.into(),
+        rings: 1,
+        order: 0,
+        mounted_at: begun,
+        took: Duration::ZERO,
+    };
+    shares.add(transport, Box::new(connect), info)
+}
+
+/// Serves a tree to the domain and at the port of this target.
+pub(super) fn listener(
+    option: &ExportOption,
+    target: &str,
+    files: &dyn Fn() -> Rc<dyn Tree>,
+) -> Result<Export<BarePlatform>, StartError> {
+    let fails =
+        |status, error| StartError::new(status, format!("export of {}: {error}", option.source));
+    let client = parse_address(target).map_err(|error| fails(ExitCode::USAGE, error))?;
+    let mut limits = limits();
+    limits.msize = limits.msize.min(message_size(argo::DEFAULT_MESSAGE));
+    let own = own().map_err(|error| fails(ExitCode::FAILURE, error))?;
+    let listener = Listener::new(&own, client.domain, client.port, limits.msize);
+    let listener = listener.map_err(|error| fails(ExitCode::USAGE, error))?;
+    let root = root_of(&option.source, files)?;
+    let rights = rights(option);
+    let policy = move || Trees::new(root.clone(), rights);
+    Ok(Export::new(listener, policy, limits))
+}
