@@ -31,8 +31,18 @@
  *            handle of an operation: xen9p_poll() tells the result, xen9p_wait() waits, xen9p_close() gives it up. What
  *            pointers point to, paths as well, is the library's until then.
  *
+ *            There is no `op` where a call takes no time (xen9p_seekdir()), and where it blocks in any case: xen9p_mount(),
+ *            xen9p_exit(), xen9p_suspend() and xen9p_wait(). xen9p_serve() and xen9p_tag() wait for xenstore, and for no other
+ *            domain. With `lock` and its like, other threads go on meanwhile.
+ *
  * at, path   The handle of a mount and a path from its root, whose symbolic links are followed; or the handle of a node
- *            (xen9p_lookup()) and one name in it, or NULL for the node itself; some calls take an open file and NULL.
+ *            (xen9p_lookup()) and one name in it, or NULL for the node itself; some calls take an open file and NULL. A
+ *            name in a node has 1 to 255 bytes and no "/"; "." and ".." are none: -EINVAL (22). A kernel's vfs knows where
+ *            ".." leads. In a path they are resolved by text alone, and ".." of the root is the root.
+ *
+ * handle     65535 are open at a time at most, of all kinds together: one more is -EMFILE (24). A server may have fewer
+ *            places: -EMFILE and -ENFILE (23) come from there, too. The number of a closed one is another's after 65535 uses
+ *            of its place, and not before.
  *
  * struct     Where the first field is `size`, it is set to the sizeof, so that a later version can tell. What is not set
  *            otherwise is 0.
@@ -428,7 +438,12 @@ int64_t xen9p_write(xen9p_handle handle, const void *from, size_t size, uint64_t
 int32_t xen9p_sync(xen9p_handle handle, xen9p_handle *op);
 
 /* Locks bytes of a file against others, or gives them back: `kind` is XEN9P_LOCK_SHARED and so on, `length` 0 means to
- * the end, however far the file grows. Never waits for another holder: -EAGAIN (11). Closing the file gives its locks back. */
+ * the end, however far the file grows. Never waits for another holder: -EAGAIN (11). Closing the file gives its locks back.
+ *
+ * Others are other domains, and programs where the server runs. The kernel is one holder, like a process of Linux, whatever its
+ * threads and handles: it keeps them apart itself. The server decides what a lock is worth: xen9pd's hold against all
+ * others; QEMU grants each, and keeps no one out; diod locks whole files, between handles of one kernel too. -EOPNOTSUPP
+ * (95): the server has no locks. */
 int32_t xen9p_lock(xen9p_handle handle,
                    uint32_t kind,
                    uint64_t start,
@@ -515,7 +530,10 @@ int64_t xen9p_poll(xen9p_handle op);
 
 /* Blocks until the clock of `now` shows `deadline`, or until the operation is over; of the handle of a mount: until an
  * operation on it may have got further since this was called last; of an endpoint: until something happened. Returns early
- * now and then. A loop that polls all its operations, and calls this when none is over, misses nothing. */
+ * now and then. A loop that polls all its operations, and calls this when none is over, misses nothing.
+ *
+ * 0, whichever of these it was: xen9p_poll() tells, and it alone tells and ends the operation. -EBADF: the handle is that of
+ * a node, file or directory, or closed. -EBUSY: another thread polls or waits for this operation. */
 int32_t xen9p_wait(xen9p_handle handle,
                    uint64_t deadline);
 

@@ -198,6 +198,11 @@ pub unsafe extern "C" fn xen9p_sync(handle: xen9p_handle, op: *mut xen9p_handle)
 /// Locks bytes of a file against others, or gives them back: `kind` is XEN9P_LOCK_SHARED and so on, `length` 0 means to
 /// the end, however far the file grows. Never waits for another holder: -EAGAIN (11). Closing the file gives its locks back.
 ///
+/// Others are other domains, and programs where the server runs. The kernel is one holder, like a process of Linux, whatever its
+/// threads and handles: it keeps them apart itself. The server decides what a lock is worth: xen9pd's hold against all
+/// others; QEMU grants each, and keeps no one out; diod locks whole files, between handles of one kernel too. -EOPNOTSUPP
+/// (95): the server has no locks.
+///
 /// # Safety
 /// `op` is NULL or valid.
 #[unsafe(no_mangle)]

@@ -139,6 +139,9 @@ pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
 /// Blocks until the clock of `now` shows `deadline`, or until the operation is over; of the handle of a mount: until an
 /// operation on it may have got further since this was called last; of an endpoint: until something happened. Returns early
 /// now and then. A loop that polls all its operations, and calls this when none is over, misses nothing.
+///
+/// 0, whichever of these it was: xen9p_poll() tells, and it alone tells and ends the operation. -EBADF: the handle is that of
+/// a node, file or directory, or closed. -EBUSY: another thread polls or waits for this operation.
 #[unsafe(no_mangle)]
 pub extern "C" fn xen9p_wait(handle: xen9p_handle, deadline: u64) -> i32 {
     enter_status(|| {

@@ -73,8 +73,8 @@ fn the_version_is_that_of_the_package() {
     assert_eq!(xen9p_capi::XEN9P_VERSION, package);
 }
 
-/// Compiles tests/plain.c, which uses all of the header, in a dialect of C.
-fn compiles(options: &[&str]) {
+/// Compiles a file in a dialect of C.
+fn compiles(file: &str, options: &[&str]) {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = Command::new("cc")
         .args(options)
@@ -88,18 +88,30 @@ fn compiles(options: &[&str]) {
         ])
         .arg("-I")
         .arg(header().parent().unwrap())
-        .arg(crate_dir.join("tests/plain.c"))
+        .arg(crate_dir.join(file))
         .output()
         .expect("cc, a C compiler, is needed");
     let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{options:?}: {said}");
+    assert!(out.status.success(), "{file} {options:?}: {said}");
 }
 
+/// tests/plain.c uses all of the header.
 #[test]
 fn the_header_is_plain_c() {
-    compiles(&["-std=c89", "-Wstrict-prototypes", "-Wmissing-prototypes"]);
-    compiles(&["-std=gnu89", "-fgnu89-inline"]);
-    compiles(&["-std=c89", "-DXEN9P_VCHAN"]);
-    compiles(&["-std=c99"]);
-    compiles(&["-std=c11"]);
+    compiles(
+        "tests/plain.c",
+        &["-std=c89", "-Wstrict-prototypes", "-Wmissing-prototypes"],
+    );
+    compiles("tests/plain.c", &["-std=gnu89", "-fgnu89-inline"]);
+    compiles("tests/plain.c", &["-std=c89", "-DXEN9P_VCHAN"]);
+    compiles("tests/plain.c", &["-std=c99"]);
+    compiles("tests/plain.c", &["-std=c11"]);
+}
+
+/// A driver for another kernel's vfs begins with this one, whatever dialect that is written in.
+#[test]
+fn the_driver_for_a_vfs_is_plain_c() {
+    for dialect in ["-std=c89", "-std=c99", "-std=gnu11"] {
+        compiles("../examples/embed-c/vfs.c", &[dialect]);
+    }
 }

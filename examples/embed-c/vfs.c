@@ -1,4 +1,4 @@
-/* A driver for a kernel's vfs over xen9p: each vnode has the handle of a node, and while it is open that of a file. */
+/* A driver for a kernel's vfs over xen9p: each vnode has the handle of a node, and while it is open that of a file. C89. */
 #include "vfs.h"
 #include "xen9p.h"
 
@@ -11,9 +11,14 @@ static struct vnode vnodes[64];
 
 static int vnode_new(xen9p_handle node, struct vnode **made)
 {
-    for (size_t i = 0; i < sizeof vnodes / sizeof *vnodes; i++)
+    static const struct vnode empty;
+    size_t i;
+    for (i = 0; i < sizeof vnodes / sizeof *vnodes; i++)
         if (!vnodes[i].references) {
-            vnodes[i] = (struct vnode){ &ops, 1, node, 0, 0, 0 };
+            vnodes[i] = empty;
+            vnodes[i].ops = &ops;
+            vnodes[i].references = 1;
+            vnodes[i].node = node;
             *made = &vnodes[i];
             return 0;
         }
@@ -67,6 +72,7 @@ static int64_t write(struct vnode *node, const void *from, size_t size, uint64_t
 static int readdir(struct vnode *dir, uint64_t *position, char *name, size_t size)
 {
     struct xen9p_dirent entry;
+    size_t i;
     int result = 0;
     if (!dir->dir)
         result = xen9p_opendir(dir->node, NULL, &dir->dir, NULL);
@@ -78,7 +84,7 @@ static int readdir(struct vnode *dir, uint64_t *position, char *name, size_t siz
         return result;
     if (entry.length >= size)
         return -EINVAL_;
-    for (size_t i = 0; i <= entry.length; i++)
+    for (i = 0; i <= entry.length; i++)
         name[i] = entry.name[i];
     dir->position = *position = entry.cookie;
     return 1;
@@ -88,14 +94,22 @@ static int getattr(struct vnode *node, struct vattr *attr)
 {
     struct xen9p_stat stat;
     int error = xen9p_stat(node->node, NULL, 0, &stat, NULL);
-    if (!error)
-        *attr = (struct vattr){ stat.size, stat.ino, stat.mode, stat.uid, stat.gid, stat.modified.seconds };
-    return error;
+    if (error)
+        return error;
+    attr->size = stat.size;
+    attr->ino = stat.ino;
+    attr->mode = stat.mode;
+    attr->uid = stat.uid;
+    attr->gid = stat.gid;
+    attr->modified = stat.modified.seconds;
+    return 0;
 }
 
 static int setattr(struct vnode *node, const struct vattr *attr)
 {
-    struct xen9p_setattr change = { .size = sizeof change, .valid = XEN9P_SET_MODE | XEN9P_SET_LENGTH | XEN9P_SET_MODIFIED };
+    struct xen9p_setattr change = { 0 };
+    change.size = sizeof change;
+    change.valid = XEN9P_SET_MODE | XEN9P_SET_LENGTH | XEN9P_SET_MODIFIED;
     change.mode = attr->mode;
     change.length = attr->size;
     change.modified.seconds = attr->modified;
@@ -162,6 +176,7 @@ const char *vfs_test(struct vnode *root)
     struct vattr attr;
     char text[64];
     uint64_t position = 0;
+    size_t i;
     int entries = 0;
 
     CHECK(root->ops->mkdir(root, "vfs", 0755) == 0);
@@ -174,7 +189,7 @@ const char *vfs_test(struct vnode *root)
     CHECK(file->ops->open(file, 1) == 0);
     CHECK(file->ops->write(file, data, sizeof data, 10) == sizeof data);
     CHECK(file->ops->read(file, text, sizeof text, 10) == sizeof data);
-    for (size_t i = 0; i < sizeof data; i++)
+    for (i = 0; i < sizeof data; i++)
         CHECK(text[i] == data[i]);
     CHECK(file->ops->close(file) == 0);
     CHECK(file->ops->getattr(file, &attr) == 0);
@@ -202,7 +217,7 @@ const char *vfs_test(struct vnode *root)
     vnode_put(link);
     vnode_put(file);
     vnode_put(dir);
-    for (size_t i = 0; i < sizeof vnodes / sizeof *vnodes; i++)
+    for (i = 0; i < sizeof vnodes / sizeof *vnodes; i++)
         CHECK(!vnodes[i].references || &vnodes[i] == root);
     return NULL;
 }
