@@ -59,6 +59,7 @@ fn trees_of_small_directories_take_a_third_of_the_waits() {
     let (mut together, together_fs) = desk(fill);
     for line in [
         "find /t",
+        "find /t -type f",
         "du -a /t",
         "ls -lR /t",
         "cp -r /t /copy",

@@ -34,7 +34,7 @@ impl How {
     pub fn to_move(shell: &mut Shell<'_>, from: &Place) -> Result<How, Fail> {
         let found = found(shell, from, &from.symlink_metadata()?)?;
         Ok(How {
-            kept: Kept::new(Keep::Times),
+            kept: Kept::new(Keep::Moved),
             update: false,
             force: false,
             verbose: false,

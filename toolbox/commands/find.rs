@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use xen9p::fs::{Metadata, SystemTime};
+use xen9p::fs::{self, FileType, Metadata, SystemTime};
 use xen9p::ns::DirEntry;
 
 use super::place::{Place, Shown, is_of_the_path};
@@ -69,6 +69,29 @@ enum Test<'a> {
     Empty,
 }
 
+/// What is known of a file, or can be asked for.
+enum Attributes<'a> {
+    Known(Metadata),
+    Of(&'a DirEntry),
+}
+
+impl Attributes<'_> {
+    fn all(&self) -> fs::Result<Metadata> {
+        match self {
+            Attributes::Known(found) => Ok(*found),
+            Attributes::Of(entry) => entry.metadata(),
+        }
+    }
+
+    /// What most listings tell, so that there is nothing to ask for.
+    fn kind(&self) -> fs::Result<FileType> {
+        match self {
+            Attributes::Known(found) => Ok(found.file_type()),
+            Attributes::Of(entry) => entry.file_type(),
+        }
+    }
+}
+
 struct Find<'a> {
     /// Each may have to be false instead.
     tests: Vec<(Test<'a>, bool)>,
@@ -85,7 +108,7 @@ pub fn find(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     shell.each(paths, |shell, top| {
         let found = top.symlink_metadata()?;
         let name = top.name();
-        if find.shows(top, name, 0, || Ok(found))? {
+        if find.shows(top, name, 0, &Attributes::Known(found))? {
             shell.say(format_args!("{top}\n"));
         }
         if !found.is_dir() || find.most == 0 {
@@ -93,8 +116,8 @@ pub fn find(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         }
         shell.walk(top, find.most, |shell, Found { entry, depth }| {
             let place = top.at(entry.path());
-            let metadata = || entry.metadata().map_err(|error| place.fail(error));
-            match find.shows(&place, entry.file_name(), depth, metadata) {
+            let attributes = Attributes::Of(entry);
+            match find.shows(&place, entry.file_name(), depth, &attributes) {
                 Ok(true) => shell.say(format_args!("{place}\n")),
                 Ok(false) => {}
                 Err(fail) => shell.settle(Err(fail))?,
@@ -164,11 +187,12 @@ impl<'a> Find<'a> {
         place: &Place,
         name: &[u8],
         depth: usize,
-        metadata: impl Fn() -> Result<Metadata, Fail>,
+        attributes: &Attributes<'_>,
     ) -> Result<bool, Fail> {
         if depth < self.least {
             return Ok(false);
         }
+        let metadata = || attributes.all().map_err(|error| place.fail(error));
         for (test, not) in &self.tests {
             let is = match test {
                 Test::Name(pattern, any_case) => {
@@ -182,7 +206,8 @@ impl<'a> Find<'a> {
                 }
                 Test::Path(pattern) => glob::matches(pattern, &format!("{place}")),
                 Test::Kind(kinds) => {
-                    let letter = match metadata()?.file_type().letter() {
+                    let kind = attributes.kind().map_err(|error| place.fail(error))?;
+                    let letter = match kind.letter() {
                         '-' => 'f',
                         letter => letter,
                     };

@@ -16,8 +16,8 @@ use super::{Fail, Shell};
 pub enum Keep {
     /// The permissions that a new file gets.
     Nothing,
-    /// The times, too: what is moved to another tree is still as old.
-    Times,
+    /// The times, and hard links among what is copied, too: what is moved to another tree is still as old, and one file.
+    Moved,
     /// Owner, permissions and times.
     Most,
     /// These, hard links among what is copied, and extended attributes of users.
@@ -139,7 +139,7 @@ impl Kept {
 
     /// Whether the file has other names that are kept.
     fn keeps(&self, found: &Metadata) -> bool {
-        self.keep == Keep::All && found.is_file() && found.nlink() > 1
+        matches!(self.keep, Keep::All | Keep::Moved) && found.is_file() && found.nlink() > 1
     }
 }
 

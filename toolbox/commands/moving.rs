@@ -99,7 +99,7 @@ fn carry(
         let target = from.ns.read_link(&from.path);
         let target = target.map_err(|error| from.fail(error))?;
         to.ns.symlink(target, &place.path).map_err(cannot)?;
-        Kept::new(Keep::Times).preserve(from, found, &place)?;
+        Kept::new(Keep::Moved).preserve(from, found, &place)?;
     } else {
         let mut how = How::to_move(shell, from)?;
         let copied = pour(shell, from, found, Output::New(&place), &mut how);

@@ -296,3 +296,25 @@ fn cp_a_keeps_hard_links_and_attributes_of_users() {
     let three = if linked { "1\n3\ne\nother\n\n/copy/e:\n2\none\n" } else { "1\ne\nother\n\n/copy/e:\none\n" };
     assert_eq!(shown, format!("/copy:\n{three}"));
 }
+
+#[test]
+fn mv_to_another_share_keeps_hard_links() {
+    let Some(mut desk) = Desk::new() else {
+        return;
+    };
+    desk.ok("mkdir -p /d/e; write /d/1 one; write /d/alone a");
+    if desk.root.hard_link("/d/1", "/d/e/2").is_err() {
+        return;
+    }
+    desk.root.hard_link("/d/1", "/outside").unwrap();
+    desk.ok("mv /d other:/moved");
+    let other = desk.other();
+    let about = |path: &str| other.metadata(path).unwrap();
+    assert_eq!(about("/moved/1").ino(), about("/moved/e/2").ino());
+    assert_eq!((about("/moved/1").nlink(), about("/moved/alone").nlink()), (2, 1));
+    // What has a name elsewhere is the same there, and alone here.
+    assert_eq!(desk.root.metadata("/outside").unwrap().nlink(), 1);
+    desk.is_gone("/d");
+    desk.ok("append other:/moved/e/2 two");
+    assert_eq!(desk.ok("cat other:/moved/1 /outside"), "one\ntwo\none\n");
+}
