@@ -1,6 +1,6 @@
 //! Commands do what GNU's do on the same tree: output, status, and what they leave. Where they differ, the table says how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -52,6 +52,14 @@ const SAME: &[&str] = &[
     "mv words renamed", "mv words dir", "mv dir empty", "mv none x", "mv -n words numbers && cat numbers", "mv -v words renamed", "mv words numbers && cat numbers",
     "mv -f words numbers", "mv words numbers empty && ls empty",
     "truncate -s 3 words && cat words", "truncate -s 0 numbers && wc -c numbers", "truncate -s 9 new && wc -c new", "truncate -cs 9 none",
+    "cd dir && ls && cd .. && ls -d dir", "cp -d link x", "cp -f words numbers",
+    "cp -R dir x", "cp -fu -rv dir x", "df > out && rm out", "df -h . > out && rm out", "df -k . > out && rm out", "df none",
+    "du", "du -a", "du -s dir", "du -sh dir", "du -c words dir", "du -k", "du -d 1", "du -h words", "du -ach dir", "du none",
+    "find . -not -name '*.txt' -print", "find . -name '*.txt' -a -type f -and -size -3", "find . -type f,l", "find dir -type d",
+    "grep -G 'ba*' words", "grep -r deep dir", "grep -R deep dir", "grep -rl deepest", "grep -rhi DEEPEST dir",
+    "head -v words", "tail -v words", "tail -q -n 1 words numbers", "tail -5 numbers", "head -qv words numbers", "ls -C dir", "ls -N dir", "rm -R dir", "rm -dv empty",
+    "touch -a words", "touch -m words", "touch -am none", "wc -m words", "wc -clmw words", "stat words > out && rm out", "stat none", "sleep 0",
+    "false", "true", "true x", "echo a # b", "rm dir empty words",
     "write", "exit 3", "false; echo no", "echo a  b 'c  d'", "echo -n x", "echo",
 ];
 
@@ -66,6 +74,10 @@ const DIFFERENT: &[(&str, u8, &str, &str)] = &[
     ("find . -exec echo", 2, "", "no command is run for what is found"),
     ("head -n -1 numbers", 2, "", "no lines are counted from the end"),
     ("ls -l words", 0, "-rw-r--r--   1     0     0         16 2001-09-09 01:46:40 words\n", "times are UTC with seconds, columns fixed, names of users not known"),
+    ("cd none", 1, "", "dash ends with 2"),
+    ("chown -v 1 words", 0, "ownership of 'words' changed to 1\n", "names of users are not known, nor told what was before"),
+    ("sleep x", 2, "", "a wrong call"),
+    ("pwd", 0, "/\n", "the tree is at the root here"),
     ("du -b words", 2, "", "apparent sizes are not there"),
 ];
 
@@ -154,6 +166,8 @@ fn plain(line: &str, text: &str) -> Vec<String> {
         })
         .collect();
     if line.starts_with("find")
+        || line.starts_with("du")
+        || line.starts_with("grep -r")
         || line.contains("-rv")
         || line.contains("-R") && !line.starts_with("ls")
     {
@@ -265,4 +279,72 @@ fn what_differs_differs_as_the_table_says() {
             "{line} is the same now"
         );
     }
+}
+
+/// Commands that GNU has none of with that meaning, and those whose output is of the moment.
+const OWN: &[&str] = &[
+    "append", "bench", "bind", "devices", "help", "log", "mount", "ns", "selftest", "sha256",
+    "shell", "stats", "unmount", "write",
+];
+
+/// The commands in the tables, each with the options that it is called with there.
+fn tried() -> BTreeMap<String, BTreeSet<String>> {
+    let mut tried: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let different = DIFFERENT.iter().map(|(line, ..)| *line);
+    for line in SAME.iter().copied().chain(different) {
+        for call in line
+            .split("&&")
+            .flat_map(|part| part.split([';', '|', '>']))
+        {
+            let mut words = call.split_whitespace();
+            let Some(command) = words.next() else {
+                continue;
+            };
+            let options = tried.entry(command.to_string()).or_default();
+            for word in words.filter_map(|word| word.strip_prefix('-')) {
+                match command {
+                    "find" => options.extend([word.to_string()]),
+                    _ => options.extend(word.chars().map(String::from)),
+                }
+            }
+        }
+    }
+    tried
+}
+
+#[test]
+fn each_command_and_each_option_is_in_the_table() {
+    let Some(mut desk) = Desk::new() else { return };
+    let help = desk.ok("help");
+    let commands = help.lines().take_while(|line| !line.starts_with("Between"));
+    let commands = commands.filter_map(|line| line.split(' ').next());
+    let tried = tried();
+    let mut missing = Vec::new();
+    for command in commands.filter(|command| !OWN.contains(command)) {
+        let Some(options) = tried.get(command) else {
+            missing.push(command.to_string());
+            continue;
+        };
+        let usage = desk.ok(&format!("{command} --help"));
+        let usage = usage.lines().next().unwrap();
+        let words = usage.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        for word in words.filter_map(|word| word.strip_prefix('-')) {
+            if word.is_empty() {
+                // The sign of a number.
+                continue;
+            }
+            let one_by_one = word.chars().map(String::from);
+            let listed: Vec<String> = match command {
+                "find" => vec![word.to_string()],
+                // -LINES
+                _ if word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase()) => continue,
+                _ => one_by_one.collect(),
+            };
+            let listed = listed
+                .into_iter()
+                .filter(|option| !options.contains(option));
+            missing.extend(listed.map(|option| format!("{command} -{option}")));
+        }
+    }
+    assert!(missing.is_empty(), "not tried: {missing:?}");
 }

@@ -198,7 +198,7 @@ fn what_is_not_there_is_refused_by_name() {
             .1
             .contains("a file is missing behind '>'")
     );
-    for line in ["ls", "cp", "grep", "echo", "find", "touch"] {
+    for line in ["ls", "cp", "grep", "echo", "exit", "find", "touch"] {
         let text = desk.ok(&format!("{line} --help"));
         assert!(text.starts_with(&format!("usage: {line} ")), "{text}");
     }

@@ -10,13 +10,23 @@ use super::target::is_directory;
 use super::{Args, Fail, Shell};
 
 pub fn touch(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
-    let times = match args.value('r') {
-        Some(path) => {
-            let found = shell.place(path)?.metadata()?;
-            times_of(&found)
-        }
-        None => FileTimes::now(),
-    };
+    let like = args.value('r');
+    let like = like.map(|path| shell.place(path)?.metadata()).transpose()?;
+    // -a and -m each mean one of both.
+    let both = args.has('a') == args.has('m');
+    let mut times = FileTimes::new();
+    if both || args.has('a') {
+        times = match &like {
+            Some(found) => times.set_accessed(found.accessed()),
+            None => times.set_accessed_now(),
+        };
+    }
+    if both || args.has('m') {
+        times = match &like {
+            Some(found) => times.set_modified(found.modified()),
+            None => times.set_modified_now(),
+        };
+    }
     shell.each(&args.operands, |_, place| {
         let cannot = |error| Fail::from_fs(format_args!("cannot touch '{place}'"), error);
         match place.ns.set_times(&place.path, times) {
@@ -25,7 +35,7 @@ pub fn touch(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
                 let mut new = OpenOptions::new();
                 let made = new.write(true).create(true).open(&place.ns, &place.path);
                 made.map_err(cannot)?;
-                match args.value('r') {
+                match like {
                     Some(_) => place.ns.set_times(&place.path, times).map_err(cannot),
                     None => Ok(()),
                 }

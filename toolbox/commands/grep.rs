@@ -42,12 +42,8 @@ pub fn grep(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         },
         found: false,
     };
-    let here = ["."];
-    let paths = if paths.is_empty() && recursive {
-        &here
-    } else {
-        paths
-    };
+    let is_implied = paths.is_empty() && recursive;
+    let paths = if is_implied { &["."] } else { paths };
     if paths.is_empty() {
         return Err(Fail::Usage(
             "a path is missing, and there is no other input".into(),
@@ -55,10 +51,14 @@ pub fn grep(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     }
     shell.each(paths, |shell, place| {
         if place.metadata()?.is_dir() && recursive {
+            // The directory that stands for none is not told.
+            let told = if is_implied { place.path.len() - 1 } else { 0 };
             return shell.walk(place, usize::MAX, |shell, found| {
                 match found.entry.file_type() {
                     Ok(kind) if kind.is_file() => {
-                        let place = place.at(found.entry.path());
+                        let mut path = found.entry.path();
+                        path.drain(told..told + 2 * usize::from(is_implied));
+                        let place = place.at(path);
                         let done = grep.file(shell, &place);
                         shell.settle(done)
                     }

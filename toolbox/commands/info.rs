@@ -42,17 +42,19 @@ pub fn stat(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
 
 pub fn df(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let human = args.has('h');
-    shell.say(format_args!(
-        "{:>12} {:>12} {:>12} Use% Path\n",
-        if human { "Size" } else { "1K-blocks" },
-        "Used",
-        "Available"
-    ));
-    let show = |shell: &mut Shell<'_>, place: &Place| {
+    let mut titled = false;
+    let mut show = |shell: &mut Shell<'_>, place: &Place| {
         let found = place
             .ns
             .statfs(&place.path)
             .map_err(|error| place.fail(error))?;
+        if !core::mem::replace(&mut titled, true) {
+            let size = if human { "Size" } else { "1K-blocks" };
+            shell.say(format_args!(
+                "{size:>12} {:>12} {:>12} Use% Path\n",
+                "Used", "Available"
+            ));
+        }
         let used = found.total_bytes().saturating_sub(found.free_bytes());
         let usable = used.saturating_add(found.available_bytes());
         let percent = (u128::from(used) * 100).div_ceil(u128::from(usable.max(1)));

@@ -283,7 +283,7 @@ impl Call {
         }
         let words: Vec<&str> = words.iter().map(|word| &**word).collect();
         match *words {
-            ["exit", ref status @ ..] => match status {
+            ["exit", ref status @ ..] if *status != ["--help"] => match status {
                 [] => Ok((last, true)),
                 [status] => match status.parse() {
                     Ok(status) => Ok((status, true)),

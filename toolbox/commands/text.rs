@@ -181,14 +181,14 @@ fn last_lines(place: &Place, size: u64, count: u64) -> Result<u64, Fail> {
     Ok(if count == 0 { size } else { 0 })
 }
 
-/// Lines, words and bytes.
-type Counts = [u64; 3];
+/// Lines, words, characters and bytes.
+type Counts = [u64; 4];
 
 pub fn wc(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
-    let mut shown =
-        ['l', 'w', 'c'].map(|letter| args.has(letter) || letter == 'c' && args.has('m'));
-    if shown == [false; 3] {
-        shown = [true; 3];
+    // Characters are bytes, as in the locale C.
+    let mut shown = ['l', 'w', 'm', 'c'].map(|letter| args.has(letter));
+    if shown == [false; 4] {
+        shown = [true, true, false, true];
     }
     let columns = shown.iter().filter(|shown| **shown).count();
     // As wide as the largest number can be.
@@ -224,6 +224,7 @@ pub fn wc(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
                 in_word = !is_blank;
             }
             counts[2] += piece.len() as u64;
+            counts[3] = counts[2];
             Ok(())
         })?;
         counts[1] += u64::from(in_word);

@@ -137,4 +137,18 @@ impl FileTimes {
         self.modified = Some(TimeChange::To(time));
         self
     }
+
+    /// Sets the access time to the server's present time.
+    #[must_use]
+    pub const fn set_accessed_now(mut self) -> Self {
+        self.accessed = Some(TimeChange::Now);
+        self
+    }
+
+    /// Sets the modification time to the server's present time.
+    #[must_use]
+    pub const fn set_modified_now(mut self) -> Self {
+        self.modified = Some(TimeChange::Now);
+        self
+    }
 }
