@@ -161,7 +161,7 @@ fn rm_is_careful() {
     desk.ok("mkdir -p /t/a/b /t/c; write /t/a/b/f x; write /t/c/g y");
     assert_eq!(
         desk.fails(1, "rm /t"),
-        "rm: cannot remove '/t': Is a directory\n"
+        "rm: cannot remove '/t': Is a directory (EISDIR)\n"
     );
     assert_eq!(desk.fails(1, "rm -r /"), "rm: '/' is a root and stays\n");
     assert_eq!(

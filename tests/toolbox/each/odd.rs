@@ -51,7 +51,7 @@ fn control_characters_are_not_printed() {
     }
     desk.root.create_dir("/d\x1bc").unwrap();
     desk.root.write("/d\x1bc/f\x1bc", "x").unwrap();
-    assert_eq!(desk.ok("cd '/d\x1bc'; pwd; mount #mem .; ns"), "/d?c\n/d?c\tdirectory\n");
+    assert_eq!(desk.ok("cd '/d\x1bc'; pwd; mount #mem .; ns"), "/d?c\n/d?c\tdirectory\nroot:/\tshare, at /\n");
     desk.ok("unmount '/d\x1bc'; cp -r '/d\x1bc' /e; rm -r '/d\x1bc' /d");
     assert_eq!(desk.ok("ls / /e"), "/:\ne\n\n/e:\nf?c\n");
 }
