@@ -33,7 +33,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-xen9pd-and-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-xen9pd-and-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -128,6 +128,9 @@ bench: packages-for-run kernel xen9pd-static bench-programs ## Measure xen9p bes
 bench-sweep: packages-for-run kernel xen9pd-static bench-programs ## Measure xen9p with other numbers and sizes of rings
 	+@$(OWN_TESTS) bench-sweep
 
+bench-embed: packages-for-run kernel xen9pd-static bench-programs embed ## Measure the C library in a kernel of its own beside the image
+	+@$(OWN_TESTS) bench-embed
+
 # Each operation's counts are a dump of callgrind's, with its name and the sum of so many operations.
 bench-count: packages-for-count ## Instructions per operation of codec, ring and client, natively under callgrind
 	@rm -rf target/bench/count && mkdir -p target/bench/count
@@ -187,9 +190,9 @@ lying-frontend:
 embed:
 	+@$(CARGO) build --release --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed
 	@strip -o target/embed-rust.elf target/embed/release/embed-rust
-	@rm -f target/embed-c.elf target/embed-c-pv.elf
-	+@$(WITHOUT_MAKE) capi/dist.sh || [ $$? -eq 77 ]
-	+@[ ! -e target/capi-dist/lib/xen9p.o ] || $(MAKE) --no-print-directory --silent -C examples/embed-c OUT=../../target
+	@rm -f target/embed-c.elf target/embed-c-pv.elf target/embed-c-vchan.elf target/embed-c-vchan-pv.elf
+	+@for features in '' vchan; do FEATURES=$$features $(WITHOUT_MAKE) capi/dist.sh || [ $$? -eq 77 ] || exit 1; done
+	+@[ ! -e target/capi-dist/lib/xen9p.o ] || $(MAKE) --no-print-directory --silent -C examples/embed-c OUT=../../target all vchan
 	+@$(CARGO) build --quiet --profile image --features rt $(foreach name,$(EXAMPLES),--bin $(name))
 	+@$(CARGO) build --quiet --release --manifest-path template/Cargo.toml --target-dir target/template
 	@cp target/template/release/my-app target/my-app.elf

@@ -33,7 +33,7 @@ use xen9p::println;
 use xen9p::rt;
 
 use content::{Amounts, BIG, IN_PAGES, MADE, PAGE, Seed, fill, places};
-use marks::{Marks, Result, Signals};
+use marks::{Marks, Result, Signals, check};
 use workload::Host;
 
 xen9p::entry!(main);
@@ -49,15 +49,14 @@ fn main(fs: &Fs) -> Result<()> {
         ["run", control, files, out, scale] => {
             let scale = scale.parse().map_err(|_| "SCALE is not a number")?;
             let mut marks = Marks::new(control);
+            marks.note("ours", "mounted", 1, rt::uptime().as_nanos() as u64);
             workload::first_byte(&host, &mut marks, files, "ours")?;
-            workload::run(
-                &host,
-                &mut marks,
-                "ours",
-                files,
-                out,
-                Amounts::new(scale, "ours"),
-            )?;
+            let amounts = Amounts::new(scale, "ours");
+            workload::run(&host, &mut marks, "ours", files, out, amounts)?;
+            marks.row(&host, "ours", "names", amounts.entries as u64, || {
+                let names = host.names(&format!("{files}/many"))?;
+                check(names.len() == amounts.entries, "a listing")
+            })?;
             marks.end(&host)?;
             marks.print(&host);
             Ok(())

@@ -360,6 +360,7 @@ void drivers_use(uint64_t first_page)
 void drivers_resume(uint32_t port, uint64_t first_page)
 {
     store_port = port;
+    own_events = 0;
     all_free();
     event_unmask(port);
     lock_take(&store_lock);

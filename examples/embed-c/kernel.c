@@ -10,6 +10,7 @@
 #include "kernel.h"
 
 static struct machine machine;
+uint64_t kernel_started;
 
 long hypercall(uint32_t number, size_t a, size_t b, size_t c)
 {
@@ -38,14 +39,21 @@ void print(const char *text)
     hypercall(HYPERCALL_event_channel_op, 4, (size_t)&machine.console_port, 0);
 }
 
+char *number_text(uint64_t number, char text[24])
+{
+    char *at = text + 23;
+    *at = 0;
+    do
+        *--at = (char)('0' + number % 10);
+    while (number /= 10);
+    return at;
+}
+
 void print_number(int64_t number)
 {
-    char text[24], *at = text + sizeof text;
-    uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
-    for (*--at = 0; rest || !*at; rest /= 10)
-        *--at = (char)('0' + rest % 10);
+    char text[24];
     print(number < 0 ? "-" : "");
-    print(at);
+    print(number_text(number < 0 ? -(uint64_t)number : (uint64_t)number, text));
 }
 
 /* --- Memory: whole pages by first fit, smaller blocks of 2^n bytes cut from pages --- */
@@ -134,11 +142,12 @@ static void *grant_frame(void *context, uint32_t index)
     return machine_grant_frame(index);
 }
 
-uint64_t now(void *context)
+static int64_t ahead; /* of Xen's clock, that of another machine after a restore */
+
+static uint64_t xens_clock(void)
 {
     uint64_t time;
     uint32_t version;
-    (void)context;
     do {
         version = shared->time.version;
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -151,6 +160,18 @@ uint64_t now(void *context)
     return time;
 }
 
+uint64_t now(void *context)
+{
+    (void)context;
+    return xens_clock() + (uint64_t)ahead;
+}
+
+uint64_t on_xens_clock(uint64_t time)
+{
+    int64_t there = (int64_t)time - ahead;
+    return there > 0 ? (uint64_t)there : 1;
+}
+
 static int take_pending(void *context, uint32_t port)
 {
     uint64_t bit = 1ull << port % 64;
@@ -160,10 +181,9 @@ static int take_pending(void *context, uint32_t port)
 
 static void wait(void *context, const uint32_t *ports, size_t count, uint64_t deadline)
 {
-    struct { const uint32_t *ports; uint32_t count; uint64_t deadline; } poll = { ports, count > 128 ? 128 : count, deadline };
+    struct { const uint32_t *ports; uint32_t count; uint64_t deadline; } poll = { ports, count > 128 ? 128 : count, 0 };
     (void)context;
-    if (deadline >= INT64_MAX)
-        poll.deadline = 0;
+    poll.deadline = deadline >= INT64_MAX ? 0 : on_xens_clock(deadline);
     hypercall(HYPERCALL_sched_op, 3, (size_t)&poll, 0);
 }
 
@@ -212,10 +232,13 @@ void exception(const uint64_t *frame)
 
 int kernel_suspend(void *context, struct xen9p_ring *xenstore)
 {
+    uint64_t before = now(NULL);
     (void)context;
     int how = machine_suspend(&machine);
     if (how == 0) {
         *xenstore = machine.xenstore;
+        machine_interrupts();
+        ahead = (int64_t)(before - xens_clock());
         interrupts_start();
         drivers_resume(xenstore->port, machine.first_page);
     }
@@ -240,6 +263,8 @@ static void print_stack(void)
 void kernel_main(const void *info)
 {
     machine_start(info, &machine);
+    machine_interrupts();
+    kernel_started = now(NULL);
     if (machine.page_count > MOST_PAGES)
         machine.page_count = MOST_PAGES;
     interrupts_start();

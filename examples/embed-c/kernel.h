@@ -22,6 +22,8 @@ struct shared_info { /* the 64-bit layout */
     struct time_info time;
     uint8_t other_processors[0x800 - 32 - sizeof(struct time_info)];
     uint64_t pending[64], mask[64];
+    uint32_t wall_clock[4];
+    uint64_t highest_page, frame_lists, nmi_reason, frame_tables; /* of a PV domain, for those who save it */
 };
 struct console_ring {
     char in[1024], out[2048];
@@ -46,27 +48,41 @@ enum { YIELD_VECTOR = 0x80 }; /* of those that a PV kernel may use Xen has a gat
 void machine_start(const void *info, struct machine *machine);
 uint64_t machine_frame(const void *page);
 void *machine_grant_frame(uint32_t index);
-/* Has interrupts come to the stubs: at the start, and after a restore. */
+/* Has interrupts come to the stubs, and shared_info have the 64-bit layout: at the start, and after a restore. */
 void machine_interrupts(void);
 void machine_interrupts_on(void);
 /* With interrupts off: sleeps until one came. */
 void machine_idle(void);
 /* Suspends the domain, as xen9p_suspend() asks for it, with interrupts off from then on. Shared pages are back afterwards. */
 int machine_suspend(struct machine *machine);
+/* Addresses for pages of other domains, one after the other, at which nothing is before. */
+enum { WINDOWS = 512 };
+void *machine_window(unsigned index);
+/* Shows a page of this domain's own there, the page that Xen has put there, or nothing. */
+void machine_set_window(void *page, int is_own, int is_foreign, uint64_t own);
 void event_stub(void), yield_stub(void), exception_stub(void);
 
 long hypercall(uint32_t number, size_t a, size_t b, size_t c);
-uint64_t now(void *context);
+uint64_t now(void *context); /* goes on over a restore, unlike Xen's clock */
+uint64_t on_xens_clock(uint64_t time); /* for a timer or a wait: never 0 */
 void print(const char *text);
 void print_number(int64_t number);
+char *number_text(uint64_t number, char text[24]); /* in `text`, somewhere */
 /* The result, if it is `wanted` or more, or where that is negative, just that; otherwise the end. */
 int64_t expect(const char *what, int64_t result, int64_t wanted);
 
 /* Suspends the domain; for xen9p_suspend(). */
 int kernel_suspend(void *context, struct xen9p_ring *xenstore);
 
-/* What it does with files, as its command line says, in work.c; and with xen9p where it hands all over. */
+/* What it does with files, as its command line says, in work.c; with xen9p where it hands all over; and to be measured. */
+extern uint64_t kernel_started; /* when */
 void work(const struct xen9p_platform *platform, const char *line);
+void bench(const struct xen9p_platform *platform, const char *line);
+void init(const struct xen9p_platform *platform); /* xen9p, and checks the platform */
+void use_mount(xen9p_handle mounted);             /* lists, reads, writes, renames and copies */
+
+/* In domains.c: with the object that has vchans. */
+void domains(const struct xen9p_platform *platform, const char *line) __attribute__((weak));
 void hand_over(const struct xen9p_platform *platform);
 
 /* --- Interrupts and threads, in threads.c --- */

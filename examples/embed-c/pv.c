@@ -24,12 +24,18 @@ const uint16_t machine_code = 0xe030, machine_data = 0xe02b;
 static char memory[MEMORY] __attribute__((aligned(4096)));
 static char places[3 + GRANT_FRAMES][PAGE] __attribute__((aligned(4096)));
 static unsigned char mapped[GRANT_FRAMES];
-static const uint64_t *frames;
+static struct start_info *info;
+static const volatile uint64_t *frames; /* of the domain's pages, by number; others after a restore */
+
+/* Maps a frame at a page of the image; 0: nothing. */
+static long set(void *page, uint64_t frame)
+{
+    return hypercall(HYPERCALL_update_va_mapping, (size_t)page, frame ? frame * PAGE | PAGE_FLAGS : 0, FLUSH);
+}
 
 static void *put(unsigned place, uint64_t frame)
 {
-    size_t entry = frame * PAGE | PAGE_FLAGS;
-    return hypercall(HYPERCALL_update_va_mapping, (size_t)places[place], entry, FLUSH) < 0 ? NULL : places[place];
+    return set(places[place], frame) < 0 ? NULL : places[place];
 }
 
 void *machine_grant_frame(uint32_t index)
@@ -47,23 +53,61 @@ void *machine_grant_frame(uint32_t index)
     return places[3 + index];
 }
 
+static char windows[WINDOWS][PAGE] __attribute__((aligned(4096)));
+
+void *machine_window(unsigned index)
+{
+    static int are_empty;
+    for (unsigned i = 0; i < WINDOWS && !are_empty; i++)
+        set(windows[i], 0);
+    are_empty = 1;
+    return windows[index];
+}
+
+/* Xen shows and hides pages of others itself. */
+void machine_set_window(void *page, int is_own, int is_foreign, uint64_t own)
+{
+    if (!is_foreign)
+        set(page, is_own ? own : 0);
+}
+
 uint64_t machine_frame(const void *page)
 {
     return frames[(size_t)page / PAGE];
 }
 
+/* The toolstack finds the domain's frames, to save them, by a list of the pages that list the pages of Xen's list of frames. */
+static void list_frames(void)
+{
+    static uint64_t lists[2][512] __attribute__((aligned(4096))); /* up to 1 GiB */
+
+    for (uint64_t i = 0; i < (info->pages + 511) / 512; i++)
+        lists[1][i] = machine_frame((const void *)(info->frames + i * PAGE));
+    lists[0][0] = machine_frame(lists[1]);
+    shared->highest_page = info->pages;
+    shared->frame_lists = machine_frame(lists);
+    shared->frame_tables = 0;
+}
+
+/* What is elsewhere after a restore. */
+static void find_all(struct machine *machine)
+{
+    shared = put(0, info->shared_info / PAGE);
+    list_frames();
+    machine->xenstore.port = info->store_port;
+    machine->console_port = info->console_port;
+}
+
 void machine_start(const void *from, struct machine *machine)
 {
-    const struct start_info *info = from;
+    info = (struct start_info *)from;
     frames = (const void *)info->frames;
-    shared = put(0, info->shared_info / PAGE);
     machine->xenstore.page = put(1, info->store_frame);
-    machine->xenstore.port = info->store_port;
     machine->console = put(2, info->console_frame);
-    machine->console_port = info->console_port;
     machine->first_page = (size_t)memory / PAGE;
     machine->page_count = MEMORY / PAGE;
     machine->command_line = info->command_line;
+    find_all(machine);
 }
 
 void machine_interrupts(void)
@@ -101,9 +145,30 @@ void machine_idle(void)
     __atomic_store_n(&shared->upcall_mask, 1, __ATOMIC_SEQ_CST);
 }
 
+/* Saved page tables have frames of the domain's own alone: Xen's leave them before. In start_info the toolstack wants numbers
+ * of pages, which Xen's table has, and leaves frames. */
 int machine_suspend(struct machine *machine)
 {
-    /* All of Xen's pages would have to go before. */
-    (void)machine;
-    return -38; /* ENOSYS */
+    const uint64_t *numbers = (const uint64_t *)0xffff800000000000, store = info->store_frame, console = info->console_frame;
+    unsigned reason = 2;
+
+    __atomic_store_n(&shared->upcall_mask, 1, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < GRANT_FRAMES; i++)
+        if (mapped[i])
+            put(3 + i, 0);
+    put(0, 0);
+    info->store_frame = numbers[store];
+    info->console_frame = numbers[console];
+    int how = (int)hypercall(HYPERCALL_sched_op, 2, (size_t)&reason, machine_frame(info));
+    if (how != 0) {
+        info->store_frame = store;
+        info->console_frame = console;
+    }
+    find_all(machine);
+    for (unsigned i = 0; i < GRANT_FRAMES; i++)
+        if (mapped[i]) {
+            mapped[i] = 0;
+            machine_grant_frame(i);
+        }
+    return how;
 }

@@ -80,6 +80,7 @@ level4:
 level3:
     .quad level2 + 3, level2 + 0x1003, level2 + 0x2003, level2 + 0x3003
     .fill 508, 8, 0
+    .globl level2
 level2:
     .set number, 0
     .rept 2048

@@ -18,6 +18,7 @@ const int machine_is_pv = 0;
 const uint16_t machine_code = 8, machine_data = 16;
 static uint64_t free_frames; /* guest frames that are no memory, from here on */
 static unsigned char mapped[GRANT_FRAMES];
+static volatile uint64_t window_entries[WINDOWS] __attribute__((aligned(4096)));
 
 static uint64_t parameter(uint32_t index)
 {
@@ -43,6 +44,23 @@ void *machine_grant_frame(uint32_t index)
 uint64_t machine_frame(const void *page)
 {
     return (uint64_t)page / PAGE;
+}
+
+/* A large page of addresses behind all that, in small ones: each is also a guest frame without memory, for Xen. */
+void *machine_window(unsigned index)
+{
+    extern uint64_t level2[];
+    uint64_t start = (free_frames + 1 + GRANT_FRAMES + 511) / 512;
+
+    level2[start] = (uint64_t)window_entries | 3;
+    return (void *)(start * 512 * PAGE + index * PAGE);
+}
+
+void machine_set_window(void *page, int is_own, int is_foreign, uint64_t own)
+{
+    uint64_t there = is_own ? own * PAGE : (uint64_t)page;
+    window_entries[(size_t)page / PAGE % 512] = is_own || is_foreign ? there | 3 : 0;
+    __asm__ volatile("invlpg (%0)" ::"r"(page) : "memory");
 }
 
 static void find_rings(struct machine *machine)

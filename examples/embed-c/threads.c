@@ -70,7 +70,7 @@ uintptr_t event_interrupt(uintptr_t stack)
     threads_wake();
     if (!event_take(timer_port))
         return stack;
-    hypercall(HYPERCALL_set_timer_op, now(NULL) + TICK, 0, 0);
+    hypercall(HYPERCALL_set_timer_op, on_xens_clock(now(NULL) + TICK), 0, 0);
     int thread = next();
     preemptions += thread != (int)current;
     return go_to(stack, (unsigned)thread);
@@ -162,7 +162,6 @@ void interrupts_start(void)
 {
     struct { uint32_t virq, processor, port; } timer = { VIRQ_TIMER, 0, 0 };
 
-    machine_interrupts();
     for (int i = 0; i < 64; i++) {
         shared->mask[i] = UINT64_MAX;
         fired[i] = 0;
@@ -171,5 +170,5 @@ void interrupts_start(void)
     hypercall(HYPERCALL_event_channel_op, EVTCHN_bind_virq, (size_t)&timer, 0);
     timer_port = timer.port;
     event_unmask(timer_port);
-    hypercall(HYPERCALL_set_timer_op, now(NULL) + TICK, 0, 0);
+    hypercall(HYPERCALL_set_timer_op, on_xens_clock(now(NULL) + TICK), 0, 0);
 }

@@ -1,6 +1,6 @@
 /* What this kernel does with files: in one thread what a kernel does at its start, while another uses files of the same
- * mount, a third asks xenstore, and a fourth gives the processor to nobody. Or it waits until its backend dies, or until it
- * is saved and restored. */
+ * mount, a third asks xenstore, and a fourth gives the processor to nobody. Or it waits until its backend dies; is saved and
+ * restored while all of them work; is measured; or works with another domain. */
 #include "kernel.h"
 #include "vfs.h"
 
@@ -14,7 +14,7 @@ static void tell_violation(void *context, const char *violation)
     print("\r\n");
 }
 
-static void init(const struct xen9p_platform *platform)
+void init(const struct xen9p_platform *platform)
 {
     expect("init", xen9p_init(platform), 0);
     if (xen9p_check_platform(tell_violation, NULL))
@@ -31,8 +31,20 @@ static void say(const char *what, int64_t count)
 
 /* --- The other threads --- */
 
-static volatile int is_ending;
+static volatile int is_ending, is_frozen;
+static volatile unsigned frozen;
 static volatile uint64_t rounds, answers, turns;
+
+/* Threads that ask xenstore or use files have nothing under way while the domain is saved: they stay here. */
+static void freeze_if_asked(void)
+{
+    if (!is_frozen)
+        return;
+    __atomic_fetch_add(&frozen, 1, __ATOMIC_SEQ_CST);
+    while (is_frozen)
+        thread_yield();
+    __atomic_fetch_sub(&frozen, 1, __ATOMIC_SEQ_CST);
+}
 
 static void use_files(void)
 {
@@ -52,6 +64,7 @@ static void use_files(void)
         expect("rename", xen9p_rename(fs, "/thread", fs, "/thread-1", NULL), 0);
         expect("unlink", xen9p_unlink(fs, "/thread-1", NULL), 0);
         rounds++;
+        freeze_if_asked();
     }
 }
 
@@ -61,6 +74,7 @@ static void use_xenstore(void)
         char domain[16];
         expect("a request of the kernel's own", drivers_read("domid", domain, sizeof domain), 1);
         answers++;
+        freeze_if_asked();
         thread_prepare();
         thread_yield();
     }
@@ -70,6 +84,29 @@ static void spin(void)
 {
     while (!is_ending)
         turns++;
+}
+
+static void start_others(void)
+{
+    static void (*const others[])(void) = { use_files, use_xenstore, spin };
+    for (unsigned i = 1; i < THREADS; i++)
+        thread_start(i, others[i - 1]);
+}
+
+/* That the others come along. */
+static void see_others(void)
+{
+    uint64_t round = rounds, answer = answers, turn = turns, preemption = preemptions;
+    while (rounds < round + 3 || answers < answer + 3 || turns == turn || preemptions == preemption)
+        thread_yield();
+}
+
+static void end_others(void)
+{
+    is_ending = 1;
+    for (unsigned i = 1; i < THREADS; i++)
+        while (thread_runs(i))
+            thread_yield();
 }
 
 /* --- Files --- */
@@ -140,6 +177,15 @@ static void write_and_rename(void)
     expect("stat of the old name", xen9p_stat(fs, "/new", 0, &stat, NULL), -2);
 }
 
+void use_mount(xen9p_handle mounted)
+{
+    fs = mounted;
+    list_and_read();
+    write_and_rename();
+    copy("/large.bin", "/copy.bin");
+    expect("close", xen9p_close(fs, NULL), 0);
+}
+
 static void use_vfs(void)
 {
     struct vnode *root;
@@ -153,7 +199,6 @@ static void use_vfs(void)
 
 static void use_all(const struct xen9p_platform *platform)
 {
-    static void (*const others[])(void) = { use_files, use_xenstore, spin };
     struct xen9p_platform other = *platform;
     xen9p_handle again;
 
@@ -167,17 +212,12 @@ static void use_all(const struct xen9p_platform *platform)
     expect("mount", xen9p_mount(NULL, NULL, &fs), 0);
     expect("mount of what is mounted", xen9p_mount(NULL, NULL, &again), 0);
     expect("close", xen9p_close(again, NULL), 0);
-    for (unsigned i = 1; i < THREADS; i++)
-        thread_start(i, others[i - 1]);
+    start_others();
     list_and_read();
     write_and_rename();
     copy("/large.bin", "/copy.bin");
-    while (rounds < 3 || answers < 3) /* the others came along, too */
-        thread_yield();
-    is_ending = 1;
-    for (unsigned i = 1; i < THREADS; i++)
-        while (thread_runs(i))
-            thread_yield();
+    see_others();
+    end_others();
     use_vfs();
     say("rounds of another thread", (int64_t)rounds);
     say("answers of xenstore", (int64_t)answers);
@@ -225,6 +265,8 @@ static void be_saved(void)
     expect("mount", xen9p_mount(NULL, &options, &fs), 0);
     expect("open", xen9p_open(fs, "/kept.txt", XEN9P_READ | XEN9P_WRITE | XEN9P_CREATE, 0644, &file, NULL), 0);
     expect("write", xen9p_write(file, "before", 6, 0, NULL), 6);
+    start_others();
+    see_others();
     print("waits to be saved\r\n");
     for (;;) {
         char what[16] = "";
@@ -234,10 +276,17 @@ static void be_saved(void)
         sleep_a_while();
     }
     expect("the answer to it", drivers_write("control/shutdown", ""), 0);
+    is_frozen = 1;
+    while (frozen < 2)
+        thread_yield();
     expect("suspend", xen9p_suspend(kernel_suspend, NULL), 0);
+    is_frozen = 0;
     print("goes on\r\n");
     expect("write", xen9p_write(file, " after", 6, 6, NULL), 6);
     expect("read", xen9p_read(file, text, 100, 0, NULL), 12);
+    see_others();
+    end_others();
+    print("threads go on\r\n");
     expect("close", xen9p_close(file, NULL), 0);
     expect("close", xen9p_close(fs, NULL), 0);
 }
@@ -245,6 +294,15 @@ static void be_saved(void)
 void work(const struct xen9p_platform *platform, const char *line)
 {
     switch (*line) {
+    case 'b':
+        bench(platform, line);
+        return;
+    case 'e':
+    case 'v':
+        if (!domains)
+            expect("the object without vchans", -1, 0);
+        domains(platform, line);
+        break;
     case 'l':
         init(platform);
         lose_backend();

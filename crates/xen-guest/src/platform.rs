@@ -65,17 +65,17 @@
 //! ([`ShutdownWatch::new`](crate::shutdown::ShutdownWatch::new)), and when it is asked for calls
 //! [`Xen::suspend`](crate::Xen::suspend) with a function that does the machine's part:
 //!
-//! 1. In a PV domain: list its frames in `shared_info.arch` (at any time before), take every entry for a frame that
-//!    is not the domain's own out of the page tables, and make the frames of the builder's rings in start_info
-//!    pseudo-physical ones.
-//! 2. [`sched::suspend`](crate::hypercall::sched::suspend).
+//! 1. In a PV domain: list its frames by [`pv::list_frames`](crate::suspend::pv::list_frames) (at any time before), and take
+//!    every entry for a frame that is not the domain's own out of the page tables.
+//! 2. [`sched::suspend`](crate::hypercall::sched::suspend), in a PV domain by
+//!    [`pv::suspend`](crate::suspend::pv::suspend).
 //! 3. If the domain was resumed elsewhere: shared_info and grant table again, as in steps 3 and 5 of the
 //!    checklist; `xenstore_ring` and `console_ring` with the ports of the new domain; `grant_frame` from the new
 //!    table; all ports masked or unmasked as before; a clock that goes on, although Xen's may have gone back.
 //!    If it was cancelled, only what step 1 took away.
 //!
 //! The drivers ask again for everything, and never again use a port, a grant or a frame of the table that they were
-//! given before. `boot/suspend.rs` is such a function for PV and PVH.
+//! given before. `boot/suspend.rs` is such a function for PV and PVH, and `examples/embed-rust` has a smaller one.
 
 pub mod conformance;
 mod domain;

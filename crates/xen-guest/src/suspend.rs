@@ -5,6 +5,8 @@
 //! what it wrote to xenstore, and every backend. [`Xen::suspend`] is the drivers' part of it; the machine's part is
 //! done by the kernel that hosts them.
 
+pub mod pv;
+
 use core::fmt;
 
 use super::Xen;

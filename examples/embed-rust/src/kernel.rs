@@ -5,7 +5,7 @@ use core::alloc::Layout;
 use core::arch::x86_64::_rdtsc;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use xen9p::hypercall::memory::{Space, add_to_physmap};
 use xen9p::hypercall::raw::Gate;
@@ -31,6 +31,9 @@ static FREE_FRAMES: AtomicU64 = AtomicU64::new(0);
 
 /// Which grant frames are mapped, a bit each.
 static MAPPED: AtomicU64 = AtomicU64::new(0);
+
+/// How far our clock is ahead of Xen's: it goes on where it was when the domain was saved.
+static CLOCK: AtomicI64 = AtomicI64::new(0);
 
 /// The event channel of the timer.
 static TIMER: AtomicU32 = AtomicU32::new(0);
@@ -75,13 +78,29 @@ impl Kernel {
     }
 
     /// Suspends the domain, and puts back what Xen gives a new one anew: the machine's part of
-    /// [`Xen::suspend`](xen9p::xen::Xen::suspend). A PV domain would have to give up pages of Xen's before, and is not saved.
+    /// [`Xen::suspend`](xen9p::xen::Xen::suspend).
     pub fn suspend() -> Result<SuspendReturn, XenError> {
-        if pv::info().is_some() {
-            return Err(XenError::ENOSYS);
+        let now = Kernel.now();
+        // SAFETY: nothing but handlers would use shared_info or the grant table before they are back, and there are none
+        // meanwhile. The return goes to the drivers.
+        let returned = unsafe {
+            match pv::info() {
+                Some(info) => pv::suspend(info)?,
+                None => Kernel::suspend_pvh()?,
+            }
+        };
+        if returned.how() == Suspended::Resumed {
+            let offset = now.as_nanos() as i64 - Kernel.system_time() as i64;
+            CLOCK.store(offset, Ordering::Relaxed);
         }
+        Ok(returned)
+    }
+
+    /// # Safety
+    /// As of [`sched::suspend`], but that this puts everything back.
+    unsafe fn suspend_pvh() -> Result<SuspendReturn, XenError> {
         // SAFETY: no handler uses shared_info with interrupts off; it and the table are put back below before anything
-        // else runs. The return goes to the drivers.
+        // else runs.
         unsafe {
             core::arch::asm!("cli");
             let returned = sched::suspend(&Kernel, Frame(0));
@@ -95,10 +114,25 @@ impl Kernel {
         }
     }
 
+    /// Xen's clock, which another machine has another of.
+    fn system_time(&self) -> u64 {
+        // SAFETY: inside shared_info, which is mapped.
+        unsafe {
+            let time = &raw const (*self.shared_info()).vcpu_info[0].time;
+            clock::system_time(time, || _rdtsc())
+        }
+    }
+
+    /// A time on Xen's clock; one that has passed is never 0, which is no deadline for Xen.
+    fn on_xens_clock(&self, at: Instant) -> u64 {
+        let offset = CLOCK.load(Ordering::Relaxed);
+        (at.as_nanos() as i64).saturating_sub(offset).max(1) as u64
+    }
+
     fn shared_info(&self) -> *const sys::shared_info {
-        match pv::info() {
-            Some(_) => pv::shared_info(),
-            None => (FREE_FRAMES.load(Ordering::Relaxed) * PAGE_SIZE as u64) as *const _,
+        match pv::is_here() {
+            true => pv::shared_info(),
+            false => (FREE_FRAMES.load(Ordering::Relaxed) * PAGE_SIZE as u64) as *const _,
         }
     }
 
@@ -140,7 +174,7 @@ unsafe impl Platform for Kernel {
     unsafe fn hypercall(&self, number: u32, args: [usize; 5]) -> isize {
         static GATE: AtomicU64 = AtomicU64::new(0);
         let gate = match GATE.load(Ordering::Relaxed) {
-            _ if pv::info().is_some() => Gate::Syscall,
+            _ if pv::is_here() => Gate::Syscall,
             0 => {
                 let gate = Gate::of_hvm();
                 GATE.store(if gate == Gate::Vmcall { 1 } else { 2 }, Ordering::Relaxed);
@@ -154,7 +188,7 @@ unsafe impl Platform for Kernel {
     }
 
     fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError> {
-        if pv::info().is_some() {
+        if pv::is_here() {
             return pv::grant_frame(index);
         }
         if u64::from(index) >= GRANT_FRAMES {
@@ -189,32 +223,32 @@ unsafe impl Platform for Kernel {
     }
 
     fn now(&self) -> Instant {
-        // SAFETY: inside shared_info, which is mapped.
-        let nanos = unsafe {
-            let time = &raw const (*self.shared_info()).vcpu_info[0].time;
-            clock::system_time(time, || _rdtsc())
-        };
-        Instant::from_nanos(nanos)
+        let offset = CLOCK.load(Ordering::Relaxed);
+        Instant::from_nanos(self.system_time().wrapping_add_signed(offset))
     }
 
     fn wall_clock(&self) -> u64 {
         // SAFETY: shared_info is mapped.
         match unsafe { clock::wall_clock_base(self.shared_info()) } {
             0 => 0,
-            base => base + self.now().as_nanos(),
+            base => base + self.system_time(),
         }
     }
 
     fn take_pending(&self, port: Port) -> bool {
-        match pv::info() {
-            Some(_) => pv::take(port.0),
-            None => interrupts::take(port.0),
+        match pv::is_here() {
+            true => pv::take(port.0),
+            false => interrupts::take(port.0),
         }
     }
 
     fn wait(&self, ports: &[Port], deadline: Instant) {
-        if pv::info().is_some() {
+        if pv::is_here() {
             // Refused only for a port that is none; to return early is allowed.
+            let deadline = match deadline {
+                Instant::NEVER => deadline,
+                at => Instant::from_nanos(self.on_xens_clock(at)),
+            };
             let _ = sched::poll(self, ports, deadline);
             return;
         }
@@ -222,7 +256,7 @@ unsafe impl Platform for Kernel {
         // What an earlier deadline left behind.
         interrupts::take(timer);
         if deadline != Instant::NEVER {
-            let at = deadline.as_nanos().max(1) as usize;
+            let at = self.on_xens_clock(deadline) as usize;
             // SAFETY: the operation takes a time.
             unsafe { self.hypercall(sys::__HYPERVISOR_set_timer_op, [at, 0, 0, 0, 0]) };
         }

@@ -15,6 +15,7 @@ use alloc::string::String;
 use core::arch::global_asm;
 use core::ffi::CStr;
 use core::fmt::{self, Write};
+use core::ptr::NonNull;
 use core::time::Duration;
 
 use linked_list_allocator::LockedHeap;
@@ -61,13 +62,13 @@ extern "C" fn start(info: &hvm_start_info) -> ! {
 
 /// Called by start.s in a PV domain.
 #[unsafe(no_mangle)]
-extern "C" fn start_pv(info: &'static start_info) -> ! {
-    // SAFETY: what Xen has said; the memory is for the heap alone.
-    unsafe {
+extern "C" fn start_pv(info: NonNull<start_info>) -> ! {
+    // SAFETY: Xen's structure, which stays mapped; the memory is for the heap alone.
+    let text = unsafe {
         let (memory, size) = pv::init(info).expect("Xen lets a PV domain map its pages");
         HEAP.lock().init(memory, size);
-    }
-    let text = info.cmd_line.map(|byte| byte as u8);
+        (*info.as_ptr()).cmd_line.map(|byte| byte as u8)
+    };
     let end = text.iter().position(|&byte| byte == 0);
     run(&text[..end.unwrap_or(text.len())])
 }

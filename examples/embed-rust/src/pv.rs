@@ -1,15 +1,18 @@
 //! As a PV domain. Xen starts it in 64-bit mode with page tables that map the image, each page at its own number: the heap
 //! is a part of the image, and pages of Xen's are put in the place of some of its pages. Events are polled for, so that there
-//! are no interrupts.
+//! are no interrupts. To be saved it takes Xen's pages out of their places.
 
 use core::cell::UnsafeCell;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use xen9p::hypercall::sched::SuspendReturn;
 use xen9p::hypercall::{XenError, grant_table};
 use xen9p::platform::{BuilderRing, Frame, PAGE_SIZE, Page, Platform};
 use xen9p::sys;
 use xen9p::xen::event::Port;
+use xen9p::xen::shared::SharedMemory;
+use xen9p::xen::suspend::pv;
 
 use crate::kernel::Kernel;
 
@@ -42,45 +45,86 @@ static HEAP: Pages<{ (16 << 20) / PAGE_SIZE }> = Pages::new();
 /// What pages of Xen's take the place of: shared_info, both rings, the grant table.
 static PLACES: Pages<{ 3 + GRANT_FRAMES }> = Pages::new();
 
-/// What Xen says at the start; null in other domains.
+/// Where the toolstack finds the frames of a domain of up to 512 GiB: as many as a start_info counts here.
+static FRAME_LISTS: Pages<2> = Pages::new();
+
+/// What Xen says at the start, and after a restore; null in other domains.
 static INFO: AtomicPtr<sys::start_info> = AtomicPtr::new(null_mut());
 
 /// Which grant frames are mapped, a bit each.
 static MAPPED: AtomicU64 = AtomicU64::new(0);
 
-/// What Xen says at the start, in a PV domain.
-pub fn info() -> Option<&'static sys::start_info> {
-    // SAFETY: set by `init`, from a reference for good.
-    unsafe { INFO.load(Ordering::Relaxed).as_ref() }
+/// Xen's structure, in a PV domain.
+pub fn info() -> Option<NonNull<sys::start_info>> {
+    NonNull::new(INFO.load(Ordering::Relaxed))
+}
+
+/// Whether this is a PV domain.
+pub fn is_here() -> bool {
+    info().is_some()
 }
 
 /// Puts Xen's pages in their places, and returns the memory for the heap.
 ///
 /// # Safety
-/// Once, at the start of a PV domain, with what Xen has said.
-pub unsafe fn init(info: &'static sys::start_info) -> Result<(*mut u8, usize), XenError> {
-    INFO.store(core::ptr::from_ref(info).cast_mut(), Ordering::Relaxed);
-    // SAFETY: the variant of every domain but the first.
-    let console = unsafe { info.console.domU };
-    let frames = [
-        info.shared_info / PAGE_SIZE as u64,
-        info.store_mfn,
-        console.mfn,
-    ];
-    for (index, frame) in frames.into_iter().enumerate() {
-        // SAFETY: frames that Xen made for this domain to map; nothing has used the places.
-        unsafe { put(index, frame)? };
+/// Once, at the start of a PV domain, with Xen's structure, which stays mapped.
+pub unsafe fn init(told: NonNull<sys::start_info>) -> Result<(*mut u8, usize), XenError> {
+    INFO.store(told.as_ptr(), Ordering::Relaxed);
+    let info = told.as_ptr();
+    // SAFETY: mapped; the variant of every domain but the first. Frames that Xen made for this domain to map; nothing has
+    // used the places.
+    unsafe {
+        put(1, (*info).store_mfn)?;
+        put(2, (*info).console.domU.mfn)?;
+        begin(told)?;
     }
     Ok((HEAP.page(0), size_of_val(&HEAP)))
 }
 
-/// Puts a frame in one of the places.
+/// Puts shared_info in its place, and shows the frames of the domain there: at the start, and after a restore.
+///
+/// # Safety
+/// Nothing uses shared_info meanwhile.
+unsafe fn begin(info: NonNull<sys::start_info>) -> Result<(), XenError> {
+    // SAFETY: mapped, and its frame made for this domain to map; the pages of the lists are for them alone, and enough.
+    unsafe {
+        let frame = (&raw const (*info.as_ptr()).shared_info).read_volatile() / PAGE_SIZE as u64;
+        let shared = SharedMemory::new(NonNull::new_unchecked(put(0, Some(frame))?), PAGE_SIZE);
+        let lists = NonNull::new_unchecked(FRAME_LISTS.page(0).cast());
+        pv::list_frames(&Kernel, info, shared, lists);
+    }
+    Ok(())
+}
+
+/// Suspends the domain: Xen's pages leave their places before, for the page tables of a saved domain are to have frames of
+/// its own alone.
+///
+/// # Safety
+/// The return goes to the drivers, and nothing uses shared_info or the grant table before.
+pub unsafe fn suspend(info: NonNull<sys::start_info>) -> Result<SuspendReturn, XenError> {
+    let mapped = MAPPED.swap(0, Ordering::Relaxed);
+    // SAFETY: as the caller promises; the grant frames that were there come back below, in the same places.
+    unsafe {
+        put(0, None)?;
+        for index in (0..GRANT_FRAMES).filter(|index| mapped & 1 << index != 0) {
+            put(3 + index, None)?;
+        }
+        let outcome = pv::suspend(&Kernel, info);
+        begin(info)?;
+        for index in (0..GRANT_FRAMES).filter(|index| mapped & 1 << index != 0) {
+            grant_frame(index as u32)?;
+        }
+        outcome
+    }
+}
+
+/// Puts a frame in one of the places, or nothing.
 ///
 /// # Safety
 /// The domain may map the frame, and nothing uses what was there.
-unsafe fn put(index: usize, frame: u64) -> Result<*mut u8, XenError> {
+unsafe fn put(index: usize, frame: impl Into<Option<u64>>) -> Result<*mut u8, XenError> {
     let address = PLACES.page(index);
-    let entry = frame << 12 | PAGE_FLAGS;
+    let entry = frame.into().map_or(0, |frame| frame << 12 | PAGE_FLAGS);
     let flags = sys::UVMF_INVLPG | sys::UVMF_LOCAL;
     // SAFETY: the caller's promise; the page of the image that was there is used by nothing.
     XenError::check(unsafe {
@@ -98,10 +142,13 @@ pub fn shared_info() -> *const sys::shared_info {
 }
 
 /// The machine's frame behind a page of the image.
-pub fn frame(info: &sys::start_info, page: usize) -> Frame {
-    let list = info.mfn_list as *const u64;
-    // SAFETY: Xen's list has a frame for each page of the domain, by its number, and stays mapped.
-    Frame(unsafe { list.add(page / PAGE_SIZE).read() })
+pub fn frame(info: NonNull<sys::start_info>, page: usize) -> Frame {
+    // SAFETY: Xen's list has a frame for each page of the domain, by its number, and stays mapped. The toolstack writes
+    // others there while the domain is suspended.
+    unsafe {
+        let list = (*info.as_ptr()).mfn_list as *const u64;
+        Frame(list.add(page / PAGE_SIZE).read_volatile())
+    }
 }
 
 pub fn grant_frame(index: u32) -> Result<NonNull<Page>, XenError> {
@@ -128,13 +175,18 @@ fn ring(index: usize, port: u32) -> Option<BuilderRing> {
     })
 }
 
-pub fn xenstore_ring(info: &sys::start_info) -> Option<BuilderRing> {
-    ring(1, info.store_evtchn)
+pub fn xenstore_ring(info: NonNull<sys::start_info>) -> Option<BuilderRing> {
+    // SAFETY: mapped for good; the toolstack writes there while the domain is suspended.
+    ring(1, unsafe {
+        (&raw const (*info.as_ptr()).store_evtchn).read_volatile()
+    })
 }
 
-pub fn console_ring(info: &sys::start_info) -> Option<BuilderRing> {
-    // SAFETY: the variant of every domain but the first.
-    ring(2, unsafe { info.console.domU.evtchn })
+pub fn console_ring(info: NonNull<sys::start_info>) -> Option<BuilderRing> {
+    // SAFETY: as above; the variant of every domain but the first.
+    ring(2, unsafe {
+        (&raw const (*info.as_ptr()).console.domU.evtchn).read_volatile()
+    })
 }
 
 /// Whether a port fired since this was asked the last time: Xen sets a bit of shared_info.

@@ -106,8 +106,7 @@ fn use_files(fs: &Fs, out: &mut Out<'_>) -> Result<(), String> {
         }
         let greeting = fs.read_to_string("/hello.txt")?;
         let _ = writeln!(out, "read {}", greeting.trim_end());
-        let large = fs.read("/large.bin")?;
-        fs.write("/copy.bin", &large)?;
+        fs.copy("/large.bin", "/copy.bin")?;
         fs.write("/new", "Written by a kernel of its own.\n")?;
         fs.rename("/new", "/from-rust.txt")
     };

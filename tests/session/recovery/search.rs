@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use xen9p::fs::{Error, Fs, MountOptions};
@@ -278,6 +279,32 @@ fn who_asks_from_within_the_search_is_told_at_once() {
     assert_eq!(site.fs.read("/file").unwrap(), b"content");
     site.fs.set_idle_hook(None);
     assert!(matches!(told.borrow()[0], Err(Error::Transport(_))));
+    site.finish(1);
+}
+
+/// As one of another thread does, which can sleep until the search is over: it is polled, and not driven to its end from within.
+#[test]
+fn an_operation_that_begins_during_the_search_waits_for_its_end() {
+    let site = site();
+    site.fs.write("/file", b"content").unwrap();
+    let (other, polls) = (site.fs.to_async().clone(), Rc::new(Cell::new(0)));
+    let asked = async move { other.metadata("/file").await.map(|found| found.len()) };
+    let asked = Rc::new(RefCell::new(Box::pin(asked)));
+    site.while_away({
+        let (asked, polls) = (asked.clone(), polls.clone());
+        move |_, _| {
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(asked.borrow_mut().as_mut().poll(&mut cx).is_pending());
+            polls.set(polls.get() + 1);
+        }
+    });
+    site.lose();
+    assert_eq!(site.fs.read("/file").unwrap(), b"content");
+    assert!(polls.get() > 0);
+    *site.outage.borrow_mut() = None;
+    let mut asked = asked.borrow_mut();
+    let found = site.fs.to_async().session().block_on(asked.as_mut());
+    assert_eq!(found, Ok(7));
     site.finish(1);
 }
 

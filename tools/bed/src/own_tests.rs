@@ -114,6 +114,7 @@ fn main() -> ExitCode {
     let command = env::args().nth(1).unwrap_or_default();
     let status = Settings::from_environment().and_then(|settings| match command.as_str() {
         "bench" => bench::run(&settings),
+        "bench-embed" => bench::embedded(&settings),
         "bench-sweep" => bench::sweep(&settings),
         "test-boot" => boot_tests::run(&settings),
         "test-xen" => xen_tests::run(&settings),
@@ -122,7 +123,7 @@ fn main() -> ExitCode {
         "test-migrate" => xen_tests::run_migrate(&settings),
         "soak" => xen_tests::run_soak(&settings),
         _ => Err(fail!(
-            "usage: own-tests bench | bench-sweep | test-boot | test-xen | test-hostile | test-argo | test-migrate | soak"
+            "usage: own-tests bench | bench-embed | bench-sweep | test-boot | test-xen | test-hostile | test-argo | test-migrate | soak"
         )),
     });
     match status {

@@ -172,10 +172,12 @@ impl Session {
         })
     }
 
-    /// Whether the transport is waited in, or called, right now: this is a callback.
+    /// Whether the transport is waited in, or called, or a server looked for right now: this is a callback, or another thread.
     pub(super) fn is_waiting(&self) -> bool {
         let state = self.shared.state.try_borrow();
-        state.map_or(true, |state| state.link.is_away())
+        state.map_or(true, |state| {
+            state.link.is_away() || state.engine.lost_in_search().is_some()
+        })
     }
 
     /// Whether who asks for something now can't wait for it.

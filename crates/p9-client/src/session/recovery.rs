@@ -18,6 +18,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem;
 use core::time::Duration;
 
 use super::Session;
@@ -115,6 +116,7 @@ impl Session {
         let outcome = (recovery.find)(self, &mut recovery, lost);
         *self.shared.recovery.borrow_mut() = Some(recovery);
         self.with_or((), |engine| engine.set_searching(false));
+        self.shared.nested.set(false);
         match outcome {
             Some(Ok(())) => {
                 let took = self.now() - begun;
@@ -170,10 +172,12 @@ impl Session {
         match answer {
             Ok(_) => {
                 let transport = reattach.into_transport().ok_or(Error::Closed)?;
-                self.with_link_or((), |engine, link| {
+                let old = self.with_link_or(None, |engine, link| {
                     engine.connected(Shape::of(&*transport), transport.now());
-                    *link = Link::new(transport);
+                    Some(mem::replace(link, Link::new(transport)))
                 });
+                // With nothing borrowed: it may wait for xenstore, and other threads come in meanwhile.
+                drop(old);
                 Ok(true)
             }
             // This one is lost as well, or makes no sense; perhaps the next one does.

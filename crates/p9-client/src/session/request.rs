@@ -362,6 +362,9 @@ impl Session {
             }
             let sent = engine.submit(link.transport(), request, *deadline, None)?;
             if sent.is_none() {
+                if nested && let Some(lost) = engine.lost_in_search() {
+                    return Err(lost);
+                }
                 if nested && link.is_away() {
                     return Err(Error::WouldBlock);
                 }
@@ -407,7 +410,7 @@ impl Session {
             if link.now() >= until {
                 return Poll::Ready(Ok(()));
             }
-            if nested && link.is_away() {
+            if nested && (link.is_away() || engine.lost_in_search().is_some()) {
                 return Poll::Ready(Err(Error::WouldBlock));
             }
             engine.wait_for_room(cx.waker(), until);

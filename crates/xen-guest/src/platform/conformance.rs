@@ -309,7 +309,7 @@ fn grant_frames<P: Platform>(platform: &P) -> Outcome {
     Ok(())
 }
 
-/// A page granted to this domain itself can be read through the grant, and no more when it is revoked.
+/// Pages granted to this domain itself can be read, each through its grant, and no more when that is revoked.
 fn grants<P: Platform>(platform: &P) -> Outcome {
     if platform.grant_driver().is_none() {
         grant_frames(platform)?;
@@ -323,27 +323,39 @@ fn grants<P: Platform>(platform: &P) -> Outcome {
             0,
         );
     };
-    let Ok(shared) = grants.share(NonZeroUsize::MIN, me) else {
+    const COUNT: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+    let Ok(shared) = grants.share(COUNT, me) else {
         return violation("a page can't be granted", 0);
     };
     let target = Pages::new(platform, 1)?;
     target.range()?;
-    shared.memory().word(0).store(0xface_u64, Ordering::Relaxed);
-    let reference = shared.refs().first().copied().unwrap_or(GrantRef(0));
     let to = Memory::Frame(platform.frame(target.page(0)));
     // SAFETY: the target is a page of ours.
-    let copied = unsafe { grant_table::copy(platform, Memory::Grant(me, reference), to, 8) };
-    copied.map_err(refused("Xen does not find a grant in this domain's table"))?;
-    if target.word(0, 0) != 0xface {
-        return violation("a grant leads to another page", reference.0.into());
+    let copy =
+        |reference| unsafe { grant_table::copy(platform, Memory::Grant(me, reference), to, 8) };
+    let references: Vec<GrantRef> = shared.refs().to_vec();
+    if let [one, other] = references[..]
+        && one == other
+    {
+        return violation("two pages have one grant", one.0.into());
+    }
+    for (index, &reference) in references.iter().enumerate() {
+        let word = shared.memory().word(index * PAGE_SIZE);
+        word.store(0xface_u64 + index as u64, Ordering::Relaxed);
+        copy(reference).map_err(refused("Xen does not find a grant in this domain's table"))?;
+        if target.word(0, 0) != 0xface + index as u64 {
+            return violation("a grant leads to another page", reference.0.into());
+        }
     }
     if !shared.revoke() {
-        return violation("an unused grant can't be revoked", reference.0.into());
+        return violation("an unused grant can't be revoked", 0);
     }
-    // SAFETY: as above.
-    match unsafe { grant_table::copy(platform, Memory::Grant(me, reference), to, 8) } {
-        Ok(()) => violation("a revoked grant still works", reference.0.into()),
-        Err(_) => Ok(()),
+    match references
+        .iter()
+        .find(|&&reference| copy(reference).is_ok())
+    {
+        Some(reference) => violation("a revoked grant still works", reference.0.into()),
+        None => Ok(()),
     }
 }
 

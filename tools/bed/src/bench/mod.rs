@@ -3,6 +3,7 @@
 mod backends;
 mod chart;
 mod data;
+mod embedded;
 mod facts;
 mod report;
 mod stage;
@@ -19,6 +20,7 @@ use data::{Column, Results, Server};
 use facts::Facts;
 use stage::Stage;
 
+pub use embedded::run as embedded;
 pub use sweep::run as sweep;
 
 /// How often everything is run.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::bench::data::{Column, Row, Server};
@@ -64,6 +64,12 @@ impl Stage {
         Ok(stage)
     }
 
+    /// Brings one more kernel there.
+    pub fn bring(&mut self, path: &Path, name: &str) -> Result<()> {
+        self.bed.bring(path, name)?;
+        self.dom0(&format!("cp /host/{name} {BIN}")).map(drop)
+    }
+
     /// From now on, this serves the share. QEMU does where there is nothing else.
     pub fn serve_by(&mut self, server: Server) -> Result<()> {
         if self.server != Server::Qemu {
@@ -102,6 +108,16 @@ impl Stage {
     pub fn ours(&mut self, kind: Kind) -> Result<Vec<Row>> {
         let run = format!("run /control/0 /files /out/ours {}", self.scale);
         self.run(kind, "bench.elf", None, &run, &[Column::Ours])
+    }
+
+    /// Runs a part of it in a kernel that embeds the C library.
+    pub fn embedded(&mut self, kind: Kind) -> Result<Vec<Row>> {
+        let run = format!("bench /control/0 /files /out/ours {}", self.scale);
+        let kernel = match kind {
+            Kind::Pv => "embed-c-pv.elf",
+            _ => "embed-c.elf",
+        };
+        self.run(kind, kernel, None, &run, &[Column::Ours])
     }
 
     /// Runs what settings of the connection matter for, with these.
@@ -283,7 +299,7 @@ impl Stage {
         }
         let task = command_line.split(" /").next().unwrap_or_default();
         let verify = each(&match task.rsplit(' ').next() {
-            Some("sweep") => format!("{BIN}/bench-linux verify-sweep /share/out/@\n"),
+            Some("sweep" | "bench") => format!("{BIN}/bench-linux verify-sweep /share/out/@\n"),
             // This one checks by itself what it can, and removes it.
             Some("growth") => String::new(),
             // It is in the memory of a worker that is gone.
@@ -329,7 +345,7 @@ fn programs(settings: &Settings) -> Vec<(PathBuf, &'static str)> {
 }
 
 /// Adds the first process to the Linux guest's file system.
-fn write_initrd(image: &Image, init: &std::path::Path, path: &std::path::Path) -> Result<()> {
+fn write_initrd(image: &Image, init: &Path, path: &Path) -> Result<()> {
     let modules = fs::read(&image.guest).during("read", &image.guest)?;
     let program = fs::read(init).during("read", init)?;
     let file = fs::File::create(path).during("create", path)?;

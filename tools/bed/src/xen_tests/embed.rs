@@ -2,9 +2,10 @@
 //! do what they say.
 
 use super::Test;
-use super::lab::{Lab, ends_with, shows};
+use super::domains::{next_number, only, other_guest};
+use super::lab::{Lab, Share, ends_with, shows};
 use super::recovery::{kill_backend, revive};
-use crate::domain::Kind;
+use crate::domain::{Guest, Kind};
 use crate::host::Result;
 use crate::{fail, say};
 
@@ -19,22 +20,34 @@ pub const TESTS: &[Test] = &[
     ("template", template),
 ];
 
-/// Those of kernels that are PV as well, where they can't be saved.
-pub const PV_TESTS: &[Test] = &[
-    ("embed-rust", embed_rust),
-    ("embed-rust-backend-killed", embed_rust_backend_killed),
-    ("embed-c", embed_c),
-    ("embed-c-backend-killed", embed_c_backend_killed),
+/// Those with another domain, to which backends are all alike.
+pub const DOMAIN_TESTS: &[Test] = &[
+    (
+        "embed-c-mounts-another-domain",
+        embed_c_mounts_another_domain,
+    ),
+    (
+        "embed-c-serves-another-domain",
+        embed_c_serves_another_domain,
+    ),
 ];
+
+/// Those that are tried as one type alone: the image that they boot is tried as both.
+pub const ONCE: &[&str] = &["examples", "template"];
 
 /// What each such kernel finds on its share, and leaves there.
 fn files(lab: &mut Lab<'_>, image: &str, written: &str) -> Result<String> {
     let share = lab.directory()?;
+    let guest = lab.guest_of(image, "")?.with("share", &share);
+    works(lab, &guest, &share, written)
+}
+
+/// That a kernel lists, reads, writes, renames and copies on what is this share in the end.
+fn works(lab: &mut Lab<'_>, guest: &Guest, share: &Share, written: &str) -> Result<String> {
     let large: Vec<u8> = (0..3_000_000_u32).map(|n| (n * 7 / 5) as u8).collect();
     share.write("hello.txt", b"Hello, other kernel.\n")?;
     share.write("large.bin", &large)?;
-    let guest = lab.guest_of(image, "")?.with("share", &share);
-    let ended = lab.run(&guest)?;
+    let ended = lab.run(guest)?;
     ends_with(&ended, 0)?;
     shows(&ended.console, "entry hello.txt")?;
     shows(&ended.console, "read Hello, other kernel.")?;
@@ -60,10 +73,12 @@ fn embed_rust(lab: &mut Lab<'_>) -> Result<()> {
 
 /// The image for domains of this kind, if it could be built.
 fn image_in_c(lab: &Lab<'_>) -> Option<&'static str> {
-    let image = match lab.kind {
-        Kind::Pv => "embed-c-pv",
-        _ => "embed-c",
-    };
+    one_of(lab, ["embed-c", "embed-c-pv"])
+}
+
+/// The image of these two, PVH and PV, for domains of this kind, if it could be built.
+fn one_of(lab: &Lab<'_>, images: [&'static str; 2]) -> Option<&'static str> {
+    let image = images[usize::from(lab.kind == Kind::Pv)];
     let has = lab.has_image(image);
     if !has {
         say!("{image}: not tried, for the C library is not built here (make capi says why)");
@@ -113,7 +128,8 @@ fn embed_c_backend_killed(lab: &mut Lab<'_>) -> Result<()> {
     shows(&console, "kept xenbus and grants")
 }
 
-/// It goes on with an open file after it was saved and restored: the mount has recovery, and its drivers begin anew.
+/// It goes on with an open file after it was saved and restored: the mount has recovery, and its drivers begin anew. The one
+/// in C has threads meanwhile, of which one is taken off the processor in the middle of its work.
 fn save_restore(lab: &mut Lab<'_>, image: &str) -> Result<String> {
     let share = lab.directory()?;
     let mut guest = lab.guest_of(image, "save")?.with("share", &share);
@@ -138,7 +154,55 @@ fn embed_c_save_restore(lab: &mut Lab<'_>) -> Result<()> {
     let Some(image) = image_in_c(lab) else {
         return Ok(());
     };
-    shows(&save_restore(lab, image)?, "kept xenbus and grants")
+    let console = save_restore(lab, image)?;
+    shows(&console, "threads go on")?;
+    shows(&console, "kept xenbus and grants")
+}
+
+/// The same kernels with the object that has vchans.
+const WITH_VCHANS: [&str; 2] = ["embed-c-vchan", "embed-c-vchan-pv"];
+
+/// It mounts what a guest of ours exports by a vchan, and has the pages of that mapped in windows.
+fn embed_c_mounts_another_domain(lab: &mut Lab<'_>) -> Result<()> {
+    let Some(image) = one_of(lab, WITH_VCHANS) else {
+        return Ok(());
+    };
+    let (share, unused) = (lab.directory()?, lab.directory()?);
+    let first = next_number(lab)?;
+    let line = format!(
+        "export=/:vchan!{}!all echo serving; sleep infinity",
+        first + 1
+    );
+    let server = other_guest(lab, &line).with("share", &share);
+    let mut server_domain = lab.start(&server)?;
+    lab.console_of(&mut server_domain, "serving")?;
+    let client = lab.guest_of(image, &format!("vchan!{first}!all"))?;
+    let console = works(lab, &client.with("share", &unused), &share, "from-c.txt")?;
+    shows(&console, "kept xenbus and grants")?;
+    only(lab, &[&server])?;
+    lab.dom0(&format!("xl destroy {}", server.name))?;
+    only(lab, &[])
+}
+
+/// It serves a tree in its memory to a guest of ours, until that is gone.
+fn embed_c_serves_another_domain(lab: &mut Lab<'_>) -> Result<()> {
+    let Some(image) = one_of(lab, WITH_VCHANS) else {
+        return Ok(());
+    };
+    let unused = lab.directory()?;
+    let first = next_number(lab)?;
+    let server = lab.guest_of(image, &format!("export vchan!{}!data", first + 1))?;
+    let server = server.with("share", &unused);
+    let mut server_domain = lab.start(&server)?;
+    lab.console_of(&mut server_domain, "serving")?;
+    // Less than the self-test, for which an eighth of the kernel's memory is too little.
+    let work = "mkdir /d; write /d/a Written by another domain.; cp /d/a /b; mv /b /written; rm -r /d; ls -l /";
+    let client = other_guest(lab, &format!("mount=vchan!{first}!data:/ {work}"));
+    ends_with(&lab.run(&client)?, 0)?;
+    let ended = lab.end_of(&mut server_domain)?;
+    ends_with(&ended, 0)?;
+    shows(&ended.console, "kept xenbus and grants")?;
+    only(lab, &[])
 }
 
 fn examples(lab: &mut Lab<'_>) -> Result<()> {

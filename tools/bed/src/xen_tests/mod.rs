@@ -226,10 +226,9 @@ fn run_in(lab: &mut Lab<'_>, settings: &Settings, suite: &Suite) {
     let kind = lab.kind;
     for (index, &backend) in settings.backends.iter().enumerate() {
         lab.serve_by(backend);
-        let embedded = match kind {
-            Kind::Pv => embed::PV_TESTS,
-            _ => embed::TESTS,
-        };
+        let embedded = embed::TESTS.iter();
+        let embedded =
+            embedded.filter(|(name, _)| kind == Kind::Pvh || !embed::ONCE.contains(name));
         let daemon = dom0_daemon::TESTS.iter().filter(|_| backend.is_xen9pd());
         let typed = dom0_daemon::TYPED_TESTS.iter();
         let typed = typed.filter(|_| backend == Backend::Xen9pd);
@@ -239,10 +238,11 @@ fn run_in(lab: &mut Lab<'_>, settings: &Settings, suite: &Suite) {
         // To most of these, backends are all alike.
         let without = argo::WITHOUT.iter().filter(|_| !settings.release.has_argo);
         let alike = bad_input::TESTS.iter().chain(domains::TESTS).chain(without);
+        let alike = alike.chain(embed::DOMAIN_TESTS);
         let alike = alike.filter(|(name, _)| kind == Kind::Pvh || !domains::ONCE.contains(name));
         let tests = with_files().chain(alike.filter(|_| index == 0));
         let own = typed.chain(daemon).chain(untyped);
-        for (name, test) in tests.chain(embedded.iter()).chain(own) {
+        for (name, test) in tests.chain(embedded).chain(own) {
             let whole = format!("{}/{}/{name}", backend.name(), kind.name());
             if settings.short && !is_short(backend, kind, name) {
                 continue;

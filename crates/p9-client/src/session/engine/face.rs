@@ -90,6 +90,11 @@ impl Engine {
         self.searching = searching;
     }
 
+    /// Why the connection was lost, while a server is looked for: for those who ask from within that, and can't wait.
+    pub(in crate::session) fn lost_in_search(&self) -> Option<Error> {
+        self.lost.filter(|_| self.searching)
+    }
+
     /// A new server was asked for these fids, and `found` says what has become of each, if it answered.
     pub(in crate::session) fn reopened(
         &mut self,

@@ -86,8 +86,7 @@ impl Engine {
     /// Makes a request while there is no server: only closing has no need of one.
     fn submit_offline(&mut self, request: &Request<'_>) -> Result<Option<u16>, Error> {
         let &Request::Clunk { fid } = request else {
-            let lost = self.lost.filter(|_| self.searching);
-            return lost.map_or(Ok(None), Err);
+            return Ok(None);
         };
         if self
             .fids
