@@ -279,7 +279,8 @@ struct xen9p_ring {
 
 /* What the kernel provides. The library copies it. Each callback gets `context` as its first argument. Those of the first
  * group are needed; of the others NULL is what a kernel leaves out. No callback may call the library, but where that is
- * said, and only `wait` and `store_request` may block. */
+ * said, and only `wait`, `store_request`, `store_watch` and `store_unwatch` may block. The library gives `lock` up around the
+ * three for xenstore; `wait` gives it up itself. */
 struct xen9p_platform {
   /* sizeof (struct xen9p_platform). */
   size_t size;
@@ -309,11 +310,12 @@ struct xen9p_platform {
   int (*take_pending)(void*, uint32_t port);
   /* Blocks until one of the ports fired and was not taken, or the clock shows `deadline`; XEN9P_FOREVER never comes, and
    * where the kernel's clock is a signed one, what is above its largest number does not either. May return early.
-   * `count` may be 0: a plain sleep.
+   * `count` may be 0: a plain sleep. `deadline` may be past, 0 as well: it looks, and does not sleep. Where there is no `wake`,
+   * a thread that calls xen9p_watch_fired() ends the sleep, too.
    *
    * With `lock`, this is called with the lock held, gives it up while it sleeps, and has it again when it returns, as a
    * wait on a condition variable does: what fires, and a call of `wake`, after the lock was given up ends it.
-   * xen9p_watch_fired() may be called from in here. */
+   * xen9p_watch_fired() may be called from in here; with `lock`, which it takes, where the lock is given up. */
   void (*wait)(void*, const uint32_t *ports, size_t count, uint64_t deadline);
   /* Told when the library can't go on because of a bug; does not return. `message` has `length` bytes and no NUL. */
   void (*panic)(void*, const char *message, size_t length);
@@ -593,7 +595,11 @@ int32_t xen9p_suspend(int (*suspend)(void*, struct xen9p_ring *xenstore),
                       void *context);
 
 /* Tells that a watch of `store_watch` fired, with the path that xenstore says has changed. From any thread, and from
- * within the callbacks `wait` and `store_request`; not from an interrupt handler. A watch that is gone by now is no error. */
+ * within the callbacks `wait` and `store_request`; not from an interrupt handler. A watch that is gone by now is no error.
+ *
+ * 0, or a negative error number. -EINVAL: the token is none of the library's; where all watches come from one queue, that is
+ * no fault. -ENXIO: before xen9p_init() or after xen9p_exit(). -EBUSY, without `lock`: another thread is in a call and in no
+ * callback that blocks; the watch is not noted, and is told again later. */
 int xen9p_watch_fired(const char *path,
                       const char *token);
 

@@ -65,29 +65,29 @@ impl From<u8> for ExitCode {
 
 /// What an app's main function may return.
 pub trait Termination {
-    /// The status that it means. Prints the error, if it is one; where that is the error of the app's last operation on files
-    /// that failed, with the operation and its path.
-    fn report(self, last: Option<Failure>) -> ExitCode;
+    /// The status that it means. Prints the error, if it is one, after the app's name; where that is the error of the app's
+    /// last operation on files that failed, with the operation and its path.
+    fn report(self, app: &str, last: Option<Failure>) -> ExitCode;
 }
 
 impl Termination for () {
-    fn report(self, _: Option<Failure>) -> ExitCode {
+    fn report(self, _: &str, _: Option<Failure>) -> ExitCode {
         ExitCode::SUCCESS
     }
 }
 
 impl Termination for ExitCode {
-    fn report(self, _: Option<Failure>) -> ExitCode {
+    fn report(self, _: &str, _: Option<Failure>) -> ExitCode {
         self
     }
 }
 
 impl<T: Termination, E: fmt::Display> Termination for Result<T, E> {
-    fn report(self, last: Option<Failure>) -> ExitCode {
+    fn report(self, app: &str, last: Option<Failure>) -> ExitCode {
         match self {
-            Ok(value) => value.report(last),
+            Ok(value) => value.report(app, last),
             Err(error) => {
-                print(format_args!("xen9p: {}\n", told(&error, last)));
+                print(format_args!("{app}: {}\n", told(&error, last)));
                 ExitCode::FAILURE
             }
         }
@@ -129,7 +129,9 @@ macro_rules! entry {
     ($main:path) => {
         const _: () = {
             fn bare() -> u8 {
-                $crate::rt::run($main)
+                // That of the crate whose main function this is.
+                let name = option_env!("CARGO_BIN_NAME").or(option_env!("CARGO_PKG_NAME"));
+                $crate::rt::run(name.unwrap_or("app"), $main)
             }
             $crate::bare_entry!(bare);
         };
@@ -141,23 +143,23 @@ pub trait App<Taken> {
     /// What is mounted for it.
     type Files: Files;
 
-    /// Calls it; the status that its result means.
-    fn call(self, files: &Self::Files) -> ExitCode;
+    /// Calls it; the status that its result means. An error is printed after `name`.
+    fn call(self, name: &str, files: &Self::Files) -> ExitCode;
 }
 
 impl<F: Files, T: Termination, M: FnOnce(&F) -> T> App<(F,)> for M {
     type Files = F;
 
-    fn call(self, files: &F) -> ExitCode {
-        self(files).report(files.last_failure())
+    fn call(self, name: &str, files: &F) -> ExitCode {
+        self(files).report(name, files.last_failure())
     }
 }
 
 impl<T: Termination, M: FnOnce() -> T> App<()> for M {
     type Files = Namespace;
 
-    fn call(self, files: &Namespace) -> ExitCode {
-        self().report(Files::last_failure(files))
+    fn call(self, name: &str, files: &Namespace) -> ExitCode {
+        self().report(name, Files::last_failure(files))
     }
 }
 
@@ -234,11 +236,12 @@ impl StartError {
     }
 }
 
-/// Sets everything up, runs `app`, and ends the domain. What [`entry!`](crate::entry) calls.
-pub fn run<Taken, A: App<Taken>>(app: A) -> ! {
+/// Sets everything up, runs `app`, and ends the domain. What [`entry!`](crate::entry) calls. An error of the app's is printed
+/// after `name`.
+pub fn run<Taken, A: App<Taken>>(name: &str, app: A) -> ! {
     let status = match start::<A::Files>() {
         Ok(files) => {
-            let code = app.call(&files);
+            let code = app.call(name, &files);
             drop(files);
             finish();
             code

@@ -32,7 +32,8 @@ pub struct xen9p_ring {
 
 /// What the kernel provides. The library copies it. Each callback gets `context` as its first argument. Those of the first
 /// group are needed; of the others NULL is what a kernel leaves out. No callback may call the library, but where that is
-/// said, and only `wait` and `store_request` may block.
+/// said, and only `wait`, `store_request`, `store_watch` and `store_unwatch` may block. The library gives `lock` up around the
+/// three for xenstore; `wait` gives it up itself.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct xen9p_platform {
@@ -66,11 +67,12 @@ pub struct xen9p_platform {
     pub take_pending: Option<unsafe extern "C" fn(*mut c_void, port: u32) -> c_int>,
     /// Blocks until one of the ports fired and was not taken, or the clock shows `deadline`; XEN9P_FOREVER never comes, and
     /// where the kernel's clock is a signed one, what is above its largest number does not either. May return early.
-    /// `count` may be 0: a plain sleep.
+    /// `count` may be 0: a plain sleep. `deadline` may be past, 0 as well: it looks, and does not sleep. Where there is no `wake`,
+    /// a thread that calls xen9p_watch_fired() ends the sleep, too.
     ///
     /// With `lock`, this is called with the lock held, gives it up while it sleeps, and has it again when it returns, as a
     /// wait on a condition variable does: what fires, and a call of `wake`, after the lock was given up ends it.
-    /// xen9p_watch_fired() may be called from in here.
+    /// xen9p_watch_fired() may be called from in here; with `lock`, which it takes, where the lock is given up.
     pub wait:
         Option<unsafe extern "C" fn(*mut c_void, ports: *const u32, count: usize, deadline: u64)>,
     /// Told when the library can't go on because of a bug; does not return. `message` has `length` bytes and no NUL.

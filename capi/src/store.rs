@@ -77,6 +77,10 @@ pub(crate) fn unwatch(path: &str, token: u32) {
 /// Tells that a watch of `store_watch` fired, with the path that xenstore says has changed. From any thread, and from
 /// within the callbacks `wait` and `store_request`; not from an interrupt handler. A watch that is gone by now is no error.
 ///
+/// 0, or a negative error number. -EINVAL: the token is none of the library's; where all watches come from one queue, that is
+/// no fault. -ENXIO: before xen9p_init() or after xen9p_exit(). -EBUSY, without `lock`: another thread is in a call and in no
+/// callback that blocks; the watch is not noted, and is told again later.
+///
 /// # Safety
 /// Both are NULL or end with a NUL.
 #[unsafe(no_mangle)]
