@@ -212,12 +212,17 @@ fn examples(lab: &mut Lab<'_>) -> Result<()> {
         b"# a comment\ngreeting = Good morning\n\ntimes=2 # twice\n",
     )?;
     share.write("dir/a.txt", b"a")?;
-    let mut run = |image: &str, line: &str| {
+    let mut run_to = |status: i32, image: &str, line: &str| {
         let guest = lab.guest_of(image, line)?.with("share", &share);
         let ended = lab.run(&guest)?;
-        ends_with(&ended, 0)?;
+        ends_with(&ended, status)?;
         Ok(ended.console)
     };
+    shows(
+        &run_to(1, "config", "/none.conf")?,
+        "config: /none.conf: No such file or directory (ENOENT)",
+    )?;
+    let mut run = |image: &str, line: &str| run_to(0, image, line);
     shows(
         &run("config", "/own.conf")?,
         "Good morning\r\nGood morning\r\n[xen9p]",
