@@ -15,7 +15,7 @@ build=target/capi
 case ${FEATURES:-} in
 '')
 	out=target/capi-dist
-	limit=402000
+	limit=404000
 	;;
 vchan)
 	out=target/capi-dist-vchan
