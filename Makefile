@@ -33,7 +33,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-xen9pd-and-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, which commands take it, meaning.
 #: APP      'commands'        run                        what the toolbox runs
@@ -205,7 +205,7 @@ test: test-fast test-slow ## All tests
 
 test-fast: test-host test-features test-oldest-rust test-other-targets test-miri ## All that needs no Xen: some minutes
 
-test-slow: test-elf test-size test-capi test-boot test-guests test-xen test-xen9pd-and-trixie test-hostile-short test-posix ## The rest: machines that boot Xen, and the POSIX suites
+test-slow: test-elf test-size test-capi test-boot test-guests test-xen test-xen9pd test-hostile-short test-trixie test-posix ## The rest: machines that boot Xen, and the POSIX suites
 
 # The host tests include the models of shared words, which loom runs.
 test-host: packages-for-test ## Format, lints, docs, packages, and the host tests
@@ -289,10 +289,6 @@ soak: packages-for-run kernel ## A guest works for MINUTES on two shares while t
 
 test-xen9pd: packages-for-run kernel xen9pd-static lying-frontend ## A few of these with xen9pd on Debian 12; test-trixie has them on 13
 	+@BED=bookworm BACKEND=xen9pd SHORT=1 $(OWN_TESTS) test-xen
-
-# Each has one dom0, and waits more than it works: side by side they take little longer than one of them.
-test-xen9pd-and-trixie: packages-for-run kernel samples xen9pd-static lying-frontend
-	+@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-xen9pd test-trixie
 
 test-trixie: packages-for-run kernel samples xen9pd-static lying-frontend ## A few of these, and `make run`, on Debian 13
 	+@BED=trixie SHORT=1 $(OWN_TESTS) test-xen

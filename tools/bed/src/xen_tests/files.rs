@@ -18,6 +18,9 @@ pub const TESTS: &[Test] = &[
     ("checksum", checksum),
 ];
 
+/// Those that are tried as one type alone: what a share holds is the same to both.
+pub const ONCE: &[&str] = &["deep-directories", "two-thousand-entries"];
+
 /// On dom0's own memory: hundreds of small operations, which a live directory of this machine makes slow.
 fn selftest(lab: &mut Lab<'_>) -> Result<()> {
     let share = Share {

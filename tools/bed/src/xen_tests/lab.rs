@@ -49,9 +49,9 @@ pub struct Lab<'a> {
 }
 
 impl<'a> Lab<'a> {
-    /// A lab without a dom0 yet, one of so many that are there at once.
-    pub fn new(settings: &'a Settings, image: &'a Image, labs: u32) -> Result<Lab<'a>> {
-        let plenty = host::available_memory_mib()? > u64::from(labs * MUCH_MEMORY) + 1024;
+    /// A lab without a dom0 yet.
+    pub fn new(settings: &'a Settings, image: &'a Image) -> Result<Lab<'a>> {
+        let plenty = host::available_memory_mib()? > u64::from(MUCH_MEMORY) + 1024;
         Ok(Lab {
             settings,
             image,

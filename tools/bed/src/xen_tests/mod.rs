@@ -75,7 +75,7 @@ const BEYOND_9PFSD: &[(&str, &str)] = &[
 /// Runs the image against hostile backends, PVH first; if there is little time, against the first of them.
 pub fn run_hostile(settings: &Settings) -> Result<u8> {
     let image = dom0::prepare(&settings.cache(), settings.release)?;
-    let mut lab = Lab::new(settings, &image, 1)?;
+    let mut lab = Lab::new(settings, &image)?;
     let suite = Suite::new(settings.only.clone());
     for kind in [Kind::Pvh, Kind::Pv] {
         lab.kind = kind;
@@ -125,7 +125,7 @@ pub fn run_argo(settings: &Settings) -> Result<u8> {
     hypervisor.put_into(&mut image);
     let suite = Suite::new(settings.only.clone());
     for kind in [Kind::Pvh, Kind::Pv] {
-        let mut lab = Lab::new(settings, &image, 1)?;
+        let mut lab = Lab::new(settings, &image)?;
         lab.kind = kind;
         for (name, test) in argo::TESTS {
             let name = format!("argo/{}/{name}", kind.name());
@@ -138,7 +138,7 @@ pub fn run_argo(settings: &Settings) -> Result<u8> {
 /// Has a guest work for minutes or hours while its backend is killed again and again.
 pub fn run_soak(settings: &Settings) -> Result<u8> {
     let image = dom0::prepare(&settings.cache(), settings.release)?;
-    let mut lab = Lab::new(settings, &image, 1)?;
+    let mut lab = Lab::new(settings, &image)?;
     lab.kind = settings.kind;
     let suite = Suite::new(None);
     suite.run(&format!("soak/{}", lab.kind.name()), || {
@@ -189,7 +189,7 @@ fn with_files() -> impl Iterator<Item = &'static Test> {
         .chain(save::TESTS)
 }
 
-/// Runs them all, with PVH and PV guests each in a dom0 of their own.
+/// Runs them all, PVH first. Not side by side in two dom0s: on two processors a test then takes ten times as long.
 pub fn run(settings: &Settings) -> Result<u8> {
     let image = dom0::prepare(&settings.cache(), settings.release)?;
     std::fs::metadata(&settings.image).map_err(|error| {
@@ -198,61 +198,47 @@ pub fn run(settings: &Settings) -> Result<u8> {
             settings.image.display()
         )
     })?;
-    let mut pvh = Lab::new(settings, &image, 2)?;
-    let mut pv = Lab::new(settings, &image, 2)?;
-    pv.kind = Kind::Pv;
+    let mut lab = Lab::new(settings, &image)?;
     let suite = Suite::new(settings.only.clone());
     say!(
         "testing under xl: {} tests, as PVH and as PV",
         tests().count()
     );
-    let measures = settings.backends.iter().any(|it| it.is_xen9pd());
-    if !settings.short && measures {
-        // Some of what is asked of xen9pd is how fast guests are beside each other.
-        run_in(&mut pvh, settings, &suite);
-        drop(pvh);
-        run_in(&mut pv, settings, &suite);
-    } else {
-        std::thread::scope(|scope| {
-            scope.spawn(|| run_in(&mut pvh, settings, &suite));
-            scope.spawn(|| run_in(&mut pv, settings, &suite));
-        });
-    }
-    suite.finish()
-}
-
-/// Runs them with guests of one type, on one backend after the other.
-fn run_in(lab: &mut Lab<'_>, settings: &Settings, suite: &Suite) {
-    let kind = lab.kind;
     for (index, &backend) in settings.backends.iter().enumerate() {
         lab.serve_by(backend);
-        let embedded = embed::TESTS.iter();
-        let embedded =
-            embedded.filter(|(name, _)| kind == Kind::Pvh || !embed::ONCE.contains(name));
-        let daemon = dom0_daemon::TESTS.iter().filter(|_| backend.is_xen9pd());
-        let typed = dom0_daemon::TYPED_TESTS.iter();
-        let typed = typed.filter(|_| backend == Backend::Xen9pd);
-        let daemon = daemon.chain(many_guests::TESTS.iter().filter(|_| backend.is_xen9pd()));
-        let untyped = dom0_daemon::UNTYPED_TESTS.iter();
-        let untyped = untyped.filter(|_| backend == Backend::Xen9pdInstead);
-        // To most of these, backends are all alike.
-        let without = argo::WITHOUT.iter().filter(|_| !settings.release.has_argo);
-        let alike = bad_input::TESTS.iter().chain(domains::TESTS).chain(without);
-        let alike = alike.chain(embed::DOMAIN_TESTS);
-        let alike = alike.filter(|(name, _)| kind == Kind::Pvh || !domains::ONCE.contains(name));
-        let tests = with_files().chain(alike.filter(|_| index == 0));
-        let own = typed.chain(daemon).chain(untyped);
-        for (name, test) in tests.chain(embedded).chain(own) {
-            let whole = format!("{}/{}/{name}", backend.name(), kind.name());
-            if settings.short && !is_short(backend, kind, name) {
-                continue;
-            }
-            match beyond(backend, name) {
-                Some(reason) => suite.leave_out(&whole, reason),
-                None => suite.run(&whole, || lab.attempt(*test)),
+        for kind in [Kind::Pvh, Kind::Pv] {
+            lab.kind = kind;
+            let once = |name: &str| {
+                domains::ONCE.contains(&name)
+                    || embed::ONCE.contains(&name)
+                    || files::ONCE.contains(&name)
+            };
+            let daemon = dom0_daemon::TESTS.iter().filter(|_| backend.is_xen9pd());
+            let typed = dom0_daemon::TYPED_TESTS.iter();
+            let typed = typed.filter(|_| backend == Backend::Xen9pd);
+            let daemon = daemon.chain(many_guests::TESTS.iter().filter(|_| backend.is_xen9pd()));
+            let untyped = dom0_daemon::UNTYPED_TESTS.iter();
+            let untyped = untyped.filter(|_| backend == Backend::Xen9pdInstead);
+            // To most of these, backends are all alike.
+            let without = argo::WITHOUT.iter().filter(|_| !settings.release.has_argo);
+            let alike = bad_input::TESTS.iter().chain(domains::TESTS).chain(without);
+            let alike = alike.chain(embed::DOMAIN_TESTS).filter(|_| index == 0);
+            let tests = with_files().chain(alike).chain(embed::TESTS);
+            let tests = tests.filter(|(name, _)| kind == Kind::Pvh || !once(name));
+            let own = typed.chain(daemon).chain(untyped);
+            for (name, test) in tests.chain(own) {
+                let whole = format!("{}/{}/{name}", backend.name(), kind.name());
+                if settings.short && !is_short(backend, kind, name) {
+                    continue;
+                }
+                match beyond(backend, name) {
+                    Some(reason) => suite.leave_out(&whole, reason),
+                    None => suite.run(&whole, || lab.attempt(*test)),
+                }
             }
         }
     }
+    suite.finish()
 }
 
 #[cfg(test)]
