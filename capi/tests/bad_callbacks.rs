@@ -17,7 +17,7 @@ unsafe extern "C" fn note(context: *mut c_void, breach: *const c_char) {
     }
 }
 
-/// References that are granted to nobody.
+/// References that no domain may map.
 unsafe extern "C" fn grants_nothing(_: *mut c_void, _: u32, frame: u64) -> i64 {
     200 + frame as i64 % 200
 }
@@ -138,7 +138,7 @@ fn what_breaks_the_contract_is_told_and_no_mount() {
                 "{index}: {expected}: {breaches:?}"
             );
             assert_eq!(xen9p_exit(), 0);
-            // Whoever does not ask gets an error of the first call that meets it.
+            // A caller that does not ask gets an error of the first call that meets it.
             assert_eq!(xen9p_init(&platform), 0);
             let result = xen9p_mount(null(), null(), &mut fs);
             assert_eq!(result == 0, *mounts, "{index}: {result}");

@@ -170,7 +170,7 @@ impl<P: Platform> Stream<P> {
                 ring.borrow().copy_out(0, &mut size);
                 let is_whole = u32::from_le_bytes(size) == message.len;
                 if message.kind != MESSAGE || !is_whole || message.len < HEADER {
-                    // It is in nobody's way any more.
+                    // It does not stand before others any more.
                     self.due |= ring.borrow_mut().consume(self.max_message);
                     let rule = &"a message of Argo's that is not one of 9P";
                     return Err(self.fail(TransportError::Violation(rule)));
@@ -207,7 +207,7 @@ impl<P: Platform> Stream<P> {
         Err(self.fail(lost))
     }
 
-    /// When something is to be tried or looked at again if no event comes.
+    /// When to try, or look, again if no event comes.
     fn due_at(&self) -> Instant {
         self.retry
             .map_or(self.next_check, |at| at.min(self.next_check))
@@ -222,7 +222,7 @@ impl<P: Platform> Connection for Stream<P> {
         }
         if now >= self.next_check && self.fault.is_none() {
             self.next_check = now + CHECK_INTERVAL;
-            // Whoever was forgotten waits no longer than this.
+            // A sender that was forgotten waits no longer than this.
             self.due = true;
             let found = self.argo.query(self.peer);
             if !matches!(found, Ok(Some(_))) {
