@@ -3,16 +3,13 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
-use alloc::string::String;
 use core::time::Duration;
 
 use super::cmdline::ExportOption;
 use super::exports::poll;
-use super::shares::{
-    ARGO, Mounted, RECONNECT_TIMEOUT, ShareError, ShareInfo, Shares, boxed, split_tree,
-};
-use super::vchan::{limits, message_size, rights, root_of};
-use super::{ExitCode, StartError, now, options, system};
+use super::shares::{ARGO, Mounted, ShareError, Shares, boxed, split_tree};
+use super::vchan::{limits, message_size, mount_by, rights, root_of};
+use super::{ExitCode, StartError, system};
 use crate::ns::Tree;
 use crate::rt::BarePlatform;
 use crate::server::Exports as Trees;
@@ -44,20 +41,13 @@ fn dial(address: &str, timeout: Duration, msize: u32) -> Result<Box<dyn Transpor
 
 /// Mounts what another domain serves.
 pub(super) fn mount(shares: &Shares, address: &str) -> Result<Mounted, ShareError> {
-    let begun = now();
-    let timeout = options().timeout.unwrap_or(argo::CONNECT_TIMEOUT);
-    let msize = message_size(argo::DEFAULT_MESSAGE);
-    let transport = dial(address, timeout, msize)?;
-    let again = String::from(address);
-    let connect = move || dial(&again, timeout.min(RECONNECT_TIMEOUT), msize);
-    let info = ShareInfo {
-        tag: address.into(),
-        rings: 1,
-        order: 0,
-        mounted_at: begun,
-        took: Duration::ZERO,
-    };
-    shares.add(transport, Box::new(connect), info)
+    mount_by(
+        dial,
+        argo::CONNECT_TIMEOUT,
+        argo::DEFAULT_MESSAGE,
+        shares,
+        address,
+    )
 }
 
 /// Serves a tree to the domain and at the port of this target.

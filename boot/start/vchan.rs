@@ -54,9 +54,29 @@ pub(super) fn message_size(most: u32) -> u32 {
 
 /// Mounts what another domain serves.
 pub(super) fn mount(shares: &Shares, address: &str) -> Result<Mounted, ShareError> {
+    mount_by(
+        dial,
+        vchan::CONNECT_TIMEOUT,
+        vchan::DEFAULT_MESSAGE,
+        shares,
+        address,
+    )
+}
+
+/// A way of connecting. It takes the address, how long to wait, and the size of the largest message.
+pub(super) type Dial = fn(&str, Duration, u32) -> Result<Box<dyn Transport>, ShareError>;
+
+/// The same by any way of connecting.
+pub(super) fn mount_by(
+    dial: Dial,
+    timeout: Duration,
+    max_message: u32,
+    shares: &Shares,
+    address: &str,
+) -> Result<Mounted, ShareError> {
     let begun = now();
-    let timeout = options().timeout.unwrap_or(vchan::CONNECT_TIMEOUT);
-    let msize = message_size(vchan::DEFAULT_MESSAGE);
+    let timeout = options().timeout.unwrap_or(timeout);
+    let msize = message_size(max_message);
     let transport = dial(address, timeout, msize)?;
     let again = String::from(address);
     let connect = move || dial(&again, timeout.min(RECONNECT_TIMEOUT), msize);
