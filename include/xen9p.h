@@ -572,7 +572,8 @@ int32_t xen9p_serve(const char *address,
 int32_t xen9p_init(const struct xen9p_platform *platform);
 
 /* Closes everything, disconnects all devices, and gives all memory, ports, grants and watches back. Blocks, no longer than
- * some seconds for each device. xen9p_init() may follow. Pages that a backend does not let go of are never given back.
+ * some seconds for each device, and two for other domains that have pages of this one mapped. xen9p_init() may follow. Pages
+ * that they do not let go of even then are never given back.
  *
  * -EBUSY: a thread is in a call; nothing is closed. */
 int32_t xen9p_exit(void);

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::ffi::{c_char, c_int, c_void};
+use core::time::Duration;
 
 use xen9p::errno::Errno;
 use xen9p::hypercall::XenError;
@@ -18,10 +19,17 @@ use xen9p::xen::suspend::{SuspendError, SuspendReturn, Suspended};
 use crate::error::{Fail, Result, number};
 use crate::handles::{Handles, Open};
 use crate::mount::Mount;
-use crate::platform::{Kernel, install, move_ring, table, uninstall, xen9p_platform, xen9p_ring};
+use crate::platform::{
+    Kernel, install, move_ring, now, table, uninstall, xen9p_platform, xen9p_ring,
+};
 use crate::threads::{self, Entered, busy};
 use crate::version::read_platform;
 use crate::{reserve, xen9p_handle};
+
+/// How long other domains have for unmapping pages at the end.
+const UNMAP_TIME: Duration = Duration::from_secs(2);
+/// When it is looked for the first time whether they have.
+const FIRST_LOOK: Duration = Duration::from_micros(100);
 
 /// The domain's devices, once the first is looked for.
 #[derive(Clone)]
@@ -176,7 +184,8 @@ pub unsafe extern "C" fn xen9p_init(platform: *const xen9p_platform) -> i32 {
 }
 
 /// Closes everything, disconnects all devices, and gives all memory, ports, grants and watches back. Blocks, no longer than
-/// some seconds for each device. xen9p_init() may follow. Pages that a backend does not let go of are never given back.
+/// some seconds for each device, and two for other domains that have pages of this one mapped. xen9p_init() may follow. Pages
+/// that they do not let go of even then are never given back.
 ///
 /// -EBUSY: a thread is in a call; nothing is closed.
 #[unsafe(no_mangle)]
@@ -197,6 +206,7 @@ pub extern "C" fn xen9p_exit() -> i32 {
         let endpoints = with_state(|state| state.endpoints.take())?;
         drop(endpoints);
         if let Some(domain) = with_state(|state| state.domain.take())? {
+            wait_until_unmapped(&domain);
             // Xenstore answers in order: nothing of ours is under way when it has answered this.
             let _ = domain.store.read("domid");
         }
@@ -212,6 +222,18 @@ pub extern "C" fn xen9p_exit() -> i32 {
         uninstall();
     }
     result as i32
+}
+
+/// Waits for other domains that have just disconnected, and still have pages mapped. Xen tells of no unmapping, so they are
+/// looked at, and less often the longer it takes.
+fn wait_until_unmapped(domain: &xen::Xen<Kernel>) {
+    let end = now() + UNMAP_TIME;
+    let mut interval = FIRST_LOOK;
+    while domain.grants.drain() > 0 && now() < end {
+        let seen = domain.events.generation();
+        domain.events.wait(seen, end.min(now() + interval));
+        interval *= 2;
+    }
 }
 
 /// Checks that the callbacks keep their promises, as far as that shows from inside the domain; before the first

@@ -4,8 +4,10 @@
 mod domains;
 mod kernel;
 
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};
+use std::rc::Rc;
 use std::time::Duration;
 
 use domains::{OTHER, Serving, looping, other, world};
@@ -15,8 +17,10 @@ use xen9p::fs::{self, Fs, MountOptions, aio};
 use xen9p::hypercall::DomId;
 use xen9p::ns::MemTree;
 use xen9p::p9::session::{Config, Session};
-use xen9p::transport::vchan::{self, Listener, Orders};
+use xen9p::time::Instant;
+use xen9p::transport::vchan::{self, Listener, Orders, Stream};
 use xen9p_capi::*;
+use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
 
 const NULL: *mut xen9p_handle = null_mut();
 const EBADF: i32 = -9;
@@ -364,6 +368,52 @@ fn a_client_that_dies_is_noticed_by_waiting() {
         assert!(world.fake.now() - begun <= Duration::from_secs(2));
         assert!(!world.fake.is_zombie(OTHER));
         assert_eq!(xen9p_exit(), 0);
+    }
+}
+
+/// A client that has said that it goes may have pages mapped for some moments more.
+#[test]
+fn the_end_waits_for_a_client_that_still_has_pages_mapped() {
+    let _turn = turn();
+    for lets_go in [true, false] {
+        let world = world(false);
+        let xen = other(&world, false);
+        let before = world.fake.usage(GUEST);
+        // SAFETY: all pointers are valid.
+        unsafe {
+            assert_eq!(xen9p_init(&world.callbacks()), 0);
+            serve(c"vchan!7!log", mount(c"#mem"), XEN9P_READ);
+            let stream = vchan::connect(&xen, GUEST, "log", Duration::from_secs(5)).unwrap();
+            let begun = world.fake.now();
+            let unmaps_at = begun + Duration::from_millis(300);
+            match lets_go {
+                true => world.fake.share_peer(Rc::new(RefCell::new(Late {
+                    stream: Some(stream),
+                    unmaps_at,
+                }))),
+                false => std::mem::forget((stream, xen)),
+            }
+            assert_eq!(xen9p_exit(), 0);
+            let took = world.fake.now() - begun;
+            assert!(took < Duration::from_secs(4), "{took:?}");
+            assert_eq!(world.fake.usage(GUEST) == before, lets_go);
+        }
+    }
+}
+
+/// Ends its connection when it is time.
+struct Late {
+    stream: Option<Stream<FakePlatform>>,
+    unmaps_at: Instant,
+}
+
+impl Peer for Late {
+    fn step(&mut self, fake: &FakeXen) -> bool {
+        fake.now() >= self.unmaps_at && self.stream.take().is_some()
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        self.stream.as_ref().map(|_| self.unmaps_at)
     }
 }
 
