@@ -14,7 +14,7 @@
  *     platform.version = XEN9P_VERSION;
  *     platform.alloc = my_alloc;                                       (and so on)
  *     xen9p_init(&platform);
- *     xen9p_mount(NULL, NULL, &fs);                                    the first 9pfs device, as it likes
+ *     xen9p_mount(NULL, NULL, &fs, NULL);                              the first 9pfs device, as it likes
  *     xen9p_open(fs, "/hello.txt", XEN9P_READ, 0, &file, NULL);
  *     count = xen9p_read(file, text, sizeof text, 0, NULL);            waits; or, without waiting:
  *     xen9p_read(file, text, sizeof text, 0, &op);
@@ -29,11 +29,12 @@
  *
  * op         NULL as the last argument: the call waits for its end. Otherwise it is started, and 0 means that `*op` is the
  *            handle of an operation: xen9p_poll() tells the result, xen9p_wait() waits, xen9p_close() gives it up. What
- *            pointers point to, paths as well, is the library's until then.
+ *            pointers point to, paths as well, is the library's until then; structs with a `size` are copied at once. A
+ *            handle is written before the operation is over: one that is given up may have opened it already.
  *
- *            There is no `op` where a call takes no time (xen9p_seekdir()), and where it blocks in any case: xen9p_mount(),
- *            xen9p_exit(), xen9p_suspend() and xen9p_wait(). xen9p_serve() and xen9p_tag() wait for xenstore, and for no other
- *            domain. With `lock` and its like, other threads go on meanwhile.
+ *            There is no `op` where a call waits for nothing (xen9p_seekdir()), or for xenstore and no other domain
+ *            (xen9p_serve(), xen9p_tag(), xen9p_check_platform()); and where nothing of the library may be under way meanwhile,
+ *            an operation neither: xen9p_exit() and xen9p_suspend(), which block for a bounded time.
  *
  * at, path   The handle of a mount and a path from its root, whose symbolic links are followed; or the handle of a node
  *            (xen9p_lookup()) and one name in it, or NULL for the node itself; some calls take an open file and NULL. A
@@ -254,7 +255,7 @@ struct xen9p_mount_options {
   size_t size;
   /* The largest 9P message to ask for, in bytes; 0: what the rings allow. */
   uint32_t msize;
-  /* How many seconds each step of connecting, and each answer, may take; 0: 20. */
+  /* How many seconds each step of connecting, and each answer of the server, may take; 0: 20. */
   uint32_t timeout;
   /* The number of rings; 0: up to 4, as many as pay in the kernel's memory. 1 connects fastest. */
   uint32_t rings;
@@ -393,7 +394,7 @@ int32_t xen9p_stat(xen9p_handle at,
                    xen9p_handle *op);
 
 /* Changes attributes of what a path leads to; with NULL as the path those of the node, or of the open file. The
- * length first, then of a node all else at once, by a path or a file one after the other. */
+ * length first, then all else at once. */
 int32_t xen9p_setattr(xen9p_handle at,
                       const char *path,
                       const struct xen9p_setattr *change,
@@ -466,13 +467,21 @@ int32_t xen9p_close(xen9p_handle handle,
  * It is waited for up to `timeout`, and disconnected by the last xen9p_close(). It needs `alloc_window` and its like. Or
  * "#mem": a new, empty tree in memory, of up to an eighth of it, gone with all that is open on it; to be served to others.
  *
- * Blocks, no longer than `timeout` at each step. -ENODEV: there is no such device. -ETIMEDOUT: its backend does not answer.
- * -EBUSY: another thread is mounting it. Of vchans: -EINVAL: a malformed address, or one of this domain's own. -ETIMEDOUT: it is
- * not published for this domain in time. -EPROTO (71): what is published makes no sense. -EOPNOTSUPP (95): an object without
- * vchans, or a kernel without windows. */
+ * Waits for the backend, no longer than `timeout` at each of some five steps, and for xenstore, no longer than 5 s for each
+ * answer. Where it is started, xen9p_poll() waits for xenstore alone. One that is given up takes back what it has
+ * offered to the backend, and waits some seconds at most for that; QEMU before version 10 may end when the device is
+ * mounted again then, as after `disconnect`.
+ *
+ * -ENODEV: there is no such device. -ETIMEDOUT: its backend does not answer. -EBUSY: it is being mounted already. -ENXIO: the
+ * backend refuses, or the device was removed meanwhile. -EPROTO (71), -EPROTONOSUPPORT (93): what the backend offers makes no
+ * sense, or is another protocol. -ENOMEM: there are too few pages or grants for the smallest rings. -EIO: xenstore does not
+ * answer, or the domain was restored meanwhile. Of vchans: -EINVAL: a malformed address, or one of this domain's own.
+ * -ETIMEDOUT: it is not published for this domain in time. -EOPNOTSUPP (95): an object without vchans, or a kernel without
+ * windows. */
 int32_t xen9p_mount(const char *tag,
                     const struct xen9p_mount_options *options,
-                    xen9p_handle *fs);
+                    xen9p_handle *fs,
+                    xen9p_handle *op);
 
 /* The tag of the 9pfs device number `index` of those that the domain has, from 0 on. Copied with a final NUL as far as it
  * fits; returns its length. -ENODEV behind the last. A device without a tag has an empty one. */
@@ -525,9 +534,9 @@ int32_t xen9p_symlink(const char *target, xen9p_handle at, const char *path, xen
 /* What a symbolic link says. Copied with a final NUL as far as it fits; returns its whole length. */
 int64_t xen9p_readlink(xen9p_handle at, const char *path, char *into, size_t size, xen9p_handle *op);
 
-/* Asks about an operation, without blocking: its result, which closes the handle, or -XEN9P_EINPROGRESS. Moves
- * everything else on, too. xen9p_close() gives the operation up. Of the handle of an endpoint: 1 while another domain is
- * connected, otherwise 0. */
+/* Asks about an operation, without blocking but for xenstore, if something is mounted or served: its result, which closes the
+ * handle, or -XEN9P_EINPROGRESS: it is not over, or there is no memory to find out. Moves everything else on its mount
+ * on, too. Of the handle of an endpoint: 1 while another domain is connected, otherwise 0. */
 int64_t xen9p_poll(xen9p_handle op);
 
 /* Blocks until the clock of `now` shows `deadline`, or until the operation is over; of the handle of a mount: until an
@@ -535,7 +544,7 @@ int64_t xen9p_poll(xen9p_handle op);
  * now and then. A loop that polls all its operations, and calls this when none is over, misses nothing.
  *
  * 0, whichever of these it was: xen9p_poll() tells, and it alone tells and ends the operation. -EBADF: the handle is that of
- * a node, file or directory, or closed. -EBUSY: another thread polls or waits for this operation. */
+ * a node, file or directory, or closed. -EBUSY: another thread polls or waits for this operation. -ENOMEM: it did not wait. */
 int32_t xen9p_wait(xen9p_handle handle,
                    uint64_t deadline);
 
@@ -551,8 +560,7 @@ ptrdiff_t xen9p_hypercall(int pv,
  * XEN9P_READ, and XEN9P_WRITE if the other domain may change something. Of the object with vchans alone: make capi
  * FEATURES=vchan. It grants pages of the kernel's, and maps none of others.
  *
- * Whatever call polls, waits or is started serves meanwhile, but not while something is connected: a kernel that has nothing
- * else to do loops over xen9p_wait() of the endpoint. xen9p_poll() tells whether the other domain is connected, or what
+ * Whatever call polls, waits or is started serves meanwhile: a kernel that has nothing else to do loops over xen9p_wait() of the endpoint. xen9p_poll() tells whether the other domain is connected, or what
  * keeps this one from publishing the vchan, which is tried again each second. A domain that does not exist yet is waited for.
  * xen9p_close() ends it. After a suspend the vchan is published anew, if the number of this domain is the same: else close
  * it and serve again.
@@ -589,9 +597,11 @@ int32_t xen9p_check_platform(void (*tell)(void*, const char *breach),
  * `xenstore` is where it was, to be set to where it is now.
  *
  * After 0 ports, grants and frames of the table are asked for anew, and none of before is used again; watches too. Mounts
- * are lost, unless they were made with `recovery`: what is open fails with -EIO, and can be closed and mounted again.
+ * are lost, unless they were made with `recovery`: what is open fails with -EIO, and can be closed and mounted again. So does
+ * a mount that is under way.
  *
- * Returns what `suspend` did. -EBUSY: a thread is in a call, or xenstore has not answered something; not suspended. */
+ * Returns what `suspend` did. -EBUSY: a thread is in a call, or xenstore has not answered something; not suspended. Operations
+ * that are started do not matter. Waits for xenstore before and after, no longer than some seconds. */
 int32_t xen9p_suspend(int (*suspend)(void*, struct xen9p_ring *xenstore),
                       void *context);
 

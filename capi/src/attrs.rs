@@ -4,14 +4,12 @@ use alloc::boxed::Box;
 use core::ffi::c_char;
 
 use xen9p::errno::Errno;
-use xen9p::fs::{FileTimes, Metadata, Permissions, StatFs, SystemTime};
+use xen9p::fs::{FileTimes, Metadata, StatFs, SystemTime};
 use xen9p::p9::wire::{AttrMask, SetAttr, SetAttrMask};
 use xen9p::tree::{Node, OpenFile};
 
 use crate::error::{Fail, Result};
-use crate::files::File;
-use crate::mount::Mount;
-use crate::names::node;
+use crate::names::{node, target};
 use crate::operations::submit;
 use crate::paths::{Place, place};
 use crate::state::enter;
@@ -176,15 +174,12 @@ fn stat(found: &Metadata) -> xen9p_stat {
 
 const ATTRIBUTES: AttrMask = AttrMask::BASIC.union(AttrMask::BTIME);
 
-async fn metadata(mount: &Mount, place: Place, follow: bool) -> Result<Metadata> {
+async fn metadata(place: Place, follow: bool) -> Result<Metadata> {
     let attr = match place {
-        Place::Path(path) if follow => return Ok(mount.fs.metadata(path).await?),
-        Place::Path(path) => return Ok(mount.fs.symlink_metadata(path).await?),
-        Place::File(file) => match &*file {
-            File::Path(file) => return Ok(file.metadata().await?),
-            File::Node(file) => file.getattr(ATTRIBUTES).await?,
-        },
-        place => node(mount, place).await?.getattr(ATTRIBUTES).await?,
+        Place::Path(fs, path) if follow => return Ok(fs.metadata(path).await?),
+        Place::Path(fs, path) => return Ok(fs.symlink_metadata(path).await?),
+        Place::File(file) => file.remote().getattr(ATTRIBUTES).await?,
+        place => node(place).await?.getattr(ATTRIBUTES).await?,
     };
     Ok(Metadata::from(&attr))
 }
@@ -211,9 +206,8 @@ pub unsafe extern "C" fn xen9p_stat(
         if into.is_null() {
             return Err(Fail::null("into"));
         }
-        let of = mount.clone();
         let future = async move {
-            let found = metadata(&of, place, flags == 0).await?;
+            let found = metadata(place, flags == 0).await?;
             // SAFETY: the caller's promise.
             unsafe { into.write(stat(&found)) };
             Ok(0)
@@ -223,157 +217,51 @@ pub unsafe extern "C" fn xen9p_stat(
     }) as i32
 }
 
-/// A change of attributes, checked.
-#[derive(Clone, Copy)]
-struct Change {
-    mode: Option<u32>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    length: Option<u64>,
-    times: SetAttr,
-    file_times: FileTimes,
+/// A change of attributes, checked, as requests, which are empty where there is nothing to do. The length comes first, since
+/// servers write a time of change when they cut a file, whatever time came with it.
+fn requests(wish: &xen9p_setattr) -> Result<[SetAttr; 2]> {
+    let has = |flag| wish.valid & flag != 0;
+    let twice = |a, b| has(a) && has(b);
+    if wish.valid >= XEN9P_SET_MODIFIED_NOW * 2
+        || twice(XEN9P_SET_ACCESSED, XEN9P_SET_ACCESSED_NOW)
+        || twice(XEN9P_SET_MODIFIED, XEN9P_SET_MODIFIED_NOW)
+    {
+        return Err(Fail::new(
+            Errno::EINVAL,
+            "`valid` has an unknown bit, or a time and the present time",
+        ));
+    }
+    if wish.length > i64::MAX as u64 {
+        return Err(Fail::new(Errno::EINVAL, "a file size beyond 2^63 - 1"));
+    }
+    let mut times = FileTimes::new();
+    if has(XEN9P_SET_ACCESSED) {
+        times = times.set_accessed(wish.accessed.time()?);
+    }
+    if has(XEN9P_SET_MODIFIED) {
+        times = times.set_modified(wish.modified.time()?);
+    }
+    let mut cut = SetAttr::default();
+    cut.valid.set(SetAttrMask::SIZE, has(XEN9P_SET_LENGTH));
+    cut.size = wish.length;
+    let mut attr = times.to_setattr();
+    for (flag, mask) in [
+        (XEN9P_SET_ACCESSED_NOW, SetAttrMask::ATIME),
+        (XEN9P_SET_MODIFIED_NOW, SetAttrMask::MTIME),
+        (XEN9P_SET_MODE, SetAttrMask::MODE),
+        (XEN9P_SET_UID, SetAttrMask::UID),
+        (XEN9P_SET_GID, SetAttrMask::GID),
+    ] {
+        if has(flag) {
+            attr.valid |= mask;
+        }
+    }
+    (attr.mode, attr.uid, attr.gid) = (wish.mode & 0o7777, wish.uid, wish.gid);
+    Ok([cut, attr])
 }
-
-impl Change {
-    fn new(wish: &xen9p_setattr) -> Result<Self> {
-        let has = |flag| wish.valid & flag != 0;
-        let twice = |a, b| has(a) && has(b);
-        if wish.valid >= XEN9P_SET_MODIFIED_NOW * 2
-            || twice(XEN9P_SET_ACCESSED, XEN9P_SET_ACCESSED_NOW)
-            || twice(XEN9P_SET_MODIFIED, XEN9P_SET_MODIFIED_NOW)
-        {
-            return Err(Fail::new(
-                Errno::EINVAL,
-                "`valid` has an unknown bit, or a time and the present time",
-            ));
-        }
-        if wish.length > i64::MAX as u64 {
-            return Err(Fail::new(Errno::EINVAL, "a file size beyond 2^63 - 1"));
-        }
-        let mut file_times = FileTimes::new();
-        if has(XEN9P_SET_ACCESSED) {
-            file_times = file_times.set_accessed(wish.accessed.time()?);
-        }
-        if has(XEN9P_SET_MODIFIED) {
-            file_times = file_times.set_modified(wish.modified.time()?);
-        }
-        let mut times = file_times.to_setattr();
-        times.valid.set(
-            SetAttrMask::ATIME,
-            has(XEN9P_SET_ACCESSED) || has(XEN9P_SET_ACCESSED_NOW),
-        );
-        times.valid.set(
-            SetAttrMask::MTIME,
-            has(XEN9P_SET_MODIFIED) || has(XEN9P_SET_MODIFIED_NOW),
-        );
-        Ok(Change {
-            mode: has(XEN9P_SET_MODE).then_some(wish.mode & 0o7777),
-            uid: has(XEN9P_SET_UID).then_some(wish.uid),
-            gid: has(XEN9P_SET_GID).then_some(wish.gid),
-            length: has(XEN9P_SET_LENGTH).then_some(wish.length),
-            times,
-            file_times,
-        })
-    }
-
-    /// As requests, which are empty where there is nothing to do. The length comes first, since servers write a time of
-    /// change when they cut a file, whatever time came with it. `kind` is that of the file, which belongs to the mode.
-    fn to_requests(self, kind: u32) -> [SetAttr; 2] {
-        let mut cut = SetAttr::default();
-        cut.valid.set(SetAttrMask::SIZE, self.length.is_some());
-        cut.size = self.length.unwrap_or(0);
-        let mut attr = self.times;
-        let mut set = |mask, on: bool| attr.valid.set(mask, on);
-        set(SetAttrMask::MODE, self.mode.is_some());
-        set(SetAttrMask::UID, self.uid.is_some());
-        set(SetAttrMask::GID, self.gid.is_some());
-        attr.mode = kind | self.mode.unwrap_or(0);
-        attr.uid = self.uid.unwrap_or(0);
-        attr.gid = self.gid.unwrap_or(0);
-        [cut, attr]
-    }
-
-    async fn of_path(self, mount: &Mount, path: &[u8]) -> Result<()> {
-        let fs = &mount.fs;
-        if let Some(length) = self.length {
-            fs.truncate(path, length).await?;
-        }
-        if self.uid.is_some() || self.gid.is_some() {
-            fs.chown(path, self.uid, self.gid).await?;
-        }
-        if let Some(mode) = self.mode {
-            fs.set_permissions(path, Permissions::from_mode(mode))
-                .await?;
-        }
-        if !self.times.valid.is_empty() {
-            fs.set_times(path, self.path_times()?).await?;
-        }
-        Ok(())
-    }
-
-    /// The times, for paths, where both are the present one or none is.
-    fn path_times(self) -> Result<FileTimes> {
-        let exact = SetAttrMask::ATIME_SET | SetAttrMask::MTIME_SET;
-        let both = SetAttrMask::ATIME | SetAttrMask::MTIME;
-        match self.times.valid {
-            valid if valid == both => Ok(FileTimes::now()),
-            valid if !valid.intersects(both) || valid.intersects(exact) && self.is_exact() => {
-                Ok(self.file_times)
-            }
-            _ => Err(Fail::new(
-                Errno::EOPNOTSUPP,
-                "by a path both times are set to the present one, or none; use the node",
-            )),
-        }
-    }
-
-    /// Whether each time that is set is given.
-    fn is_exact(self) -> bool {
-        let valid = self.times.valid;
-        valid.contains(SetAttrMask::ATIME) == valid.contains(SetAttrMask::ATIME_SET)
-            && valid.contains(SetAttrMask::MTIME) == valid.contains(SetAttrMask::MTIME_SET)
-    }
-
-    async fn of_file(self, file: &File) -> Result<()> {
-        let file = match file {
-            File::Node(file) => {
-                let kind = match self.mode {
-                    Some(_) => file.getattr(AttrMask::MODE).await?.mode & KIND,
-                    None => 0,
-                };
-                for request in self.to_requests(kind) {
-                    if !request.valid.is_empty() {
-                        file.setattr(&request).await?;
-                    }
-                }
-                return Ok(());
-            }
-            File::Path(file) => file,
-        };
-        if self.uid.is_some() || self.gid.is_some() {
-            return Err(Fail::new(
-                Errno::EOPNOTSUPP,
-                "the owner is changed by the path or the node, not by an open file",
-            ));
-        }
-        if let Some(length) = self.length {
-            file.set_len(length).await?;
-        }
-        if let Some(mode) = self.mode {
-            file.set_permissions(Permissions::from_mode(mode)).await?;
-        }
-        if !self.times.valid.is_empty() {
-            file.set_times(self.path_times()?).await?;
-        }
-        Ok(())
-    }
-}
-
-/// The bits of a mode that say the kind.
-const KIND: u32 = 0o170_000;
 
 /// Changes attributes of what a path leads to; with NULL as the path those of the node, or of the open file. The
-/// length first, then of a node all else at once, by a path or a file one after the other.
+/// length first, then all else at once.
 ///
 /// # Safety
 /// Pointers are NULL or valid; `path` ends with a NUL.
@@ -389,24 +277,24 @@ pub unsafe extern "C" fn xen9p_setattr(
             return Err(Fail::null("the change"));
         }
         // SAFETY: the caller's promise.
-        let change = Change::new(&unsafe { sized(change, "the change") }?)?;
+        let change = requests(&unsafe { sized(change, "the change") }?)?;
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let of = mount.clone();
         let future = async move {
-            match place {
-                Place::Path(path) => change.of_path(&of, path).await?,
-                Place::File(file) => change.of_file(&file).await?,
-                place => {
-                    let node = node(&of, place).await?;
-                    let kind = match change.mode {
-                        Some(_) => node.getattr(AttrMask::MODE).await?.mode & KIND,
-                        None => 0,
-                    };
-                    for request in change.to_requests(kind) {
-                        if !request.valid.is_empty() {
-                            node.setattr(&request).await?;
-                        }
+            let open = match &place {
+                Place::File(file) => Some(file.clone()),
+                _ => None,
+            };
+            match open {
+                Some(file) => {
+                    for request in change.iter().filter(|it| !it.valid.is_empty()) {
+                        file.remote().setattr(request).await?;
+                    }
+                }
+                None => {
+                    let node = target(place).await?;
+                    for request in change.iter().filter(|it| !it.valid.is_empty()) {
+                        node.setattr(request).await?;
                     }
                 }
             }
@@ -434,12 +322,8 @@ pub unsafe extern "C" fn xen9p_statfs(
         if into.is_null() {
             return Err(Fail::null("into"));
         }
-        let of = mount.clone();
         let future = async move {
-            let found = match place {
-                Place::Path(path) => of.fs.statfs(path).await?,
-                place => StatFs::from(&node(&of, place).await?.statfs().await?),
-            };
+            let found = StatFs::from(&target(place).await?.statfs().await?);
             let full = xen9p_statfs {
                 blocks: found.blocks,
                 blocks_free: found.blocks_free,

@@ -150,9 +150,9 @@ impl Dir {
     }
 }
 
-async fn open(mount: &Mount, place: Place) -> Result<Dir> {
+async fn open(place: Place) -> Result<Dir> {
     let node = match place {
-        Place::Path(path) => return Ok(Dir::Path(mount.fs.read_dir(path).await?)),
+        Place::Path(fs, path) => return Ok(Dir::Path(fs.read_dir(path).await?)),
         Place::Name(dir, name) => child(&dir, name).await?,
         Place::Node(node) => node,
         Place::File(_) => return Err(wrong("a mount or a node")),
@@ -183,7 +183,7 @@ pub unsafe extern "C" fn xen9p_opendir(
         }
         let of = mount.clone();
         let future = async move {
-            let opened = open(&of, place).await?;
+            let opened = open(place).await?;
             let kind = Kind::Dir(Rc::new(Cell::new(Some(opened))));
             // SAFETY: the caller's promise.
             unsafe { give(dir, "dir", Open { mount: of, kind }) }?;

@@ -45,6 +45,16 @@ pub(crate) enum File {
     Node(RemoteFile),
 }
 
+impl File {
+    /// The file on the server, without what was read ahead.
+    pub(crate) fn remote(&self) -> &RemoteFile {
+        match self {
+            File::Path(file) => file.get_ref(),
+            File::Node(file) => file,
+        }
+    }
+}
+
 /// The open file that a handle means.
 pub(crate) fn file(handle: xen9p_handle) -> Result<(Rc<Mount>, Rc<File>)> {
     let open = handles(|handles| handles.get(handle))?;
@@ -70,12 +80,12 @@ fn options(flags: u32, mode: u32) -> Result<OpenOptions> {
     Ok(options)
 }
 
-async fn open(mount: &Mount, place: Place, options: &OpenOptions, mode: u32) -> Result<File> {
+async fn open(place: Place, options: &OpenOptions, mode: u32) -> Result<File> {
     let makes = options.is_create() || options.is_create_new();
     let mut flags = options.open_flags();
     flags.set(OpenFlags::TRUNCATE, options.is_truncate());
     Ok(match place {
-        Place::Path(path) => File::Path(mount.fs.open_with(path, options).await?),
+        Place::Path(fs, path) => File::Path(fs.open_with(path, options).await?),
         Place::Name(dir, name) if makes => {
             flags.set(OpenFlags::EXCLUSIVE, options.is_create_new());
             let flags = flags | OpenFlags::CREATE;
@@ -110,7 +120,7 @@ pub unsafe extern "C" fn xen9p_open(
         }
         let of = mount.clone();
         let future = async move {
-            let opened = open(&of, place, &options, mode).await?;
+            let opened = open(place, &options, mode).await?;
             let kind = Kind::File(Rc::new(opened));
             // SAFETY: the caller's promise.
             unsafe { give(file, "file", Open { mount: of, kind }) }?;
@@ -281,7 +291,7 @@ pub unsafe extern "C" fn xen9p_close(handle: xen9p_handle, op: *mut xen9p_handle
                     // An operation still uses it, and closes it when it is over.
                     Err(_) => {}
                 },
-                Kind::Mount => of.give_up()?,
+                Kind::Mount(_) => of.give_up()?,
                 #[cfg(feature = "vchan")]
                 Kind::Endpoint(endpoint) => endpoint.end()?,
                 Kind::Node(_) | Kind::Dir(_) | Kind::Operation(_) => drop(kind),

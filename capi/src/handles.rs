@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use xen9p::errno::Errno;
-use xen9p::fs::aio::RemoteNode;
+use xen9p::fs::aio::{Fs, RemoteNode};
 
 use crate::dirs::SharedDir;
 use crate::error::{Fail, Result};
@@ -24,7 +24,7 @@ pub(crate) struct Open {
 /// Something open.
 #[derive(Clone)]
 pub(crate) enum Kind {
-    Mount,
+    Mount(Fs),
     Node(RemoteNode),
     File(Rc<File>),
     Dir(SharedDir),
@@ -57,21 +57,27 @@ impl Handles {
         }
     }
 
-    pub(crate) fn add(&mut self, open: Open) -> Result<xen9p_handle> {
+    /// A place where nothing is open.
+    fn free_place(&mut self) -> Result<usize> {
         let free = self.slots.iter().position(|slot| slot.open.is_none());
-        let index = match free {
-            Some(index) => index,
+        match free {
+            Some(index) => Ok(index),
             None if self.slots.len() < MAX_HANDLES && self.slots.try_reserve(1).is_ok() => {
                 self.slots.push(Slot {
                     generation: self.first_generation,
                     open: None,
                 });
-                self.slots.len() - 1
+                Ok(self.slots.len() - 1)
             }
-            None => return Err(Fail::new(Errno::EMFILE, "too many handles are open")),
-        };
+            None => Err(Fail::new(Errno::EMFILE, "too many handles are open")),
+        }
+    }
+
+    /// Takes what is open out of `open`, and leaves it there where there is no place: it is not dropped in here.
+    pub(crate) fn add(&mut self, open: &mut Option<Open>) -> Result<xen9p_handle> {
+        let index = self.free_place()?;
         let slot = &mut self.slots[index];
-        slot.open = Some(open);
+        slot.open = open.take();
         Ok(u32::from(slot.generation) << 16 | index as u32)
     }
 

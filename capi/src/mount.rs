@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
-use core::cell::Cell;
+use core::cell::{Cell, OnceCell};
 use core::ffi::{CStr, c_char};
 use core::time::Duration;
 
@@ -13,11 +13,14 @@ use xen9p::p9::session::{self, Recovery, Redial, Session};
 use xen9p::time::Instant;
 use xen9p::transport::Transport;
 use xen9p::transport::xen9pfs::{self, Config};
+use xen9p::xen::event::{Events, Generation};
+use xen9p::xen::xenbus::Device;
 
 use crate::error::{Fail, Result, copy_text};
 use crate::handles::{Kind, Open};
-use crate::platform::{self, table};
-use crate::state::{domain, enter, enter_status, give, with_state, xen};
+use crate::operations::submit;
+use crate::platform::{self, Kernel, table};
+use crate::state::{Xen, domain, enter, give, with_state, xen};
 use crate::threads;
 use crate::version::sized;
 use crate::xen9p_handle;
@@ -30,7 +33,7 @@ pub struct xen9p_mount_options {
     pub size: usize,
     /// The largest 9P message to ask for, in bytes; 0: what the rings allow.
     pub msize: u32,
-    /// How many seconds each step of connecting, and each answer, may take; 0: 20.
+    /// How many seconds each step of connecting, and each answer of the server, may take; 0: 20.
     pub timeout: u32,
     /// The number of rings; 0: up to 4, as many as pay in the kernel's memory. 1 connects fastest.
     pub rings: u32,
@@ -45,12 +48,10 @@ pub struct xen9p_mount_options {
     pub disconnect: u32,
 }
 
-/// A device, or another domain, that is connected, and mounted or kept for the next mount.
+/// A connection to a device, or to another domain: one that is being made, or that has a session.
 pub(crate) struct Mount {
-    pub(crate) fs: aio::Fs,
-    session: Session,
-    /// The device's directory in xenstore, or the address.
-    device: String,
+    /// Once it is connected.
+    session: OnceCell<Session>,
     /// Handles of the mount itself.
     users: Cell<u32>,
     disconnect: Cell<bool>,
@@ -58,6 +59,17 @@ pub(crate) struct Mount {
     is_busy: Cell<bool>,
     /// The progress of the session that xen9p_wait() has told of.
     told: Cell<u64>,
+    /// Which events were taken when it was looked at last, while there is no session.
+    seen: Cell<Option<Generation>>,
+}
+
+/// What is mounted, or kept for the next mount.
+#[derive(Clone)]
+pub(crate) struct Mounted {
+    /// The device's directory in xenstore, or the address.
+    name: String,
+    fs: aio::Fs,
+    mount: Rc<Mount>,
 }
 
 /// How long a thread sleeps while another one is inside the session, which wakes it when it comes out.
@@ -88,20 +100,40 @@ impl Mount {
         if self.is_busy.replace(true) {
             return true;
         }
-        let idle = threads::without_sleep(|| self.session.wait(Instant::from_nanos(0)));
+        let idle = threads::without_sleep(|| match self.session.get() {
+            Some(session) => session.wait(Instant::from_nanos(0)),
+            None => self.look_at_events(),
+        });
         self.is_busy.set(false);
         idle
     }
 
-    /// Sleeps until an event, something of the session's that is due, or `deadline`; `false` when that has passed.
+    fn look_at_events(&self) {
+        if let Some(events) = events() {
+            events.wait(events.generation(), Instant::from_nanos(0));
+            self.seen.set(Some(events.generation()));
+        }
+    }
+
+    /// Sleeps until an event, something that is due, or `deadline`; `false` when that has passed.
     pub(crate) fn sleep(&self, deadline: Instant) -> bool {
         let now = platform::now();
         if now >= deadline {
             return false;
         }
-        let most = match self.is_busy.get() {
-            true => now + BUSY_INTERVAL,
-            false => (now + CHECK_INTERVAL).min(self.session.next_wakeup()),
+        let most = match (self.is_busy.get(), self.session.get()) {
+            (true, _) => now + BUSY_INTERVAL,
+            (_, Some(session)) => (now + CHECK_INTERVAL).min(session.next_wakeup()),
+            (_, None) => {
+                let events = events();
+                let generation = events.as_ref().map(Events::generation);
+                if generation != self.seen.get() {
+                    // Another thread took an event, while this one asked xenstore.
+                    return true;
+                }
+                let due = events.map_or(Instant::NEVER, |events| events.due());
+                (now + CHECK_INTERVAL).min(due)
+            }
         };
         #[cfg(feature = "vchan")]
         let most = most.min(crate::serve::next_check());
@@ -112,36 +144,48 @@ impl Mount {
     /// When the session wants to be looked at even if no event comes before.
     #[cfg(feature = "vchan")]
     pub(crate) fn next_wakeup(&self) -> Instant {
-        self.session.next_wakeup()
+        let session = self.session.get();
+        session.map_or(Instant::NEVER, Session::next_wakeup)
+    }
+
+    fn progress(&self) -> u64 {
+        self.session.get().map_or(0, Session::progress)
     }
 
     /// Whether an operation may have got further since xen9p_wait() told of it.
     pub(crate) fn has_news(&self) -> bool {
-        self.session.progress() != self.told.get()
+        self.progress() != self.told.get()
     }
 
     pub(crate) fn take_news(&self) {
-        self.told.set(self.session.progress());
+        self.told.set(self.progress());
     }
 
-    fn is_alive(&self) -> bool {
-        self.look();
-        self.session.error().is_none()
+    fn is_lost(&self) -> bool {
+        self.session.get().is_some_and(|it| it.error().is_some())
     }
 
     /// One handle of the mount itself is closed.
     pub(crate) fn give_up(self: Rc<Self>) -> Result<()> {
         self.users.set(self.users.get() - 1);
-        if self.users.get() == 0 && (self.disconnect.get() || self.session.error().is_some()) {
-            let of_table = with_state(|state| {
-                let index = (state.mounts.iter()).position(|mount| Rc::ptr_eq(mount, &self));
-                index.map(|index| state.mounts.swap_remove(index))
-            })?;
-            // Dropped with nothing borrowed: it may wait.
-            drop(of_table);
+        if self.users.get() == 0 && (self.disconnect.get() || self.is_lost()) {
+            drop(forget(&self)?);
         }
         Ok(())
     }
+}
+
+/// Takes a mount off the list. To be dropped with nothing borrowed: that may wait.
+fn forget(mount: &Rc<Mount>) -> Result<Option<Mounted>> {
+    with_state(|state| {
+        let index = (state.mounts.iter()).position(|it| Rc::ptr_eq(&it.mount, mount));
+        index.map(|index| state.mounts.swap_remove(index))
+    })
+}
+
+/// The domain's events, if a device was looked for already.
+fn events() -> Option<Events<Kernel>> {
+    with_state(|state| state.domain.as_ref().map(|it| it.events.clone())).ok()?
 }
 
 /// The device's turn to be connected.
@@ -151,10 +195,7 @@ impl Connecting {
     fn new(device: &str) -> Result<Self> {
         with_state(|state| {
             if state.connecting.iter().any(|other| other == device) {
-                return Err(Fail::new(
-                    Errno::EBUSY,
-                    "the device is being mounted by another thread",
-                ));
+                return Err(Fail::new(Errno::EBUSY, "it is being mounted already"));
             }
             state.connecting.push(device.into());
             Ok(Connecting(device.into()))
@@ -177,10 +218,17 @@ impl Drop for Connecting {
 /// It is waited for up to `timeout`, and disconnected by the last xen9p_close(). It needs `alloc_window` and its like. Or
 /// "#mem": a new, empty tree in memory, of up to an eighth of it, gone with all that is open on it; to be served to others.
 ///
-/// Blocks, no longer than `timeout` at each step. -ENODEV: there is no such device. -ETIMEDOUT: its backend does not answer.
-/// -EBUSY: another thread is mounting it. Of vchans: -EINVAL: a malformed address, or one of this domain's own. -ETIMEDOUT: it is
-/// not published for this domain in time. -EPROTO (71): what is published makes no sense. -EOPNOTSUPP (95): an object without
-/// vchans, or a kernel without windows.
+/// Waits for the backend, no longer than `timeout` at each of some five steps, and for xenstore, no longer than 5 s for each
+/// answer. Where it is started, xen9p_poll() waits for xenstore alone. One that is given up takes back what it has
+/// offered to the backend, and waits some seconds at most for that; QEMU before version 10 may end when the device is
+/// mounted again then, as after `disconnect`.
+///
+/// -ENODEV: there is no such device. -ETIMEDOUT: its backend does not answer. -EBUSY: it is being mounted already. -ENXIO: the
+/// backend refuses, or the device was removed meanwhile. -EPROTO (71), -EPROTONOSUPPORT (93): what the backend offers makes no
+/// sense, or is another protocol. -ENOMEM: there are too few pages or grants for the smallest rings. -EIO: xenstore does not
+/// answer, or the domain was restored meanwhile. Of vchans: -EINVAL: a malformed address, or one of this domain's own.
+/// -ETIMEDOUT: it is not published for this domain in time. -EOPNOTSUPP (95): an object without vchans, or a kernel without
+/// windows.
 ///
 /// # Safety
 /// Pointers are NULL or valid; `tag` ends with a NUL.
@@ -189,33 +237,48 @@ pub unsafe extern "C" fn xen9p_mount(
     tag: *const c_char,
     options: *const xen9p_mount_options,
     fs: *mut xen9p_handle,
+    op: *mut xen9p_handle,
 ) -> i32 {
-    enter_status(|| {
+    enter(|| {
         // SAFETY: the caller's promise.
         let options = unsafe { sized(options, "the options") }?;
         let tag = match tag.is_null() {
             true => None,
-            // SAFETY: as above.
-            false => Some(unsafe { CStr::from_ptr(tag) }.to_str()),
+            // SAFETY: as above; it lives until the call is over.
+            false => Some(unsafe { CStr::from_ptr::<'static>(tag) }.to_str()),
         };
         let tag = tag.transpose();
         let tag = tag.map_err(|_| Fail::new(Errno::EINVAL, "the tag is not UTF-8"))?;
         if fs.is_null() {
             return Err(Fail::null("fs"));
         }
-        let mount = mount(tag, &options)?;
-        mount.users.set(mount.users.get() + 1);
-        let kind = Kind::Mount;
-        let open = Open {
-            mount: mount.clone(),
-            kind,
+        let new = Rc::new(Mount {
+            session: OnceCell::new(),
+            users: Cell::new(0),
+            disconnect: Cell::new(options.disconnect != 0),
+            is_busy: Cell::new(false),
+            told: Cell::new(0),
+            seen: Cell::new(None),
+        });
+        let of = new.clone();
+        let future = async move {
+            let found = mount(of, tag, &options).await?;
+            let mount = found.mount;
+            mount.users.set(mount.users.get() + 1);
+            let open = Open {
+                mount: mount.clone(),
+                kind: Kind::Mount(found.fs),
+            };
+            // SAFETY: as above.
+            unsafe { give(fs, "fs", open) }.or_else(|error| {
+                mount.give_up()?;
+                Err(error)
+            })?;
+            Ok(0)
         };
         // SAFETY: as above.
-        unsafe { give(fs, "fs", open) }.or_else(|error| {
-            mount.give_up()?;
-            Err(error)
-        })
-    })
+        unsafe { submit(new, op, Box::pin(future)) }
+    }) as i32
 }
 
 /// What is mounted, and how it is connected again.
@@ -228,60 +291,134 @@ pub(crate) struct Connected {
     pub(crate) disconnect: bool,
 }
 
-fn mount(tag: Option<&str>, options: &xen9p_mount_options) -> Result<Rc<Mount>> {
-    match tag {
-        Some(address) if address.starts_with(VCHAN) => mount_address(address, options),
-        #[cfg(feature = "vchan")]
-        Some(crate::memory_tree::NAME) => {
-            let connected = crate::memory_tree::connect(domain()?);
-            begin(crate::memory_tree::NAME.into(), options, connected)
+/// Mounts over `new`, or finds what is mounted already.
+async fn mount(
+    new: Rc<Mount>,
+    tag: Option<&str>,
+    options: &xen9p_mount_options,
+) -> Result<Mounted> {
+    #[cfg(feature = "vchan")]
+    if tag == Some(crate::memory_tree::NAME) {
+        let connected = crate::memory_tree::connect(domain()?);
+        return begin(new, crate::memory_tree::NAME.into(), options, connected).await;
+    }
+    if let Some(address) = tag.filter(|tag| tag.starts_with(VCHAN)) {
+        let turn = Connecting::new(address)?;
+        return match known(&turn.0)? {
+            Some(known) => Ok(known),
+            None => begin(new, turn.0.clone(), options, dial(address, options).await?).await,
+        };
+    }
+    let xen = xen()?;
+    let device = xen9pfs::device(&xen.domain, tag)?;
+    let turn = Connecting::new(device.frontend())?;
+    match known(&turn.0)? {
+        Some(known) => Ok(known),
+        None => {
+            let connected = connect(xen, device, options).await?;
+            begin(new, turn.0.clone(), options, connected).await
         }
-        tag => mount_device(tag, options),
     }
 }
 
 #[cfg(feature = "vchan")]
-fn mount_address(address: &str, options: &xen9p_mount_options) -> Result<Rc<Mount>> {
-    mount_once(address, options, || {
-        crate::vchan::connect(domain()?, address, timeout(options))
-    })
+async fn dial(address: &str, options: &xen9p_mount_options) -> Result<Connected> {
+    crate::vchan::connect(domain()?, address, timeout(options)).await
 }
 
 #[cfg(not(feature = "vchan"))]
-fn mount_address(_: &str, _: &xen9p_mount_options) -> Result<Rc<Mount>> {
+async fn dial(_: &str, _: &xen9p_mount_options) -> Result<Connected> {
     Err(Fail::new(
         Errno::EOPNOTSUPP,
         "this library is built without vchans: make capi FEATURES=vchan",
     ))
 }
 
-fn mount_device(tag: Option<&str>, options: &xen9p_mount_options) -> Result<Rc<Mount>> {
-    let xen = xen()?;
-    let device = xen9pfs::device(&xen.domain, tag)?;
-    let name: String = device.frontend().into();
-    mount_once(&name, options, || {
-        let wish = |number: u32| u16::try_from(number).ok().filter(|&number| number > 0);
-        let mut config = Config::for_memory(table().map_or(0, |table| table.known_memory()));
-        config.timeout = timeout(options);
-        config.rings = wish(options.rings);
-        config.order = wish(options.order).map(|order| order.min(255) as u8);
-        let tag: Option<String> = device.tag().map(Into::into);
-        let transport = xen.endpoints.connect(device, &config)?;
-        let mut again = config;
-        again.rings = Some(transport.lanes());
-        again.order = Some(transport.order().get());
-        again.timeout = again.timeout.min(RECONNECT_TIMEOUT);
-        Ok(Connected {
-            transport: Box::new(transport),
-            again: Box::new(move || {
-                let device = xen9pfs::device(&xen.domain, tag.as_deref());
-                let connected = device.and_then(|device| xen.endpoints.connect(device, &again));
-                connected.ok().map(|it| Box::new(it) as Box<dyn Transport>)
-            }),
-            tree: String::new(),
-            disconnect: false,
-        })
+async fn connect(
+    xen: Xen,
+    device: Device<Kernel>,
+    options: &xen9p_mount_options,
+) -> Result<Connected> {
+    let wish = |number: u32| u16::try_from(number).ok().filter(|&number| number > 0);
+    let mut config = Config::for_memory(table().map_or(0, |table| table.known_memory()));
+    config.timeout = timeout(options);
+    config.rings = wish(options.rings);
+    config.order = wish(options.order).map(|order| order.min(255) as u8);
+    let tag: Option<String> = device.tag().map(Into::into);
+    let resumes = xen.domain.events.resumes();
+    let connected = xen.endpoints.connect_async(device, &config).await;
+    if connected.is_err() && xen.domain.events.resumes() != resumes {
+        return Err(Fail::new(
+            Errno::EIO,
+            "the domain was restored elsewhere meanwhile: mount the device again",
+        ));
+    }
+    let transport = connected?;
+    let mut again = config;
+    again.rings = Some(transport.lanes());
+    again.order = Some(transport.order().get());
+    again.timeout = again.timeout.min(RECONNECT_TIMEOUT);
+    Ok(Connected {
+        transport: Box::new(transport),
+        again: Box::new(move || {
+            let device = xen9pfs::device(&xen.domain, tag.as_deref());
+            let connected = device.and_then(|device| xen.endpoints.connect(device, &again));
+            connected.ok().map(|it| Box::new(it) as Box<dyn Transport>)
+        }),
+        tree: String::new(),
+        disconnect: false,
     })
+}
+
+/// What is mounted under this name, unless its connection is lost.
+fn known(name: &str) -> Result<Option<Mounted>> {
+    let known = with_state(|state| state.mounts.iter().find(|it| it.name == name).cloned())?;
+    let Some(known) = known else {
+        return Ok(None);
+    };
+    known.mount.look();
+    if known.mount.is_lost() {
+        // What is open on it fails; the device may have a new backend.
+        drop(forget(&known.mount)?);
+        return Ok(None);
+    }
+    Ok(Some(known))
+}
+
+/// Speaks to the server at the other end.
+async fn begin(
+    new: Rc<Mount>,
+    name: String,
+    options: &xen9p_mount_options,
+    connected: Connected,
+) -> Result<Mounted> {
+    let timeout = timeout(options);
+    let mut mount = MountOptions::new().timeout(timeout).tree(connected.tree);
+    let mut config = session::Config::default();
+    config.timeout = timeout;
+    if options.msize != 0 {
+        mount = mount.msize(options.msize);
+        config.msize = options.msize;
+    }
+    if connected.disconnect {
+        new.disconnect.set(true);
+    }
+    let session = new.session.get_or_init({
+        let session = Session::new(connected.transport, &config)?;
+        move || session
+    });
+    if options.recovery > 0 {
+        let timeout = Duration::from_secs(options.recovery.into());
+        session.set_recovery(Recovery::new(redial(connected.again), timeout));
+    }
+    let fs = aio::Fs::mount(session, &mount).await?;
+    let mounted = Mounted {
+        name,
+        fs,
+        mount: new,
+    };
+    with_state(|state| state.mounts.push(mounted.clone()))?;
+    Ok(mounted)
 }
 
 /// How long each step of connecting, and each answer, may take.
@@ -291,64 +428,6 @@ fn timeout(options: &xen9p_mount_options) -> Duration {
         seconds => Duration::from_secs(seconds.into()),
     }
 }
-
-/// The mount of this name, or a new one.
-fn mount_once(
-    name: &str,
-    options: &xen9p_mount_options,
-    connect: impl FnOnce() -> Result<Connected>,
-) -> Result<Rc<Mount>> {
-    let turn = Connecting::new(name)?;
-    let known = with_state(|state| {
-        let known = state.mounts.iter().find(|it| it.device == turn.0);
-        known.cloned()
-    })?;
-    if let Some(known) = known {
-        if known.is_alive() {
-            return Ok(known);
-        }
-        // What is open on the old connection fails; the device may have a new backend.
-        with_state(|state| state.mounts.retain(|it| !Rc::ptr_eq(it, &known)))?;
-        drop(known);
-    }
-    begin(turn.0.clone(), options, connect()?)
-}
-
-/// Speaks to the server at the other end.
-fn begin(device: String, options: &xen9p_mount_options, connected: Connected) -> Result<Rc<Mount>> {
-    let timeout = timeout(options);
-    let mut mount = MountOptions::new().timeout(timeout).tree(connected.tree);
-    let mut config = session::Config::default();
-    config.timeout = timeout;
-    if options.msize != 0 {
-        mount = mount.msize(options.msize);
-        config.msize = options.msize;
-    }
-    let session = Session::new(connected.transport, &config)?;
-    if options.recovery > 0 {
-        let timeout = Duration::from_secs(options.recovery.into());
-        session.set_recovery(Recovery::new(redial(connected.again), timeout));
-    }
-    // The other domain may wait for what this one serves, before it answers.
-    #[cfg(feature = "vchan")]
-    session.set_idle_hook(Some(Box::new(|| {
-        crate::serve::turn();
-    })));
-    let fs = session.block_on(aio::Fs::mount(&session, &mount))?;
-    session.set_idle_hook(None);
-    let mount = Rc::new(Mount {
-        session,
-        fs,
-        device,
-        users: Cell::new(0),
-        disconnect: Cell::new(connected.disconnect || options.disconnect != 0),
-        is_busy: Cell::new(false),
-        told: Cell::new(0),
-    });
-    with_state(|state| state.mounts.push(mount.clone()))?;
-    Ok(mount)
-}
-
 /// Connects again, now and then.
 fn redial(mut again: Box<dyn FnMut() -> Option<Box<dyn Transport>>>) -> impl Redial {
     let mut next = Instant::from_nanos(0);

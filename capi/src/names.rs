@@ -16,10 +16,18 @@ use crate::paths::{Named, Place, buffer_mut, bytes, child, place};
 use crate::state::{enter, give};
 use crate::xen9p_handle;
 
+/// The node that a place means, with the symbolic links of a path followed.
+pub(crate) async fn target(place: Place) -> Result<RemoteNode> {
+    match place {
+        Place::Path(fs, path) => Ok(fs.node_at(path, true).await?),
+        place => node(place).await,
+    }
+}
+
 /// The node that a place means. Symbolic links are not followed.
-pub(crate) async fn node(mount: &Mount, place: Place) -> Result<RemoteNode> {
-    let path = match place {
-        Place::Path(path) => path,
+pub(crate) async fn node(place: Place) -> Result<RemoteNode> {
+    let (fs, path) = match place {
+        Place::Path(fs, path) => (fs, path),
         Place::Name(dir, name) => return child(&dir, name).await,
         Place::Node(node) => return Ok(node),
         Place::File(_) => return Err(wrong("a mount or a node")),
@@ -31,7 +39,7 @@ pub(crate) async fn node(mount: &Mount, place: Place) -> Result<RemoteNode> {
     if names.contains(&&b".."[..]) {
         return Err(Fail::new(Errno::EINVAL, "\"..\" leads to no node"));
     }
-    match mount.fs.node().walk_at(&names).await? {
+    match fs.node().walk_at(&names).await? {
         Walked::Through(node, _) => Ok(node),
         Walked::Link(_) => Err(Fail::new(
             Errno::ELOOP,
@@ -62,7 +70,7 @@ pub unsafe extern "C" fn xen9p_lookup(
         }
         let of = mount.clone();
         let future = async move {
-            let kind = Kind::Node(node(&of, place).await?);
+            let kind = Kind::Node(node(place).await?);
             // SAFETY: the caller's promise.
             unsafe { give(found, "found", Open { mount: of, kind }) }?;
             Ok(0)
@@ -86,7 +94,7 @@ pub unsafe extern "C" fn xen9p_mkdir(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let place = place.name(&mount)?;
+        let place = place.name()?;
         let future = async move {
             match place {
                 Named::Path(fs, path) => fs.create_dir_with_mode(path, mode & 0o7777).await?,
@@ -115,7 +123,7 @@ pub unsafe extern "C" fn xen9p_mknod(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let place = place.name(&mount)?;
+        let place = place.name()?;
         let future = async move {
             match place {
                 Named::Path(fs, path) => fs.mknod(path, mode, major, minor).await?,
@@ -140,7 +148,7 @@ unsafe fn remove(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let place = place.name(&mount)?;
+        let place = place.name()?;
         let future = async move {
             match (place, is_dir) {
                 (Named::Path(fs, path), false) => fs.remove_file(path).await?,
@@ -223,7 +231,7 @@ pub unsafe extern "C" fn xen9p_rename(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, from, to) = unsafe { two(at, path, to, new_path) }?;
-        let (from, to) = (from.name(&mount)?, to.name(&mount)?);
+        let (from, to) = (from.name()?, to.name()?);
         let future = async move {
             match (from, to) {
                 (Named::Path(fs, from), Named::Path(_, to)) => fs.rename(from, to).await?,
@@ -254,13 +262,12 @@ pub unsafe extern "C" fn xen9p_link(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, from, to) = unsafe { two(at, path, to, new_path) }?;
-        let to = to.name(&mount)?;
-        let of = mount.clone();
+        let to = to.name()?;
         let future = async move {
             match (from, to) {
-                (Place::Path(from), Named::Path(fs, to)) => fs.hard_link(from, to).await?,
-                (Place::Path(_), _) | (_, Named::Path(..)) => return Err(mixed()),
-                (from, Named::In(dir, name)) => dir.link(&node(&of, from).await?, name).await?,
+                (Place::Path(fs, from), Named::Path(_, to)) => fs.hard_link(from, to).await?,
+                (Place::Path(..), _) | (_, Named::Path(..)) => return Err(mixed()),
+                (from, Named::In(dir, name)) => dir.link(&node(from).await?, name).await?,
             }
             Ok(0)
         };
@@ -283,7 +290,7 @@ pub unsafe extern "C" fn xen9p_symlink(
     enter(|| {
         // SAFETY: the caller's promise.
         let ((mount, place), target) = unsafe { (place(at, path)?, bytes(target, "the target")?) };
-        let place = place.name(&mount)?;
+        let place = place.name()?;
         let future = async move {
             match place {
                 Named::Path(fs, path) => fs.symlink(target, path).await?,
@@ -316,11 +323,10 @@ pub unsafe extern "C" fn xen9p_readlink(
         let (mount, place) = unsafe { place(at, path) }?;
         // SAFETY: the caller's promise.
         let into = unsafe { buffer_mut(into.cast::<c_void>(), size) }?;
-        let of = mount.clone();
         let future = async move {
             let target = match place {
-                Place::Path(path) => of.fs.read_link(path).await?,
-                place => node(&of, place).await?.readlink().await?,
+                Place::Path(fs, path) => fs.read_link(path).await?,
+                place => node(place).await?.readlink().await?,
             };
             // SAFETY: the buffer is valid.
             Ok(unsafe { copy_text(&target, into.as_mut_ptr(), into.len()) } as i64)

@@ -12,8 +12,8 @@ use xen9p::time::Instant;
 use crate::error::{Fail, Result};
 use crate::handles::{Kind, Open, wrong};
 use crate::mount::Mount;
-use crate::state::{enter, enter_status, give, handles};
-use crate::xen9p_handle;
+use crate::state::{enter_anyway, enter_status, give, handles};
+use crate::{reserve, xen9p_handle};
 
 /// What xen9p_poll() returns, negated, while an operation is not over.
 pub const XEN9P_EINPROGRESS: i64 = 115;
@@ -109,12 +109,16 @@ fn used_elsewhere() -> Fail {
     Fail::new(Errno::EBUSY, "another thread waits for the operation")
 }
 
-/// Asks about an operation, without blocking: its result, which closes the handle, or -XEN9P_EINPROGRESS. Moves
-/// everything else on, too. xen9p_close() gives the operation up. Of the handle of an endpoint: 1 while another domain is
-/// connected, otherwise 0.
+/// Asks about an operation, without blocking but for xenstore, if something is mounted or served: its result, which closes the
+/// handle, or -XEN9P_EINPROGRESS: it is not over, or there is no memory to find out. Moves everything else on its mount
+/// on, too. Of the handle of an endpoint: 1 while another domain is connected, otherwise 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
-    enter(|| {
+    enter_anyway(|| {
+        if !reserve::ready() {
+            // Whatever else is said closes the handle, and what the caller has lent comes back.
+            return Err(Fail::quiet(Errno::EINPROGRESS));
+        }
         let open = handles(|handles| handles.get(op))?;
         #[cfg(feature = "vchan")]
         if let Kind::Endpoint(endpoint) = &open.kind {
@@ -129,7 +133,7 @@ pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
             open.mount.look();
         }
         if !operation.is_over() {
-            return Err(Fail::new(Errno::EINPROGRESS, "the operation is not over"));
+            return Err(Fail::quiet(Errno::EINPROGRESS));
         }
         handles(|handles| handles.take(op))?;
         operation.result.take().unwrap_or(Ok(0))
@@ -141,14 +145,14 @@ pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
 /// now and then. A loop that polls all its operations, and calls this when none is over, misses nothing.
 ///
 /// 0, whichever of these it was: xen9p_poll() tells, and it alone tells and ends the operation. -EBADF: the handle is that of
-/// a node, file or directory, or closed. -EBUSY: another thread polls or waits for this operation.
+/// a node, file or directory, or closed. -EBUSY: another thread polls or waits for this operation. -ENOMEM: it did not wait.
 #[unsafe(no_mangle)]
 pub extern "C" fn xen9p_wait(handle: xen9p_handle, deadline: u64) -> i32 {
     enter_status(|| {
         let open = handles(|handles| handles.get(handle))?;
         let deadline = Instant::from_nanos(deadline);
         match open.kind {
-            Kind::Mount => {
+            Kind::Mount(_) => {
                 if open.mount.look() && !open.mount.has_news() {
                     open.mount.sleep(deadline);
                     open.mount.look();

@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char, c_void};
 use core::slice;
 
 use xen9p::errno::Errno;
-use xen9p::fs::aio::RemoteNode;
+use xen9p::fs::aio::{Fs, RemoteNode};
 use xen9p::tree::{Node, is_name};
 
 use crate::error::{Fail, Result};
@@ -18,7 +18,7 @@ use crate::xen9p_handle;
 /// What a handle and a path lead to.
 pub(crate) enum Place {
     /// A path from the root of the mount; symbolic links are followed.
-    Path(&'static [u8]),
+    Path(Fs, &'static [u8]),
     /// A name in a directory.
     Name(RemoteNode, &'static [u8]),
     Node(RemoteNode),
@@ -71,7 +71,7 @@ pub(crate) unsafe fn place(at: xen9p_handle, path: *const c_char) -> Result<(Rc<
     let open = handles(|handles| handles.get(at))?;
     let place = match open.kind {
         // SAFETY: the caller's promise.
-        Kind::Mount => Place::Path(unsafe { bytes(path, "the path") }?),
+        Kind::Mount(fs) => Place::Path(fs, unsafe { bytes(path, "the path") }?),
         Kind::Node(node) if path.is_null() => Place::Node(node),
         Kind::Node(node) => {
             // SAFETY: the caller's promise.
@@ -92,9 +92,9 @@ pub(crate) unsafe fn place(at: xen9p_handle, path: *const c_char) -> Result<(Rc<
 
 impl Place {
     /// What is called so in a directory, as names are needed where something is made or removed.
-    pub(crate) fn name(self, mount: &Mount) -> Result<Named> {
+    pub(crate) fn name(self) -> Result<Named> {
         match self {
-            Place::Path(path) => Ok(Named::Path(mount.fs.clone(), path)),
+            Place::Path(fs, path) => Ok(Named::Path(fs, path)),
             Place::Name(dir, name) => Ok(Named::In(dir, name)),
             Place::Node(_) | Place::File(_) => Err(Fail::null("the name")),
         }
@@ -103,7 +103,7 @@ impl Place {
 
 /// A name in the tree.
 pub(crate) enum Named {
-    Path(xen9p::fs::aio::Fs, &'static [u8]),
+    Path(Fs, &'static [u8]),
     In(RemoteNode, &'static [u8]),
 }
 

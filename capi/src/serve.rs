@@ -142,8 +142,7 @@ fn limits(memory: usize) -> Limits {
 /// XEN9P_READ, and XEN9P_WRITE if the other domain may change something. Of the object with vchans alone: make capi
 /// FEATURES=vchan. It grants pages of the kernel's, and maps none of others.
 ///
-/// Whatever call polls, waits or is started serves meanwhile, but not while something is connected: a kernel that has nothing
-/// else to do loops over xen9p_wait() of the endpoint. xen9p_poll() tells whether the other domain is connected, or what
+/// Whatever call polls, waits or is started serves meanwhile: a kernel that has nothing else to do loops over xen9p_wait() of the endpoint. xen9p_poll() tells whether the other domain is connected, or what
 /// keeps this one from publishing the vchan, which is tried again each second. A domain that does not exist yet is waited for.
 /// xen9p_close() ends it. After a suspend the vchan is published anew, if the number of this domain is the same: else close
 /// it and serve again.
@@ -182,7 +181,7 @@ pub unsafe extern "C" fn xen9p_serve(
         };
         let Open { mount, kind } = handles(|handles| handles.get(tree))?;
         let root = match kind {
-            Kind::Mount => mount.fs.node(),
+            Kind::Mount(fs) => fs.node(),
             Kind::Node(node) => node,
             _ => return Err(wrong("a mount or a node")),
         };

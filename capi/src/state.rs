@@ -1,7 +1,6 @@
 //! What is set up once, and given back.
 
 use alloc::format;
-use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -18,7 +17,7 @@ use xen9p::xen::suspend::{SuspendError, SuspendReturn, Suspended};
 
 use crate::error::{Fail, Result, number};
 use crate::handles::{Handles, Open};
-use crate::mount::Mount;
+use crate::mount::Mounted;
 use crate::platform::{
     Kernel, install, move_ring, now, table, uninstall, xen9p_platform, xen9p_ring,
 };
@@ -43,12 +42,12 @@ pub(crate) struct State {
     pub(crate) domain: Option<xen::Xen<Kernel>>,
     endpoints: Option<Endpoints<Kernel>>,
     /// Devices that are connected.
-    pub(crate) mounts: Vec<Rc<Mount>>,
+    pub(crate) mounts: Vec<Mounted>,
     /// Devices that are being connected, by their directories.
     pub(crate) connecting: Vec<String>,
     /// What is served to other domains.
     #[cfg(feature = "vchan")]
-    pub(crate) served: Vec<Rc<crate::serve::Endpoint>>,
+    pub(crate) served: Vec<alloc::rc::Rc<crate::serve::Endpoint>>,
     handles: Handles,
     text: String,
 }
@@ -96,7 +95,8 @@ pub(crate) unsafe fn give(into: *mut xen9p_handle, name: &str, open: Open) -> Re
     if into.is_null() {
         return Err(Fail::null(name));
     }
-    let handle = handles(|handles| handles.add(open))?;
+    let mut open = Some(open);
+    let handle = handles(|handles| handles.add(&mut open))?;
     // SAFETY: the caller's promise.
     unsafe { into.write(handle) };
     Ok(())
@@ -264,9 +264,11 @@ pub unsafe extern "C" fn xen9p_check_platform(
 /// `xenstore` is where it was, to be set to where it is now.
 ///
 /// After 0 ports, grants and frames of the table are asked for anew, and none of before is used again; watches too. Mounts
-/// are lost, unless they were made with `recovery`: what is open fails with -EIO, and can be closed and mounted again.
+/// are lost, unless they were made with `recovery`: what is open fails with -EIO, and can be closed and mounted again. So does
+/// a mount that is under way.
 ///
-/// Returns what `suspend` did. -EBUSY: a thread is in a call, or xenstore has not answered something; not suspended.
+/// Returns what `suspend` did. -EBUSY: a thread is in a call, or xenstore has not answered something; not suspended. Operations
+/// that are started do not matter. Waits for xenstore before and after, no longer than some seconds.
 ///
 /// # Safety
 /// `suspend` may be called with `context` and a valid ring until this returns.

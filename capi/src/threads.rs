@@ -21,7 +21,7 @@ struct Threads {
     is_entered: Cell<bool>,
     /// A callback runs that may call xen9p_watch_fired().
     may_tell: Cell<bool>,
-    /// Threads that sleep.
+    /// Threads that are in a callback that blocks.
     sleepers: Cell<u32>,
     /// An event was taken since the sleepers were woken.
     has_taken: Cell<bool>,
@@ -87,7 +87,7 @@ pub(crate) fn note_event() {
     THREADS.has_taken.set(true);
 }
 
-/// How many threads sleep.
+/// How many threads are in a callback that blocks, in the middle of their calls.
 pub(crate) fn sleepers() -> u32 {
     THREADS.sleepers.get()
 }
@@ -106,11 +106,13 @@ pub(crate) fn blocking<T>(callback: impl FnOnce() -> T) -> T {
     }
     let told = THREADS.may_tell.replace(true);
     let noting = THREADS.is_noting.replace(false);
+    THREADS.sleepers.set(THREADS.sleepers.get() + 1);
     if has_lock() {
         THREADS.is_entered.set(false);
     }
     let result = callback();
     THREADS.is_entered.set(true);
+    THREADS.sleepers.set(THREADS.sleepers.get() - 1);
     THREADS.is_noting.set(noting);
     THREADS.may_tell.set(told);
     result
@@ -126,11 +128,9 @@ pub(crate) fn wait(ports: &[Port], deadline: Instant) {
         THREADS.would_sleep.set(true);
         return;
     }
-    THREADS.sleepers.set(THREADS.sleepers.get() + 1);
     // A Port is a transparent u32.
     let list = ports.as_ptr().cast();
     blocking(|| callback!(wait, (), list, ports.len(), deadline.as_nanos()));
-    THREADS.sleepers.set(THREADS.sleepers.get() - 1);
 }
 
 /// Runs what waits with a deadline of 0 in the end, and says whether it came to that: then there was nothing to do.

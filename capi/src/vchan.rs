@@ -58,7 +58,11 @@ fn split_tree(address: &str) -> (&str, &str) {
 }
 
 /// Connects to what another domain serves.
-pub(crate) fn connect(xen: Xen<Kernel>, address: &str, timeout: Duration) -> Result<Connected> {
+pub(crate) async fn connect(
+    xen: Xen<Kernel>,
+    address: &str,
+    timeout: Duration,
+) -> Result<Connected> {
     let (address, tree) = split_tree(address);
     let (server, name) = parse(address)?;
     let table = table().filter(|table| table.alloc_window.is_some());
@@ -71,15 +75,15 @@ pub(crate) fn connect(xen: Xen<Kernel>, address: &str, timeout: Duration) -> Res
     let most = table.known_memory() / MESSAGE_SHARE;
     let message = vchan::DEFAULT_MESSAGE.min(most as u32).max(8192);
     let name = String::from(name);
-    let dial = move |timeout| {
-        let stream = vchan::connect(&xen, server, &name, timeout)?;
-        Ok::<_, VchanError>(Box::new(vchan::framed(stream, message)) as Box<dyn Transport>)
-    };
-    let transport = dial(timeout)?;
+    let transport = move |stream| Box::new(vchan::framed(stream, message)) as Box<dyn Transport>;
+    let stream = vchan::connect_async(&xen, server, &name, timeout).await?;
     let timeout = timeout.min(RECONNECT_TIMEOUT);
     Ok(Connected {
-        transport,
-        again: Box::new(move || dial(timeout).ok()),
+        transport: transport(stream),
+        again: Box::new(move || {
+            let stream = vchan::connect(&xen, server, &name, timeout);
+            stream.ok().map(transport)
+        }),
         tree: tree.into(),
         disconnect: true,
     })

@@ -1,8 +1,6 @@
 //! Extended attributes.
 
 use alloc::boxed::Box;
-use alloc::rc::Rc;
-use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
 
 use xen9p::errno::Errno;
@@ -10,10 +8,9 @@ use xen9p::p9::wire::XattrFlags;
 use xen9p::tree::Node;
 
 use crate::error::{Fail, Result};
-use crate::mount::Mount;
-use crate::names::node;
+use crate::names::target;
 use crate::operations::submit;
-use crate::paths::{Place, buffer, buffer_mut, bytes, place};
+use crate::paths::{buffer, buffer_mut, bytes, place};
 use crate::state::enter;
 use crate::xen9p_handle;
 
@@ -30,26 +27,6 @@ fn hand_out(value: &[u8], into: &mut [u8]) -> Result<i64> {
         .ok_or_else(|| Fail::new(Errno::ERANGE, "the buffer is too small"))?;
     place.copy_from_slice(value);
     Ok(value.len() as i64)
-}
-
-async fn xattr(mount: &Rc<Mount>, place: Place, name: &[u8]) -> Result<Vec<u8>> {
-    Ok(match place {
-        Place::Path(path) => mount.fs.xattr(path, name).await?,
-        place => node(mount, place).await?.xattr(name, MAX_XATTR).await?,
-    })
-}
-
-async fn xattrs(mount: &Rc<Mount>, place: Place) -> Result<Vec<u8>> {
-    Ok(match place {
-        Place::Path(path) => {
-            let names = mount.fs.list_xattrs(path).await?;
-            names
-                .iter()
-                .flat_map(|name| name.iter().copied().chain([0]))
-                .collect()
-        }
-        place => node(mount, place).await?.list_xattrs(MAX_XATTR).await?,
-    })
 }
 
 /// The value of an extended attribute; with NULL as `name` the names of all, each with a final NUL. Returns how many bytes;
@@ -76,11 +53,11 @@ pub unsafe extern "C" fn xen9p_getxattr(
         };
         // SAFETY: the caller's promise.
         let into = unsafe { buffer_mut(into, size) }?;
-        let of = mount.clone();
         let future = async move {
+            let node = target(place).await?;
             let found = match name {
-                Some(name) => xattr(&of, place, name).await?,
-                None => xattrs(&of, place).await?,
+                Some(name) => node.xattr(name, MAX_XATTR).await?,
+                None => node.list_xattrs(MAX_XATTR).await?,
             };
             hand_out(&found, into)
         };
@@ -118,20 +95,11 @@ pub unsafe extern "C" fn xen9p_setxattr(
             // SAFETY: the caller's promise.
             false => Some(unsafe { buffer(value, size) }?),
         };
-        let of = mount.clone();
         let future = async move {
-            match (place, value) {
-                (Place::Path(path), Some(value)) => of.fs.set_xattr(path, name, value).await?,
-                (Place::Path(path), None) => of.fs.remove_xattr(path, name).await?,
-                (place, value) => {
-                    let node = node(&of, place).await?;
-                    match value {
-                        Some(value) => {
-                            node.set_xattr(name, value, XattrFlags::empty()).await?;
-                        }
-                        None => node.remove_xattr(name).await?,
-                    }
-                }
+            let node = target(place).await?;
+            match value {
+                Some(value) => node.set_xattr(name, value, XattrFlags::empty()).await?,
+                None => node.remove_xattr(name).await?,
             }
             Ok(0)
         };

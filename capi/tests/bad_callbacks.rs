@@ -4,7 +4,7 @@ mod kernel;
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
 use kernel::{World, last_error, own, turn};
 use xen9p_capi::*;
@@ -140,7 +140,7 @@ fn what_breaks_the_contract_is_told_and_no_mount() {
             assert_eq!(xen9p_exit(), 0);
             // A caller that does not ask gets an error of the first call that meets it.
             assert_eq!(xen9p_init(&platform), 0);
-            let result = xen9p_mount(null(), null(), &mut fs);
+            let result = xen9p_mount(null(), null(), &mut fs, null_mut());
             assert_eq!(result == 0, *mounts, "{index}: {result}");
             assert!(*mounts || !last_error().is_empty());
             assert_eq!(xen9p_exit(), 0);
@@ -160,12 +160,17 @@ fn a_watch_that_is_refused_is_an_error() {
     // SAFETY: all pointers are valid.
     unsafe {
         assert_eq!(xen9p_init(&platform), 0);
-        assert!(xen9p_mount(null(), null(), &mut fs) < 0);
+        assert!(xen9p_mount(null(), null(), &mut fs, null_mut()) < 0);
         assert!(!last_error().is_empty());
         assert_eq!(xen9p_exit(), 0);
         // A watch that is gone, or told of twice, or none of ours, is no error; a token that is none of ours by its form is.
         assert_eq!(xen9p_init(&world.drivers()), 0);
-        assert_eq!(xen9p_mount(null(), null(), &mut fs), 0, "{}", last_error());
+        assert_eq!(
+            xen9p_mount(null(), null(), &mut fs, null_mut()),
+            0,
+            "{}",
+            last_error()
+        );
         for _ in 0..2 {
             assert_eq!(xen9p_watch_fired(c"/x".as_ptr(), c"999".as_ptr()), 0);
         }

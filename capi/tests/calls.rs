@@ -25,7 +25,7 @@ fn everything_in_order_and_out_of_it() {
     // SAFETY: all pointers are valid or null; strings end with a NUL.
     unsafe {
         // Before it is set up.
-        assert_eq!(xen9p_mount(null(), null(), &mut fs), -6);
+        assert_eq!(xen9p_mount(null(), null(), &mut fs, NULL), -6);
         assert_eq!(xen9p_close(1 << 16, NULL), -6);
         assert_eq!(xen9p_check_platform(None, null_mut()), -6);
         assert_eq!(xen9p_init(null()), EFAULT);
@@ -59,23 +59,29 @@ fn everything_in_order_and_out_of_it() {
 
         #[cfg(not(feature = "vchan"))]
         {
-            assert_eq!(xen9p_mount(c"vchan!7!9p".as_ptr(), null(), &mut fs), -95);
+            assert_eq!(
+                xen9p_mount(c"vchan!7!9p".as_ptr(), null(), &mut fs, NULL),
+                -95
+            );
             assert!(last_error().contains("FEATURES=vchan"), "{}", last_error());
-            assert_eq!(xen9p_mount(c"#mem".as_ptr(), null(), &mut fs), -19);
+            assert_eq!(xen9p_mount(c"#mem".as_ptr(), null(), &mut fs, NULL), -19);
         }
-        assert_eq!(xen9p_mount(c"nothing".as_ptr(), null(), &mut fs), -19);
+        assert_eq!(xen9p_mount(c"nothing".as_ptr(), null(), &mut fs, NULL), -19);
         assert!(
             last_error().contains("there are: share"),
             "{}",
             last_error()
         );
-        assert_eq!(xen9p_mount(c"share".as_ptr(), null(), null_mut()), EFAULT);
+        assert_eq!(
+            xen9p_mount(c"share".as_ptr(), null(), null_mut(), NULL),
+            EFAULT
+        );
         for size in [0, size_of::<xen9p_mount_options>() + 1] {
             let options = xen9p_mount_options {
                 size,
                 ..Default::default()
             };
-            assert_eq!(xen9p_mount(null(), &options, &mut fs), -22);
+            assert_eq!(xen9p_mount(null(), &options, &mut fs, NULL), -22);
             assert!(last_error().contains("sizeof"), "{}", last_error());
         }
         let options = xen9p_mount_options {
@@ -85,8 +91,13 @@ fn everything_in_order_and_out_of_it() {
             ..Default::default()
         };
         // Nonsense is no mount, and leaves the device usable.
-        assert!(xen9p_mount(null(), &options, &mut fs) < 0);
-        assert_eq!(xen9p_mount(null(), null(), &mut fs), 0, "{}", last_error());
+        assert!(xen9p_mount(null(), &options, &mut fs, NULL) < 0);
+        assert_eq!(
+            xen9p_mount(null(), null(), &mut fs, NULL),
+            0,
+            "{}",
+            last_error()
+        );
 
         // Files.
         let flags = XEN9P_READ | XEN9P_WRITE | XEN9P_CREATE;

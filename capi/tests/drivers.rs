@@ -62,7 +62,7 @@ fn the_drivers_of_the_kernel_notice_nothing() {
         let context = (&raw mut breaches).cast();
         assert_eq!(xen9p_check_platform(Some(note), context), 0, "{breaches:?}");
         assert_eq!(
-            xen9p_mount(c"share".as_ptr(), null(), &mut fs),
+            xen9p_mount(c"share".as_ptr(), null(), &mut fs, NULL),
             0,
             "{}",
             last_error()
@@ -94,9 +94,14 @@ fn the_drivers_of_the_kernel_notice_nothing() {
         assert_eq!((own.used(), own.ports.borrow().len()), (theirs.len(), 0));
         assert_eq!(xen9p_init(&world.drivers()), 0);
         own.refuses.set(true);
-        assert!(xen9p_mount(null(), null(), &mut fs) < 0);
+        assert!(xen9p_mount(null(), null(), &mut fs, NULL) < 0);
         own.refuses.set(false);
-        assert_eq!(xen9p_mount(null(), null(), &mut fs), 0, "{}", last_error());
+        assert_eq!(
+            xen9p_mount(null(), null(), &mut fs, NULL),
+            0,
+            "{}",
+            last_error()
+        );
         use_files(fs);
         assert_eq!(xen9p_exit(), 0);
     }
@@ -142,7 +147,7 @@ fn a_range_of_references_is_kept_to() {
                 ..Default::default()
             };
             assert_eq!(
-                xen9p_mount(null(), &options, &mut fs),
+                xen9p_mount(null(), &options, &mut fs, NULL),
                 0,
                 "{}",
                 last_error()
@@ -167,7 +172,7 @@ fn a_range_of_references_is_kept_to() {
     unsafe {
         assert_eq!(xen9p_init(&callbacks), 0);
         assert_eq!(
-            xen9p_mount(null(), null(), &mut fs),
+            xen9p_mount(null(), null(), &mut fs, NULL),
             -12,
             "{}",
             last_error()

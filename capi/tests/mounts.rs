@@ -24,7 +24,7 @@ fn a_device_is_connected_once_however_often_it_is_mounted() {
         assert_eq!(CStr::from_ptr(tag.as_ptr()), c"share");
         assert_eq!(xen9p_tag(1, tag.as_mut_ptr(), tag.len()), -19);
         let mut second = 0;
-        assert_eq!(xen9p_mount(tag.as_ptr(), null(), &mut second), 0);
+        assert_eq!(xen9p_mount(tag.as_ptr(), null(), &mut second, NULL), 0);
         assert_ne!(first, second);
         // Each is closed for itself, and a name of one is a name of the other.
         assert_eq!(xen9p_mkdir(first, c"/d".as_ptr(), 0o755, NULL), 0);
@@ -37,7 +37,7 @@ fn a_device_is_connected_once_however_often_it_is_mounted() {
         assert_eq!(xen9p_rmdir(second, c"/e".as_ptr(), NULL), 0);
         assert_eq!(xen9p_close(second, NULL), 0);
         // Kept for the next mount.
-        assert_eq!(xen9p_mount(null(), null(), &mut second), 0);
+        assert_eq!(xen9p_mount(null(), null(), &mut second, NULL), 0);
         assert_eq!(connections(), 1);
         let options = xen9p_mount_options {
             size: size_of::<xen9p_mount_options>(),
@@ -50,7 +50,7 @@ fn a_device_is_connected_once_however_often_it_is_mounted() {
         // Where that is wished each mount connects.
         for count in 2..4 {
             assert_eq!(
-                xen9p_mount(null(), &options, &mut second),
+                xen9p_mount(null(), &options, &mut second, NULL),
                 0,
                 "{}",
                 last_error()
@@ -81,7 +81,7 @@ fn a_lost_backend_ends_calls_and_can_be_mounted_again() {
         assert!(last_error().contains("backend"), "{}", last_error());
         world.share.borrow_mut().restart();
         assert_eq!(
-            xen9p_mount(null(), null(), &mut again),
+            xen9p_mount(null(), null(), &mut again, NULL),
             0,
             "{}",
             last_error()

@@ -214,7 +214,7 @@ static int serve(void)
 {
     xen9p_handle tree, endpoint;
 
-    if (xen9p_mount("#mem", NULL, &tree) < 0 || xen9p_serve("vchan!7!log", tree, XEN9P_READ, &endpoint) < 0)
+    if (xen9p_mount("#mem", NULL, &tree, NULL) < 0 || xen9p_serve("vchan!7!log", tree, XEN9P_READ, &endpoint) < 0)
         return 4;
     while (xen9p_poll(endpoint) >= 0)
         xen9p_wait(endpoint, XEN9P_FOREVER);
@@ -277,7 +277,7 @@ int kernel(void)
         return 1;
     if (xen9p_check_platform(my_breach, NULL))
         return 2;
-    if (xen9p_tag(0, text, sizeof text) < 0 || xen9p_mount(text, &options, &fs) < 0) {
+    if (xen9p_tag(0, text, sizeof text) < 0 || xen9p_mount(text, &options, &fs, NULL) < 0) {
         xen9p_last_error(text, sizeof text);
         xen9p_describe(-2, text, sizeof text);
         return 3;

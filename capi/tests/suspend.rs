@@ -65,7 +65,7 @@ fn files_outlive_what_the_domain_does() {
             // Nothing is connected yet.
             assert_eq!(xen9p_suspend(Some(suspend), context), 1);
             assert_eq!(
-                xen9p_mount(null(), &options, &mut fs),
+                xen9p_mount(null(), &options, &mut fs, NULL),
                 0,
                 "{}",
                 last_error()
@@ -92,7 +92,7 @@ fn files_outlive_what_the_domain_does() {
                 assert_eq!(count, -5, "{}", last_error());
                 assert_eq!(xen9p_close(fs, NULL), 0);
                 assert_eq!(
-                    xen9p_mount(null(), &options, &mut fs),
+                    xen9p_mount(null(), &options, &mut fs, NULL),
                     0,
                     "{}",
                     last_error()

@@ -258,7 +258,7 @@ fn threads_go_on_together_with_another_backend() {
             ..with_lock(&world)
         };
         assert_eq!(xen9p_init(&platform), 0);
-        let result = xen9p_mount(null(), &options, &mut fs);
+        let result = xen9p_mount(null(), &options, &mut fs, NULL);
         assert_eq!(result, 0, "{}", last_error());
         let mut kept = 0;
         let flags = XEN9P_READ | XEN9P_WRITE | XEN9P_CREATE;
@@ -289,7 +289,12 @@ fn no_call_keeps_another_out_while_it_waits() {
     // SAFETY: all pointers are valid.
     unsafe {
         assert_eq!(xen9p_init(&callbacks), 0);
-        assert_eq!(xen9p_mount(null(), null(), &mut fs), 0, "{}", last_error());
+        assert_eq!(
+            xen9p_mount(null(), null(), &mut fs, NULL),
+            0,
+            "{}",
+            last_error()
+        );
     }
     std::thread::scope(|scope| {
         for number in 1..=4 {

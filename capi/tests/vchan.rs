@@ -32,7 +32,7 @@ const EINVAL: i32 = -22;
 unsafe fn mount(name: &CStr) -> xen9p_handle {
     let mut fs = 0;
     // SAFETY: all pointers are valid.
-    let mounted = unsafe { xen9p_mount(name.as_ptr(), null(), &mut fs) };
+    let mounted = unsafe { xen9p_mount(name.as_ptr(), null(), &mut fs, NULL) };
     assert_eq!(mounted, 0, "{name:?}: {}", last_error());
     fs
 }
@@ -194,7 +194,7 @@ fn memory_may_end_anywhere_while_a_tree_is_served() {
     unsafe {
         assert_eq!(inside(|| xen9p_init(&world.callbacks())), 0);
         let mut tree = 0;
-        let mounted = inside(|| xen9p_mount(c"#mem".as_ptr(), null(), &mut tree));
+        let mounted = inside(|| xen9p_mount(c"#mem".as_ptr(), null(), &mut tree, NULL));
         assert_eq!(mounted, 0, "{}", last_error());
         let flags = XEN9P_READ | XEN9P_WRITE;
         let address = c"vchan!7!log".as_ptr();
@@ -328,7 +328,10 @@ fn a_server_that_begins_anew_is_found_again() {
         assert_eq!(xen9p_init(&world.with_windows()), 0);
         for recovers in [true, false] {
             let options = if recovers { &raw const options } else { null() };
-            assert_eq!(xen9p_mount(c"vchan!7!9p".as_ptr(), options, &mut fs), 0);
+            assert_eq!(
+                xen9p_mount(c"vchan!7!9p".as_ptr(), options, &mut fs, NULL),
+                0
+            );
             let opened = xen9p_open(fs, c"/hello".as_ptr(), XEN9P_READ, 0, &mut file, NULL);
             assert_eq!(opened, 0, "{}", last_error());
             let again = Serving::of(&xen, &tree).export;
@@ -436,7 +439,7 @@ fn what_is_wrong_is_refused() {
         half.set_window = None;
         assert_eq!(xen9p_init(&half), EINVAL);
         assert_eq!(xen9p_init(&world.callbacks()), 0);
-        assert_eq!(xen9p_mount(address, &options, &mut fs), -95);
+        assert_eq!(xen9p_mount(address, &options, &mut fs, NULL), -95);
         assert!(last_error().contains("alloc_window"), "{}", last_error());
         assert_eq!(xen9p_exit(), 0);
 
@@ -455,7 +458,7 @@ fn what_is_wrong_is_refused() {
             // This domain itself.
             c"vchan!3!x",
         ] {
-            let mounted = xen9p_mount(malformed.as_ptr(), &options, &mut fs);
+            let mounted = xen9p_mount(malformed.as_ptr(), &options, &mut fs, NULL);
             assert_eq!(mounted, EINVAL, "{malformed:?}: {}", last_error());
             let tree = mount(c"#mem");
             let served = xen9p_serve(malformed.as_ptr(), tree, XEN9P_READ, &mut fs);
@@ -463,13 +466,13 @@ fn what_is_wrong_is_refused() {
             assert_eq!(xen9p_close(tree, NULL), 0);
         }
         let no_text = c"vchan!7!\xff".as_ptr();
-        assert_eq!(xen9p_mount(no_text, &options, &mut fs), EINVAL);
+        assert_eq!(xen9p_mount(no_text, &options, &mut fs, NULL), EINVAL);
         // Nobody publishes it, or for another domain.
-        assert_eq!(xen9p_mount(address, &options, &mut fs), -110);
+        assert_eq!(xen9p_mount(address, &options, &mut fs, NULL), -110);
         let other = other(&world, false);
         let mut for_another = Listener::new(&other, DomId(9), "9p", Orders::default()).unwrap();
         let _ = for_another.accept();
-        assert_eq!(xen9p_mount(address, &options, &mut fs), -110);
+        assert_eq!(xen9p_mount(address, &options, &mut fs, NULL), -110);
 
         let tree = mount(c"#mem");
         let (mut endpoint, mut second) = (0, 0);

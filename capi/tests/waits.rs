@@ -45,7 +45,12 @@ fn no_wake_up_is_lost_in_any_order() {
     // SAFETY: all pointers are valid.
     unsafe {
         assert_eq!(xen9p_init(&callbacks), 0);
-        assert_eq!(xen9p_mount(null(), null(), &mut fs), 0, "{}", last_error());
+        assert_eq!(
+            xen9p_mount(null(), null(), &mut fs, NULL),
+            0,
+            "{}",
+            last_error()
+        );
         let (mut file, flags) = (0, XEN9P_READ | XEN9P_WRITE | XEN9P_CREATE);
         assert_eq!(
             xen9p_open(fs, c"/f".as_ptr(), flags, 0o644, &mut file, NULL),
@@ -101,7 +106,12 @@ fn an_answer_that_another_call_took_in_ends_the_next_wait_at_once() {
     // SAFETY: all pointers are valid.
     unsafe {
         assert_eq!(xen9p_init(&world.callbacks()), 0);
-        assert_eq!(xen9p_mount(null(), null(), &mut fs), 0, "{}", last_error());
+        assert_eq!(
+            xen9p_mount(null(), null(), &mut fs, NULL),
+            0,
+            "{}",
+            last_error()
+        );
         let (mut first, mut second) = (0, 0);
         let (mut one, mut two) = (xen9p_stat::default(), xen9p_stat::default());
         let root = c"/".as_ptr();

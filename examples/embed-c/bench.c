@@ -242,7 +242,7 @@ void bench(const struct xen9p_platform *platform, const char *line)
     int64_t count = PER_SCALE / part < 10 ? 10 : PER_SCALE / part;
 
     expect("init", xen9p_init(platform), 0);
-    expect("mount", xen9p_mount(NULL, &options, &fs), 0);
+    expect("mount", xen9p_mount(NULL, &options, &fs, NULL), 0);
     note("mounted", 1, now(NULL) - kernel_started);
     first_byte(control, files);
     fill(CALL);

@@ -43,7 +43,7 @@ static void serve(const char *address)
     xen9p_handle tree, endpoint, file;
     char found[64];
 
-    expect("mount of #mem", xen9p_mount("#mem", NULL, &tree), 0);
+    expect("mount of #mem", xen9p_mount("#mem", NULL, &tree, NULL), 0);
     expect("serve", xen9p_serve(address, tree, XEN9P_READ | XEN9P_WRITE, &endpoint), 0);
     print("serving\r\n");
     for (int64_t seen = 0, is_connected; (is_connected = expect("poll", xen9p_poll(endpoint), 0)) || !seen; seen |= is_connected)
@@ -71,7 +71,7 @@ void domains(const struct xen9p_platform *platform, const char *line)
     if (*line == 'e') {
         serve(line + sizeof "export");
     } else {
-        expect("mount", xen9p_mount(line, NULL, &fs), 0);
+        expect("mount", xen9p_mount(line, NULL, &fs, NULL), 0);
         use_mount(fs);
     }
 }

@@ -204,13 +204,13 @@ static void use_all(const struct xen9p_platform *platform)
 
     other.version = 0;
     expect("the library's version", xen9p_version(), XEN9P_VERSION);
-    expect("a mount before init", xen9p_mount(NULL, NULL, &fs), -6);
+    expect("a mount before init", xen9p_mount(NULL, NULL, &fs, NULL), -6);
     expect("init without a platform", xen9p_init(NULL), -14);
     expect("init with another header", xen9p_init(&other), -93);
     init(platform);
     expect("init again", xen9p_init(platform), -17);
-    expect("mount", xen9p_mount(NULL, NULL, &fs), 0);
-    expect("mount of what is mounted", xen9p_mount(NULL, NULL, &again), 0);
+    expect("mount", xen9p_mount(NULL, NULL, &fs, NULL), 0);
+    expect("mount of what is mounted", xen9p_mount(NULL, NULL, &again, NULL), 0);
     expect("close", xen9p_close(again, NULL), 0);
     start_others();
     list_and_read();
@@ -240,7 +240,7 @@ static void lose_backend(void)
 {
     xen9p_handle file;
     int64_t result;
-    expect("mount", xen9p_mount(NULL, NULL, &fs), 0);
+    expect("mount", xen9p_mount(NULL, NULL, &fs, NULL), 0);
     expect("open", xen9p_open(fs, "/hello.txt", XEN9P_READ, 0, &file, NULL), 0);
     print("waits for its backend to die\r\n");
     while ((result = xen9p_read(file, text, 100, 0, NULL)) > 0)
@@ -262,7 +262,7 @@ static void be_saved(void)
 {
     struct xen9p_mount_options options = { .size = sizeof options, .recovery = 60 };
     xen9p_handle file;
-    expect("mount", xen9p_mount(NULL, &options, &fs), 0);
+    expect("mount", xen9p_mount(NULL, &options, &fs, NULL), 0);
     expect("open", xen9p_open(fs, "/kept.txt", XEN9P_READ | XEN9P_WRITE | XEN9P_CREATE, 0644, &file, NULL), 0);
     expect("write", xen9p_write(file, "before", 6, 0, NULL), 6);
     start_others();

@@ -110,7 +110,7 @@ unsafe fn work_on(open: &mut Vec<xen9p_handle>) -> Result<(), i64> {
             disconnect: 1,
             ..Default::default()
         };
-        check(inside(|| xen9p_mount(null(), &options, &mut fs)).into())?;
+        check(inside(|| xen9p_mount(null(), &options, &mut fs, null_mut())).into())?;
         open.push(fs);
         check(
             inside(|| xen9p_open(fs, c"/m".as_ptr(), flags, 0o644, &mut file, null_mut())).into(),

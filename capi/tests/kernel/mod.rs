@@ -327,7 +327,12 @@ pub fn mounted(world: &World) -> xen9p_handle {
     // SAFETY: all pointers are valid.
     unsafe {
         assert_eq!(xen9p_init(&world.callbacks()), 0);
-        assert_eq!(xen9p_mount(null(), null(), &mut fs), 0, "{}", last_error());
+        assert_eq!(
+            xen9p_mount(null(), null(), &mut fs, null_mut()),
+            0,
+            "{}",
+            last_error()
+        );
     }
     fs
 }

@@ -26,7 +26,10 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
+use core::future::poll_fn;
 use core::mem;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 use crate::hypercall::event_channel::{self, Status};
@@ -87,6 +90,8 @@ struct Table<P: Platform> {
     turn: Cell<usize>,
     /// The list of ports for [`Platform::wait`], kept to spare an allocation each time.
     list: Cell<Vec<Port>>,
+    /// See [`Events::due`].
+    due: Cell<Instant>,
 }
 
 impl<P: Platform> Clone for Events<P> {
@@ -118,6 +123,7 @@ impl<P: Platform> Events<P> {
                 stats: Cell::default(),
                 turn: Cell::new(0),
                 list: Cell::new(Vec::new()),
+                due: Cell::new(Instant::NEVER),
             }),
         }
     }
@@ -336,6 +342,37 @@ impl<P: Platform> Events<P> {
             stats.polls += 1;
             stats.wake_ups += u64::from(woken);
         });
+    }
+
+    /// Gives the turn back once: the executor polls again after the next event, and at `until` if none comes.
+    pub async fn pause(&self, until: Instant) {
+        let mut has_paused = false;
+        poll_fn(|_| match mem::replace(&mut has_paused, true) {
+            true => Poll::Ready(()),
+            false => {
+                self.table.due.set(until);
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// When a future that has just come to a [`pause`](Self::pause) is to be polled again even if no event comes.
+    pub fn due(&self) -> Instant {
+        self.table.due.get()
+    }
+
+    /// Runs a future to its end that gives its turn back by [`pause`](Self::pause) alone.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        loop {
+            let seen = self.generation();
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return output;
+            }
+            self.wait(seen, self.due());
+        }
     }
 
     /// Sleeps until `deadline`, dispatching what comes meanwhile.

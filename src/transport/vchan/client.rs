@@ -48,7 +48,21 @@ pub fn connect<P: Platform>(
     name: &str,
     timeout: Duration,
 ) -> Result<Stream<P>, VchanError> {
-    dial(xen, server, name, timeout, false)
+    let dialing = connect_async(xen, server, name, timeout);
+    xen.events.block_on(dialing)
+}
+
+/// [`connect`], which [pauses](crate::xen::event::Events::pause) while the server takes its time. It waits for xenstore.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_async<P: Platform>(
+    xen: &Xen<P>,
+    server: DomId,
+    name: &str,
+    timeout: Duration,
+) -> Result<Stream<P>, VchanError> {
+    dial(xen, server, name, timeout, false).await
 }
 
 /// As [`connect`], without a wait, and only to what no client has used before, as servers of our own publish it for each one.
@@ -62,10 +76,11 @@ pub(in crate::transport) fn connect_new<P: Platform>(
     server: DomId,
     name: &str,
 ) -> Result<Stream<P>, VchanError> {
-    dial(xen, server, name, Duration::ZERO, true)
+    let dialing = dial(xen, server, name, Duration::ZERO, true);
+    xen.events.block_on(dialing)
 }
 
-fn dial<P: Platform>(
+async fn dial<P: Platform>(
     xen: &Xen<P>,
     server: DomId,
     name: &str,
@@ -84,7 +99,7 @@ fn dial<P: Platform>(
         timeout,
         unused,
     };
-    dialer.dial()
+    dialer.dial().await
 }
 
 /// A link, the reference of its page, and what drops the rest of an earlier session.
@@ -100,14 +115,14 @@ struct Dialer<'a, P: Platform> {
 }
 
 impl<P: Platform> Dialer<'_, P> {
-    fn dial(&self) -> Result<Stream<P>, VchanError> {
+    async fn dial(&self) -> Result<Stream<P>, VchanError> {
         let events = &self.xen.events;
         let deadline = events.now() + self.timeout;
         // Exactly this node: xenstored does not tell of its removal to who watches the directory.
         let watch = self.watch()?;
         loop {
             watch.take_all()?;
-            let failed = match self.attempt() {
+            let failed = match self.attempt().await {
                 Ok(made) => return Ok(self.stream(made, watch)),
                 Err(error) => error,
             };
@@ -115,7 +130,10 @@ impl<P: Platform> Dialer<'_, P> {
                 return Err(failed);
             }
             log::debug!("vchan {}: {failed}; looking again", self.path);
-            watch.wait(deadline.min(events.now() + RETRY_INTERVAL))?;
+            let until = deadline.min(events.now() + RETRY_INTERVAL);
+            while watch.take()?.is_none() && events.now() < until {
+                events.pause(until).await;
+            }
         }
     }
 
@@ -152,7 +170,7 @@ impl<P: Platform> Dialer<'_, P> {
     }
 
     /// Connects to what is published now.
-    fn attempt(&self) -> Result<Made<P>, VchanError> {
+    async fn attempt(&self) -> Result<Made<P>, VchanError> {
         let Xen { events, grants, .. } = self.xen;
         let found = self.find()?;
         let page = grants.map(self.server, &[found.page])?;
@@ -180,7 +198,10 @@ impl<P: Platform> Dialer<'_, P> {
             .bind_interdomain(self.server, found.port)
             .map_err(VchanError::Port)?;
         if used {
-            events.sleep_until(events.now() + ABSENCE_INTERVAL);
+            let until = events.now() + ABSENCE_INTERVAL;
+            while events.now() < until {
+                events.pause(until).await;
+            }
         }
         // The nodes were read in one transaction, but the server may have begun anew since.
         if self.find()? != found {

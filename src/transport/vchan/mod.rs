@@ -42,7 +42,7 @@ mod stream;
 pub use address::parse_address;
 #[cfg(feature = "idc")]
 pub(super) use client::connect_new;
-pub use client::{CONNECT_TIMEOUT, connect};
+pub use client::{CONNECT_TIMEOUT, connect, connect_async};
 pub use error::VchanError;
 pub use layout::{Order, Orders, Side};
 pub use server::Listener;

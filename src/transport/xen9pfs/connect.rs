@@ -6,6 +6,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem;
 use core::num::NonZeroUsize;
 use core::time::Duration;
 
@@ -73,11 +74,13 @@ pub fn connect<P: Platform>(
     device: Device<P>,
     config: &Config,
 ) -> Result<Xen9pfs<P>, ConnectError> {
-    connect_as(xen, device, config, Rc::default())
+    let events = xen.events.clone();
+    events.block_on(connect_as(xen, device, config, Rc::default()))
 }
 
-/// [`connect()`], which notes in `connection` how the connection ends.
-pub(super) fn connect_as<P: Platform>(
+/// [`connect()`], which [pauses](crate::xen::event::Events::pause) while the backend takes its time, and notes in `connection` how
+/// the connection ends. A future that is dropped disconnects what it has offered, as dropping a connection does.
+pub(super) async fn connect_as<P: Platform>(
     xen: &Xen<P>,
     device: Device<P>,
     config: &Config,
@@ -95,7 +98,8 @@ pub(super) fn connect_as<P: Platform>(
     connection.claim.set(Some(claim));
     let state = device.watch_backend()?;
     device
-        .reset(&state, config.timeout)
+        .reset_async(&state, config.timeout)
+        .await
         .map_err(|error| with_timeout(error.into()))?;
     let (max_rings, max_order) = limits(&device)?;
     log::debug!(
@@ -110,14 +114,23 @@ pub(super) fn connect_as<P: Platform>(
         rings.len(),
         order.get()
     );
-    if let Err(error) = announce(&device, &state, &rings) {
+    let mut offer = Offer {
+        device: &device,
+        state: &state,
+        rings,
+    };
+    if let Err(error) = announce(&device, &state, &offer.rings).await {
         // A backend that did not connect need not disconnect either: one error is enough.
-        if let Err(error) = device.leave(&state, DISCONNECT_TIMEOUT) {
+        if !offer.is_stale()
+            && let Err(error) = device.leave_async(&state, DISCONNECT_TIMEOUT).await
+        {
             log::debug!("9pfs {}: not closed in good order: {error}", name(&device));
         }
-        drop(rings);
+        offer.rings.clear();
         return Err(with_timeout(error));
     }
+    let rings = mem::take(&mut offer.rings);
+    drop(offer);
     log::info!(
         "9pfs {}: {} rings of {} KiB each way, served by domain {}",
         name(&device),
@@ -128,6 +141,31 @@ pub(super) fn connect_as<P: Platform>(
     let channels = rings.iter().map(|ring| &ring.channel);
     let monitor = Monitor::new(device, state, connection, channels);
     Ok(Xen9pfs::new(xen, monitor, order, rings))
+}
+
+/// What a backend was told of, and has not accepted. Dropping it takes it back.
+struct Offer<'a, P: Platform> {
+    device: &'a Device<P>,
+    state: &'a BackendState<P>,
+    /// Empty once another is responsible for them.
+    rings: Vec<RingChannel<P>>,
+}
+
+impl<P: Platform> Offer<'_, P> {
+    /// Whether the domain was resumed elsewhere since: the device of this name is another one now.
+    fn is_stale(&self) -> bool {
+        self.rings.iter().any(|ring| ring.channel.is_stale())
+    }
+}
+
+impl<P: Platform> Drop for Offer<'_, P> {
+    fn drop(&mut self) {
+        let is_stale = self.is_stale();
+        let rings = mem::take(&mut self.rings);
+        if !rings.is_empty() && !is_stale {
+            leave(self.device, self.state, rings);
+        }
+    }
 }
 
 /// Disconnects in good order, without waiting for ever for the backend, and lets go of the rings.
@@ -247,7 +285,7 @@ fn share_exactly<P: Platform>(
 }
 
 /// Tells the backend of the rings and waits until it serves them.
-fn announce<P: Platform>(
+async fn announce<P: Platform>(
     device: &Device<P>,
     state: &BackendState<P>,
     rings: &[RingChannel<P>],
@@ -266,5 +304,5 @@ fn announce<P: Platform>(
         .map(|(n, v)| (n.as_str(), v.as_str()))
         .collect();
     log::debug!("9pfs {}: waiting for the backend to map them", name(device));
-    Ok(device.establish(state, &nodes)?)
+    Ok(device.establish_async(state, &nodes).await?)
 }

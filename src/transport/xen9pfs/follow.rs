@@ -184,6 +184,20 @@ impl<P: Platform> Endpoints<P> {
     /// # Errors
     /// See [`ConnectError`].
     pub fn connect(&self, device: Device<P>, config: &Config) -> Result<Xen9pfs<P>, ConnectError> {
+        let events = &self.inner.xen.events;
+        events.block_on(self.connect_async(device, config))
+    }
+
+    /// [`connect`](Self::connect), which [pauses](crate::xen::event::Events::pause) while the backend takes its time. It waits for
+    /// xenstore. Dropped before its end it disconnects what the backend was offered, which takes a bounded time.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_async(
+        &self,
+        device: Device<P>,
+        config: &Config,
+    ) -> Result<Xen9pfs<P>, ConnectError> {
         let Inner { xen, known, .. } = &*self.inner;
         let id = String::from(device.id());
         let former = known.try_borrow().ok().and_then(|known| {
@@ -199,13 +213,13 @@ impl<P: Platform> Endpoints<P> {
             number: former.as_ref().map_or(0, |former| former.number) + 1,
             ..ConnectionState::default()
         });
-        let transport =
-            connect_as(xen, device, config, Rc::clone(&connection)).inspect_err(|_| {
-                // There is no other that the device would be the business of.
-                if let Some(former) = &former {
-                    former.superseded.set(false);
-                }
-            })?;
+        let connected = connect_as(xen, device, config, Rc::clone(&connection)).await;
+        let transport = connected.inspect_err(|_| {
+            // There is no other that the device would be the business of.
+            if let Some(former) = &former {
+                former.superseded.set(false);
+            }
+        })?;
         if let Ok(mut known) = known.try_borrow_mut() {
             let index = known.iter().position(|known| known.id == id);
             let index = index.unwrap_or_else(|| {

@@ -299,9 +299,23 @@ impl<P: Platform> Device<P> {
         backend: &BackendState<P>,
         timeout: Duration,
     ) -> Result<Ready, XenbusError> {
+        let events = self.store.events();
+        events.block_on(self.reset_async(backend, timeout))
+    }
+
+    /// [`reset`](Self::reset), which [pauses](crate::event::Events::pause) instead of waiting for the backend. Waits for xenstore, as all
+    /// do here.
+    ///
+    /// # Errors
+    /// As [`reset`](Self::reset); [`XenbusError::Gone`] when the domain was resumed elsewhere meanwhile.
+    pub async fn reset_async(
+        &self,
+        backend: &BackendState<P>,
+        timeout: Duration,
+    ) -> Result<Ready, XenbusError> {
         let handshake = Handshake::connect(self.state()?, timeout);
         backend.handshake.set(handshake);
-        match self.advance(backend)? {
+        match self.advance(backend).await? {
             Step::Offer(ready) => Ok(ready),
             step => Err(failure(step)),
         }
@@ -316,11 +330,24 @@ impl<P: Platform> Device<P> {
         backend: &BackendState<P>,
         nodes: &[(&str, &str)],
     ) -> Result<(), XenbusError> {
+        let events = self.store.events();
+        events.block_on(self.establish_async(backend, nodes))
+    }
+
+    /// [`establish`](Self::establish), which pauses as [`reset_async`](Self::reset_async) does.
+    ///
+    /// # Errors
+    /// As both.
+    pub async fn establish_async(
+        &self,
+        backend: &BackendState<P>,
+        nodes: &[(&str, &str)],
+    ) -> Result<(), XenbusError> {
         self.publish(nodes, XenbusState::Initialised)?;
         let mut handshake = backend.handshake.get();
         handshake.offered(self.store.events().now());
         backend.handshake.set(handshake);
-        match self.advance(backend)? {
+        match self.advance(backend).await? {
             Step::Connected => Ok(()),
             step => Err(failure(step)),
         }
@@ -334,27 +361,43 @@ impl<P: Platform> Device<P> {
     /// [`XenbusError::Timeout`] when the backend does not follow; this side is Closed all the same
     /// then. As [`state`](Self::state) otherwise.
     pub fn leave(&self, backend: &BackendState<P>, timeout: Duration) -> Result<(), XenbusError> {
+        let events = self.store.events();
+        events.block_on(self.leave_async(backend, timeout))
+    }
+
+    /// [`leave`](Self::leave), which pauses as [`reset_async`](Self::reset_async) does.
+    ///
+    /// # Errors
+    /// As both.
+    pub async fn leave_async(
+        &self,
+        backend: &BackendState<P>,
+        timeout: Duration,
+    ) -> Result<(), XenbusError> {
         let handshake = Handshake::leave(self.state()?, timeout);
         backend.handshake.set(handshake);
-        match self.advance(backend)? {
+        match self.advance(backend).await? {
             Step::Left => Ok(()),
             step => Err(failure(step)),
         }
     }
 
     /// Does what the handshake says until it needs the caller.
-    fn advance(&self, backend: &BackendState<P>) -> Result<Step, XenbusError> {
+    async fn advance(&self, backend: &BackendState<P>) -> Result<Step, XenbusError> {
         let events = self.store.events();
+        let resumes = events.resumes();
         loop {
-            let seen = events.generation();
             let theirs = backend.get()?;
             let mut handshake = backend.handshake.get();
             let step = handshake.next(events.now(), theirs, || self.is_online())?;
             backend.handshake.set(handshake);
             match step {
                 Step::Set(state) => self.set_state(state)?,
-                Step::Wait(until) => events.wait(seen, until),
+                Step::Wait(until) => events.pause(until).await,
                 step => return Ok(step),
+            }
+            if events.resumes() != resumes {
+                return Err(XenbusError::Gone);
             }
         }
     }

@@ -85,6 +85,15 @@ impl<N: Node> Fs<N> {
         &self.root
     }
 
+    /// The node that a path leads to. A symbolic link at its end is followed or not; those before it always are.
+    ///
+    /// # Errors
+    /// What the tree says: ENOENT, ENOTDIR, ELOOP and so on.
+    pub async fn node_at(&self, path: impl AsRef<[u8]>, follow: bool) -> Result<N> {
+        let found = self.find(path.as_ref(), follow).await;
+        found.map(|found| found.node).map_err(failed)
+    }
+
     /// Gives the root back.
     pub fn into_root(self) -> N {
         self.root
