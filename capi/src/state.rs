@@ -72,7 +72,7 @@ static STATE: Locked = Locked(RefCell::new(State {
 pub(crate) fn with_state<T>(work: impl FnOnce(&mut State) -> T) -> Result<T> {
     match STATE.0.try_borrow_mut() {
         Ok(mut state) => Ok(work(&mut state)),
-        Err(_) => Err(busy()),
+        Err(_) => Err(Fail::quiet(Errno::EBUSY)),
     }
 }
 

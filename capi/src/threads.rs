@@ -5,6 +5,7 @@
 //! work; nothing is borrowed there either, and others may come in.
 
 use core::cell::{Cell, RefCell};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use xen9p::errno::Errno;
 use xen9p::time::Instant;
@@ -17,8 +18,8 @@ use crate::platform::{callback, table};
 const MAX_PORTS: usize = 128;
 
 struct Threads {
-    /// A thread works in here.
-    is_entered: Cell<bool>,
+    /// A thread works in here. Atomic, so that a second one is told so by any kernel that has no lock.
+    is_entered: AtomicBool,
     /// A callback runs that may call xen9p_watch_fired().
     may_tell: Cell<bool>,
     /// Threads that are in a callback that blocks.
@@ -35,7 +36,7 @@ struct Threads {
 unsafe impl Sync for Threads {}
 
 static THREADS: Threads = Threads {
-    is_entered: Cell::new(false),
+    is_entered: AtomicBool::new(false),
     may_tell: Cell::new(false),
     sleepers: Cell::new(0),
     has_taken: Cell::new(false),
@@ -54,24 +55,23 @@ pub(crate) struct Entered(());
 impl Entered {
     pub(crate) fn new() -> Result<Entered> {
         callback!(lock, ());
-        if THREADS.is_entered.replace(true) {
+        if THREADS.is_entered.swap(true, Ordering::Acquire) {
             callback!(unlock, ());
-            return Err(busy());
+            // The other call may be anywhere, in the allocator too: nothing is touched, not even for a text.
+            return Err(Fail::quiet(Errno::EBUSY));
         }
         Ok(Entered(()))
     }
 }
 
+/// A call that has to be alone is not.
 pub(crate) fn busy() -> Fail {
-    Fail::new(
-        Errno::EBUSY,
-        "the library was called from one of its callbacks, or by a second thread where the kernel provides no lock",
-    )
+    Fail::new(Errno::EBUSY, "a thread is in a call")
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        THREADS.is_entered.set(false);
+        THREADS.is_entered.store(false, Ordering::Release);
         wake();
         callback!(unlock, ());
     }
@@ -108,10 +108,10 @@ pub(crate) fn blocking<T>(callback: impl FnOnce() -> T) -> T {
     let noting = THREADS.is_noting.replace(false);
     THREADS.sleepers.set(THREADS.sleepers.get() + 1);
     if has_lock() {
-        THREADS.is_entered.set(false);
+        THREADS.is_entered.store(false, Ordering::Release);
     }
     let result = callback();
-    THREADS.is_entered.set(true);
+    THREADS.is_entered.store(true, Ordering::Relaxed);
     THREADS.sleepers.set(THREADS.sleepers.get() - 1);
     THREADS.is_noting.set(noting);
     THREADS.may_tell.set(told);

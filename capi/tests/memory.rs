@@ -1,0 +1,52 @@
+//! Memory may end at any allocation of a mount, of files, nodes and attributes, of calls that are started, and while a lost
+//! backend is looked for: each call returns a defined error, and everything works when there is memory again.
+
+mod kernel;
+
+use kernel::memory::{self, Way, inside};
+use kernel::{GUEST, World, turn};
+use xen9p_capi::*;
+
+/// Has memory end everywhere in this work; returns at how many places there was none.
+fn everywhere(world: &World, way: Way, lose: &dyn Fn()) -> usize {
+    let before = world.fake.usage(GUEST);
+    // SAFETY: the callbacks keep their promises, for as long as the kernel lives.
+    let points = unsafe {
+        assert_eq!(inside(|| xen9p_init(&world.callbacks())), 0);
+        memory::end_everywhere(way, lose)
+    };
+    assert_eq!(inside(|| xen9p_exit()), 0);
+    assert_eq!(world.fake.usage(GUEST), before);
+    points
+}
+
+#[test]
+fn it_may_end_anywhere() {
+    let _turn = turn();
+    for is_started in [false, true] {
+        let way = Way {
+            is_started,
+            recovery: 0,
+        };
+        let points = everywhere(&World::new(), way, &|| ());
+        assert!(points > 100, "{points}");
+    }
+}
+
+#[test]
+fn it_may_end_while_a_lost_backend_is_looked_for() {
+    let _turn = turn();
+    let world = World::new();
+    let lose = || {
+        memory::outside(|| {
+            world.share.borrow_mut().kill();
+            world.share.borrow_mut().restart();
+        });
+    };
+    let way = Way {
+        is_started: false,
+        recovery: 30,
+    };
+    let points = everywhere(&world, way, &lose);
+    assert!(points > 100, "{points}");
+}
