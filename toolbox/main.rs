@@ -21,7 +21,9 @@ use commands::format::{Bytes, Span};
 use xen9p::ns::{Namespace, Tree};
 use xen9p::println;
 use xen9p::rt::{self, ExitCode, cmdline};
+use xen9p::server::Rights;
 use xen9p::time::Instant;
+use xen9p::transport::serving::{ExportError, Exported, Target};
 
 xen9p::entry!(main);
 
@@ -142,6 +144,24 @@ impl Host for Image {
             Ok(event) => Ok(event.map(|event| event.to_string())),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn serve(
+        &mut self,
+        source: &str,
+        tree: &dyn Tree,
+        target: &Target,
+        rights: Rights,
+    ) -> Result<(), ExportError> {
+        rt::serve(source, tree, target, rights)
+    }
+
+    fn unserve(&mut self, source: &str, target: &Target) -> Result<(), ExportError> {
+        rt::unserve(source, target)
+    }
+
+    fn exports(&self) -> Vec<Exported> {
+        rt::exports()
     }
 
     fn spare_memory(&self) -> usize {

@@ -15,6 +15,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::ns::{Layout, OptionError};
+use crate::transport::serving::{ExportError, Target};
 
 /// What the options of the command line ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,53 +57,26 @@ pub struct Options {
 pub struct ExportOption {
     /// `/PATH` in the name space, the tag of a share, or a tree that the image makes.
     pub source: String,
-    /// How it is served.
-    pub target: ExportTarget,
+    /// By what, and to which domain.
+    pub target: Target,
     /// Whether changes are refused.
     pub read_only: bool,
 }
 
-/// How a tree is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ExportTarget {
-    /// By a vchan: `DOMID!NAME`.
-    Vchan(String),
-    /// By Argo: `DOMID!PORT`.
-    #[cfg(feature = "argo")]
-    Argo(String),
-    /// As a 9pfs device, to each domain that the toolstack gives one whose path is the source.
-    Devices,
-}
-
-impl ExportOption {
-    fn parse(entry: &str) -> Option<Self> {
-        let (read_only, entry) = match entry.strip_prefix("ro=") {
-            Some(entry) => (true, entry),
-            None => (false, entry),
-        };
-        let (source, target) = match entry.strip_suffix(":9pfs") {
-            Some(source) => (source, ExportTarget::Devices),
-            #[cfg(feature = "argo")]
-            None if entry.contains(":argo!") => {
-                let (source, target) = entry.split_once(":argo!")?;
-                (source, ExportTarget::Argo(target.into()))
-            }
-            None => {
-                let (source, target) = entry.split_once(":vchan!")?;
-                let name = target.split_once('!')?.1;
-                if name.is_empty() {
-                    return None;
-                }
-                (source, ExportTarget::Vchan(target.into()))
-            }
-        };
-        (!source.is_empty()).then(|| ExportOption {
-            source: source.into(),
-            target,
-            read_only,
-        })
-    }
+/// The parts of an export: whether it is for reading alone, the source, and the target.
+fn export_parts(entry: &str) -> Option<(bool, &str, &str)> {
+    let (read_only, entry) = match entry.strip_prefix("ro=") {
+        Some(entry) => (true, entry),
+        None => (false, entry),
+    };
+    let at = match entry.strip_suffix(":9pfs") {
+        Some(source) => source.len(),
+        None => {
+            let marks = [":vchan!", ":argo!"].into_iter();
+            marks.filter_map(|mark| entry.find(mark)).min()?
+        }
+    };
+    (at > 0).then_some((read_only, entry.get(..at)?, entry.get(at + 1..)?))
 }
 
 /// A file on a share.
@@ -146,6 +120,8 @@ pub enum CmdlineError {
     LeftOut(&'static str, &'static str),
     /// A mount or bind option that makes no sense.
     Layout(&'static str, String, OptionError),
+    /// An export to no domain, or by no way that there is.
+    Export(String, ExportError),
     /// Both `share=` and `mount=` say what the root is.
     TwoRoots,
 }
@@ -167,6 +143,7 @@ impl fmt::Display for CmdlineError {
                 )
             }
             CmdlineError::Layout(key, value, error) => write!(f, "{key}={value}: {error}"),
+            CmdlineError::Export(value, error) => write!(f, "export={value}: {error}"),
             CmdlineError::TwoRoots => {
                 f.write_str("share= and mount=TAG:/ both say what the root is; leave one out")
             }
@@ -231,14 +208,19 @@ impl Options {
             "export" if !cfg!(feature = "vchan") => {
                 return Err(CmdlineError::LeftOut("export", "vchan"));
             }
-            "export" if !cfg!(feature = "argo") && value.contains(":argo!") => {
-                return Err(CmdlineError::LeftOut("export", "argo"));
-            }
             "export" => {
-                let entries: Option<Vec<_>> = value.split(',').map(ExportOption::parse).collect();
                 let expected = "SOURCE:9pfs or SOURCE:vchan!DOMID!NAME, or ro= and that, and more of them after commas";
-                let mut entries = entries.ok_or_else(|| bad("export", expected))?;
-                self.exports.append(&mut entries);
+                for entry in value.split(',') {
+                    let parts = export_parts(entry).ok_or_else(|| bad("export", expected))?;
+                    let (read_only, source, target) = parts;
+                    let target = target.parse();
+                    self.exports.push(ExportOption {
+                        source: source.into(),
+                        target: target
+                            .map_err(|error| CmdlineError::Export(value.to_string(), error))?,
+                        read_only,
+                    });
+                }
             }
             "msize" => {
                 self.msize = Some(

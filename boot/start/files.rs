@@ -8,7 +8,7 @@ use core::fmt;
 use super::cmdline::Options;
 use super::shares::{Mounted, is_of_domain};
 #[cfg(feature = "vchan")]
-use super::vchan::Exports;
+use super::vchan;
 use super::{
     ExitCode, ShareError, ShareInfo, StartError, options, print_bytes, read_console, system,
     uptime, wall_clock,
@@ -71,9 +71,10 @@ impl Files for Namespace {
         let fails = |error: &dyn fmt::Display| StartError::new(ExitCode::FAILURE, error);
         let layout = &options().layout;
         #[cfg(feature = "vchan")]
-        let exports = Exports::new();
-        #[cfg(feature = "vchan")]
-        exports.start_first()?;
+        {
+            vchan::Exports::install();
+            vchan::start(None)?;
+        }
         let ns = if layout.has_root() {
             layout.build(tree)
         } else {
@@ -82,7 +83,7 @@ impl Files for Namespace {
         };
         let ns = ns.map_err(|error| fails(&error))?;
         #[cfg(feature = "vchan")]
-        exports.start_rest(&|| Rc::new(ns.clone()))?;
+        vchan::start(Some(&ns))?;
         system().files.replace(Some(ns.clone()));
         crate::std::set_files(|| system().files.borrow().clone());
         Ok(ns)

@@ -39,6 +39,7 @@ use exports::Serve;
 use shares::Shares;
 use stop::Stop;
 
+pub use exports::{exports, serve, unserve};
 pub use files::{Files, SourceError, tree};
 pub use keys::{catch_ctrl_c, take_ctrl_c};
 pub use output::{print, print_bytes, print_raw, read_console, set_log};

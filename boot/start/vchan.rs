@@ -5,24 +5,26 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::time::Duration;
 
-use super::cmdline::{ExportOption, ExportTarget};
-use super::exports::{Serve, poll};
+use super::cmdline::ExportOption;
+use super::exports::{Serve, poll, serve};
 use super::shares::{
     Mounted, RECONNECT_TIMEOUT, ShareError, ShareInfo, Shares, VCHAN, boxed, split_tree,
 };
 use super::{ExitCode, StartError, memory_info, now, options, system, tree};
-use crate::ns::{MemTree, Tree};
+use crate::ns::{Namespace, Tree};
 use crate::platform::PAGE_SIZE;
 use crate::rt::BarePlatform;
-use crate::server::{Exports as Trees, Limits, Rights};
+use crate::server::{Limits, Rights};
 use crate::time::Instant;
 use crate::transport::Transport;
-use crate::transport::vchan::{self, Export, Listener, Order, Orders, parse_address};
-use crate::transport::xen9pfs::backend::{Backend, Request, Rings};
-use crate::tree::{DynNode, Node, Walked, block_on};
+#[cfg(feature = "argo")]
+use crate::transport::argo;
+use crate::transport::serving::{ExportError, Exported, Serving, Sizes, Target, directory};
+use crate::transport::vchan::{self, Order, Orders};
+use crate::transport::xen9pfs::backend::Rings;
 
 /// What one message of a vchan may take, as a share of the domain's memory.
 const MESSAGE_SHARE: usize = 64;
@@ -47,7 +49,7 @@ fn dial(address: &str, timeout: Duration, msize: u32) -> Result<Box<dyn Transpor
 }
 
 /// What one message may take: so much, or less where the domain has little memory.
-pub(super) fn message_size(most: u32) -> u32 {
+fn message_size(most: u32) -> u32 {
     let share = memory_info().total / MESSAGE_SHARE;
     most.min(share as u32).max(8192)
 }
@@ -90,243 +92,136 @@ pub(super) fn mount_by(
     shares.add(transport, Box::new(connect), info)
 }
 
-/// The exports of the command line.
-#[derive(Default)]
-pub(super) struct Exports(Rc<State>);
-
-/// One way of serving, at work.
-trait Served {
-    fn poll(&mut self);
-    fn next_check(&self) -> Instant;
-}
-
-impl Served for Export<BarePlatform> {
-    fn poll(&mut self) {
-        Export::poll(self);
-    }
-
-    fn next_check(&self) -> Instant {
-        Export::next_check(self)
-    }
-}
-
-#[cfg(feature = "argo")]
-impl Served for crate::transport::argo::Export<BarePlatform> {
-    fn poll(&mut self) {
-        Self::poll(self);
-    }
-
-    fn next_check(&self) -> Instant {
-        Self::next_check(self)
-    }
-}
-
-impl Served for Backend<BarePlatform> {
-    fn poll(&mut self) {
-        Backend::poll(self);
-    }
-
-    fn next_check(&self) -> Instant {
-        Backend::next_check(self)
-    }
-}
-
-#[derive(Default)]
-struct State {
-    all: RefCell<Vec<Box<dyn Served>>>,
+/// What is served: the exports of the command line, and what the app adds.
+pub(super) struct Exports {
+    serving: Serving<BarePlatform>,
+    polled: Cell<bool>,
     /// Something has happened since they were looked at.
     due: Cell<bool>,
 }
 
-/// The directory that is served.
-pub(super) fn root_of(
-    source: &str,
-    files: &dyn Fn() -> Rc<dyn Tree>,
-) -> Result<DynNode, StartError> {
-    let fails = |error: &dyn core::fmt::Display| {
-        StartError::new(ExitCode::FAILURE, format!("export of {source}: {error}"))
-    };
-    if !source.starts_with('/') {
-        let tree = tree(source).map_err(|error| fails(&error))?;
-        return Ok(tree.root());
-    }
-    let tree = files();
-    let names: Vec<&[u8]> = source
-        .split('/')
-        .filter(|name| !name.is_empty())
-        .map(str::as_bytes)
-        .collect();
-    let root = tree.root();
-    match block_on(&*tree.driver(), root.walk_at(&names)) {
-        Ok(Walked::Through(node, _)) => Ok(node),
-        Ok(Walked::Link(_)) => Err(fails(&"a symbolic link is on the way")),
-        Ok(Walked::Blocked(_, error)) | Err(error) => Err(fails(&error)),
-    }
-}
-
-/// Rings as large as the memory of the domain suggests.
-fn orders() -> Orders {
+/// Rings and messages as large as the memory of the domain suggests.
+fn sizes() -> Sizes {
     let bytes = memory_info().total / RING_SHARE;
     let fits = |order: &u8| 2 << *order <= bytes;
     let order = (12..=Order::DEFAULT.get()).rev().find(fits).unwrap_or(12);
-    Orders::new(order, order).unwrap_or_default()
-}
-
-/// The same for those of 9pfs devices.
-fn rings() -> Rings {
+    let orders = Orders::new(order, order).unwrap_or_default();
+    let mut limits = Limits::default();
+    limits.msize = limits.msize.min(bytes as u32);
     let bytes = memory_info().total / DEVICE_SHARE;
     let most = Rings::default();
     let fits = |order: &u32| PAGE_SIZE << (*order - 1) <= bytes;
     let order = (2..=most.order()).rev().find(fits).unwrap_or(2);
-    Rings::new(most.count(), order).unwrap_or(most)
-}
-
-pub(super) fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.msize = limits.msize.min((memory_info().total / RING_SHARE) as u32);
-    limits
-}
-
-pub(super) fn rights(option: &ExportOption) -> Rights {
-    match option.read_only {
-        true => Rights::ReadOnly,
-        false => Rights::ReadWrite,
+    let rings = Rings::new(most.count(), order).unwrap_or(most);
+    Sizes {
+        orders,
+        rings,
+        limits,
     }
 }
 
 impl Exports {
     /// Nothing is served yet. What waits looks after it from now on.
-    pub(super) fn new() -> Self {
-        let exports = Exports::default();
-        let state: Rc<dyn Serve> = exports.0.clone();
+    pub(super) fn install() {
+        let serving = Serving::new(&system().xen, sizes(), Some(Rc::new(poll)));
+        #[cfg(feature = "argo")]
+        let serving = serving.with_argo(super::argo::own, message_size(argo::DEFAULT_MESSAGE));
+        let exports = Exports {
+            serving,
+            polled: Cell::new(false),
+            due: Cell::new(false),
+        };
         // There is one: this is called once, when the app's files are opened.
-        let _ = system().exports.set(state);
-        exports
-    }
-
-    /// Begins to serve trees that are not of the app's files: before these are mounted, which may wait for a domain that
-    /// waits for this one.
-    pub(super) fn start_first(&self) -> Result<(), StartError> {
-        self.start(|option| !Self::is_late(option), &|| Rc::new(MemTree::new()))
-    }
-
-    /// Begins to serve what is in the app's files.
-    pub(super) fn start_rest(&self, files: &dyn Fn() -> Rc<dyn Tree>) -> Result<(), StartError> {
-        self.start(Self::is_late, files)
-    }
-
-    /// Whether an export is of the app's files. One backend serves all 9pfs devices, so that it has to wait where one of its
-    /// trees does.
-    fn is_late(option: &ExportOption) -> bool {
-        let is_of_files = |option: &ExportOption| option.source.starts_with('/');
-        let mut options = system().options.exports.iter();
-        match option.target {
-            ExportTarget::Vchan(_) => is_of_files(option),
-            #[cfg(feature = "argo")]
-            ExportTarget::Argo(_) => is_of_files(option),
-            ExportTarget::Devices => {
-                options.any(|other| other.target == ExportTarget::Devices && is_of_files(other))
-            }
-        }
-    }
-
-    fn start(
-        &self,
-        which: impl Fn(&ExportOption) -> bool,
-        files: &dyn Fn() -> Rc<dyn Tree>,
-    ) -> Result<(), StartError> {
-        let options = &system().options.exports;
-        let mut for_devices = Vec::new();
-        for option in options.iter().filter(|option| which(option)) {
-            match &option.target {
-                ExportTarget::Vchan(target) => {
-                    let export = listener(option, target, files)?;
-                    self.0.all.borrow_mut().push(Box::new(export));
-                }
-                #[cfg(feature = "argo")]
-                ExportTarget::Argo(target) => {
-                    let export = super::argo::listener(option, target, files)?;
-                    self.0.all.borrow_mut().push(Box::new(export));
-                }
-                ExportTarget::Devices => {
-                    let root = root_of(&option.source, files)?;
-                    for_devices.push((option.source.as_str(), root, rights(option)));
-                }
-            }
-        }
-        if !for_devices.is_empty() {
-            let backend = backend(for_devices)?;
-            self.0.all.borrow_mut().push(Box::new(backend));
-        }
-        self.0.poll();
-        Ok(())
+        let _ = system().exports.set(Rc::new(exports));
     }
 }
 
-fn listener(
-    option: &ExportOption,
-    target: &str,
-    files: &dyn Fn() -> Rc<dyn Tree>,
-) -> Result<Export<BarePlatform>, StartError> {
-    let usage = |error| StartError::new(ExitCode::USAGE, format!("export: {error}"));
-    let (client, name) = parse_address(target).map_err(usage)?;
-    let mut listener = Listener::new(&system().xen, client, name, orders()).map_err(usage)?;
-    listener.on_event(Rc::new(poll));
-    let root = root_of(&option.source, files)?;
-    let rights = rights(option);
-    let policy = move || Trees::new(root.clone(), rights);
-    Ok(Export::new(listener, policy, limits()))
-}
-
-/// Serves the 9pfs devices of other domains whose path is one of these.
-fn backend(
-    trees: Vec<(&'static str, DynNode, Rights)>,
-) -> Result<Backend<BarePlatform>, StartError> {
-    let policy = move |request: &Request| {
-        let found = trees.iter().find(|(path, ..)| *path == request.path);
-        let (_, root, rights) = found.ok_or_else(|| {
-            format!(
-                "the path {} is not one of those that this domain exports",
-                request.path
-            )
-        })?;
-        Ok(Trees::new(root.clone(), *rights))
+/// Begins to serve what the command line says: before the app's files are mounted, which may wait for a domain that waits for
+/// this one, the trees that are not of these; and afterwards, with the files, those that are.
+pub(super) fn start(files: Option<&Namespace>) -> Result<(), StartError> {
+    let options = &system().options.exports;
+    let is_of_files = |option: &ExportOption| option.source.starts_with('/');
+    // One backend serves all 9pfs devices, so that it has to wait where one of its trees does.
+    let is_late = |option: &ExportOption| match option.target {
+        Target::Devices => {
+            let mut options = options.iter();
+            options.any(|other| other.target == Target::Devices && is_of_files(other))
+        }
+        _ => is_of_files(option),
     };
-    let on_event = Some(Rc::new(poll) as Rc<dyn Fn()>);
-    let backend = Backend::new(&system().xen, rings(), limits(), policy, on_event);
-    backend.map_err(|error| StartError::new(ExitCode::FAILURE, format!("export: {error}")))
+    for option in options {
+        if is_late(option) != files.is_some() {
+            continue;
+        }
+        let fails = |status, error: &dyn core::fmt::Display| {
+            StartError::new(status, format!("export of {}: {error}", option.source))
+        };
+        let failed = |error: &dyn core::fmt::Display| fails(ExitCode::FAILURE, error);
+        let tree: Rc<dyn Tree> = match files {
+            Some(files) if is_of_files(option) => {
+                let tree = directory(files, &option.source);
+                Rc::new(tree.map_err(|error| failed(&error))?)
+            }
+            _ => tree(&option.source).map_err(|error| failed(&error))?,
+        };
+        let rights = match option.read_only {
+            true => Rights::ReadOnly,
+            false => Rights::ReadWrite,
+        };
+        let served = serve(&option.source, &tree, &option.target, rights);
+        served.map_err(|error| {
+            let status = match error {
+                ExportError::Vchan(_) | ExportError::Taken => ExitCode::USAGE,
+                _ => ExitCode::FAILURE,
+            };
+            fails(status, &error)
+        })?;
+    }
+    Ok(())
 }
 
-impl Serve for State {
+impl Serve for Exports {
     fn poll(&self) {
         self.due.set(true);
         // Nothing on top of itself: what is served may wait as well.
-        let Ok(mut all) = self.all.try_borrow_mut() else {
+        if self.polled.replace(true) {
             return;
-        };
+        }
         for _ in 0..ROUNDS {
-            if all.is_empty() || !self.due.replace(false) {
-                return;
+            if !self.due.replace(false) {
+                break;
             }
             // What is served may be what another domain serves, and wait for that.
             system().shares.pump();
-            for export in &mut *all {
-                export.poll();
-            }
+            self.serving.poll();
             system().shares.pump();
         }
+        self.polled.set(false);
     }
 
     fn next_check(&self) -> Instant {
-        let all = self.all.try_borrow();
-        let checks = all
-            .iter()
-            .flat_map(|all| all.iter().map(|served| served.next_check()));
-        checks.min().unwrap_or(Instant::NEVER)
+        self.serving.next_check()
+    }
+
+    fn serve(
+        &self,
+        source: &str,
+        tree: &dyn Tree,
+        target: &Target,
+        rights: Rights,
+    ) -> Result<(), ExportError> {
+        self.serving.serve(source, tree, target, rights)
+    }
+
+    fn end(&self, source: &str, target: &Target) -> Result<(), ExportError> {
+        self.serving.end(source, target)
+    }
+
+    fn list(&self) -> Vec<Exported> {
+        self.serving.list()
     }
 
     fn close(&self) {
-        let all = self.all.take();
-        drop(all);
+        self.serving.close();
     }
 }

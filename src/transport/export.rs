@@ -1,7 +1,9 @@
 //! Trees of files, served to another domain, by whatever the two are connected.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::rc::Rc;
+use alloc::string::String;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::future::poll_fn;
@@ -82,6 +84,8 @@ pub struct Export<L: Listen> {
     rounds: Rounds,
     /// Why no client could come when it was tried last.
     error: Option<L::Error>,
+    /// What went wrong last, with a client or without.
+    last_error: Option<String>,
     /// It is being polled, further down the stack.
     polled: bool,
 }
@@ -179,6 +183,7 @@ impl<L: Listen> Export<L> {
             session: None,
             rounds,
             error: None,
+            last_error: None,
             polled: false,
         }
     }
@@ -201,6 +206,11 @@ impl<L: Listen> Export<L> {
     /// Why no client could come when that was tried last, such as that nothing could be published. It is tried again.
     pub fn error(&self) -> Option<L::Error> {
         self.error
+    }
+
+    /// What went wrong last, whatever came after it: no client could come, or one broke a rule.
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
     }
 
     /// When to [poll](Self::poll) even if no event comes before; at once, if the client had more to ask than one poll answers.
@@ -240,7 +250,7 @@ impl<L: Listen> Export<L> {
                     self.session = Some(Session { future, stream });
                 }
                 Err(error) => {
-                    log::warn!("{}: {error}", self.listener.name());
+                    self.fail(&error);
                     return false;
                 }
             }
@@ -256,11 +266,16 @@ impl<L: Listen> Export<L> {
                 Ok(()) | Err(ServeError::Stream(TransportError::Lost(_))) => {
                     log::info!("{}: the client has gone", self.listener.name());
                 }
-                Err(error) => log::warn!("{}: {error}", self.listener.name()),
+                Err(error) => self.fail(&error),
             }
             self.session = None;
             return true;
         }
         false
+    }
+
+    fn fail(&mut self, error: &dyn fmt::Display) {
+        log::warn!("{}: {error}", self.listener.name());
+        self.last_error = Some(format!("{error}"));
     }
 }

@@ -6,6 +6,7 @@ pub mod argo;
 pub mod export;
 #[cfg(feature = "idc")]
 pub mod idc;
+pub mod serving;
 pub mod vchan;
 pub mod xen9pfs;
 

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant as Clock};
 
 use xen9p::errno::Errno;
 use xen9p::ns::{MemTree, Namespace, Tree};
+use xen9p::server::Rights;
 use xen9p::time::Instant;
+use xen9p::transport::serving::{ExportError, Exported, Target};
 use xen9p_testing::count::free_memory;
 use xen9p_testing::server::TempDir;
 
 use crate::backends::Backend;
 use crate::commands::{self, Host};
+use crate::serving::Machine;
 
 /// Takes what is printed.
 pub type Sink = Box<dyn FnMut(&[u8])>;
@@ -40,6 +43,8 @@ pub struct Desk<B> {
     /// Takes what is printed instead.
     pub sink: Option<Sink>,
     counted: Cell<u64>,
+    /// The domain that the commands run in, if they serve something.
+    pub machine: Option<Machine>,
     /// How often the clock was looked at, and what it gains each time.
     looks: Cell<u32>,
     pub tick: Duration,
@@ -121,6 +126,27 @@ impl<B: Backend> Host for Desk<B> {
         time != Duration::MAX
     }
 
+    fn serve(
+        &mut self,
+        source: &str,
+        tree: &dyn Tree,
+        target: &Target,
+        rights: Rights,
+    ) -> Result<(), ExportError> {
+        let machine = self.machine.as_ref().ok_or(ExportError::NoServer)?;
+        machine.serving.serve(source, tree, target, rights)
+    }
+
+    fn unserve(&mut self, source: &str, target: &Target) -> Result<(), ExportError> {
+        let machine = self.machine.as_ref().ok_or(ExportError::NoServer)?;
+        machine.serving.end(source, target)
+    }
+
+    fn exports(&self) -> Vec<Exported> {
+        let machine = self.machine.as_ref();
+        machine.map_or(Vec::new(), |machine| machine.serving.list())
+    }
+
     fn spare_memory(&self) -> usize {
         free_memory()
     }
@@ -154,6 +180,7 @@ impl<B: Backend> Desk<B> {
             errors: Vec::new(),
             sink: None,
             counted: Cell::new(0),
+            machine: None,
             looks: Cell::new(0),
             tick: Duration::ZERO,
         })

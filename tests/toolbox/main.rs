@@ -15,12 +15,13 @@ mod gnu;
 mod hidden_links;
 mod large;
 mod lines;
+mod serving;
 mod terminal;
 mod waits;
 mod walks;
 
 // What the options of the command line name.
-use xen9p::ns;
+use xen9p::{ns, transport};
 use xen9p_testing::count::Counting;
 
 // It counts for each thread, and each test has a thread of its own.

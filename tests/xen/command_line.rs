@@ -6,8 +6,10 @@ mod cmdline;
 
 use std::time::Duration;
 
-use cmdline::{CmdlineError, ExportTarget, parse, words};
+use cmdline::{CmdlineError, parse, words};
 use proptest::prelude::*;
+use xen9p::hypercall::DomId;
+use xen9p::transport::serving::Target;
 
 #[test]
 fn options_come_first_and_the_rest_is_untouched() {
@@ -183,10 +185,10 @@ fn exports_are_described() {
     assert_eq!(
         exports,
         [
-            ("/srv", ExportTarget::Vchan("7!logs".into()), false),
-            ("#mem", ExportTarget::Vchan("0!/local/x".into()), true),
-            ("data", ExportTarget::Devices, false),
-            ("/", ExportTarget::Devices, true)
+            ("/srv", Target::Vchan(DomId(7), "logs".into()), false),
+            ("#mem", Target::Vchan(DomId(0), "/local/x".into()), true),
+            ("data", Target::Devices, false),
+            ("/", Target::Devices, true)
         ]
     );
     for wrong in [
@@ -194,8 +196,6 @@ fn exports_are_described() {
         "/srv",
         "/srv:7!x",
         ":vchan!7!x",
-        "/srv:vchan!7",
-        "/srv:vchan!7!",
         ":9pfs",
         "/srv:9pfs!7",
         "/a:vchan!7!x,",
@@ -206,13 +206,20 @@ fn exports_are_described() {
             "{message}"
         );
     }
+    for wrong in ["/srv:vchan!7", "/srv:vchan!7!", "/srv:vchan!x!y"] {
+        let message = parse(&format!("export={wrong}")).unwrap_err().to_string();
+        assert!(
+            message.starts_with(&format!("export={wrong}: malformed address: ")),
+            "{message}"
+        );
+    }
     #[cfg(feature = "argo")]
     {
         let (options, _) = parse("export=/srv:vchan!7!a,ro=#mem:argo!8!564").unwrap();
         let [_, export] = &options.exports[..] else {
             panic!("two exports")
         };
-        assert_eq!(export.target, ExportTarget::Argo("8!564".into()));
+        assert_eq!(export.target, Target::Argo(DomId(8), 564));
         assert!(export.read_only && export.source == "#mem");
         assert!(parse("export=:argo!8!564").is_err());
     }

@@ -17,4 +17,4 @@ mod suspend;
 mod xenbus;
 
 // What the kernel command line's grammar (boot/start/cmdline.rs) finds in the library.
-use xen9p::ns;
+use xen9p::{ns, transport};

@@ -8,6 +8,7 @@ mod check;
 mod compare;
 mod copy;
 mod descent;
+mod exports;
 mod files;
 mod find;
 pub mod format;
@@ -40,7 +41,9 @@ use core::fmt;
 use core::time::Duration;
 
 use xen9p::ns::{Namespace, Tree};
+use xen9p::server::Rights;
 use xen9p::time::Instant;
+use xen9p::transport::serving::{ExportError, Exported, Target};
 
 pub use args::Args;
 pub use line::Line;
@@ -129,6 +132,33 @@ pub trait Host {
         Err("there are no devices here".into())
     }
 
+    /// Serves a tree to another domain from now on.
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    fn serve(
+        &mut self,
+        _source: &str,
+        _tree: &dyn Tree,
+        _target: &Target,
+        _rights: Rights,
+    ) -> Result<(), ExportError> {
+        Err(ExportError::NoServer)
+    }
+
+    /// Serves something no more.
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    fn unserve(&mut self, _source: &str, _target: &Target) -> Result<(), ExportError> {
+        Err(ExportError::NoServer)
+    }
+
+    /// What is served.
+    fn exports(&self) -> Vec<Exported> {
+        Vec::new()
+    }
+
     /// How many bytes of memory are free.
     fn spare_memory(&self) -> usize {
         usize::MAX
@@ -212,6 +242,7 @@ static COMMANDS: &[Command] = &[
     command("du", "sahckd:", "[-achks] [-d DEPTH] [PATH...]", "show what directories take", usage::du),
     command("echo", "-", "[-n] [TEXT...]", "print text", files::echo),
     command("exit", "-", "[STATUS]", "end the run, or the shell", |_, _| Ok(())),
+    command("exports", "", "", "list what is served, by what, rights, to which domain, whether it is connected, and what went wrong last", exports::exports),
     command("false", "-", "", "fail", |_, _| Err(Fail::Reported(1))),
     command("find", "-", "[PATH...] [!|-not] [-name|-iname|-path PATTERN] [-type LETTER[,LETTER...]] [-size [+-]N[ckMG]] [-newer PATH] [-empty] [-mindepth N] [-maxdepth N] [-a|-and] [-print]", "list what is below directories", find::find),
     command("grep", "ivnclqrRFEGxhHe:", "[-cEFGhHilnqrRvx] [-e] PATTERN [PATH...]", "print lines that have a pattern", grep::grep),
@@ -228,6 +259,7 @@ static COMMANDS: &[Command] = &[
     command("rm", "frRvd", "[-dfrRv] PATH...", "remove files and directories", remove::rm),
     command("rmdir", "", "PATH...", "remove empty directories", change::rmdir),
     command("selftest", "", "[DIRECTORY]", "try every operation in a scratch directory", check::selftest),
+    command("serve", "r", "[-r] SOURCE 9pfs|vchan!DOMID!NAME|argo!DOMID!PORT", "serve /PATH, a share, #dev, #mem or #xen to another domain, as export= does; -r: read-only", exports::serve),
     command("sha256", "", "PATH...", "print checksums", files::sha256),
     command("shell", "", "", "take commands from the console", shell::shell),
     command("sleep", "", "SECONDS", "wait; 'infinity' waits for the domain's shutdown", files::sleep),
@@ -238,6 +270,7 @@ static COMMANDS: &[Command] = &[
     command("true", "-", "", "do nothing", |_, _| Ok(())),
     command("truncate", "s:c", "[-c] -s BYTES PATH...", "set the size of files", files::truncate),
     command("unmount", "", "[NEW] OLD", "undo a mount or bind", names::unmount),
+    command("unserve", "", "SOURCE TARGET", "undo a serve or an export=", exports::unserve),
     command("wc", "clmw", "[-clmw] PATH...", "count lines, words and bytes", text::wc),
     command("write", "-", "[-n] PATH TEXT...", "make a file of one line", files::write),
 ];

@@ -31,6 +31,8 @@ pub enum VchanError {
     BadPage(&'static str),
     /// The server's port does not take this domain: it has another client, or is gone.
     Port(XenError),
+    /// There is no event channel for the client.
+    NoPort(XenError),
     /// The server has not taken in time what an earlier client sent.
     Busy(Duration),
     /// An earlier client has used what is published, and the server has not taken it back yet.
@@ -81,6 +83,7 @@ impl fmt::Display for VchanError {
                 f,
                 "the server's event channel does not take this domain, it may have a client already: {error}"
             ),
+            VchanError::NoPort(error) => write!(f, "no event channel for the client: {error}"),
             VchanError::Busy(timeout) => write!(
                 f,
                 "waited {} s in vain for the server to take what an earlier client sent",
@@ -103,7 +106,7 @@ impl core::error::Error for VchanError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             VchanError::Map(error) => Some(error),
-            VchanError::Port(error) => Some(error),
+            VchanError::Port(error) | VchanError::NoPort(error) => Some(error),
             VchanError::Memory(error) => Some(error),
             VchanError::Store(error) => Some(error),
             _ => None,

@@ -204,7 +204,7 @@ impl<P: Platform> Listener<P> {
         let share = |pages| grants.share(pages, self.client).map_err(VchanError::Memory);
         let channel = events
             .alloc_unbound(self.client)
-            .map_err(VchanError::Port)?;
+            .map_err(VchanError::NoPort)?;
         if let Some(handler) = &self.handler {
             let handler = Rc::clone(handler);
             channel.on_event(move || handler());
@@ -255,7 +255,7 @@ impl<P: Platform> Listener<P> {
             }
             Ok::<_, StoreError>(())
         });
-        Ok(written?)
+        written.map_err(VchanError::Store)
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) enum Broken {
     NoMemory,
     /// The frontend's end of an event channel is gone.
     Died,
+    /// This domain serves it no more.
+    Ended,
     /// This domain was saved, and has nothing mapped any more.
     Saved,
 }
@@ -78,6 +80,7 @@ impl fmt::Display for Broken {
             Broken::Protocol(violation) => violation.fmt(f),
             Broken::NoMemory => f.write_str("no memory for messages of the agreed size"),
             Broken::Died => f.write_str("the frontend has died (its event channel is gone)"),
+            Broken::Ended => f.write_str("this domain serves it no more"),
             Broken::Saved => f.write_str("this domain was saved, and its connections are gone"),
         }
     }

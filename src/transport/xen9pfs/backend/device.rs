@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::connection::{Broken, Close, Connection};
 use super::nodes::{self, Key};
-use super::{CHECK_INTERVAL, Connect, Request, Rings};
+use super::{CHECK_INTERVAL, Connect, DeviceInfo, Request, Rings};
 use crate::platform::Platform;
 use crate::time::Instant;
 use crate::xen::Xen;
@@ -35,6 +35,9 @@ pub(super) struct Device<P: Platform> {
     until: Option<Instant>,
     /// Since when it is closed.
     closed: Option<Instant>,
+    /// Why the frontend was not served, the last time that it was not.
+    error: Option<String>,
+    /// Whether xenbus was told of that.
     reported: bool,
 }
 
@@ -71,12 +74,29 @@ impl<P: Platform> Device<P> {
             changed: true,
             until: None,
             closed: None,
+            error: None,
             reported: false,
         }
     }
 
     pub(super) fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// What is known of it, once the toolstack has made it.
+    pub(super) fn info(&self) -> Option<DeviceInfo<'_>> {
+        Some(DeviceInfo {
+            request: &self.made.as_ref()?.request,
+            is_connected: self.is_connected(),
+            error: self.error.as_deref(),
+        })
+    }
+
+    /// Ends the connection, if there is one.
+    pub(super) fn disconnect(&mut self) {
+        if self.is_connected() {
+            self.broken.get_or_insert(Broken::Ended);
+        }
     }
 
     /// Its nodes may have changed.
@@ -278,6 +298,7 @@ impl<P: Platform> Device<P> {
         log::warn!("9pfs backend {}: {why}", self.key.back());
         let node = format!("{}/error", nodes::report(self.key));
         self.reported = xen.store.write(&node, why.as_bytes()).is_ok();
+        self.error = Some(why.into());
     }
 
     fn forget(&mut self, xen: &Xen<P>) {

@@ -86,6 +86,18 @@ pub struct Request {
     pub path: String,
 }
 
+/// What is known of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceInfo<'b> {
+    /// Whose it is, and what it is to have.
+    pub request: &'b Request,
+    /// Whether its frontend is connected.
+    pub is_connected: bool,
+    /// Why its frontend was not served, the last time that it was not.
+    pub error: Option<&'b str>,
+}
+
 /// What makes a connection, with the trees that its frontend gets.
 type Connect<P> = Box<dyn Fn(&Xen<P>, &Request, &Offer) -> Result<Connection<P>, Refused>>;
 
@@ -180,6 +192,21 @@ impl<P: Platform> Backend<P> {
     /// How many devices there are.
     pub fn devices(&self) -> usize {
         self.devices.len()
+    }
+
+    /// The devices.
+    pub fn each(&self) -> impl Iterator<Item = DeviceInfo<'_>> {
+        self.devices.iter().filter_map(Device::info)
+    }
+
+    /// Ends the connections of these devices, at the next [poll](Self::poll). Their frontends may come again, and are asked about
+    /// again.
+    pub fn disconnect(&mut self, which: impl Fn(&Request) -> bool) {
+        for device in &mut self.devices {
+            if device.info().is_some_and(|info| which(info.request)) {
+                device.disconnect();
+            }
+        }
     }
 
     /// When to [poll](Self::poll) even if no event comes before.
