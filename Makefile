@@ -12,7 +12,7 @@ EMBED := examples/embed-rust
 PUBLISHED := xen-abi xen9p-time xen-guest p9-wire p9-tree p9-client p9-server xen9p
 # Those that name no processor.
 PORTABLE := xen9p-time p9-wire p9-tree p9-client
-EXAMPLES := config logger checksums
+EXAMPLES := config logger checksums thermometer
 BENCH := benches/xen/linux
 # cargo without make's flags and job server, which are not meant for it.
 WITHOUT_MAKE := env -u MAKEFLAGS -u MFLAGS
@@ -193,7 +193,7 @@ embed:
 	@rm -f target/embed-c.elf target/embed-c-pv.elf target/embed-c-vchan.elf target/embed-c-vchan-pv.elf
 	+@for features in '' vchan; do FEATURES=$$features $(WITHOUT_MAKE) capi/dist.sh || [ $$? -eq 77 ] || exit 1; done
 	+@[ ! -e target/capi-dist/lib/xen9p.o ] || $(MAKE) --no-print-directory --silent -C examples/embed-c OUT=../../target all vchan
-	+@$(CARGO) build --quiet --profile image --features rt $(foreach name,$(EXAMPLES),--bin $(name))
+	+@$(CARGO) build --quiet --profile image --features rt,vchan $(foreach name,$(EXAMPLES),--bin $(name))
 	+@$(CARGO) build --quiet --release --manifest-path template/Cargo.toml --target-dir target/template
 	@cp target/template/release/my-app target/my-app.elf
 	@for name in $(EXAMPLES); do strip -o target/$$name.elf target/image/$$name || exit 1; done

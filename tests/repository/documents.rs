@@ -9,6 +9,7 @@ use std::{env, fs};
 /// The programs of host tests, and the models.
 const PROGRAMS: &[&str] = &[
     "argo",
+    "domains",
     "fs",
     "idc",
     "models/src",

@@ -260,6 +260,29 @@ fn made_up_files_are_made_up_by_functions() {
 }
 
 #[test]
+fn made_up_files_may_be_lines_of_text() {
+    let number = Rc::new(Cell::new(0));
+    let (shown, set) = (number.clone(), number);
+    let take = move |line: &str| {
+        set.set(line.parse().map_err(|_| Errno::ERANGE)?);
+        Ok(())
+    };
+    let dev = MemTree::new();
+    let file = Synthetic::new()
+        .read_text(move || shown.get())
+        .write_text(take);
+    dev.put_synthetic("/number", file).unwrap();
+    let root = dev.root();
+    assert_eq!(content(&root, "number").unwrap(), "0\n");
+    let open = run(at(&root, "number").unwrap().open(WRITE)).unwrap();
+    assert_eq!(run(open.write(b"-17\r\n", 0)), Ok(5));
+    assert_eq!(content(&root, "number").unwrap(), "-17\n");
+    assert_eq!(errno(run(open.write(b"1\xff", 0))), Errno::EINVAL);
+    assert_eq!(errno(run(open.write(b"1\n2\n", 0))), Errno::ERANGE);
+    assert_eq!(content(&root, "number").unwrap(), "-17\n");
+}
+
+#[test]
 fn a_read_only_view_changes_nothing() {
     let below = tree(&[("/d/f", "1")]);
     let view = ReadOnlyNode::new(below.clone());

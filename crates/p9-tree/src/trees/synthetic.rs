@@ -1,6 +1,7 @@
 //! Files that the program makes up.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -70,6 +71,12 @@ impl Synthetic {
         self
     }
 
+    /// Readers get a value as a line of text, as [`read`](Self::read) has it.
+    #[must_use]
+    pub fn read_text<T: fmt::Display>(self, value: impl Fn() -> T + 'static) -> Self {
+        self.read(move || Ok(format!("{}\n", value()).into_bytes()))
+    }
+
     /// Each read gets what `fill` puts in the buffer, whatever the offset, as from a terminal; 0 is the
     /// end.
     #[must_use]
@@ -84,6 +91,16 @@ impl Synthetic {
     pub fn write(mut self, take: impl Fn(&[u8]) -> Result<usize> + 'static) -> Self {
         self.sink = Some(Box::new(take));
         self
+    }
+
+    /// Each write is a line of text, which `take` gets without the end of the line. What is no UTF-8 is EINVAL.
+    #[must_use]
+    pub fn write_text(self, take: impl Fn(&str) -> Result<()> + 'static) -> Self {
+        self.write(move |bytes| {
+            let text = str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+            take(text.trim_end_matches(['\n', '\r']))?;
+            Ok(bytes.len())
+        })
     }
 
     /// What it has functions for, as permission bits.

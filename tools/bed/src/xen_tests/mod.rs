@@ -6,6 +6,7 @@ mod bad_input;
 mod dom0_daemon;
 mod domains;
 mod embed;
+mod exports;
 mod files;
 mod hostile;
 mod lab;
@@ -174,6 +175,7 @@ fn beyond(backend: Backend, test: &str) -> Option<&'static str> {
 /// All tests that any domain can be put to.
 fn tests() -> impl Iterator<Item = &'static Test> {
     let alike = bad_input::TESTS.iter().chain(domains::TESTS);
+    let alike = alike.chain(exports::TESTS);
     with_files().chain(alike).chain(argo::WITHOUT)
 }
 
@@ -222,7 +224,8 @@ pub fn run(settings: &Settings) -> Result<u8> {
             // To most of these, backends are all alike.
             let without = argo::WITHOUT.iter().filter(|_| !settings.release.has_argo);
             let alike = bad_input::TESTS.iter().chain(domains::TESTS).chain(without);
-            let alike = alike.chain(embed::DOMAIN_TESTS).filter(|_| index == 0);
+            let alike = alike.chain(exports::TESTS).chain(embed::DOMAIN_TESTS);
+            let alike = alike.filter(|_| index == 0);
             let tests = with_files().chain(alike).chain(embed::TESTS);
             let tests = tests.filter(|(name, _)| kind == Kind::Pvh || !once(name));
             let own = typed.chain(daemon).chain(untyped);
