@@ -24,8 +24,9 @@
  *     xen9p_exit();
  *
  * Results    0 or more is success, less is a negative Linux error number; xen9p_last_error() tells the rest for people. A
- *            null pointer is -EFAULT (14), a handle that is closed or of the wrong kind -EBADF (9), a call from within a
- *            callback -EBUSY (16), any call before xen9p_init() and after xen9p_exit() -ENXIO (6).
+ *            null pointer is -EFAULT (14), a handle that is closed or of the wrong kind -EBADF (9), any call before
+ *            xen9p_init() and after xen9p_exit() -ENXIO (6). A call from within a callback is -EBUSY (16), and so is one of a
+ *            second thread where there is no `lock`; these two have no text, and change nothing.
  *
  * op         NULL as the last argument: the call waits for its end. Otherwise it is started, and 0 means that `*op` is the
  *            handle of an operation: xen9p_poll() tells the result, xen9p_wait() waits, xen9p_close() gives it up. What
@@ -51,8 +52,8 @@
  * Threads    With the callbacks `lock`, `unlock` and `wake` any thread calls when it likes, as one call waits others go on.
  *            Without them calls come one at a time. Never from an interrupt handler.
  *
- * Time       A call waits in `wait` and `store_request` alone, for a bounded time: each answer for 20 s unless the options
- *            say otherwise. What is late is noticed within a second.
+ * Time       A call waits in `wait` and the callbacks for xenstore alone, for a bounded time: each answer of a server for 20 s
+ *            unless the options say otherwise, and one of xenstore for 5 s. What is late is noticed within a second.
  *
  * Memory     From the callbacks alone, and back to them, but for a reserve of 64 KiB that is kept until xen9p_exit() for
  *            calls that find none: these return -ENOMEM (12), and what is open stays so. Heap: at most 370 KB seen, with the
@@ -305,9 +306,10 @@ struct xen9p_platform {
   uint64_t (*frame)(void*, const void *page);
   /* Makes a hypercall with five arguments and returns Xen's answer; see xen9p_hypercall(). */
   ptrdiff_t (*hypercall)(void*, uint32_t number, const size_t *args);
-  /* Nanoseconds of the monotonic clock. */
+  /* Nanoseconds of the monotonic clock, from any moment on; it never goes back, by a suspend neither. */
   uint64_t (*now)(void*);
-  /* Not 0 if the port fired since this was asked the last time; forgets that it did. */
+  /* Not 0 if the port fired since this was asked the last time; forgets that it did. Asked of ports that `port_opened` told of,
+   * and of that in `xenstore`. */
   int (*take_pending)(void*, uint32_t port);
   /* Blocks until one of the ports fired and was not taken, or the clock shows `deadline`; XEN9P_FOREVER never comes, and
    * where the kernel's clock is a signed one, what is above its largest number does not either. May return early.
@@ -318,7 +320,7 @@ struct xen9p_platform {
    * wait on a condition variable does: what fires, and a call of `wake`, after the lock was given up ends it.
    * xen9p_watch_fired() may be called from in here; with `lock`, which it takes, where the lock is given up. */
   void (*wait)(void*, const uint32_t *ports, size_t count, uint64_t deadline);
-  /* Told when the library can't go on because of a bug; does not return. `message` has `length` bytes and no NUL. */
+  /* Told when the library can't go on because of a bug, of its own or in a callback; does not return. `message` has `length` bytes and no NUL. */
   void (*panic)(void*, const char *message, size_t length);
   /* The grant table, in one of two ways. This is the first: frame `index` of the domain's table, version 1, mapped
    * read-write for good; the same address each time; NULL when the table can't become that large. The references from
@@ -335,8 +337,9 @@ struct xen9p_platform {
   /* Ends a grant and takes the reference back: not 0, unless the other domain has the frame mapped; it is asked again
    * later then. */
   int (*end_grant)(void*, uint32_t reference);
-  /* Xenstore, in one of two ways. This is the first: the ring, which is the library's alone from the first xen9p_mount()
-   * on, with no request of the kernel's under way. All watches of the domain are dropped then. */
+  /* Xenstore, in one of two ways. This is the first: the ring, which is the library's alone from the first call on that
+   * asks xenstore (xen9p_check_platform(), xen9p_tag(), xen9p_mount(), xen9p_serve()), with no request of the kernel's under
+   * way. All watches of the domain are dropped then. The library owns the page; the kernel notes the port's events. */
   struct xen9p_ring xenstore;
   /* The second way, for kernels with a connection of their own: makes a request of type XS_... (io/xs_wire.h) in a
    * transaction, with the payload of the wire, and copies the payload of the answer, at most 4096 bytes, to `answer`.
@@ -349,23 +352,25 @@ struct xen9p_platform {
                            size_t length,
                            void *answer);
   /* Has xenstore watch a path under a token; 0, or a negative error number. When it fires the kernel calls
-   * xen9p_watch_fired(), the first time at once. As store_request(), it may block. */
+   * xen9p_watch_fired(), the first time at once. As `store_request`, it may block. Both strings are the library's; what is
+   * needed longer is copied. */
   int (*store_watch)(void*, const char *path, const char *token);
   /* Ends a watch. */
   void (*store_unwatch)(void*, const char *path, const char *token);
   /* Told of a port that the library opened, before anything can fire there: a kernel with a dispatcher binds a handler
    * that notes the event for `take_pending` and ends `wait`, and unmasks the port. Where `wait` polls (SCHEDOP_poll),
-   * ports stay masked, and this is NULL. */
+   * ports stay masked, and this is NULL. Not told of the port in `xenstore`, which was open before. */
   void (*port_opened)(void*, uint32_t port);
   /* Told of a port that the library closes next: its number may be another's then. Must not close it itself. */
   void (*port_closed)(void*, uint32_t port);
   /* For kernels with threads that call the library at the same time: takes a lock, which is held during each call, but
-   * while `wait` sleeps and `store_request` works. All three, or none: then all calls are to come one at a time, from any
-   * thread, and one that comes while another waits is -EBUSY. */
+   * while `wait` sleeps and the three callbacks for xenstore work. A callback that calls the library all the same takes it a second
+   * time. All three, or none: then all calls are to come one at a time, from any thread, and one that comes while another is
+   * under way is -EBUSY. */
   void (*lock)(void*);
   /* Gives the lock back. */
   void (*unlock)(void*);
-  /* Has every `wait` return that sleeps now. Called with the lock held. */
+  /* Has every `wait` return that sleeps now, and none that begins later. Called with the lock held; does not block. */
   void (*wake)(void*);
   /* To map pages of other domains, which xen9p_mount() of a vchan does and nothing else; all four, or none. This is a
    * window: page-aligned addresses for `count` pages next to each other, at which nothing is; NULL when there are none. */

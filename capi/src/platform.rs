@@ -61,9 +61,10 @@ pub struct xen9p_platform {
     /// Makes a hypercall with five arguments and returns Xen's answer; see xen9p_hypercall().
     pub hypercall:
         Option<unsafe extern "C" fn(*mut c_void, number: u32, args: *const usize) -> isize>,
-    /// Nanoseconds of the monotonic clock.
+    /// Nanoseconds of the monotonic clock, from any moment on; it never goes back, by a suspend neither.
     pub now: Option<unsafe extern "C" fn(*mut c_void) -> u64>,
-    /// Not 0 if the port fired since this was asked the last time; forgets that it did.
+    /// Not 0 if the port fired since this was asked the last time; forgets that it did. Asked of ports that `port_opened` told of,
+    /// and of that in `xenstore`.
     pub take_pending: Option<unsafe extern "C" fn(*mut c_void, port: u32) -> c_int>,
     /// Blocks until one of the ports fired and was not taken, or the clock shows `deadline`; XEN9P_FOREVER never comes, and
     /// where the kernel's clock is a signed one, what is above its largest number does not either. May return early.
@@ -75,7 +76,7 @@ pub struct xen9p_platform {
     /// xen9p_watch_fired() may be called from in here; with `lock`, which it takes, where the lock is given up.
     pub wait:
         Option<unsafe extern "C" fn(*mut c_void, ports: *const u32, count: usize, deadline: u64)>,
-    /// Told when the library can't go on because of a bug; does not return. `message` has `length` bytes and no NUL.
+    /// Told when the library can't go on because of a bug, of its own or in a callback; does not return. `message` has `length` bytes and no NUL.
     pub panic: Option<unsafe extern "C" fn(*mut c_void, message: *const c_char, length: usize)>,
 
     /// The grant table, in one of two ways. This is the first: frame `index` of the domain's table, version 1, mapped
@@ -94,8 +95,9 @@ pub struct xen9p_platform {
     /// later then.
     pub end_grant: Option<unsafe extern "C" fn(*mut c_void, reference: u32) -> c_int>,
 
-    /// Xenstore, in one of two ways. This is the first: the ring, which is the library's alone from the first xen9p_mount()
-    /// on, with no request of the kernel's under way. All watches of the domain are dropped then.
+    /// Xenstore, in one of two ways. This is the first: the ring, which is the library's alone from the first call on that
+    /// asks xenstore (xen9p_check_platform(), xen9p_tag(), xen9p_mount(), xen9p_serve()), with no request of the kernel's under
+    /// way. All watches of the domain are dropped then. The library owns the page; the kernel notes the port's events.
     pub xenstore: xen9p_ring,
     /// The second way, for kernels with a connection of their own: makes a request of type XS_... (io/xs_wire.h) in a
     /// transaction, with the payload of the wire, and copies the payload of the answer, at most 4096 bytes, to `answer`.
@@ -112,7 +114,8 @@ pub struct xen9p_platform {
         ) -> i64,
     >,
     /// Has xenstore watch a path under a token; 0, or a negative error number. When it fires the kernel calls
-    /// xen9p_watch_fired(), the first time at once. As store_request(), it may block.
+    /// xen9p_watch_fired(), the first time at once. As `store_request`, it may block. Both strings are the library's; what is
+    /// needed longer is copied.
     pub store_watch: Option<
         unsafe extern "C" fn(*mut c_void, path: *const c_char, token: *const c_char) -> c_int,
     >,
@@ -122,18 +125,19 @@ pub struct xen9p_platform {
 
     /// Told of a port that the library opened, before anything can fire there: a kernel with a dispatcher binds a handler
     /// that notes the event for `take_pending` and ends `wait`, and unmasks the port. Where `wait` polls (SCHEDOP_poll),
-    /// ports stay masked, and this is NULL.
+    /// ports stay masked, and this is NULL. Not told of the port in `xenstore`, which was open before.
     pub port_opened: Option<unsafe extern "C" fn(*mut c_void, port: u32)>,
     /// Told of a port that the library closes next: its number may be another's then. Must not close it itself.
     pub port_closed: Option<unsafe extern "C" fn(*mut c_void, port: u32)>,
 
     /// For kernels with threads that call the library at the same time: takes a lock, which is held during each call, but
-    /// while `wait` sleeps and `store_request` works. All three, or none: then all calls are to come one at a time, from any
-    /// thread, and one that comes while another waits is -EBUSY.
+    /// while `wait` sleeps and the three callbacks for xenstore work. A callback that calls the library all the same takes it a second
+    /// time. All three, or none: then all calls are to come one at a time, from any thread, and one that comes while another is
+    /// under way is -EBUSY.
     pub lock: Option<unsafe extern "C" fn(*mut c_void)>,
     /// Gives the lock back.
     pub unlock: Option<unsafe extern "C" fn(*mut c_void)>,
-    /// Has every `wait` return that sleeps now. Called with the lock held.
+    /// Has every `wait` return that sleeps now, and none that begins later. Called with the lock held; does not block.
     pub wake: Option<unsafe extern "C" fn(*mut c_void)>,
 
     /// To map pages of other domains, which xen9p_mount() of a vchan does and nothing else; all four, or none. This is a

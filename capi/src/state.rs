@@ -18,17 +18,13 @@ use xen9p::xen::suspend::{SuspendError, SuspendReturn, Suspended};
 use crate::error::{Fail, Result, number};
 use crate::handles::{Handles, Open};
 use crate::mount::Mounted;
-use crate::platform::{
-    Kernel, install, move_ring, now, table, uninstall, xen9p_platform, xen9p_ring,
-};
+use crate::platform::{Kernel, install, move_ring, table, uninstall, xen9p_platform, xen9p_ring};
 use crate::threads::{self, Entered, busy};
 use crate::version::read_platform;
 use crate::{reserve, xen9p_handle};
 
 /// How long other domains have for unmapping pages at the end.
-const UNMAP_TIME: Duration = Duration::from_secs(2);
-/// When it is looked for the first time whether they have.
-const FIRST_LOOK: Duration = Duration::from_micros(100);
+const UNMAP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The domain's devices, once the first is looked for.
 #[derive(Clone)]
@@ -206,7 +202,7 @@ pub extern "C" fn xen9p_exit() -> i32 {
         let endpoints = with_state(|state| state.endpoints.take())?;
         drop(endpoints);
         if let Some(domain) = with_state(|state| state.domain.take())? {
-            wait_until_unmapped(&domain);
+            domain.wait_until_unmapped(UNMAP_TIMEOUT);
             // Xenstore answers in order: nothing of ours is under way when it has answered this.
             let _ = domain.store.read("domid");
         }
@@ -222,18 +218,6 @@ pub extern "C" fn xen9p_exit() -> i32 {
         uninstall();
     }
     result as i32
-}
-
-/// Waits for other domains that have just disconnected, and still have pages mapped. Xen tells of no unmapping, so they are
-/// looked at, and less often the longer it takes.
-fn wait_until_unmapped(domain: &xen::Xen<Kernel>) {
-    let end = now() + UNMAP_TIME;
-    let mut interval = FIRST_LOOK;
-    while domain.grants.drain() > 0 && now() < end {
-        let seen = domain.events.generation();
-        domain.events.wait(seen, end.min(now() + interval));
-        interval *= 2;
-    }
 }
 
 /// Checks that the callbacks keep their promises, as far as that shows from inside the domain; before the first

@@ -115,3 +115,61 @@ fn the_driver_for_a_vfs_is_plain_c() {
         compiles("../examples/embed-c/vfs.c", &[dialect]);
     }
 }
+
+/// The glue for Mini-OS that docs/embedding.md shows: a maintainer copies it.
+fn shown_glue() -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/embedding.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, rest) = page.split_once("**The glue for Mini-OS**").unwrap();
+    let (_, rest) = rest.split_once("```c\n").unwrap();
+    rest.split_once("```").unwrap().0.into()
+}
+
+#[test]
+fn the_glue_that_is_shown_compiles() {
+    let dir = scratch();
+    let file = dir.join("glue.c");
+    let declared = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mini-os.h");
+    let declared = format!("#include \"{}\"", declared.display());
+    let glue = shown_glue();
+    let os = glue
+        .lines()
+        .find(|line| line.starts_with("#include <mini-os/"));
+    let glue = glue.replace(os.unwrap(), &declared);
+    for kind in ["", "#define CONFIG_PARAVIRT\n"] {
+        fs::write(&file, format!("{kind}{glue}")).unwrap();
+        for dialect in ["-std=c89", "-std=gnu89", "-std=gnu11"] {
+            compiles(file.to_str().unwrap(), &[dialect, "-Wno-unused-parameter"]);
+        }
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+/// Each callback is there, but for those of which a kernel has the other way, and those that map pages of others.
+#[test]
+fn the_glue_that_is_shown_has_each_callback() {
+    let glue = shown_glue();
+    let header = fs::read_to_string(header()).unwrap();
+    let (_, fields) = header.split_once("struct xen9p_platform {").unwrap();
+    let (fields, _) = fields.split_once("\n};").unwrap();
+    let names = fields.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("(*")?;
+        Some(rest.split_once(')')?.0)
+    });
+    let mut count = 0;
+    for name in names.filter(|name| *name != "grant_frame" && !name.contains("window")) {
+        assert!(
+            glue.contains(&format!("platform.{name} = ")),
+            "{name} is not in the glue"
+        );
+        count += 1;
+    }
+    assert!(count > 15, "{count}");
+}
+
+/// A directory of this process's.
+fn scratch() -> std::path::PathBuf {
+    let dir = std::env::temp_dir().join(format!("xen9p-glue-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}

@@ -2,12 +2,16 @@
 //! lets go.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use xen9p::hypercall::{DomId, XenError};
 use xen9p::platform::{InUse, PAGE_SIZE, Platform, Resource};
+use xen9p::time::Instant;
+use xen9p::xen::Xen;
+use xen9p::xen::event::Events;
 use xen9p::xen::grant::{Counters, GrantError, Grants, Limits, SharedPages};
-use xen9p_testing::fake::{FakePlatform, FakeXen, MapError, MappedGrant};
+use xen9p_testing::fake::{FakePlatform, FakeXen, MapError, MappedGrant, Peer};
 
 const GUEST: DomId = DomId(1);
 
@@ -108,6 +112,49 @@ fn what_the_peer_holds_waits_in_quarantine_until_it_lets_go() {
     expected.total_quarantined_pages = 4;
     assert_eq!(grants.counters(), expected);
     assert_eq!((xen.usage(GUEST).pages, xen.dirty_frees()), (0, 0));
+}
+
+/// Lets go of a page when it is time, and says so by no event.
+struct LateUnmap {
+    held: Option<MappedGrant>,
+    at: Instant,
+}
+
+impl Peer for LateUnmap {
+    fn step(&mut self, fake: &FakeXen) -> bool {
+        fake.now() >= self.at && self.held.take().is_some()
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        self.held.as_ref().map(|_| self.at)
+    }
+}
+
+#[test]
+fn a_kernel_that_ends_its_drivers_waits_for_what_is_still_mapped() {
+    let timeout = Duration::from_secs(2);
+    for lets_go in [true, false] {
+        let fake = FakeXen::new();
+        let xen = Xen::new(Events::new(fake.add_domain(GUEST))).unwrap();
+        let before = fake.usage(GUEST);
+        assert_eq!(xen.wait_until_unmapped(timeout), 0);
+        let shared = xen.grants.share(pages(4), DomId(0)).unwrap();
+        let begun = fake.now();
+        let held = Some(map(&fake, &shared, 1));
+        let at = begun + Duration::from_millis(if lets_go { 300 } else { 10_000 });
+        fake.add_peer(LateUnmap { held, at });
+        drop(shared);
+        assert_eq!(
+            xen.wait_until_unmapped(timeout),
+            if lets_go { 0 } else { 4 }
+        );
+        let took = fake.now() - begun;
+        match lets_go {
+            true => assert!(took < Duration::from_millis(700), "{took:?}"),
+            false => assert!(took < timeout * 2, "{took:?}"),
+        }
+        assert_eq!(fake.usage(GUEST) == before, lets_go);
+    }
 }
 
 #[test]

@@ -23,10 +23,15 @@ pub mod store;
 pub mod suspend;
 pub mod xenbus;
 
+use core::time::Duration;
+
 use event::Events;
 use grant::Grants;
 use platform::Platform;
 use store::{StoreError, XenStore};
+
+/// When [`Xen::wait_until_unmapped`] looks for the first time.
+const FIRST_LOOK: Duration = Duration::from_micros(100);
 
 /// What a device driver needs of a domain. Clones are the same domain.
 #[derive(Clone, Debug)]
@@ -55,5 +60,23 @@ impl<P: Platform> Xen<P> {
             store: XenStore::connect(&events)?,
             events,
         })
+    }
+
+    /// Waits until no page [is in quarantine](grant), which another domain keeps mapped for some moments after it has
+    /// disconnected, but no longer than `timeout`. Returns how many pages are; they are lost with the last clone of [`Grants`], so a
+    /// kernel that runs on calls this when its connections are closed, before it drops that.
+    pub fn wait_until_unmapped(&self, timeout: Duration) -> usize {
+        let begun = self.events.now();
+        let end = begun + timeout;
+        loop {
+            let pages = self.grants.drain();
+            let now = self.events.now();
+            if pages == 0 || now >= end {
+                return pages;
+            }
+            // Xen tells of no unmapping: looked at less often the longer it takes, whatever events come.
+            let interval = FIRST_LOOK.max(now - begun);
+            self.events.sleep_until(end.min(now + interval));
+        }
     }
 }
