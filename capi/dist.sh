@@ -15,11 +15,11 @@ build=target/capi
 case ${FEATURES:-} in
 '')
 	out=target/capi-dist
-	limit=404000
+	limit=396000
 	;;
 vchan)
 	out=target/capi-dist-vchan
-	limit=632000
+	limit=624000
 	;;
 *)
 	echo "xen9p: FEATURES is vchan or nothing, not '$FEATURES'" >&2

@@ -237,6 +237,58 @@ unsafe extern "C" fn restore(context: *mut c_void, _: *mut xen9p_ring) -> c_int 
     0
 }
 
+/// What a second thread was told while the first one asked xenstore, without the lock.
+static ENDS: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+unsafe extern "C" fn never_made(_: *mut c_void, _: *mut xen9p_ring) -> c_int {
+    panic!("suspended in the middle of a call");
+}
+
+unsafe extern "C" fn store_request_beside_an_end(
+    context: *mut c_void,
+    kind: u32,
+    transaction: u32,
+    payload: *const c_void,
+    length: usize,
+    answer: *mut c_void,
+) -> i64 {
+    let end = || {
+        // SAFETY: the function may be called until this returns.
+        let suspended = unsafe { xen9p_suspend(Some(never_made), null_mut()) };
+        [xen9p_exit(), suspended]
+    };
+    let told = std::thread::spawn(end).join().unwrap();
+    ENDS.lock().unwrap().extend(told);
+    // SAFETY: as the library calls it.
+    unsafe { store_request(context, kind, transaction, payload, length, answer) }
+}
+
+/// A thread that asks xenstore by the kernel's connection is in a call as well.
+#[test]
+fn nothing_ends_while_a_thread_asks_xenstore() {
+    let _turn = turn();
+    let world = World::new().with_drivers();
+    let mut fs = 0;
+    // SAFETY: all pointers are valid.
+    unsafe {
+        let platform = xen9p_platform {
+            xenstore: kernel::nothing().xenstore,
+            store_request: Some(store_request_beside_an_end),
+            store_watch: Some(store_watch),
+            store_unwatch: Some(store_unwatch),
+            ..with_lock(&world)
+        };
+        assert_eq!(xen9p_init(&platform), 0);
+        let result = xen9p_mount(null(), null(), &mut fs, NULL);
+        assert_eq!(result, 0, "{}", last_error());
+    }
+    let told = ENDS.lock().unwrap().split_off(0);
+    assert!(told.len() > 4, "{told:?}");
+    assert!(told.iter().all(|&it| it == -16), "{told:?}");
+    assert_eq!(xen9p_exit(), 0);
+    assert_eq!(world.server.borrow().fids(), 0);
+}
+
 /// One of them looks for it, and the others wait for that.
 #[test]
 fn threads_go_on_together_with_another_backend() {
