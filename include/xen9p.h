@@ -34,8 +34,9 @@
  *            handle is written before the operation is over: one that is given up may have opened it already.
  *
  *            There is no `op` where a call waits for nothing (xen9p_seekdir()), or for xenstore and no other domain
- *            (xen9p_serve(), xen9p_tag(), xen9p_check_platform()); and where nothing of the library may be under way meanwhile,
- *            an operation neither: xen9p_exit() and xen9p_suspend(), which block for a bounded time.
+ *            (xen9p_serve(), xen9p_tag(), xen9p_check_platform()); nor in xen9p_exit() and xen9p_suspend(), which block for a
+ *            bounded time: no other call may be made until they are over. Exit gives operations up; after a suspend they go
+ *            on, or fail with their mount.
  *
  * at, path   The handle of a mount and a path from its root, whose symbolic links are followed; or the handle of a node
  *            (xen9p_lookup()) and one name in it, or NULL for the node itself; some calls take an open file and NULL. A
