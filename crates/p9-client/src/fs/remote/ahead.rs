@@ -1,6 +1,6 @@
 //! Reading ahead, for files that are read from front to back.
 //!
-//! What is read ahead, or asked for, is forgotten as soon as anything of the session changes any file. What others
+//! What is read ahead, or asked for, is forgotten as soon as anything of the session changes any file, or locks one. What others
 //! change on the server meanwhile may be missed, within the bytes read ahead: the same as if the
 //! program had asked for them in one piece.
 
@@ -66,6 +66,13 @@ impl RemoteFile {
             count = ahead.queue.take(into).await.unwrap_or(0);
         }
         if count > 0 {
+            if let Some(rest) = into.get_mut(count..).filter(|rest| !rest.is_empty())
+                && !ahead.queue.has_ended()
+            {
+                // No more was asked for. An error is told by the next call.
+                count += self.read(rest, position + count as u64).await.unwrap_or(0);
+                ahead.queue.restart(position + count as u64);
+            }
             if ahead.queue.ahead() <= ahead.window / 2 {
                 ahead.window = (ahead.window * 2).min(most);
             }

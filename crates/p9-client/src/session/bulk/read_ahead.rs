@@ -52,6 +52,11 @@ impl ReadAheadQueue {
         self.held().len() + self.asked
     }
 
+    /// Whether an answer was short.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Asks for more, in requests of `size` bytes at most, as long as no more than `most` bytes are ahead of the program, and
     /// others have half of the requests that may be in flight for themselves.
     pub(crate) fn ask(&mut self, fid: &Fid, size: usize, most: usize) {
@@ -88,8 +93,8 @@ impl ReadAheadQueue {
         }
     }
 
-    /// Gives the program the next bytes, unless they end before: all that are here, or those of the requests that fit. 0 when
-    /// none were asked for, or the file seems to end here.
+    /// Gives the program the next bytes: all that it wants, or fewer where fewer were asked for, or the file seems to
+    /// [end](Self::has_ended).
     ///
     /// # Errors
     /// Those of the request. The caller [forgets](Self::restart) everything then.
@@ -100,9 +105,6 @@ impl ReadAheadQueue {
                 break;
             };
             let len = first.len;
-            if len > rest.len() && done > 0 {
-                break;
-            }
             poll_fn(|cx| first.pending.poll(cx)).await?;
             let count = if len <= rest.len() {
                 // Without a copy in between.

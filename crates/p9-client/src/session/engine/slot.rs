@@ -215,7 +215,7 @@ pub(super) struct RequestInfo {
     pub(super) new_fid: Option<Fid>,
     /// The fid that any answer clunks.
     pub(super) clunks: Option<Fid>,
-    /// Whether it may change what a file contains.
+    /// Whether a file may contain something else behind it.
     pub(super) changes: bool,
     /// Whether it releases a lock.
     pub(super) unlocks: bool,
@@ -297,6 +297,8 @@ impl RequestInfo {
             clunks,
             changes: match request {
                 Request::Write { .. } | Request::Setattr { .. } | Request::Wstat { .. } => true,
+                // Another one may have changed the file before it gave its lock back.
+                Request::Lock { .. } => true,
                 Request::Lopen { flags, .. } => flags.contains(OpenFlags::TRUNCATE),
                 Request::Open { mode, .. } => mode.contains(OpenMode::TRUNCATE),
                 _ => false,
