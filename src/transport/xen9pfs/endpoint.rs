@@ -114,6 +114,27 @@ impl<P: Platform> Xen9pfs<P> {
         let ring = self.ring(lane).ok_or(TransportError::Closed)?;
         act(ring).map_err(|Violation(rule)| self.fail(TransportError::Violation(rule)))
     }
+
+    /// Waits for an event, no longer than `until`; whether there was nothing.
+    fn sleep(&mut self, until: Instant) -> Result<bool, TransportError> {
+        self.flush()?;
+        // All of them: each is only told once of what has moved.
+        let any_new = self
+            .rings
+            .iter_mut()
+            .fold(false, |any_new, lane| lane.ring.has_new_replies() | any_new);
+        if any_new {
+            self.stats.sleeps_avoided += 1;
+            self.events.dispatch();
+        } else {
+            self.events.wait(self.seen, until);
+        }
+        // Before the session looks at the rings: what comes later is noticed by the next wait.
+        let generation = self.events.generation();
+        let quiet = generation == self.seen;
+        self.seen = generation;
+        Ok(quiet && !any_new)
+    }
 }
 
 impl<P: Platform> Transport for Xen9pfs<P> {
@@ -210,28 +231,21 @@ impl<P: Platform> Transport for Xen9pfs<P> {
     /// say, and looks after the backend: its state and, once a second, its event channels. The
     /// handlers of other event channels run in here, and must not use this transport.
     fn wait(&mut self, deadline: Instant) -> Result<(), TransportError> {
-        self.flush()?;
-        // All of them: each is only told once of what has moved.
-        let any_new = self
-            .rings
-            .iter_mut()
-            .fold(false, |any_new, lane| lane.ring.has_new_replies() | any_new);
-        if any_new {
-            self.stats.sleeps_avoided += 1;
-            self.events.dispatch();
-        } else {
-            self.events
-                .wait(self.seen, deadline.min(self.monitor.pulse()));
-        }
-        // Before the session looks at the rings: what comes later is noticed by the next wait.
-        let generation = self.events.generation();
-        let quiet = generation == self.seen;
-        self.seen = generation;
-        let now = match quiet && !any_new {
+        let now = match self.sleep(deadline.min(self.monitor.pulse()))? {
             true => self.now(),
             false => self.clock.get(),
         };
         self.monitor.check(now)
+    }
+
+    /// Looks at the clock no more than [`flush`](Self::flush) does: the backend is looked after by the time that
+    /// [`now`](Self::now) showed last.
+    fn settle(&mut self) -> Result<Option<Instant>, TransportError> {
+        // The session has looked at the rings after each event that was taken by now.
+        self.seen = self.events.generation();
+        let quiet = self.sleep(Instant::from_nanos(0))?;
+        self.monitor.check(self.clock.get())?;
+        Ok(quiet.then(|| self.monitor.pulse()))
     }
 
     fn close(&mut self) {

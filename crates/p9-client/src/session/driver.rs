@@ -137,6 +137,33 @@ impl Session {
         }
     }
 
+    /// What [`wait`](Self::wait) does before it blocks and after that, for those who block by other means: does all that can be
+    /// done now. Then, unless an operation may have got further meanwhile, says until when one may block if nothing fires
+    /// before. `has_blocked`: that is over, and the clock is looked at if nothing has come; it is not before. Never blocks itself,
+    /// unless there is a server to be [found again](Self::set_recovery).
+    pub fn settle(&self, has_blocked: bool) -> Option<Instant> {
+        let seen = self.progress();
+        self.recover();
+        let until = self.with_link_or(None, |engine, link| {
+            let until = engine.settle(link.transport()?, seen)?;
+            if !has_blocked {
+                return Some(until);
+            }
+            let until = engine.expire_due(link.now());
+            engine.send_due(link.transport()?);
+            Some(until)
+        })?;
+        let mut transport = self.with_link_or(None, |_, link| link.take())?;
+        let settled = transport.settle();
+        self.shared.nested.set(false);
+        let is_quiet = self.with_link_or(false, |engine, link| {
+            engine.end_wait(link.put_back(transport), settled.map(drop), has_blocked);
+            engine.is_quiet(seen)
+        });
+        let of_transport = settled.ok().flatten()?;
+        is_quiet.then(|| until.min(of_transport))
+    }
+
     /// Waits in the transport, which has no other user meanwhile, and takes in what has come. Whether there was anything.
     fn wait_in_transport(&self, until: Instant) -> bool {
         let taken = self.with_link_or(None, |engine, link| {
@@ -149,7 +176,7 @@ impl Session {
         let result = transport.wait(until);
         self.shared.nested.set(false);
         self.with_link_or(true, |engine, link| {
-            engine.end_wait(link.put_back(transport), result)
+            engine.end_wait(link.put_back(transport), result, true)
         })
     }
 

@@ -181,6 +181,10 @@ impl<W: Watch> Transport for Traced<W> {
         self.inner.wait(deadline)
     }
 
+    fn settle(&mut self) -> Result<Option<Instant>, TransportError> {
+        self.inner.settle()
+    }
+
     fn close(&mut self) {
         self.inner.close();
     }

@@ -13,6 +13,8 @@
 pub mod socket;
 pub mod stream;
 
+use core::time::Duration;
+
 use xen9p_time::Instant;
 
 pub use p9_tree::{Text, TransportError};
@@ -21,6 +23,9 @@ pub use p9_wire::Header;
 /// One of a transport's independent, ordered channels, from 0 to [`Transport::lanes`] − 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane(pub u16);
+
+/// How long one may block at once after [`Transport::settle`], where a transport does not know better.
+const SETTLED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counters of a transport.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,6 +121,17 @@ pub trait Transport {
     /// # Errors
     /// See [`TransportError`].
     fn wait(&mut self, deadline: Instant) -> Result<(), TransportError>;
+
+    /// The first half of [`wait`](Self::wait), for those who block by other means: does what there is to do now. Then, unless
+    /// something may have happened, says until when one may block if nothing fires before. Never blocks.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    fn settle(&mut self) -> Result<Option<Instant>, TransportError> {
+        let now = self.now();
+        self.wait(Instant::from_nanos(0))?;
+        Ok(Some(now + SETTLED_INTERVAL))
+    }
 
     /// Ends the connection in good order, within a bounded time. All requests are over by now.
     /// Idempotent.

@@ -164,11 +164,13 @@ impl Engine {
         self.is_quiet(seen).then(|| self.next_wakeup())
     }
 
-    /// The wait in the transport is over, with this result. Takes in what has come; whether there was anything.
+    /// The wait in the transport is over, with this result, or a look at it that has not `blocked`. Takes in what has come;
+    /// whether there was anything.
     pub(in crate::session) fn end_wait<L: Lanes + ?Sized>(
         &mut self,
         lanes: &mut L,
         result: Result<(), TransportError>,
+        blocked: bool,
     ) -> bool {
         let before = self.progress;
         self.wake_heads();
@@ -179,8 +181,10 @@ impl Engine {
             }
         }
         let came = self.progress != before || !self.is_up();
-        // There may be room now, even if no reply came.
-        self.wake_waiting();
+        if blocked {
+            // There may be room now, even if no reply came.
+            self.wake_waiting();
+        }
         came
     }
 }

@@ -68,7 +68,8 @@ impl<F: OpenFile> File<F> {
         &self.inner
     }
 
-    pub(super) fn into_inner(self) -> F {
+    /// The same, instead of this one.
+    pub fn into_inner(self) -> F {
         self.inner
     }
 
