@@ -270,6 +270,10 @@ struct xen9p_mount_options {
   /* Not 0: the last xen9p_close() disconnects the device. For backends that can be connected again, which QEMU before
    * version 10 can't: it ends, and with it every share of the domain. */
   uint32_t disconnect;
+  /* How many bytes at most are read ahead of a program that reads a file from front to back in pieces of no more than half
+   * as many; each file that is read so holds as many. 0: 128 KiB, or a 256th of the kernel's memory if that is less.
+   * Below 8192: none, and each xen9p_read() gets what the server has at that moment. */
+  uint32_t read_ahead;
 };
 
 /* A ring that Xen's domain builder made: its page, mapped for good, and its event channel. */
@@ -437,8 +441,18 @@ int32_t xen9p_open(xen9p_handle at,
                    xen9p_handle *file,
                    xen9p_handle *op);
 
-/* Reads at an offset; returns how many bytes, 0 at the end of the file. */
-int64_t xen9p_read(xen9p_handle handle, void *into, size_t size, uint64_t offset, xen9p_handle *op);
+/* Reads at an offset; returns how many bytes, 0 at the end of the file.
+ *
+ * Calls that read on where the one before ended are read ahead for, as `read_ahead` of the mount's options says. Bytes that
+ * were read ahead are given to no call behind a change of a file by this mount, or behind xen9p_lock(): it sees all that was
+ * written through any handle, or by who had the lock before. What other domains and the server's own programs change in
+ * them without a lock may be missed, however long ago it was: as if this call had been made together with the one that began
+ * to read ahead. */
+int64_t xen9p_read(xen9p_handle handle,
+                   void *into,
+                   size_t size,
+                   uint64_t offset,
+                   xen9p_handle *op);
 
 /* Writes at an offset, or at the end if the file was opened so; returns how many bytes, which may be fewer. */
 int64_t xen9p_write(xen9p_handle handle, const void *from, size_t size, uint64_t offset, xen9p_handle *op);
@@ -460,7 +474,10 @@ int32_t xen9p_lock(xen9p_handle handle,
                    xen9p_handle *op);
 
 /* Closes a handle, which is closed whatever this returns: a mount, node, file or directory; of an operation, gives it up; of
- * an endpoint, serves its tree no more. A file that an operation uses is closed with the operation. */
+ * an endpoint, serves its tree no more. A file that an operation uses is closed with the operation.
+ *
+ * Of a file that is open for writing, or was locked, this waits for the server, and returns what that says: on a disk that it
+ * writes to later, that may be an error of a write. Of all else the server is told, and its answer is not waited for. */
 int32_t xen9p_close(xen9p_handle handle,
                     xen9p_handle *op);
 

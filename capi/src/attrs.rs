@@ -178,7 +178,7 @@ async fn metadata(place: Place, follow: bool) -> Result<Metadata> {
     let attr = match place {
         Place::Path(fs, path) if follow => return Ok(fs.metadata(path).await?),
         Place::Path(fs, path) => return Ok(fs.symlink_metadata(path).await?),
-        Place::File(file) => file.remote().getattr(ATTRIBUTES).await?,
+        Place::File(file) => file.remote.getattr(ATTRIBUTES).await?,
         place => node(place).await?.getattr(ATTRIBUTES).await?,
     };
     Ok(Metadata::from(&attr))
@@ -288,7 +288,7 @@ pub unsafe extern "C" fn xen9p_setattr(
             match open {
                 Some(file) => {
                     for request in change.iter().filter(|it| !it.valid.is_empty()) {
-                        file.remote().setattr(request).await?;
+                        file.remote.setattr(request).await?;
                     }
                 }
                 None => {

@@ -2,12 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
+use core::cell::Cell;
 use core::ffi::{c_char, c_void};
 use core::pin::pin;
 
 use xen9p::errno::Errno;
-use xen9p::fs::aio::{self, RemoteFile};
-use xen9p::fs::{LockRange, OpenOptions};
+use xen9p::fs::OpenOptions;
+use xen9p::fs::aio::RemoteFile;
 use xen9p::p9::wire::{LockFlags, LockKind, LockStatus, OpenFlags};
 use xen9p::tree::{Lock, Node, OpenFile};
 
@@ -39,20 +40,11 @@ pub const XEN9P_LOCK_EXCLUSIVE: u32 = 1;
 /// Gives a lock back.
 pub const XEN9P_LOCK_NONE: u32 = 2;
 
-/// An open file: by its path, read ahead, or by its node.
-pub(crate) enum File {
-    Path(aio::File),
-    Node(RemoteFile),
-}
-
-impl File {
-    /// The file on the server, without what was read ahead.
-    pub(crate) fn remote(&self) -> &RemoteFile {
-        match self {
-            File::Path(file) => file.get_ref(),
-            File::Node(file) => file,
-        }
-    }
+/// An open file.
+pub(crate) struct File {
+    pub(crate) remote: RemoteFile,
+    /// Whether there is something that its server may have to say when it is closed, or others wait for.
+    matters_at_close: Cell<bool>,
 }
 
 /// The open file that a handle means.
@@ -84,17 +76,22 @@ async fn open(place: Place, options: &OpenOptions, mode: u32) -> Result<File> {
     let makes = options.is_create() || options.is_create_new();
     let mut flags = options.open_flags();
     flags.set(OpenFlags::TRUNCATE, options.is_truncate());
-    Ok(match place {
-        Place::Path(fs, path) => File::Path(fs.open_with(path, options).await?),
+    let remote = match place {
+        Place::Path(fs, path) => fs.open_with(path, options).await?.into_inner(),
         Place::Name(dir, name) if makes => {
             flags.set(OpenFlags::EXCLUSIVE, options.is_create_new());
             let flags = flags | OpenFlags::CREATE;
-            File::Node(dir.create(name, flags, mode & 0o7777, u32::MAX).await?.file)
+            dir.create(name, flags, mode & 0o7777, u32::MAX).await?.file
         }
-        Place::Name(dir, name) => File::Node(child(&dir, name).await?.into_open(flags).await?),
+        Place::Name(dir, name) => child(&dir, name).await?.into_open(flags).await?,
         Place::Node(_) if makes => return Err(Fail::null("the name")),
-        Place::Node(node) => File::Node(node.open(flags).await?),
+        Place::Node(node) => node.open(flags).await?,
         Place::File(_) => return Err(wrong("a mount or a node")),
+    };
+    let writes = options.is_write() || options.is_append();
+    Ok(File {
+        remote,
+        matters_at_close: Cell::new(writes),
     })
 }
 
@@ -133,6 +130,12 @@ pub unsafe extern "C" fn xen9p_open(
 
 /// Reads at an offset; returns how many bytes, 0 at the end of the file.
 ///
+/// Calls that read on where the one before ended are read ahead for, as `read_ahead` of the mount's options says. Bytes that
+/// were read ahead are given to no call behind a change of a file by this mount, or behind xen9p_lock(): it sees all that was
+/// written through any handle, or by who had the lock before. What other domains and the server's own programs change in
+/// them without a lock may be missed, however long ago it was: as if this call had been made together with the one that began
+/// to read ahead.
+///
 /// # Safety
 /// Pointers are NULL or valid, `into` for `size` bytes, until the call is over.
 #[unsafe(no_mangle)]
@@ -147,12 +150,7 @@ pub unsafe extern "C" fn xen9p_read(
         let (mount, file) = file(handle)?;
         // SAFETY: the caller's promise.
         let into = unsafe { buffer_mut(into, size) }?;
-        let future = async move {
-            Ok(match &*file {
-                File::Path(file) => file.read_at(into, offset).await?,
-                File::Node(file) => file.read(into, offset).await?,
-            } as i64)
-        };
+        let future = async move { Ok(file.remote.read_next(into, offset).await? as i64) };
         // SAFETY: the caller's promise.
         unsafe { submit(mount, op, Box::pin(future)) }
     })
@@ -174,12 +172,7 @@ pub unsafe extern "C" fn xen9p_write(
         let (mount, file) = file(handle)?;
         // SAFETY: the caller's promise.
         let from = unsafe { buffer(from, size) }?;
-        let future = async move {
-            Ok(match &*file {
-                File::Path(file) => file.write_at(from, offset).await?,
-                File::Node(file) => file.write(from, offset).await?,
-            } as i64)
-        };
+        let future = async move { Ok(file.remote.write(from, offset).await? as i64) };
         // SAFETY: the caller's promise.
         unsafe { submit(mount, op, Box::pin(future)) }
     })
@@ -194,10 +187,7 @@ pub unsafe extern "C" fn xen9p_sync(handle: xen9p_handle, op: *mut xen9p_handle)
     enter(|| {
         let (mount, file) = file(handle)?;
         let future = async move {
-            match &*file {
-                File::Path(file) => file.sync_all().await?,
-                File::Node(file) => file.fsync(false).await?,
-            }
+            file.remote.fsync(false).await?;
             Ok(0)
         };
         // SAFETY: the caller's promise.
@@ -225,17 +215,27 @@ pub unsafe extern "C" fn xen9p_lock(
 ) -> i32 {
     enter(|| {
         let (mount, file) = file(handle)?;
-        if kind > XEN9P_LOCK_NONE {
-            return Err(Fail::new(Errno::EINVAL, "an unknown kind of lock"));
-        }
+        let kind = match kind {
+            XEN9P_LOCK_SHARED => LockKind::READ,
+            XEN9P_LOCK_EXCLUSIVE => LockKind::WRITE,
+            XEN9P_LOCK_NONE => LockKind::UNLOCK,
+            _ => return Err(Fail::new(Errno::EINVAL, "an unknown kind of lock")),
+        };
+        let lock = Lock {
+            kind,
+            start,
+            length,
+            owner: LOCK_OWNER,
+            client: b"xen9p",
+        };
         let future = async move {
-            let taken = match &*file {
-                File::Path(file) => lock_path(file, kind, LockRange { start, length }).await?,
-                File::Node(file) => lock_node(file, kind, start, length).await?,
-            };
-            match taken {
-                true => Ok(0),
-                false => Err(Fail::new(Errno::EAGAIN, "another one holds the lock")),
+            file.matters_at_close.set(true);
+            match file.remote.lock(&lock, LockFlags::empty()).await? {
+                LockStatus::SUCCESS => Ok(0),
+                LockStatus::BLOCKED | LockStatus::GRACE => {
+                    Err(Fail::new(Errno::EAGAIN, "another one holds the lock"))
+                }
+                _ => Err(Fail::new(Errno::ENOLCK, "the server has no more locks")),
             }
         };
         // SAFETY: the caller's promise.
@@ -243,38 +243,14 @@ pub unsafe extern "C" fn xen9p_lock(
     }) as i32
 }
 
-async fn lock_path(file: &aio::File, kind: u32, range: LockRange) -> Result<bool> {
-    if kind == XEN9P_LOCK_NONE {
-        file.unlock(range).await?;
-        return Ok(true);
-    }
-    Ok(file.try_lock(range, kind == XEN9P_LOCK_EXCLUSIVE).await?)
-}
-
 /// The number of the process that holds locks: there is one in a kernel like this.
 const LOCK_OWNER: u32 = 1;
 
-async fn lock_node(file: &RemoteFile, kind: u32, start: u64, length: u64) -> Result<bool> {
-    let lock = Lock {
-        kind: match kind {
-            XEN9P_LOCK_SHARED => LockKind::READ,
-            XEN9P_LOCK_EXCLUSIVE => LockKind::WRITE,
-            _ => LockKind::UNLOCK,
-        },
-        start,
-        length,
-        owner: LOCK_OWNER,
-        client: b"xen9p",
-    };
-    match file.lock(&lock, LockFlags::empty()).await? {
-        LockStatus::SUCCESS => Ok(true),
-        LockStatus::BLOCKED | LockStatus::GRACE => Ok(false),
-        _ => Err(Fail::new(Errno::ENOLCK, "the server has no more locks")),
-    }
-}
-
 /// Closes a handle, which is closed whatever this returns: a mount, node, file or directory; of an operation, gives it up; of
 /// an endpoint, serves its tree no more. A file that an operation uses is closed with the operation.
+///
+/// Of a file that is open for writing, or was locked, this waits for the server, and returns what that says: on a disk that it
+/// writes to later, that may be an error of a write. Of all else the server is told, and its answer is not waited for.
 ///
 /// # Safety
 /// `op` is NULL or valid.
@@ -285,11 +261,13 @@ pub unsafe extern "C" fn xen9p_close(handle: xen9p_handle, op: *mut xen9p_handle
         let of = mount.clone();
         let future = async move {
             match kind {
+                // Or an operation still uses it, and closes it when it is over.
                 Kind::File(file) => match Rc::try_unwrap(file) {
-                    Ok(File::Path(file)) => file.close().await?,
-                    Ok(File::Node(file)) => OpenFile::close(file).await?,
-                    // An operation still uses it, and closes it when it is over.
-                    Err(_) => {}
+                    Ok(file) if file.matters_at_close.get() => file.remote.close().await?,
+                    file => {
+                        drop(file);
+                        of.look(false);
+                    }
                 },
                 Kind::Mount(_) => of.give_up()?,
                 #[cfg(feature = "vchan")]

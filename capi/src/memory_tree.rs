@@ -13,7 +13,7 @@ use xen9p::tree::{NeverWaits, block_on};
 use xen9p::xen::Xen;
 
 use crate::mount::Connected;
-use crate::platform::{self, Kernel, table};
+use crate::platform::{self, Kernel, known_memory};
 
 /// What such a tree is called when it is mounted.
 pub(crate) const NAME: &str = "#mem";
@@ -118,7 +118,7 @@ impl ByteStream for Loop {
 
 /// A new tree.
 pub(crate) fn connect(xen: Xen<Kernel>) -> Connected {
-    let memory = table().map_or(0, |table| table.known_memory());
+    let memory = known_memory();
     let tree = MemTree::with_limit(memory / SHARE);
     let mut limits = Limits::default();
     limits.msize = MESSAGE;

@@ -19,7 +19,7 @@ use xen9p::xen::xenbus::Device;
 use crate::error::{Fail, Result, copy_text};
 use crate::handles::{Kind, Open};
 use crate::operations::submit;
-use crate::platform::{self, Kernel, table};
+use crate::platform::{self, Kernel, known_memory};
 use crate::state::{Xen, domain, enter, give, with_state, xen};
 use crate::threads;
 use crate::version::sized;
@@ -46,6 +46,10 @@ pub struct xen9p_mount_options {
     /// Not 0: the last xen9p_close() disconnects the device. For backends that can be connected again, which QEMU before
     /// version 10 can't: it ends, and with it every share of the domain.
     pub disconnect: u32,
+    /// How many bytes at most are read ahead of a program that reads a file from front to back in pieces of no more than half
+    /// as many; each file that is read so holds as many. 0: 128 KiB, or a 256th of the kernel's memory if that is less.
+    /// Below 8192: none, and each xen9p_read() gets what the server has at that moment.
+    pub read_ahead: u32,
 }
 
 /// A connection to a device, or to another domain: one that is being made, or that has a session.
@@ -57,6 +61,8 @@ pub(crate) struct Mount {
     disconnect: Cell<bool>,
     /// A thread is inside the session, perhaps asleep.
     is_busy: Cell<bool>,
+    /// When there is something to do even if no event comes before, as it was looked last.
+    next_look: Cell<Instant>,
     /// The progress of the session that xen9p_wait() has told of.
     told: Cell<u64>,
     /// Which events were taken when it was looked at last, while there is no session.
@@ -75,8 +81,12 @@ pub(crate) struct Mounted {
 /// How long a thread sleeps while another one is inside the session, which wakes it when it comes out.
 const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often the backend is looked after: one that is killed changes nothing that could be waited for.
+/// How often it is looked after what is being connected, whatever comes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is read ahead in a file if the options do not say: at most this, and this part of the kernel's memory.
+const READ_AHEAD: usize = 128 << 10;
+const READ_AHEAD_SHARE: usize = 256;
 
 /// How the addresses of vchans begin.
 const VCHAN: &str = "vchan!";
@@ -87,57 +97,63 @@ const RECONNECT_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Mount {
     /// Takes in what has come and sends what waits, and serves other domains. Whether there is nothing more to do before an
-    /// event comes.
-    pub(crate) fn look(&self) -> bool {
+    /// event comes. `has_slept`: time has passed, and what is due by the clock is seen to.
+    pub(crate) fn look(&self, has_slept: bool) -> bool {
         #[cfg(feature = "vchan")]
-        return crate::serve::beside(|| self.look_at_session());
+        return crate::serve::beside(|| self.look_at_session(has_slept));
         #[cfg(not(feature = "vchan"))]
-        self.look_at_session()
+        self.look_at_session(has_slept)
     }
 
     /// The same of what is mounted alone.
-    pub(crate) fn look_at_session(&self) -> bool {
+    pub(crate) fn look_at_session(&self, has_slept: bool) -> bool {
         if self.is_busy.replace(true) {
             return true;
         }
-        let idle = threads::without_sleep(|| match self.session.get() {
-            Some(session) => session.wait(Instant::from_nanos(0)),
+        let idle = threads::noting_ports(|| match self.session.get() {
+            Some(session) => session.settle(has_slept),
             None => self.look_at_events(),
         });
         self.is_busy.set(false);
-        idle
+        if let Some(until) = idle {
+            self.next_look.set(until);
+        }
+        idle.is_some()
     }
 
-    fn look_at_events(&self) {
-        if let Some(events) = events() {
-            events.wait(events.generation(), Instant::from_nanos(0));
-            self.seen.set(Some(events.generation()));
-        }
+    /// While there is no session: until when one may sleep, unless there was an event.
+    fn look_at_events(&self) -> Option<Instant> {
+        let events = events()?;
+        let before = events.generation();
+        events.wait(before, Instant::from_nanos(0));
+        self.seen.set(Some(events.generation()));
+        let until = (platform::now() + CHECK_INTERVAL).min(events.due());
+        (events.generation() == before).then_some(until)
     }
 
     /// Sleeps until an event, something that is due, or `deadline`; `false` when that has passed.
     pub(crate) fn sleep(&self, deadline: Instant) -> bool {
-        let now = platform::now();
-        if now >= deadline {
+        // The clock is not looked at for nothing: that may take longer than all else here.
+        if deadline != Instant::NEVER && platform::now() >= deadline {
             return false;
         }
-        let most = match (self.is_busy.get(), self.session.get()) {
-            (true, _) => now + BUSY_INTERVAL,
-            (_, Some(session)) => (now + CHECK_INTERVAL).min(session.next_wakeup()),
-            (_, None) => {
-                let events = events();
-                let generation = events.as_ref().map(Events::generation);
-                if generation != self.seen.get() {
-                    // Another thread took an event, while this one asked xenstore.
-                    return true;
-                }
-                let due = events.map_or(Instant::NEVER, |events| events.due());
-                (now + CHECK_INTERVAL).min(due)
-            }
+        let events = events();
+        let taken = events.as_ref().map(Events::generation);
+        if !self.is_busy.get() && self.session.get().is_none() && taken != self.seen.get() {
+            // Another thread took an event, while this one asked xenstore.
+            return true;
+        }
+        let most = match self.is_busy.get() {
+            true => platform::now() + BUSY_INTERVAL,
+            false => self.next_look.get(),
         };
         #[cfg(feature = "vchan")]
         let most = most.min(crate::serve::next_check());
         threads::sleep(most.min(deadline));
+        if let (Some(_), Some(events)) = (self.session.get(), events) {
+            // Before the rings are looked at.
+            events.dispatch();
+        }
         true
     }
 
@@ -257,6 +273,7 @@ pub unsafe extern "C" fn xen9p_mount(
             users: Cell::new(0),
             disconnect: Cell::new(options.disconnect != 0),
             is_busy: Cell::new(false),
+            next_look: Cell::new(Instant::from_nanos(0)),
             told: Cell::new(0),
             seen: Cell::new(None),
         });
@@ -340,7 +357,7 @@ async fn connect(
     options: &xen9p_mount_options,
 ) -> Result<Connected> {
     let wish = |number: u32| u16::try_from(number).ok().filter(|&number| number > 0);
-    let mut config = Config::for_memory(table().map_or(0, |table| table.known_memory()));
+    let mut config = Config::for_memory(known_memory());
     config.timeout = timeout(options);
     config.rings = wish(options.rings);
     config.order = wish(options.order).map(|order| order.min(255) as u8);
@@ -376,7 +393,7 @@ fn known(name: &str) -> Result<Option<Mounted>> {
     let Some(known) = known else {
         return Ok(None);
     };
-    known.mount.look();
+    known.mount.look(true);
     if known.mount.is_lost() {
         // What is open on it fails; the device may have a new backend.
         drop(forget(&known.mount)?);
@@ -393,7 +410,14 @@ async fn begin(
     connected: Connected,
 ) -> Result<Mounted> {
     let timeout = timeout(options);
-    let mut mount = MountOptions::new().timeout(timeout).tree(connected.tree);
+    let read_ahead = match options.read_ahead {
+        0 => READ_AHEAD.min(known_memory() / READ_AHEAD_SHARE),
+        bytes => bytes as usize,
+    };
+    let mut mount = MountOptions::new()
+        .timeout(timeout)
+        .tree(connected.tree)
+        .read_ahead(read_ahead);
     let mut config = session::Config::default();
     config.timeout = timeout;
     if options.msize != 0 {

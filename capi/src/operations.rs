@@ -51,10 +51,11 @@ fn drive(mount: &Mount, deadline: Instant, is_ready: &mut dyn FnMut() -> bool) -
         if is_ready() {
             return true;
         }
-        if may_sleep && !mount.sleep(deadline) {
+        let has_slept = may_sleep;
+        if has_slept && !mount.sleep(deadline) {
             return false;
         }
-        may_sleep = mount.look();
+        may_sleep = mount.look(has_slept);
     }
 }
 
@@ -77,7 +78,7 @@ pub(crate) unsafe fn submit(
     };
     if !operation.is_over() {
         // So that the request travels before anybody asks.
-        mount.look();
+        mount.look(false);
     }
     let kind = Kind::Operation(Rc::new(RefCell::new(operation)));
     // SAFETY: the caller's promise.
@@ -122,7 +123,7 @@ pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
         let open = handles(|handles| handles.get(op))?;
         #[cfg(feature = "vchan")]
         if let Kind::Endpoint(endpoint) = &open.kind {
-            open.mount.look();
+            open.mount.look(true);
             return endpoint.state();
         }
         let Kind::Operation(operation) = open.kind else {
@@ -130,7 +131,8 @@ pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
         };
         let mut operation = operation.try_borrow_mut().map_err(|_| used_elsewhere())?;
         if !operation.is_over() {
-            open.mount.look();
+            // By the clock as well: a kernel may only ever poll.
+            open.mount.look(true);
         }
         if !operation.is_over() {
             return Err(Fail::quiet(Errno::EINPROGRESS));
@@ -153,18 +155,18 @@ pub extern "C" fn xen9p_wait(handle: xen9p_handle, deadline: u64) -> i32 {
         let deadline = Instant::from_nanos(deadline);
         match open.kind {
             Kind::Mount(_) => {
-                if open.mount.look() && !open.mount.has_news() {
+                if open.mount.look(true) && !open.mount.has_news() {
                     open.mount.sleep(deadline);
-                    open.mount.look();
+                    open.mount.look(true);
                 }
                 open.mount.take_news();
                 Ok(())
             }
             #[cfg(feature = "vchan")]
             Kind::Endpoint(_) => {
-                if open.mount.look() {
+                if open.mount.look(true) {
                     open.mount.sleep(deadline);
-                    open.mount.look();
+                    open.mount.look(true);
                 }
                 Ok(())
             }

@@ -201,13 +201,6 @@ impl xen9p_platform {
         let groups = [&store[..], &threads, &windows];
         base && one_store && one_table && groups.into_iter().all(all_or_none)
     }
-
-    pub(crate) fn known_memory(&self) -> usize {
-        match self.memory {
-            0 => DEFAULT_MEMORY,
-            bytes => bytes,
-        }
-    }
 }
 
 /// The callbacks, while they are there.
@@ -242,19 +235,33 @@ pub(crate) fn move_ring(ring: xen9p_ring) {
     }
 }
 
-/// The callbacks.
-pub(crate) fn table() -> Option<xen9p_platform> {
-    // SAFETY: a copy is made, while no call writes.
-    unsafe { *TABLE.0.get() }
+/// Whether there are callbacks.
+pub(crate) fn is_installed() -> bool {
+    table(|_| ()).is_some()
+}
+
+/// Looks at the callbacks. Only for a moment: `look` calls none.
+pub(crate) fn table<T>(look: impl FnOnce(&xen9p_platform) -> T) -> Option<T> {
+    // SAFETY: what writes is a call of its own, or the end of a callback, and neither happens within `look`.
+    unsafe { &*TABLE.0.get() }.as_ref().map(look)
+}
+
+/// How much memory the kernel has.
+pub(crate) fn known_memory() -> usize {
+    table(|table| match table.memory {
+        0 => DEFAULT_MEMORY,
+        bytes => bytes,
+    })
+    .unwrap_or(0)
 }
 
 /// Calls a callback.
 macro_rules! callback {
     ($name:ident, $otherwise:expr $(, $argument:expr)*) => {
-        match crate::platform::table().and_then(|table| Some((table.$name?, table.context))) {
+        match crate::platform::table(|table| (table.$name, table.context)) {
             // SAFETY: the kernel's function, called as the header says.
-            Some((function, context)) => unsafe { function(context $(, $argument)*) },
-            None => $otherwise,
+            Some((Some(function), context)) => unsafe { function(context $(, $argument)*) },
+            _ => $otherwise,
         }
     };
 }
@@ -323,7 +330,7 @@ unsafe impl Platform for Kernel {
     }
 
     fn grant_refs(&self) -> Range<u32> {
-        let (first, count) = table().map_or((0, 0), |table| (table.first_grant, table.grants));
+        let (first, count) = table(|table| (table.first_grant, table.grants)).unwrap_or((0, 0));
         match count {
             0 => first..u32::MAX,
             count => first..first.saturating_add(count),
@@ -331,11 +338,11 @@ unsafe impl Platform for Kernel {
     }
 
     fn grant_driver(&self) -> Option<&dyn GrantDriver> {
-        table()?.grant.is_some().then_some(self as _)
+        table(|table| table.grant.is_some())?.then_some(self as _)
     }
 
     fn store_driver(&self) -> Option<&dyn StoreDriver> {
-        table()?.store_request.is_some().then_some(self as _)
+        table(|table| table.store_request.is_some())?.then_some(self as _)
     }
 
     fn domain_state(&self) -> &DomainState {
@@ -345,7 +352,7 @@ unsafe impl Platform for Kernel {
     }
 
     fn xenstore_ring(&self) -> Option<BuilderRing> {
-        let ring = table()?.xenstore;
+        let ring = table(|table| table.xenstore)?;
         Some(BuilderRing {
             page: NonNull::new(ring.page.cast())?,
             port: Port(ring.port),

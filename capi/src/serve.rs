@@ -17,7 +17,7 @@ use crate::error::{Fail, Result};
 use crate::files::{XEN9P_READ, XEN9P_WRITE};
 use crate::handles::{Kind, Open, wrong};
 use crate::mount::Mount;
-use crate::platform::{Kernel, now, table};
+use crate::platform::{Kernel, known_memory, now};
 use crate::state::{domain, enter_status, give, handles, with_state};
 use crate::{reserve, vchan, xen9p_handle};
 
@@ -47,7 +47,7 @@ impl Endpoint {
         for _ in 0..ROUNDS {
             export.poll();
             // What is served may be what another one serves.
-            if self.mount.look_at_session() {
+            if self.mount.look_at_session(true) {
                 return export.next_check() > now();
             }
         }
@@ -202,7 +202,7 @@ fn serve(
     mount: Rc<Mount>,
 ) -> Result<Rc<Endpoint>> {
     let (client, name) = vchan::parse(address)?;
-    let memory = table().map_or(0, |table| table.known_memory());
+    let memory = known_memory();
     let listener = Listener::new(&domain()?, client, name, orders(memory))?;
     let path = String::from(listener.path());
     let policy = move || Exports::new(root.clone(), rights);

@@ -18,7 +18,9 @@ use xen9p::xen::suspend::{SuspendError, SuspendReturn, Suspended};
 use crate::error::{Fail, Result, number};
 use crate::handles::{Handles, Open};
 use crate::mount::Mounted;
-use crate::platform::{Kernel, install, move_ring, table, uninstall, xen9p_platform, xen9p_ring};
+use crate::platform::{
+    Kernel, install, is_installed, move_ring, table, uninstall, xen9p_platform, xen9p_ring,
+};
 use crate::threads::{self, Entered, busy};
 use crate::version::read_platform;
 use crate::{reserve, xen9p_handle};
@@ -109,7 +111,7 @@ pub(crate) fn enter(call: impl FnOnce() -> Result<i64>) -> i64 {
 
 /// Runs one call, even if memory is short: it gives some back.
 pub(crate) fn enter_anyway(call: impl FnOnce() -> Result<i64>) -> i64 {
-    if table().is_none() {
+    if !is_installed() {
         // Not even an error's text can be allocated.
         return -i64::from(Errno::ENXIO.number());
     }
@@ -170,7 +172,7 @@ pub unsafe extern "C" fn xen9p_init(platform: *const xen9p_platform) -> i32 {
         Ok(platform) => platform,
         Err(error) => return -(error.number() as i32),
     };
-    if table().is_some() {
+    if is_installed() {
         return -(Errno::EEXIST.number() as i32);
     }
     match install(&platform) {
@@ -266,7 +268,7 @@ pub unsafe extern "C" fn xen9p_suspend(
         if threads::sleepers() > 0 {
             return Err(busy());
         }
-        let mut ring = table().map_or(NO_RING, |table| table.xenstore);
+        let mut ring = table(|table| table.xenstore).unwrap_or(NO_RING);
         let mut machine = || {
             // SAFETY: the caller's function; the ring is valid.
             let how = unsafe { suspend(context, &mut ring) };

@@ -10,7 +10,7 @@ use xen9p::xen::store::wire::PAYLOAD_MAX;
 use xen9p::xen::store::{Refusal, StoreError};
 
 use crate::error::{Fail, status};
-use crate::platform::{callback, table};
+use crate::platform::{callback, is_installed, table};
 use crate::state::with_state;
 use crate::threads::{self, Entered};
 
@@ -85,7 +85,7 @@ pub(crate) fn unwatch(path: &str, token: u32) {
 /// Both are NULL or end with a NUL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xen9p_watch_fired(path: *const c_char, token: *const c_char) -> c_int {
-    if table().is_none() {
+    if !is_installed() {
         return -(Errno::ENXIO.number() as c_int);
     }
     let tell = || {
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn xen9p_watch_fired(path: *const c_char, token: *const c_
 }
 
 fn has_lock_of_its_own() -> bool {
-    table().is_some_and(|table| table.lock.is_some())
+    table(|table| table.lock.is_some()).unwrap_or(false)
 }
 
 /// The negative error number for what xenstore calls an error in the answer XS_ERROR, such as "ENOENT": for

@@ -26,9 +26,8 @@ struct Threads {
     sleepers: Cell<u32>,
     /// An event was taken since the sleepers were woken.
     has_taken: Cell<bool>,
-    /// Waiting with a deadline that has passed notes the ports instead, and that it came to that.
+    /// Waiting with a deadline that has passed notes the ports instead.
     is_noting: Cell<bool>,
-    would_sleep: Cell<bool>,
     ports: RefCell<([Port; MAX_PORTS], usize)>,
 }
 
@@ -41,12 +40,11 @@ static THREADS: Threads = Threads {
     sleepers: Cell::new(0),
     has_taken: Cell::new(false),
     is_noting: Cell::new(false),
-    would_sleep: Cell::new(false),
     ports: RefCell::new(([Port(0); MAX_PORTS], 0)),
 };
 
 fn has_lock() -> bool {
-    table().is_some_and(|table| table.lock.is_some())
+    table(|table| table.lock.is_some()).unwrap_or(false)
 }
 
 /// What keeps one call from running inside another, and other threads out.
@@ -125,7 +123,6 @@ pub(crate) fn wait(ports: &[Port], deadline: Instant) {
         let count = ports.len().min(MAX_PORTS);
         noted.0[..count].copy_from_slice(&ports[..count]);
         noted.1 = count;
-        THREADS.would_sleep.set(true);
         return;
     }
     // A Port is a transparent u32.
@@ -133,13 +130,12 @@ pub(crate) fn wait(ports: &[Port], deadline: Instant) {
     blocking(|| callback!(wait, (), list, ports.len(), deadline.as_nanos()));
 }
 
-/// Runs what waits with a deadline of 0 in the end, and says whether it came to that: then there was nothing to do.
-pub(crate) fn without_sleep(work: impl FnOnce()) -> bool {
-    THREADS.would_sleep.set(false);
+/// Runs what waits with a deadline of 0 in the end, which is no wait: the ports are noted, for [`sleep`].
+pub(crate) fn noting_ports<T>(work: impl FnOnce() -> T) -> T {
     THREADS.is_noting.set(true);
-    work();
+    let result = work();
     THREADS.is_noting.set(false);
-    THREADS.would_sleep.replace(false)
+    result
 }
 
 /// Sleeps until one of the ports fires that were waited for last.

@@ -13,7 +13,7 @@ use xen9p::xen::grant::MapError;
 
 use crate::error::{Fail, Result};
 use crate::mount::{Connected, RECONNECT_TIMEOUT};
-use crate::platform::{Kernel, table};
+use crate::platform::{Kernel, known_memory, table};
 
 /// What one message may take, as a share of the kernel's memory.
 const MESSAGE_SHARE: usize = 64;
@@ -65,14 +65,13 @@ pub(crate) async fn connect(
 ) -> Result<Connected> {
     let (address, tree) = split_tree(address);
     let (server, name) = parse(address)?;
-    let table = table().filter(|table| table.alloc_window.is_some());
-    let table = table.ok_or_else(|| {
-        Fail::new(
+    if table(|table| table.alloc_window.is_none()).unwrap_or(true) {
+        return Err(Fail::new(
             Errno::EOPNOTSUPP,
             "the kernel has no callback alloc_window, and a vchan's client maps pages of its server's",
-        )
-    })?;
-    let most = table.known_memory() / MESSAGE_SHARE;
+        ));
+    }
+    let most = known_memory() / MESSAGE_SHARE;
     let message = vchan::DEFAULT_MESSAGE.min(most as u32).max(8192);
     let name = String::from(name);
     let transport = move |stream| Box::new(vchan::framed(stream, message)) as Box<dyn Transport>;

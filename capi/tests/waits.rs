@@ -4,6 +4,7 @@
 mod kernel;
 
 use std::ptr::{null, null_mut};
+use std::time::Duration;
 
 use kernel::{World, last_error, now, turn};
 use xen9p_capi::*;
@@ -135,5 +136,46 @@ fn an_answer_that_another_call_took_in_ends_the_next_wait_at_once() {
             assert_eq!(xen9p_poll(second), 0);
         }
         assert_eq!(xen9p_exit(), 0);
+    }
+}
+
+/// Where nothing comes any more, a call ends in time whether the kernel sleeps in it or only polls.
+#[test]
+fn a_call_without_an_answer_ends_in_time() {
+    let _turn = turn();
+    for polls in [false, true] {
+        let world = World::new();
+        let options = xen9p_mount_options {
+            size: size_of::<xen9p_mount_options>(),
+            timeout: 2,
+            ..Default::default()
+        };
+        let (mut fs, mut op, mut stat) = (0, 0, xen9p_stat::default());
+        // SAFETY: all pointers are valid.
+        unsafe {
+            assert_eq!(xen9p_init(&world.callbacks()), 0);
+            assert_eq!(
+                xen9p_mount(null(), &options, &mut fs, NULL),
+                0,
+                "{}",
+                last_error()
+            );
+            world.fake.remove_peers();
+            let begun = world.fake.now();
+            let mut result = -XEN9P_EINPROGRESS;
+            if polls {
+                assert_eq!(xen9p_stat(fs, c"/".as_ptr(), 0, &mut stat, &mut op), 0);
+                while result == -XEN9P_EINPROGRESS {
+                    world.fake.run_for(Duration::from_millis(10));
+                    result = xen9p_poll(op);
+                }
+            } else {
+                result = xen9p_stat(fs, c"/".as_ptr(), 0, &mut stat, NULL).into();
+            }
+            assert!(result < 0, "{result}");
+            let took = world.fake.now() - begun;
+            assert!(took < Duration::from_secs(10), "{took:?}: {}", last_error());
+            assert_eq!(xen9p_exit(), 0);
+        }
     }
 }

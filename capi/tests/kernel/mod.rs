@@ -158,6 +158,18 @@ pub struct World {
     pub server: Rc<RefCell<MemServer>>,
     pub share: Rc<RefCell<Share>>,
     pub kernel: Box<Kernel>,
+    /// Requests that the server got.
+    pub requests: Rc<Cell<u64>>,
+}
+
+/// A backend's program that gives requests to a server.
+fn share(fake: &FakeXen, server: &Rc<RefCell<MemServer>>, requests: &Rc<Cell<u64>>) -> Share {
+    let (server, requests) = (server.clone(), requests.clone());
+    let handler = Box::new(move |request: &[u8]| {
+        requests.set(requests.get() + 1);
+        server.borrow_mut().handle(request)
+    });
+    Share::new(&fake.dom0(), GUEST, 0, "share", Program::Qemu, handler)
 }
 
 impl World {
@@ -165,15 +177,14 @@ impl World {
         let fake = FakeXen::new();
         let platform = fake.add_domain(GUEST);
         let server = Rc::new(RefCell::new(MemServer::new(MemOptions::default())));
-        let serving = server.clone();
-        let handler = Box::new(move |request: &[u8]| serving.borrow_mut().handle(request));
-        let share = Share::new(&fake.dom0(), GUEST, 0, "share", Program::Qemu, handler);
-        let share = Rc::new(RefCell::new(share));
+        let requests = Rc::default();
+        let share = Rc::new(RefCell::new(share(&fake, &server, &requests)));
         fake.share_peer(share.clone());
         World {
             fake,
             server,
             share,
+            requests,
             kernel: Box::new(Kernel {
                 platform,
                 meddle: Cell::new(None),
@@ -188,10 +199,7 @@ impl World {
             self.share.borrow_mut().kill();
             self.fake.remove_peers();
             self.fake.restore(GUEST, true);
-            let serving = self.server.clone();
-            let handler = Box::new(move |request: &[u8]| serving.borrow_mut().handle(request));
-            let share = Share::new(&self.fake.dom0(), GUEST, 0, "share", Program::Qemu, handler);
-            *self.share.borrow_mut() = share;
+            *self.share.borrow_mut() = share(&self.fake, &self.server, &self.requests);
             self.fake.share_peer(self.share.clone());
         });
     }

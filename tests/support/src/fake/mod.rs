@@ -83,6 +83,17 @@ pub struct Usage {
     pub watches: usize,
 }
 
+/// What a domain's drivers have asked of its platform so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Hypercalls, but those of waits.
+    pub hypercalls: u64,
+    /// Looks at the clock.
+    pub clock_reads: u64,
+    /// Waits for events, those that found one at hand included.
+    pub waits: u64,
+}
+
 struct Domain {
     grant_frames: Vec<NonNull<Page>>,
     max_grant_frames: u32,
@@ -102,6 +113,7 @@ struct Domain {
     drivers: Rc<DomainState>,
     /// Hypercalls that it made, by number and operation.
     hypercalls: BTreeMap<(u32, u32), u64>,
+    asked: Asked,
     /// Bytes that Xen copied for it between grants.
     copied_by_xen: u64,
 }
@@ -257,6 +269,7 @@ impl FakeXen {
             max_maps: 1 << 18,
             drivers: Rc::default(),
             hypercalls: BTreeMap::new(),
+            asked: Asked::default(),
             copied_by_xen: 0,
         };
         let former = self.world.domains.borrow_mut().insert(id, domain);
@@ -474,6 +487,11 @@ impl FakeXen {
     pub fn hypercalls(&self, id: DomId) -> BTreeMap<(u32, u32), u64> {
         self.world
             .with_domain(id, |domain| domain.hypercalls.clone())
+    }
+
+    /// What a domain's drivers have asked of its platform so far.
+    pub fn asked(&self, id: DomId) -> Asked {
+        self.world.with_domain(id, |domain| domain.asked)
     }
 
     /// Bytes that Xen has copied so far between grants because a domain asked for it.

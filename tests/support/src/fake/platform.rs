@@ -352,6 +352,7 @@ unsafe impl Platform for FakePlatform {
         self.world.with_domain(self.id, |domain| {
             let call = (number, args[0] as u32);
             *domain.hypercalls.entry(call).or_default() += 1;
+            domain.asked.hypercalls += 1;
         });
         if let Some(error) = self.world.planned_failure(number, args[0]) {
             return -(error.0 as isize);
@@ -414,6 +415,8 @@ unsafe impl Platform for FakePlatform {
     }
 
     fn now(&self) -> Instant {
+        self.world
+            .with_domain(self.id, |domain| domain.asked.clock_reads += 1);
         self.world.tick()
     }
 
@@ -431,6 +434,8 @@ unsafe impl Platform for FakePlatform {
             ports.len() <= MAX_POLL_PORTS,
             "Xen polls no more than {MAX_POLL_PORTS} ports at a time"
         );
+        self.world
+            .with_domain(self.id, |domain| domain.asked.waits += 1);
         let fired = || {
             let channels = self.world.channels.borrow();
             ports

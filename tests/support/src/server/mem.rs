@@ -145,6 +145,14 @@ impl MemServer {
             .expect(path);
     }
 
+    /// Writes these bytes to a file that is there, from `offset` on, as another program on the server does.
+    pub fn change(&mut self, path: &str, offset: u64, bytes: &[u8]) {
+        match &self.engine {
+            Some(engine) => engine.tree.change(path, offset, bytes),
+            None => self.tree.change(path, offset, bytes),
+        }
+    }
+
     /// The content of the file at a path from the root, if there is one.
     pub fn get(&self, path: &str) -> Option<Vec<u8>> {
         if let Some(engine) = &self.engine {

@@ -86,6 +86,11 @@ impl MemTree {
         made.expect(path);
     }
 
+    /// Writes these bytes to a file that is there, from `offset` on.
+    pub fn change(&self, path: &str, offset: u64, bytes: &[u8]) {
+        self.state().tree.change(path, offset, bytes);
+    }
+
     /// The content of the file at a path from the root, if there is one.
     pub fn get(&self, path: &str) -> Option<Vec<u8>> {
         let state = self.state();

@@ -386,6 +386,15 @@ impl Tree {
         Ok(data.len() as u32)
     }
 
+    /// Writes these bytes to the file at a path from the root.
+    pub fn change(&mut self, path: &str, offset: u64, bytes: &[u8]) {
+        let mut names = path.split('/').filter(|name| !name.is_empty());
+        let ino = names.try_fold(ROOT, |at, name| self.walk(at, name.as_bytes()));
+        let bytes = bytes.iter().copied();
+        let written = ino.and_then(|ino| self.write(ino, offset, bytes, false));
+        written.expect(path);
+    }
+
     pub fn set_len(&mut self, ino: Ino, len: u64) -> Result<()> {
         let now = self.now();
         let node = self.node_mut(ino);
