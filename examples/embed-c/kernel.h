@@ -90,6 +90,7 @@ void hand_over(const struct xen9p_platform *platform);
 enum { THREADS = 4 };
 extern volatile uint64_t interrupts, preemptions;
 
+void events_start(void); /* all masked */
 void interrupts_start(void);
 void event_unmask(uint32_t port);
 void event_mask(uint32_t port);

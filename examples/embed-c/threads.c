@@ -157,15 +157,20 @@ size_t thread_stack(void)
     return most;
 }
 
+void events_start(void)
+{
+    for (int i = 0; i < 64; i++) {
+        shared->mask[i] = UINT64_MAX;
+        fired[i] = 0;
+    }
+}
+
 /* Events come, and the timer ticks, once interrupts are on: at the start, and after the domain was saved and restored. */
 void interrupts_start(void)
 {
     struct { uint32_t virq, processor, port; } timer = { VIRQ_TIMER, 0, 0 };
 
-    for (int i = 0; i < 64; i++) {
-        shared->mask[i] = UINT64_MAX;
-        fired[i] = 0;
-    }
+    events_start();
     threads[0].runs = 1;
     hypercall(HYPERCALL_event_channel_op, EVTCHN_bind_virq, (size_t)&timer, 0);
     timer_port = timer.port;

@@ -1,6 +1,6 @@
 /* What this kernel does with files: in one thread what a kernel does at its start, while another uses files of the same
  * mount, a third asks xenstore, and a fourth gives the processor to nobody. Or it waits until its backend dies; is saved and
- * restored while all of them work; is measured; or works with another domain. */
+ * restored while all of them work; or works with another domain. */
 #include "kernel.h"
 #include "vfs.h"
 
@@ -294,9 +294,6 @@ static void be_saved(void)
 void work(const struct xen9p_platform *platform, const char *line)
 {
     switch (*line) {
-    case 'b':
-        bench(platform, line);
-        return;
     case 'e':
     case 'v':
         if (!domains)
