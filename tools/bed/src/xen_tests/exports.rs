@@ -112,6 +112,11 @@ fn device_of_an_app(lab: &mut Lab<'_>) -> Result<()> {
     let line = format!("mount=#mem:/ vchan!{}!thermometer", first + 1);
     let server = lab.guest_of("thermometer", &line)?;
     let _serving = lab.start(&server)?;
+    // It prints nothing. The domain that is made after it gets the next number.
+    let name = &server.name;
+    lab.dom0(&format!(
+        "until xl domid {name} 2>/dev/null; do sleep 0.1; done"
+    ))?;
     let line = format!(
         "mount=#mem:/,vchan!{first}!thermometer:/dev ls /dev; cat /dev/celsius; write /dev/ctl offset 1000; \
          cat /dev/celsius; write /dev/celsius 30"
