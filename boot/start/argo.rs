@@ -5,9 +5,9 @@ use alloc::rc::Rc;
 use core::time::Duration;
 
 use super::exports::poll;
-use super::shares::{ARGO, Mounted, ShareError, Shares, boxed, split_tree};
+use super::shares::{ARGO, ShareError, boxed};
 use super::system;
-use super::vchan::mount_by;
+use super::ways::split_tree;
 use crate::rt::BarePlatform;
 use crate::transport::Transport;
 use crate::transport::argo::{self, DialError, parse_address};
@@ -25,7 +25,11 @@ pub(super) fn own() -> Result<Argo<BarePlatform>, DialError> {
 }
 
 /// Connects to what another domain serves.
-fn dial(address: &str, timeout: Duration, msize: u32) -> Result<Box<dyn Transport>, ShareError> {
+pub(super) fn dial(
+    address: &str,
+    timeout: Duration,
+    msize: u32,
+) -> Result<Box<dyn Transport>, ShareError> {
     let fails = |error| ShareError::Argo(address.into(), error);
     let (address, _) = split_tree(address);
     let target = address.strip_prefix(ARGO).unwrap_or(address);
@@ -33,15 +37,4 @@ fn dial(address: &str, timeout: Duration, msize: u32) -> Result<Box<dyn Transpor
     let own = own().map_err(fails)?;
     let stream = argo::connect(&own, server.domain, server.port, msize, timeout).map_err(fails)?;
     Ok(boxed(argo::framed(stream)))
-}
-
-/// Mounts what another domain serves.
-pub(super) fn mount(shares: &Shares, address: &str) -> Result<Mounted, ShareError> {
-    mount_by(
-        dial,
-        argo::CONNECT_TIMEOUT,
-        argo::DEFAULT_MESSAGE,
-        shares,
-        address,
-    )
 }

@@ -13,6 +13,8 @@ mod shares;
 mod stop;
 #[cfg(feature = "vchan")]
 mod vchan;
+#[cfg(feature = "vchan")]
+mod ways;
 
 use alloc::rc::Rc;
 use alloc::string::String;

@@ -3,11 +3,14 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{OnceCell, RefCell};
 use core::fmt;
 use core::time::Duration;
 
+#[cfg(feature = "vchan")]
+use super::ways::{split_tree, ways};
 use super::{exports, keys, now, options, system, wait_until};
 #[cfg(feature = "cache")]
 use crate::fs::CachedFs;
@@ -211,6 +214,9 @@ pub fn next_device_event(deadline: Instant) -> Result<Option<EndpointEvent>, Sha
 /// Not less: QEMU 7.2 does not survive that a frontend gives up while it connects, and on a busy machine it takes its time.
 pub(super) const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// For how long another connection to a tree of several addresses is looked for, unless the options say so.
+const WAYS_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The shortest and the longest time from one try to the next: twice as long each time, whether no backend connects or one
 /// does and then makes no sense.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
@@ -225,6 +231,21 @@ pub(super) fn boxed(transport: impl Transport + 'static) -> Box<dyn Transport> {
 
 /// Connects to a share, by the means by which it was connected before.
 pub(super) type Connect = dyn FnMut() -> Result<Box<dyn Transport>, ShareError>;
+
+/// How a share goes on after the loss of its connection.
+fn recovery(tag: &str, connects: Vec<Box<Connect>>, timeout: Duration) -> Recovery {
+    let several = connects.len() > 1;
+    let redials = connects.into_iter();
+    let mut redials = redials.map(|connect| redial(tag.into(), connect));
+    match redials.next() {
+        Some(only) if !several => Recovery::new(only, timeout),
+        first => {
+            let all = first.into_iter().chain(redials);
+            let all = all.map(|redial| Box::new(redial) as Box<dyn Redial>);
+            Recovery::among(all.collect(), timeout)
+        }
+    }
+}
 
 /// Connects to a share again and again.
 fn redial(tag: String, mut connect: Box<Connect>) -> impl Redial {
@@ -260,17 +281,6 @@ fn redial(tag: String, mut connect: Box<Connect>) -> impl Redial {
             }
         }
     }
-}
-
-/// An address without its tree, and that: `vchan!DOMID!NAME[!TREE]`, and the same by Argo. Servers of several trees want to know which.
-#[cfg(feature = "vchan")]
-pub(super) fn split_tree(address: &str) -> (&str, &str) {
-    let mut marks = address.match_indices('!').map(|(at, _)| at);
-    let end = marks.nth(2).unwrap_or(address.len());
-    (
-        address.get(..end).unwrap_or(address),
-        address.get(end + 1..).unwrap_or_default(),
-    )
 }
 
 impl Shares {
@@ -323,16 +333,15 @@ impl Shares {
     fn mount(&self, tag: Option<&str>) -> Result<Mounted, ShareError> {
         match tag {
             #[cfg(feature = "vchan")]
-            Some(address) if address.starts_with(VCHAN) => super::vchan::mount(self, address),
+            Some(address) if is_of_domain(address) => super::ways::mount(self, address),
             #[cfg(not(feature = "vchan"))]
-            Some(address) if address.starts_with(VCHAN) => {
-                Err(ShareError::LeftOut(address.into(), "vchan"))
-            }
-            #[cfg(feature = "argo")]
-            Some(address) if address.starts_with(ARGO) => super::argo::mount(self, address),
-            #[cfg(not(feature = "argo"))]
-            Some(address) if address.starts_with(ARGO) => {
-                Err(ShareError::LeftOut(address.into(), "argo"))
+            Some(address) if is_of_domain(address) => {
+                let feature = if address.starts_with(ARGO) {
+                    "argo"
+                } else {
+                    "vchan"
+                };
+                Err(ShareError::LeftOut(address.into(), feature))
             }
             tag => self.mount_device(tag),
         }
@@ -380,21 +389,23 @@ impl Shares {
             mounted_at: begun,
             took: Duration::ZERO,
         };
-        self.add(boxed(transport), Box::new(connect), info)
+        self.add(boxed(transport), vec![Box::new(connect)], info)
     }
 
-    /// Mounts what was connected, since `info.mounted_at`, and keeps it.
+    /// Mounts what was connected, since `info.mounted_at`, and keeps it. `connects` are the ways to connect again, the one by
+    /// which it is connected first.
     pub(super) fn add(
         &self,
         transport: Box<dyn Transport>,
-        connect: Box<Connect>,
+        connects: Vec<Box<Connect>>,
         mut info: ShareInfo,
     ) -> Result<Mounted, ShareError> {
         let options = options();
         let mut mount = MountOptions::new();
         #[cfg(feature = "vchan")]
         if is_of_domain(&info.tag) {
-            mount = mount.tree(split_tree(&info.tag).1);
+            let way = ways(&info.tag).next().unwrap_or_default();
+            mount = mount.tree(split_tree(way).1);
         }
         if let Some(timeout) = options.timeout {
             mount = mount.timeout(timeout);
@@ -404,8 +415,10 @@ impl Shares {
         }
         let recovery = options
             .recovery
+            // Who names several addresses wants to go on.
+            .or((connects.len() > 1).then_some(WAYS_TIMEOUT))
             .filter(|_| cfg!(feature = "recovery"))
-            .map(|timeout| Recovery::new(redial(info.tag.clone(), connect), timeout));
+            .map(|timeout| recovery(&info.tag, connects, timeout));
         let fs = Fs::mount_over(transport, &mount, recovery);
         let fs = fs.map_err(|error| ShareError::Mount(info.tag.clone(), error))?;
         fs.set_idle_hook(Some(Box::new(|| {

@@ -3,17 +3,15 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::time::Duration;
 
 use super::cmdline::ExportOption;
 use super::exports::{Serve, poll, serve};
-use super::shares::{
-    Mounted, RECONNECT_TIMEOUT, ShareError, ShareInfo, Shares, VCHAN, boxed, split_tree,
-};
-use super::{ExitCode, StartError, memory_info, now, options, system, tree};
+use super::shares::{ShareError, VCHAN, boxed};
+use super::ways::split_tree;
+use super::{ExitCode, StartError, memory_info, system, tree};
 use crate::ns::{Namespace, Tree};
 use crate::platform::PAGE_SIZE;
 use crate::rt::BarePlatform;
@@ -39,7 +37,11 @@ const DEVICE_SHARE: usize = 128;
 const ROUNDS: usize = 8;
 
 /// Connects to what another domain serves.
-fn dial(address: &str, timeout: Duration, msize: u32) -> Result<Box<dyn Transport>, ShareError> {
+pub(super) fn dial(
+    address: &str,
+    timeout: Duration,
+    msize: u32,
+) -> Result<Box<dyn Transport>, ShareError> {
     let fails = |error| ShareError::Vchan(address.into(), error);
     let (address, _) = split_tree(address);
     let target = address.strip_prefix(VCHAN).unwrap_or(address);
@@ -49,47 +51,9 @@ fn dial(address: &str, timeout: Duration, msize: u32) -> Result<Box<dyn Transpor
 }
 
 /// What one message may take: so much, or less where the domain has little memory.
-fn message_size(most: u32) -> u32 {
+pub(super) fn message_size(most: u32) -> u32 {
     let share = memory_info().total / MESSAGE_SHARE;
     most.min(share as u32).max(8192)
-}
-
-/// Mounts what another domain serves.
-pub(super) fn mount(shares: &Shares, address: &str) -> Result<Mounted, ShareError> {
-    mount_by(
-        dial,
-        vchan::CONNECT_TIMEOUT,
-        vchan::DEFAULT_MESSAGE,
-        shares,
-        address,
-    )
-}
-
-/// A way of connecting. It takes the address, how long to wait, and the size of the largest message.
-pub(super) type Dial = fn(&str, Duration, u32) -> Result<Box<dyn Transport>, ShareError>;
-
-/// The same by any way of connecting.
-pub(super) fn mount_by(
-    dial: Dial,
-    timeout: Duration,
-    max_message: u32,
-    shares: &Shares,
-    address: &str,
-) -> Result<Mounted, ShareError> {
-    let begun = now();
-    let timeout = options().timeout.unwrap_or(timeout);
-    let msize = message_size(max_message);
-    let transport = dial(address, timeout, msize)?;
-    let again = String::from(address);
-    let connect = move || dial(&again, timeout.min(RECONNECT_TIMEOUT), msize);
-    let info = ShareInfo {
-        tag: address.into(),
-        rings: 1,
-        order: 0,
-        mounted_at: begun,
-        took: Duration::ZERO,
-    };
-    shares.add(transport, Box::new(connect), info)
 }
 
 /// What is served: the exports of the command line, and what the app adds.

@@ -8,3 +8,4 @@ mod libxenvchan;
 mod lies;
 mod life;
 mod schedule;
+mod ways;

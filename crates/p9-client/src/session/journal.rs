@@ -281,13 +281,14 @@ impl FidUpdate {
         }
     }
 
-    /// The server has answered with `reply`, which is no error. Returns the fid that was opened, if one was.
+    /// The server has answered with `reply`, which is no error. Returns the fid that was attached or opened, if one was.
     pub(super) fn apply(self, reply: &Reply<'_>, fids: &mut FidTable) -> Option<Fid> {
         match (self, reply) {
             (FidUpdate::Bound(fid, mut snapshot, 0), Reply::Attach { qid }) => {
                 snapshot.root = fids.next_root();
                 snapshot.qid = *qid;
                 fids.set_snapshot(fid, Some(snapshot));
+                return Some(fid);
             }
             (FidUpdate::Bound(fid, mut snapshot, names), Reply::Walk { qids })
                 if qids.len() == names =>

@@ -46,13 +46,17 @@ impl Reattach {
     }
 
     /// Does all of it. What has become of each file, in the same order.
+    ///
+    /// # Errors
+    /// [`Error::Stale`]: a tree is another one, and `same_trees` says that none may be.
     pub(super) fn run(
         &self,
         files: &[(Fid, Option<Box<FidSnapshot>>)],
+        same_trees: bool,
     ) -> Result<Vec<FidStatus>, Error> {
         let answer = self.session.block_on(async {
             self.negotiate().await?;
-            self.find_all(files).await
+            self.find_all(files, same_trees).await
         });
         if answer.is_err() {
             self.session.abort();
@@ -89,6 +93,7 @@ impl Reattach {
     async fn find_all(
         &self,
         files: &[(Fid, Option<Box<FidSnapshot>>)],
+        same_trees: bool,
     ) -> Result<Vec<FidStatus>, Error> {
         let mut found = Vec::new();
         found.resize(files.len(), FidStatus::Stale);
@@ -112,6 +117,12 @@ impl Reattach {
                         if is_root {
                             roots.push((snapshot.root, *fid));
                         }
+                    }
+                    // No file is looked for below it.
+                    Ok(false) | Err(Error::Errno(_) | Error::Unsupported { .. })
+                        if is_root && same_trees =>
+                    {
+                        return Err(Error::Stale);
                     }
                     // Some servers keep the fid of a walk that ended early.
                     Ok(false) | Err(Error::Errno(_) | Error::Unsupported { .. }) => {
@@ -141,11 +152,12 @@ impl Reattach {
             aname: &attach.tree,
             n_uname: attach.uid,
         };
-        self.call(request, |reply| match reply {
+        let same = self.call(request, |reply| match reply {
             Reply::Attach { qid } => Some(snapshot.is(*qid)),
             _ => None,
-        })
-        .await
+        });
+        let same = same.await?;
+        Ok(same && self.is_generation(fid, snapshot).await?)
     }
 
     /// Walks to the file from its root, opens it as it was, and says whether it is the same.
@@ -190,16 +202,19 @@ impl Reattach {
             _ => None,
         });
         let same = same.await?;
-        match snapshot.generation {
-            Some(generation) if same => {
-                let found = self.call(identify(fid), |reply| match reply {
-                    Reply::Getattr { attr } => Some(attr.generation == generation),
-                    _ => None,
-                });
-                found.await
-            }
-            _ => Ok(same),
-        }
+        Ok(same && self.is_generation(fid, snapshot).await?)
+    }
+
+    /// Whether the file's generation is the same, if it is known.
+    async fn is_generation(&self, fid: Fid, snapshot: &FidSnapshot) -> Result<bool, Error> {
+        let Some(generation) = snapshot.generation else {
+            return Ok(true);
+        };
+        let found = self.call(identify(fid), |reply| match reply {
+            Reply::Getattr { attr } => Some(attr.generation == generation),
+            _ => None,
+        });
+        found.await
     }
 
     /// Makes one request, within what is left of the time.

@@ -50,6 +50,31 @@ impl<F: FnMut() -> Result<Option<Box<dyn Transport>>, TransportError>> Redial fo
     }
 }
 
+/// Several ways to one tree, tried one after the other.
+struct Ways {
+    ways: Vec<Box<dyn Redial>>,
+    /// The one that was tried last. The first connection is the first one's.
+    last: usize,
+}
+
+impl Redial for Ways {
+    fn redial(&mut self) -> Result<Option<Box<dyn Transport>>, TransportError> {
+        let next = self.last + 1;
+        self.last = if next < self.ways.len() { next } else { 0 };
+        let way = self.ways.get_mut(self.last).ok_or(TransportError::Closed)?;
+        match way.redial() {
+            // There are the others.
+            Err(error) if self.ways.len() > 1 => {
+                log::warn!("9P session: {error}; this way is not tried again");
+                self.ways.remove(self.last);
+                self.last = self.last.checked_sub(1).unwrap_or(self.ways.len() - 1);
+                Ok(None)
+            }
+            tried => tried,
+        }
+    }
+}
+
 /// Configures reconnecting after the connection is lost.
 ///
 /// A request that was in flight is made again where that changes nothing or the same once more; where twice would be wrong
@@ -61,6 +86,8 @@ impl<F: FnMut() -> Result<Option<Box<dyn Transport>>, TransportError>> Redial fo
 pub struct Recovery {
     redial: Box<dyn Redial>,
     timeout: Duration,
+    /// Whether a server whose trees are others is no server to go on with.
+    same_trees: bool,
     /// [`Session::find_server`]. Called by way of this alone: a program that makes no `Recovery` has no code for it.
     find: Find,
 }
@@ -75,7 +102,21 @@ impl Recovery {
         Recovery {
             redial: Box::new(redial),
             timeout,
+            same_trees: false,
             find: Session::find_server,
+        }
+    }
+
+    /// Looks for a server at several addresses of the same tree, one after the other, beginning with the one behind that of
+    /// the connection that was lost; the session's first connection is the first one's.
+    ///
+    /// A server whose root is not the one that was attached to, by its qid and, where the server tells it, its inode's
+    /// generation, serves another tree: it is left at once, nothing is opened or changed there, and the search goes on. If it ends
+    /// with such a server, the session is over with [`Error::Stale`].
+    pub fn among(ways: Vec<Box<dyn Redial>>, timeout: Duration) -> Recovery {
+        Recovery {
+            same_trees: true,
+            ..Recovery::new(Ways { ways, last: 0 }, timeout)
         }
     }
 }
@@ -95,7 +136,8 @@ impl Session {
     /// answered in time is a loss of the connection too, and a server that wants
     /// [authentication](Self::auth) is refused.
     pub fn set_recovery(&self, recovery: Recovery) {
-        self.with_or((), |engine| engine.set_recovers());
+        let same_trees = recovery.same_trees;
+        self.with_or((), |engine| engine.set_recovers(same_trees));
         *self.shared.recovery.borrow_mut() = Some(recovery);
     }
 
@@ -134,6 +176,7 @@ impl Session {
     fn find_server(&self, recovery: &mut Recovery, lost: Error) -> Option<Result<(), Error>> {
         let until = self.now() + recovery.timeout;
         self.close_transport();
+        let mut why = lost;
         loop {
             self.call_hook();
             if self.with_or(false, |engine| {
@@ -141,20 +184,24 @@ impl Session {
             }) {
                 return None;
             }
-            match self.try_again(&mut *recovery.redial, until) {
+            match self.try_again(recovery, until) {
                 Ok(true) => return Some(Ok(())),
                 Ok(false) => {}
+                Err(Error::Stale) => why = Error::Stale,
                 Err(error) => return Some(Err(error)),
             }
             if self.now() >= until {
-                return Some(Err(lost));
+                return Some(Err(why));
             }
         }
     }
 
     /// One try. Whether there is a connection again. The timeout is over at `until`.
-    fn try_again(&self, redial: &mut dyn Redial, until: Instant) -> Result<bool, Error> {
-        let Some(mut transport) = redial.redial()? else {
+    ///
+    /// # Errors
+    /// [`Error::Stale`]: there is a server of other trees. After all others no try makes sense.
+    fn try_again(&self, recovery: &mut Recovery, until: Instant) -> Result<bool, Error> {
+        let Some(mut transport) = recovery.redial.redial()? else {
             return Ok(false);
         };
         if let Err(error) = self.fits(&*transport) {
@@ -165,7 +212,7 @@ impl Session {
         let until = until.max(transport.now()) + timeout;
         let reattach = Reattach::new(transport, self.dialect(), self.msize(), timeout, until)?;
         let files = self.with_or(Vec::new(), |engine| engine.fids().hold_for_revival());
-        let answer = reattach.run(&files);
+        let answer = reattach.run(&files, recovery.same_trees);
         let found = answer.as_deref().ok();
         let fids = files.iter().map(|&(fid, _)| fid);
         self.with_or((), |engine| engine.reopened(fids, found));
@@ -189,6 +236,10 @@ impl Session {
             ) => {
                 log::warn!("9P session: {error}");
                 Ok(false)
+            }
+            Err(error @ Error::Stale) => {
+                log::warn!("9P session: the server has another tree; looking on");
+                Err(error)
             }
             Err(error) => Err(error),
         }

@@ -81,8 +81,10 @@ impl Engine {
         self.recovers
     }
 
-    pub(in crate::session) fn set_recovers(&mut self) {
+    /// The loss of the connection is not the end of the session; whether its trees have to be the same afterwards.
+    pub(in crate::session) fn set_recovers(&mut self, same_trees: bool) {
         self.recovers = true;
+        self.same_trees = same_trees;
     }
 
     /// A new connection is being looked for, or no longer.

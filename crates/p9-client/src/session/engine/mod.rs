@@ -93,6 +93,8 @@ pub(super) struct Engine {
     unlogged_error: Option<Error>,
     /// Whether the loss of the connection is not the end of the session.
     recovers: bool,
+    /// Whether its trees have to be the same afterwards.
+    same_trees: bool,
     /// Why the connection is lost, until there is a new one.
     lost: Option<Error>,
     /// A new connection is being looked for. An operation that is polled by that search must not wait for its end.
@@ -180,6 +182,7 @@ impl Engine {
             dead: None,
             unlogged_error: None,
             recovers: false,
+            same_trees: false,
             lost: None,
             searching: false,
             grace: Instant::from_nanos(0),

@@ -160,7 +160,7 @@ impl Engine {
     }
 
     /// The reply to the request in slot `index` is here: does what it means for fids, and tells its owner. Gives the fid that
-    /// was opened, if the session needs to know which file that is.
+    /// was opened or attached, if the session needs to know which file that is.
     pub(super) fn conclude(
         &mut self,
         index: u16,
@@ -201,7 +201,9 @@ impl Engine {
                 let bytes = slot.inline.get(..slot.len as usize).unwrap_or(&[]);
                 let (_, reply) =
                     Reply::decode(Reader::new(bytes, self.dialect)).map_err(Error::Malformed)?;
-                change.apply(&reply, &mut self.fids)
+                let root = slot.info.kind == kind::TATTACH;
+                let known = change.apply(&reply, &mut self.fids);
+                known.filter(|_| self.same_trees || !root)
             }
             _ => None,
         };

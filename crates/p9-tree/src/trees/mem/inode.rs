@@ -26,6 +26,9 @@ pub(super) struct Shared {
     pub(super) used: Cell<usize>,
     pub(super) last_ino: Cell<u64>,
     pub(super) clock: Option<Clock>,
+    /// When the tree was made, in nanoseconds since 1970; 0 without a clock. Tells its files from those of other trees, which
+    /// have the same numbers.
+    pub(super) made: u64,
 }
 
 impl Shared {
@@ -242,7 +245,11 @@ impl Inode {
         };
         let (uid, gid) = self.owner.get();
         Attr {
-            valid: AttrMask::BASIC,
+            valid: match self.shared.made {
+                0 => AttrMask::BASIC,
+                _ => AttrMask::BASIC | AttrMask::GENERATION,
+            },
+            generation: self.shared.made,
             qid: self.qid(),
             mode: self.kind().bits() | self.permissions.get(),
             uid,

@@ -59,13 +59,16 @@ impl MemTree {
         Self::build(bytes, None)
     }
 
-    /// As [`with_limit`](Self::with_limit), with a clock that tells the times of files.
+    /// As [`with_limit`](Self::with_limit), with a clock that tells the times of files. The time at which the tree is made
+    /// is the generation of its files.
     pub fn with_clock(bytes: usize, now: impl Fn() -> SystemTime + 'static) -> Self {
         Self::build(bytes, Some(Box::new(now)))
     }
 
     fn build(limit: usize, clock: Option<Clock>) -> Self {
+        let made = clock.as_ref().and_then(|now| now().since_epoch());
         let shared = Rc::new(Shared {
+            made: made.map_or(0, |made| made.as_nanos() as u64),
             limit,
             // The root is free.
             used: Cell::new(0),
