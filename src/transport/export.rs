@@ -1,4 +1,24 @@
 //! Trees of files, served to another domain, by whatever the two are connected.
+//!
+//! ```
+//! use xen9p::platform::Platform;
+//! use xen9p::transport::vchan;
+//! use xen9p::xen::Xen;
+//!
+//! /// Serves for ever: a poll after each event, and whenever something has to be looked at again.
+//! fn serve<P: Platform>(xen: &Xen<P>, mut exports: Vec<vchan::Export<P>>) {
+//!     loop {
+//!         let seen = xen.events.generation();
+//!         for export in &mut exports {
+//!             export.poll();
+//!         }
+//!         let checks = exports.iter().map(|export| export.next_check());
+//!         if let Some(next) = checks.min() {
+//!             xen.events.wait(seen, next);
+//!         }
+//!     }
+//! }
+//! ```
 
 use alloc::boxed::Box;
 use alloc::format;

@@ -1,5 +1,6 @@
 //! The repository is as it says of itself.
 
 mod documents;
+mod examples;
 mod house;
 mod rows;

@@ -24,6 +24,19 @@
 //!
 //! Sources: intro(5) and its neighbours of Plan 9's manual; diod's `protocol.md` for 9P2000.L;
 //! Linux `net/9p`; and what QEMU, diod, xen-9pfsd, u9fs and the crates `p9` and `ninep` really send.
+//!
+//! ```
+//! use p9_wire::{Dialect, Fid, Reader, Request, Tag, WireError};
+//!
+//! let mut bytes = [0; 64];
+//! let request = Request::Clunk { fid: Fid(7) };
+//! let len = request.encode(Tag(1), Dialect::Linux, &mut bytes)?;
+//! assert_eq!(&bytes[..len], [11, 0, 0, 0, 120, 1, 0, 7, 0, 0, 0]);
+//!
+//! let reader = Reader::new(&bytes[..len], Dialect::Linux);
+//! assert_eq!(Request::decode(reader)?, (Tag(1), request));
+//! # Ok::<(), WireError>(())
+//! ```
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -8,6 +8,18 @@
 //!
 //! Macros with arguments and inline functions have no counterpart here: the few that the drivers
 //! need are written out where they are used.
+//!
+//! ```
+//! use core::mem::offset_of;
+//!
+//! use xen_abi::{DomId, xen_9pfs_data_intf};
+//!
+//! // Where the indices of a 9pfs ring are in its page.
+//! assert_eq!(offset_of!(xen_9pfs_data_intf, in_cons), 0);
+//! assert_eq!(offset_of!(xen_9pfs_data_intf, out_cons), 64);
+//! // No domain has this number; hypercalls take it for the one that makes them.
+//! assert!(DomId::SELF >= DomId::FIRST_RESERVED);
+//! ```
 
 #![no_std]
 

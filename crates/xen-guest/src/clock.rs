@@ -3,6 +3,21 @@
 //! [`system_time`] is nanoseconds since the hypervisor started, the scale that `SCHEDOP_poll` and
 //! the timers take; [`wall_clock_base`] is what to add to get nanoseconds since 1970.
 //! Layouts: public/xen.h, `vcpu_time_info` and `shared_info`.
+//!
+//! ```
+//! use xen_guest::clock::Scale;
+//!
+//! // A counter of 2 GHz: half a nanosecond for each tick.
+//! let scale = Scale {
+//!     tsc_timestamp: 1_000,
+//!     system_time: 5_000_000,
+//!     multiplier: 1 << 31,
+//!     shift: 0,
+//! };
+//! assert_eq!(scale.nanos_at(1_000 + 2_000_000), 6_000_000);
+//! // A counter that is a little behind makes no time of the past.
+//! assert_eq!(scale.nanos_at(990), 5_000_000);
+//! ```
 
 use core::mem::offset_of;
 use core::ptr::NonNull;

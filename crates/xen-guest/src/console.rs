@@ -2,6 +2,23 @@
 //!
 //! [`Console`] is for a running program; [`emergency_write`] and [`emergency_drain`] are for a
 //! panic, when nothing else can be trusted. None of them waits for ever when the console is not read.
+//!
+//! ```
+//! use core::fmt::Write;
+//! use core::time::Duration;
+//!
+//! use xen_guest::console::{Console, ConsoleError};
+//! use xen_guest::event::Events;
+//! use xen_guest::platform::Platform;
+//!
+//! /// Greets, and waits a second at most for the greeting to be read.
+//! fn greet<P: Platform>(events: &Events<P>) -> Result<bool, ConsoleError> {
+//!     let mut console = Console::open(events)?;
+//!     // Never fails: what there is no room for is counted as dropped.
+//!     let _ = writeln!(console, "up for {} ns", events.now().as_nanos());
+//!     Ok(console.drain(events.now() + Duration::from_secs(1)))
+//! }
+//! ```
 
 use alloc::rc::Rc;
 use core::cell::{Cell, RefCell};

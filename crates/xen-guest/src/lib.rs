@@ -3,6 +3,19 @@
 //! [`Xen`] bundles the handles that device drivers need. Everything here belongs to one thread;
 //! what blocks does so for a bounded time, and nothing that a peer or xenstored says leads to a
 //! panic.
+//!
+//! ```
+//! use xen_guest::Xen;
+//! use xen_guest::event::Events;
+//! use xen_guest::platform::Platform;
+//! use xen_guest::store::StoreError;
+//!
+//! /// What the toolstack calls this domain.
+//! fn name(platform: impl Platform) -> Result<String, StoreError> {
+//!     let xen = Xen::new(Events::new(platform))?;
+//!     xen.store.read_text("name")
+//! }
+//! ```
 
 #![no_std]
 

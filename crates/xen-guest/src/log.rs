@@ -1,4 +1,15 @@
 //! Log records on the console: a filter that is written as text, and the [`log::Log`] that uses it.
+//!
+//! ```
+//! use log::LevelFilter;
+//! use xen_guest::log::Filter;
+//!
+//! let filter = Filter::parse("info,p9=trace", LevelFilter::Warn)?;
+//! assert_eq!(filter.level("app"), LevelFilter::Info);
+//! assert_eq!(filter.level("xen9p::p9::session"), LevelFilter::Trace);
+//! assert!(Filter::parse("loud", LevelFilter::Warn).is_err());
+//! # Ok::<(), xen_guest::log::BadFilter>(())
+//! ```
 
 use alloc::boxed::Box;
 use alloc::string::String;

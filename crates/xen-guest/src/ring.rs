@@ -4,6 +4,31 @@
 //! side owns one; ours is kept in private memory and only ever *written* to the shared page, so
 //! that nothing the other side does to it has an effect. The other side's index is read once per
 //! operation and must make sense.
+//!
+//! ```
+//! use core::ptr::NonNull;
+//!
+//! use xen_guest::ring::{Consumer, InvalidIndex, Producer};
+//! use xen_guest::shared::SharedMemory;
+//!
+//! // Eight bytes, and behind them the two indices.
+//! let mut page = [0u64; 2];
+//! // SAFETY: the array is larger than that, and is touched through this alone.
+//! let page = unsafe { SharedMemory::new(NonNull::from(&mut page).cast(), 16) };
+//! let bytes = page.subslice(0, 8);
+//! let (produced, consumed) = (page.word(8), page.word(12));
+//! let mut sender = Producer::new(bytes, produced, consumed);
+//! let (produced, consumed) = (page.word(8), page.word(12));
+//! let mut receiver = Consumer::new(bytes, consumed, produced);
+//!
+//! let mut into = [0; 5];
+//! assert_eq!(sender.push(b"0123456789"), Ok(8));
+//! assert_eq!(receiver.pull(&mut into), Ok(5));
+//! assert_eq!((&into, sender.room()), (b"01234", Ok(5)));
+//! // The other side may write what it likes; it is believed only if it makes sense.
+//! page.word::<u32>(8).publish(1000);
+//! assert_eq!(receiver.pull(&mut into), Err(InvalidIndex));
+//! ```
 
 use core::sync::atomic::Ordering;
 

@@ -5,6 +5,25 @@
 //! `control/feature-*` say in advance what it can do.
 //!
 //! [`Xen::suspend`]: super::Xen::suspend
+//!
+//! ```
+//! use xen_guest::Xen;
+//! use xen_guest::platform::Platform;
+//! use xen_guest::shutdown::{ShutdownWatch, shutdown};
+//! use xen_guest::store::StoreError;
+//!
+//! /// Works until the toolstack asks for an end, and obeys.
+//! fn run<P: Platform>(xen: &Xen<P>, mut work: impl FnMut()) -> Result<(), StoreError> {
+//!     let watch = ShutdownWatch::new(&xen.store, false)?;
+//!     loop {
+//!         if let Some(reason) = watch.take()?.and_then(|request| request.reason()) {
+//!             // Does not come back where Xen does as it is asked.
+//!             let _ = shutdown(&xen.platform, reason);
+//!         }
+//!         work();
+//!     }
+//! }
+//! ```
 
 use core::cell::Cell;
 use core::fmt;

@@ -4,6 +4,25 @@
 //! runs again ([`Suspended`]). In a new domain its memory is as it was, and all else is gone: event channels, grants,
 //! what it wrote to xenstore, and every backend. [`Xen::suspend`] is the drivers' part of it; the machine's part is
 //! done by the kernel that hosts them.
+//!
+//! ```
+//! use xen_guest::Xen;
+//! use xen_guest::hypercall::XenError;
+//! use xen_guest::platform::Platform;
+//! use xen_guest::suspend::{SuspendError, SuspendReturn, Suspended};
+//!
+//! /// Obeys `xl save`. `machine` is the kernel's part: the hypercall, and what it has to set up again behind it.
+//! fn save<P: Platform>(
+//!     xen: &Xen<P>,
+//!     machine: impl FnOnce() -> Result<SuspendReturn, XenError>,
+//! ) -> Result<(), SuspendError> {
+//!     match xen.suspend(machine)? {
+//!         Suspended::Resumed => println!("in a new domain: backends have to be looked for"),
+//!         Suspended::Cancelled => println!("nothing has happened"),
+//!     }
+//!     Ok(())
+//! }
+//! ```
 
 pub mod pv;
 

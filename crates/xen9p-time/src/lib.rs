@@ -1,4 +1,16 @@
 //! Time as the drivers use it: a monotonic [`Instant`] in nanoseconds.
+//!
+//! ```
+//! use core::time::Duration;
+//!
+//! use xen9p_time::Instant;
+//!
+//! let start = Instant::from_nanos(1_000);
+//! let deadline = start + Duration::from_secs(2);
+//! assert_eq!(deadline - start, Duration::from_secs(2));
+//! // What never comes is later than all else, and no sum passes it.
+//! assert_eq!(Instant::NEVER + Duration::from_secs(2), Instant::NEVER);
+//! ```
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -2,6 +2,18 @@
 //!
 //! A frame is 8 bytes (its whole length as a u32, its kind, a zero, and a number of a slot as a u16), fields by kind, and then
 //! what has no fixed length. Numbers are little-endian.
+//!
+//! ```
+//! use xen9p::transport::idc::frame::{Frame, frame_len, seal};
+//!
+//! let mut bytes = Vec::new();
+//! let frame = Frame::Message { slot: 3, body: b"hello" };
+//! frame.encode(&mut bytes);
+//! seal(&mut bytes);
+//! assert_eq!(frame_len(&bytes, 64), Ok(Some(bytes.len())));
+//! assert_eq!(Frame::decode(&bytes), Ok(frame));
+//! assert!(Frame::decode(&bytes[..6]).is_err());
+//! ```
 
 use alloc::vec::Vec;
 

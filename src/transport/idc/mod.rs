@@ -29,6 +29,27 @@
 //! serve no other grant before the other side has said that it has forgotten them, so that it can't reach something else by
 //! them. If it has pages mapped (which nothing of this module does), [`OwnPages::is_held`] says so, and the pages are not
 //! used for anything else before it lets go.
+//!
+//! # Example
+//! ```
+//! use xen9p::platform::Platform;
+//! use xen9p::time::Instant;
+//! use xen9p::transport::idc::{ByGrants, Dialer, Endpoint, Event, SubmitError};
+//!
+//! /// Greets the other side as soon as it is there, and returns when the greeting was taken, or lost.
+//! fn greet<P: Platform>(
+//!     endpoint: &mut Endpoint<Dialer<P>, ByGrants<P>>,
+//! ) -> Result<bool, SubmitError> {
+//!     while let Some(event) = endpoint.next(Instant::NEVER) {
+//!         match event {
+//!             Event::Connect => drop(endpoint.submit_message(b"hello")?),
+//!             Event::Delivered(_, done) => return Ok(done.is_ok()),
+//!             _ => {}
+//!         }
+//!     }
+//!     Ok(false)
+//! }
+//! ```
 
 mod buffers;
 mod bulk;

@@ -7,6 +7,21 @@
 //! A side that is going to sleep sets a bit in the byte that the other one looks at, and looks at the ring once more. The
 //! other side moves its index, takes the bit away and, if it was set, sends an event. Both change the bit by one
 //! instruction that reads and writes, so that one of them sees what the other did: `tests/models/src/notify.rs`.
+//!
+//! # Example
+//! ```
+//! use xen9p::transport::vchan::ring::{Ring, Violation};
+//!
+//! /// Sends as much of a text as there is room for; how much, and whether an event has to follow.
+//! fn send(ring: &mut Ring, text: &str) -> Result<(usize, bool), Violation> {
+//!     let sent = ring.write(text.as_bytes())?;
+//!     if sent < text.len() {
+//!         // An event will tell of room.
+//!         ring.ask(true);
+//!     }
+//!     Ok((sent, ring.take_event_due()))
+//! }
+//! ```
 
 use core::sync::atomic::Ordering;
 

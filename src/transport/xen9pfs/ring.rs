@@ -8,6 +8,16 @@
 //! Indices are free-running `u32`: they wrap at 2^32, and are reduced to an offset only when bytes
 //! are copied. Our own two live here, in private memory, and the shared page only ever gets copies
 //! of them; the backend's two are read once per use and believed only if they make sense.
+//!
+//! ```
+//! use xen9p::transport::xen9pfs::ring::Order;
+//!
+//! let order = Order::new(6).expect("from 2 to 9");
+//! assert_eq!((order.pages().get(), order.bytes()), (64, 128 << 10));
+//! // Two messages of the largest size fit in a direction.
+//! assert_eq!(order.max_message(), 64 << 10);
+//! assert_eq!(Order::new(10), None);
+//! ```
 
 use core::mem::offset_of;
 use core::num::NonZeroUsize;

@@ -8,6 +8,31 @@
 //! handed over as slices and leave in [`Transport::send`]; a reply stays in the transport's own
 //! memory, is looked at with [`Transport::peek`], copied straight to where the caller wants it with
 //! [`Transport::copy_out`], and released with [`Transport::consume`].
+//!
+//! ```
+//! use p9_client::transport::{Lane, Transport, TransportError};
+//! use xen9p_time::Instant;
+//!
+//! /// Sends a message on the first lane and waits for the answer.
+//! fn ask(transport: &mut impl Transport, request: &[u8]) -> Result<Vec<u8>, TransportError> {
+//!     let (lane, reply) = (Lane(0), transport.max_message());
+//!     while !transport.send(lane, &[request], reply)? {
+//!         transport.wait(Instant::NEVER)?;
+//!     }
+//!     transport.flush()?;
+//!     let header = loop {
+//!         match transport.peek(lane)? {
+//!             Some(header) => break header,
+//!             None => transport.wait(Instant::NEVER)?,
+//!         }
+//!     };
+//!     let mut answer = vec![0; header.size as usize];
+//!     transport.copy_out(lane, 0, &mut answer);
+//!     transport.consume(lane);
+//!     transport.release(lane, reply);
+//!     Ok(answer)
+//! }
+//! ```
 
 #[cfg(feature = "socket")]
 pub mod socket;

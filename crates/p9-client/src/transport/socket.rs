@@ -1,4 +1,20 @@
 //! 9P over a stream socket of a host: one lane, bytes in both directions. Needs the feature `socket`, and std.
+//!
+//! ```
+//! use p9_client::fs::{Fs, MountOptions};
+//! use p9_client::transport::socket::Socket;
+//!
+//! /// Lists a directory of the server at an address such as `unix:/run/9p.sock`.
+//! fn list(address: &str, path: &str) -> Result<(), Box<dyn std::error::Error>> {
+//!     let fs = Fs::mount(Socket::connect(address)?, &MountOptions::new())?;
+//!     for entry in fs.read_dir(path)? {
+//!         println!("{}", entry?.path_lossy());
+//!     }
+//!     Ok(())
+//! }
+//!
+//! assert!(list("/run/9p.sock", "/").is_err(), "an address says unix: or tcp:");
+//! ```
 
 extern crate std;
 

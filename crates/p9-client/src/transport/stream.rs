@@ -1,4 +1,15 @@
 //! 9P over a stream of bytes, such as a socket or a vchan: one lane, messages one behind the other.
+//!
+//! ```
+//! use p9_client::fs::{Fs, MountOptions, Result};
+//! use p9_client::transport::stream::{ByteStream, Framed};
+//!
+//! /// Files over anything that carries bytes.
+//! fn mount(stream: impl ByteStream + 'static) -> Result<Fs> {
+//!     let transport = Framed::over(stream, 128 << 10);
+//!     Fs::mount(transport, &MountOptions::new())
+//! }
+//! ```
 
 use alloc::vec::Vec;
 

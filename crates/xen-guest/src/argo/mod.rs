@@ -5,6 +5,29 @@
 //! hypervisors are built with it: [`probe`] tells.
 //!
 //! One event, of one virtual interrupt for all rings, tells that a message has come or that there is room by now.
+//!
+//! ```
+//! use xen_guest::Xen;
+//! use xen_guest::argo::{Argo, ArgoError};
+//! use xen_guest::platform::Platform;
+//! use xen_guest::hypercall::DomId;
+//!
+//! /// Registers a ring for what a domain sends to port 7, and gives the first message that is there, if one is.
+//! fn receive<P: Platform>(xen: &Xen<P>, from: DomId) -> Result<Option<Vec<u8>>, ArgoError> {
+//!     let argo = Argo::new(xen)?;
+//!     let mut ring = argo.register(7, from, 64 << 10)?;
+//!     // A ring that breaks its rules has no messages; say so, and register another, in earnest.
+//!     let Ok(Some(message)) = ring.peek() else {
+//!         return Ok(None);
+//!     };
+//!     let mut bytes = vec![0; message.len as usize];
+//!     ring.copy_out(0, &mut bytes);
+//!     if ring.consume(message.len) {
+//!         argo.wake_senders().map_err(ArgoError::Xen)?;
+//!     }
+//!     Ok(Some(bytes))
+//! }
+//! ```
 
 mod reader;
 

@@ -5,6 +5,23 @@
 //! can't be forced to let go: such pages, and their grant references, wait in quarantine, and
 //! nothing reuses them before Xen says that the mapping is gone. The table is the domain's own, in
 //! version 1 (public/grant_table.h). [`Grants::map`] is the other side of it.
+//!
+//! ```
+//! use core::num::NonZeroUsize;
+//!
+//! use xen_guest::grant::{GrantError, Grants};
+//! use xen_guest::hypercall::DomId;
+//! use xen_guest::platform::Platform;
+//!
+//! /// Lends dom0 a page with a greeting; whether it has let go of it again.
+//! fn lend<P: Platform>(grants: &Grants<P>) -> Result<bool, GrantError> {
+//!     let page = grants.share(NonZeroUsize::MIN, DomId(0))?;
+//!     page.memory().copy_in(0, b"hello");
+//!     println!("map reference {}", page.refs()[0]);
+//!     // Otherwise the page waits in quarantine.
+//!     Ok(page.revoke())
+//! }
+//! ```
 
 mod error;
 mod lend;

@@ -4,6 +4,20 @@
 //! [`Platform`]. Structures are built on the caller's stack in the layout of [`xen_abi`],
 //! answers come back as values, refusals as [`XenError`]. What could break memory is `unsafe`;
 //! what can only fail is not.
+//!
+//! ```
+//! use xen_guest::hypercall::sched::{ShutdownReason, shutdown};
+//! use xen_guest::hypercall::version::version;
+//! use xen_guest::hypercall::{XenError, memory};
+//! use xen_guest::platform::Platform;
+//!
+//! /// Says what runs below, and powers off.
+//! fn last_words<P: Platform>(platform: &P) -> Result<(), XenError> {
+//!     let pages = memory::current_reservation(platform)?;
+//!     println!("Xen {}, {pages} pages", version(platform)?);
+//!     shutdown(platform, ShutdownReason::PowerOff)
+//! }
+//! ```
 
 mod error;
 

@@ -2,7 +2,7 @@
 //!
 //! An implementor runs [`check`] once, on the machine itself, before any driver is started:
 //!
-//! ```no_run
+//! ```
 //! use xen9p::platform::{Platform, conformance};
 //!
 //! fn self_test<P: Platform>(platform: &P, print: impl Fn(core::fmt::Arguments<'_>)) -> bool {

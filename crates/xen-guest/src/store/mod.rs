@@ -6,6 +6,24 @@
 //!
 //! Paths that don't begin with `/` are relative to the domain's own directory, which is
 //! `/local/domain/<own number>`.
+//!
+//! ```
+//! use xen_guest::platform::Platform;
+//! use xen_guest::store::{StoreError, XenStore};
+//!
+//! /// Counts one up in a node, however many others do so at the same time.
+//! fn count_up<P: Platform>(store: &XenStore<P>) -> Result<u32, StoreError> {
+//!     store.transaction(|transaction| {
+//!         let count = match transaction.read("data/count") {
+//!             Ok(value) => xen_guest::store::parse_u32(&value)? + 1,
+//!             Err(error) if error.is_not_found() => 1,
+//!             Err(error) => return Err(error),
+//!         };
+//!         transaction.write("data/count", count.to_string().as_bytes())?;
+//!         Ok(count)
+//!     })
+//! }
+//! ```
 
 mod connection;
 mod error;

@@ -2,6 +2,23 @@
 //! no ring and no machine behind them.
 //!
 //! Nothing here panics, whatever the bytes.
+//!
+//! ```
+//! use xen_guest::store::StoreError;
+//! use xen_guest::store::wire::{Decoder, Header, Kind};
+//!
+//! let header = Header { kind: Kind::READ, request: 1, transaction: 0, length: 5 };
+//! let mut bytes = header.encode().to_vec();
+//! bytes.extend(b"name\0");
+//!
+//! // Bytes come in pieces of any size.
+//! let mut decoder = Decoder::default();
+//! let (mut first, mut rest) = bytes.split_at(9);
+//! assert_eq!(decoder.feed(&mut first)?, None);
+//! let message = decoder.feed(&mut rest)?.expect("the rest of it");
+//! assert_eq!((message.header, &message.payload[..]), (header, &b"name\0"[..]));
+//! # Ok::<(), StoreError>(())
+//! ```
 
 use alloc::string::String;
 use alloc::vec::Vec;

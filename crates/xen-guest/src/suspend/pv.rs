@@ -2,6 +2,13 @@
 //!
 //! The toolstack rewrites the page tables of a saved PV domain for the frames that it gets in another one. It finds those
 //! of this domain by a list that the domain shows in shared_info, and takes no entry for a frame that is not in it.
+//!
+//! ```
+//! use xen_guest::suspend::pv::frame_list_pages;
+//!
+//! // A domain of 64 MiB has 16,384 pages, whose numbers take 32 pages; these are found by one page, and that by another.
+//! assert_eq!(frame_list_pages(16_384).map(|pages| pages.get()), Some(2));
+//! ```
 
 use core::mem::offset_of;
 use core::num::NonZeroUsize;

@@ -5,6 +5,30 @@
 //! it finds its way from any state that another backend, or this one before a restart, has left behind.
 //!
 //! A *worker* is what has the rings mapped and serves them: a process of a daemon, or a connection in a guest.
+//!
+//! ```
+//! use xen9p_time::Instant;
+//! use xen_guest::xenbus::XenbusState;
+//! use xen_guest::xenbus::backend::{Machine, Offer, Step, View};
+//!
+//! let mut machine = Machine::new();
+//! let mut view = View {
+//!     present: true,
+//!     online: true,
+//!     backend: XenbusState::Initialising,
+//!     frontend: XenbusState::Initialising,
+//!     offer: Err("nothing yet".into()),
+//! };
+//! let now = Instant::from_nanos(0);
+//! assert_eq!(machine.next(&view, now), Step::Invite);
+//!
+//! // The frontend takes the invitation.
+//! let offer = Offer { rings: vec![(8, 3)] };
+//! view.backend = XenbusState::InitWait;
+//! view.frontend = XenbusState::Initialised;
+//! view.offer = Ok(offer.clone());
+//! assert_eq!(machine.next(&view, now), Step::Start(offer));
+//! ```
 
 use alloc::string::String;
 use core::time::Duration;

@@ -3,6 +3,21 @@
 //! Each device has a directory on the frontend's side and one on the backend's, with a node `state`
 //! in each ([`XenbusState`]; public/io/xenbus.h). Everything here is the same for all kinds of
 //! devices; what the other nodes mean is the business of the drivers.
+//!
+//! ```
+//! use xen_guest::platform::Platform;
+//! use xen_guest::store::XenStore;
+//! use xen_guest::xenbus::{XenbusError, enumerate};
+//!
+//! /// Lists the 9pfs devices of this domain.
+//! fn list<P: Platform>(store: &XenStore<P>) -> Result<(), XenbusError> {
+//!     for device in enumerate(store, "9pfs")? {
+//!         let tag = device.tag().unwrap_or("without a tag");
+//!         println!("{} {tag}: {:?}", device.id(), device.state()?);
+//!     }
+//!     Ok(())
+//! }
+//! ```
 
 pub mod backend;
 mod claim;

@@ -12,6 +12,33 @@
 //! # How a dead frontend shows
 //! A domain that is destroyed sends no event. Its end of the event channels is gone, though, at which the backend looks once a
 //! second, and xenstore tells that its nodes are gone. Its pages are unmapped then: until they are it can't be freed.
+//!
+//! # Example
+//! ```
+//! use xen9p::ns::MemTree;
+//! use xen9p::platform::Platform;
+//! use xen9p::server::{Exports, Limits, Rights};
+//! use xen9p::transport::xen9pfs::backend::{Backend, Request, Rings};
+//! use xen9p::xen::Xen;
+//! use xen9p::xen::store::StoreError;
+//!
+//! /// Serves `path=/motd` from memory, and nothing else.
+//! fn serve<P: Platform>(xen: &Xen<P>, tree: &MemTree) -> Result<(), StoreError> {
+//!     let root = tree.root();
+//!     let policy = move |request: &Request| {
+//!         match request.path.as_str() {
+//!             "/motd" => Ok(Exports::new(root.clone(), Rights::ReadOnly)),
+//!             other => Err(format!("there is no {other}")),
+//!         }
+//!     };
+//!     let mut backend = Backend::new(xen, Rings::default(), Limits::default(), policy, None)?;
+//!     loop {
+//!         let seen = xen.events.generation();
+//!         backend.poll();
+//!         xen.events.wait(seen, backend.next_check());
+//!     }
+//! }
+//! ```
 
 mod connection;
 mod device;

@@ -3,6 +3,28 @@
 //! The frontend can write to all of this memory at any moment. So each of its indices is read once per use, into a local
 //! that is checked; the own indices are private, and only ever written to the shared page; and what is parsed was copied
 //! out first.
+//!
+//! ```
+//! use xen_guest::shared::SharedMemory;
+//! use xen_guest::xenbus::backend::ring::{Lie, split};
+//!
+//! /// Takes the first request of a ring, if there is one, and answers with the same bytes.
+//! fn echo(interface: SharedMemory<'_>, data: SharedMemory<'_>) -> Result<bool, Lie> {
+//!     let (mut requests, mut replies) = split(interface, data);
+//!     let Some(size) = requests.front()? else {
+//!         return Ok(false);
+//!     };
+//!     if replies.room()? < size {
+//!         return Ok(false);
+//!     }
+//!     let mut message = vec![0; size as usize];
+//!     requests.copy_out(0, &mut message);
+//!     requests.consume();
+//!     replies.copy_in(0, &message);
+//!     replies.publish(size);
+//!     Ok(true)
+//! }
+//! ```
 
 use alloc::vec::Vec;
 use core::fmt;
