@@ -62,6 +62,7 @@ fn trees_of_small_directories_take_a_third_of_the_waits() {
         "find /t -type f",
         "du -a /t",
         "ls -lR /t",
+        "ls -R /t",
         "cp -r /t /copy",
         "cp -rv /t /shown",
         "rm -r /copy",
@@ -96,7 +97,7 @@ fn random_trees_end_as_one_by_one() {
         let (mut together, together_fs) = desk(fill);
         for line in [
             "mkdir -p /to/t; cp -rv /t /to",
-            "cp -a /t /all; ls -aRS /all; du -a /to; find /to /all",
+            "cp -a /t /all; ls -aRS /all; ls -R /t; ls -ARC /all; du -a /to; find /to /all",
             "rm -rv /t; find /to -type f; cp -ruv /all /to/t; rm -r /to /all; find /",
         ] {
             let (said, _) = with_memory(LITTLE, || run(&mut alone, &alone_fs, line));

@@ -3,8 +3,8 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use xen9p::fs::{self, Metadata};
-use xen9p::ns::WithMetadata;
+use xen9p::fs;
+use xen9p::ns::DirEntry;
 
 use super::listing::{Names, Selection, out_of_memory};
 use super::place::Place;
@@ -12,8 +12,11 @@ use super::{Fail, Shell};
 
 /// What is done with each directory of a tree.
 pub trait Visitor {
-    /// Whether it asks for the attributes of all that is in a directory.
-    fn wants_metadata(&self) -> bool;
+    /// What it finds when it looks into a directory.
+    type Looked;
+
+    /// Looks into some of the directories in one at the same time; see [`Begun`].
+    fn look(&self, above: &Place, names: Vec<Vec<u8>>) -> fs::Result<Begun<Self::Looked>>;
 
     /// A directory is come to, which was looked into already if that is given; which of those in it are to be entered, and
     /// the last of these if there are more.
@@ -21,7 +24,7 @@ pub trait Visitor {
         &mut self,
         shell: &mut Shell<'_>,
         at: &Place,
-        looked: Option<Looked>,
+        looked: Option<Self::Looked>,
     ) -> Result<(Names, Option<Vec<u8>>), Fail>;
 
     /// All below a directory that was entered is done.
@@ -29,9 +32,6 @@ pub trait Visitor {
         Ok(())
     }
 }
-
-/// The attributes of a directory, and its entries with theirs.
-pub type Looked = (Metadata, WithMetadata);
 
 /// Directories that were begun with at the same time, in the order of their names.
 pub type Begun<T> = VecDeque<fs::Result<T>>;
@@ -53,21 +53,25 @@ pub fn next_begun<T>(dirs: &mut Begun<T>) -> Result<Option<T>, Fail> {
 }
 
 /// A directory that was entered.
-struct Level {
+struct Level<T> {
     /// Length of its path.
     len: usize,
     dirs: Names,
     more: Option<Vec<u8>>,
     next: usize,
-    /// The entries of the next of these.
-    ahead: Begun<Looked>,
+    /// The next of these, which were looked into.
+    ahead: Begun<T>,
 }
 
 /// Goes through a directory and those below it, each before those in it. Works from lists, not by recursion: a tree may be
 /// deeper than the stack. What can't be entered is told, and the others are gone on with.
-pub fn descend(shell: &mut Shell<'_>, top: &Place, visitor: &mut impl Visitor) -> Result<(), Fail> {
+pub fn descend<V: Visitor>(
+    shell: &mut Shell<'_>,
+    top: &Place,
+    visitor: &mut V,
+) -> Result<(), Fail> {
     let mut at = top.again()?;
-    let mut levels: Vec<Level> = Vec::new();
+    let mut levels: Vec<Level<V::Looked>> = Vec::new();
     let mut begins = true;
     let mut looked = None;
     loop {
@@ -93,10 +97,10 @@ pub fn descend(shell: &mut Shell<'_>, top: &Place, visitor: &mut impl Visitor) -
         };
         at.path.truncate(level.len);
         if level.next < level.dirs.len() {
-            if visitor.wants_metadata() && level.ahead.is_empty() {
+            if level.ahead.is_empty() {
                 let names = level.dirs.ahead(level.next, held)?;
                 if !names.is_empty() {
-                    level.ahead = begun(at.ns.with_metadata_of_dirs(&at.path, names))?;
+                    level.ahead = begun(visitor.look(&at, names))?;
                 }
             }
             looked = next_begun(&mut level.ahead)?;
@@ -120,9 +124,14 @@ pub fn directories(
     after: Option<Vec<u8>>,
 ) -> Result<(Names, Option<Vec<u8>>), Fail> {
     let mut selection = Selection::behind(shell, after);
-    from.entries(|entry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() && !entry.may_be_link() => selection.offer(entry.file_name()),
-        _ => Ok(()),
+    from.entries(|entry| match is_entered(entry) {
+        true => selection.offer(entry.file_name()),
+        false => Ok(()),
     })?;
     Ok(selection.finish())
+}
+
+/// Whether an entry is a directory, and no link to one.
+pub fn is_entered(entry: &DirEntry) -> bool {
+    !entry.may_be_link() && entry.file_type().is_ok_and(|kind| kind.is_dir())
 }

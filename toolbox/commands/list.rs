@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use xen9p::fs::{self, Metadata};
-use xen9p::ns::WithMetadata;
+use xen9p::ns::{ReadDir, WithMetadata};
 
-use super::descent::{Looked, Visitor, descend, directories};
+use super::descent::{Begun, Visitor, descend, directories, is_entered};
 use super::format::{Human, Kilobytes, Mode, Time};
 use super::listing::{Details, Names, Order, Selection};
 use super::place::{Place, Shown, concat, is_of_the_path};
@@ -128,19 +128,33 @@ struct Lister {
     first: bool,
 }
 
+/// The entries of a directory that was looked into.
+enum Entries {
+    Bare(ReadDir),
+    Detailed(WithMetadata),
+}
+
 impl Visitor for Lister {
-    fn wants_metadata(&self) -> bool {
-        self.how.wants_metadata()
+    type Looked = Entries;
+
+    fn look(&self, above: &Place, names: Vec<Vec<u8>>) -> fs::Result<Begun<Entries>> {
+        let (ns, path) = (&above.ns, &above.path);
+        if self.how.wants_metadata() {
+            let dirs = ns.with_metadata_of_dirs(path, names)?.into_iter();
+            let entries = dirs.map(|dir| dir.map(|(_, entries)| Entries::Detailed(entries)));
+            return Ok(entries.collect());
+        }
+        let dirs = ns.read_dirs(path, names)?.into_iter();
+        Ok(dirs.map(|dir| dir.map(Entries::Bare)).collect())
     }
 
     fn enter(
         &mut self,
         shell: &mut Shell<'_>,
         at: &Place,
-        looked: Option<Looked>,
+        looked: Option<Entries>,
     ) -> Result<(Names, Option<Vec<u8>>), Fail> {
-        let entries = looked.map(|(_, entries)| entries);
-        if let Some(dirs) = self.list(shell, at, entries)? {
+        if let Some(dirs) = self.list(shell, at, looked)? {
             return Ok((dirs, None));
         }
         let (dirs, more) = directories(shell, at, None)?;
@@ -157,9 +171,14 @@ impl Lister {
         &mut self,
         shell: &mut Shell<'_>,
         directory: &Place,
-        entries: Option<WithMetadata>,
+        entries: Option<Entries>,
     ) -> Result<Option<Names>, Fail> {
         let how = self.how;
+        let (mut bare, detailed) = match entries {
+            Some(Entries::Bare(entries)) => (Some(entries), None),
+            Some(Entries::Detailed(entries)) => (None, Some(entries)),
+            None => (None, None),
+        };
         if !core::mem::take(&mut self.first) {
             shell.print(b"\n");
         }
@@ -167,7 +186,7 @@ impl Lister {
             shell.say(format_args!("{directory}:\n"));
         }
         if how.wants_metadata() {
-            let (details, dirs, blocks) = details(shell, directory, entries, how)?;
+            let (details, dirs, blocks) = details(shell, directory, detailed, how)?;
             if how.long {
                 let bytes = blocks.saturating_mul(512);
                 match how.human {
@@ -189,18 +208,30 @@ impl Lister {
         }
         let mut after = None;
         let mut dots = how.dots;
+        // Those to be entered are come to know in the first pass.
+        let mut dirs = how.recursive.then(|| Selection::behind(shell, None));
+        let mut entered = None;
         loop {
             let mut selection = Selection::behind(shell, after);
             if core::mem::take(&mut dots) {
                 selection.offer(b".")?;
                 selection.offer(b"..")?;
             }
-            directory.entries(
-                |entry| match how.all || !entry.file_name().starts_with(b".") {
-                    true => selection.offer(entry.file_name()),
-                    false => Ok(()),
-                },
-            )?;
+            directory.entries_of(bare.take(), |entry| {
+                let name = entry.file_name();
+                if !how.all && name.starts_with(b".") {
+                    return Ok(());
+                }
+                if let Some(dirs) = &mut dirs
+                    && is_entered(entry)
+                {
+                    dirs.offer(name)?;
+                }
+                selection.offer(name)
+            })?;
+            if let Some((dirs, None)) = dirs.take().map(Selection::finish) {
+                entered = Some(dirs);
+            }
             let (names, more) = selection.finish();
             if how.columns {
                 columns(shell, names.len(), |nth| names.get(nth), how);
@@ -214,7 +245,7 @@ impl Lister {
                 }
             }
             if more.is_none() {
-                return Ok(None);
+                return Ok(entered);
             }
             after = more;
         }

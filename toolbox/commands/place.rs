@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 
 use xen9p::errno::Errno;
 use xen9p::fs::{self, Metadata};
-use xen9p::ns::{DirEntry, File, Namespace, WithMetadata};
+use xen9p::ns::{DirEntry, File, Namespace, ReadDir, WithMetadata};
 
 use super::Fail;
 use super::listing::out_of_memory;
@@ -212,8 +212,20 @@ impl Place {
     }
 
     /// Hands on the entries of the directory one after the other, without `.` and `..`.
-    pub fn entries(&self, mut each: impl FnMut(&DirEntry) -> Result<(), Fail>) -> Result<(), Fail> {
-        let entries = self.ns.read_dir(&self.path).map_err(|e| self.fail(e))?;
+    pub fn entries(&self, each: impl FnMut(&DirEntry) -> Result<(), Fail>) -> Result<(), Fail> {
+        self.entries_of(None, each)
+    }
+
+    /// The same, by a listing of the directory if it was begun already.
+    pub fn entries_of(
+        &self,
+        begun: Option<ReadDir>,
+        mut each: impl FnMut(&DirEntry) -> Result<(), Fail>,
+    ) -> Result<(), Fail> {
+        let entries = match begun {
+            Some(entries) => entries,
+            None => self.ns.read_dir(&self.path).map_err(|e| self.fail(e))?,
+        };
         for entry in entries {
             each(&entry.map_err(|error| self.fail(error))?)?;
         }

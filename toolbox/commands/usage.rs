@@ -3,7 +3,10 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::descent::{Looked, Visitor, descend};
+use xen9p::fs::{self, Metadata};
+use xen9p::ns::WithMetadata;
+
+use super::descent::{Begun, Visitor, descend};
 use super::format::{Human, Kilobytes};
 use super::listing::{Names, Selection, out_of_memory};
 use super::place::Place;
@@ -64,15 +67,17 @@ impl Usage<'_> {
 }
 
 impl Visitor for Usage<'_> {
-    fn wants_metadata(&self) -> bool {
-        true
+    type Looked = (Metadata, WithMetadata);
+
+    fn look(&self, above: &Place, names: Vec<Vec<u8>>) -> fs::Result<Begun<Self::Looked>> {
+        above.ns.with_metadata_of_dirs(&above.path, names)
     }
 
     fn enter(
         &mut self,
         shell: &mut Shell<'_>,
         at: &Place,
-        looked: Option<Looked>,
+        looked: Option<Self::Looked>,
     ) -> Result<(Names, Option<Vec<u8>>), Fail> {
         let (metadata, entries) = match looked {
             Some((metadata, entries)) => (metadata, Some(entries)),

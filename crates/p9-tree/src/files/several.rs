@@ -82,13 +82,17 @@ impl<N: Node + 'static> Fs<N> {
         Tasks::new(tasks)?.run(&*driver)
     }
 
-    /// The listings of directories in `above`.
-    pub(super) fn listings(&self, above: &[u8], names: Vec<Vec<u8>>) -> Dirs<ReadDir<N>> {
-        self.several(above, names, |several, name| several.listing(name))
-            .map(|dirs| {
-                let dirs = dirs.into_iter();
-                dirs.map(|dir| dir.map(ReadDir::from)).collect()
-            })
+    /// The entries of eight directories `names` at most, which are in the directory `above`, each as
+    /// [`read_dir`](Self::read_dir) gives them. The first of each are asked for at the same time, so that trees of many small
+    /// directories take little more than one. Symbolic links are not followed. Empty where memory or the server's fids are too few
+    /// for that.
+    ///
+    /// # Errors
+    /// Those of finding `above`; those of one directory stand in its place.
+    pub fn read_dirs(&self, above: impl AsRef<[u8]>, names: Vec<Vec<u8>>) -> Dirs<ReadDir<N>> {
+        let dirs = self.several(above.as_ref(), names, Several::listing)?;
+        let dirs = dirs.into_iter();
+        Ok(dirs.map(|dir| dir.map(ReadDir::from)).collect())
     }
 
     /// The attributes of eight directories `names` at most, which are in the directory `above`, and their entries with

@@ -180,7 +180,7 @@ impl<N: Node + 'static> WalkDir<N> {
         if names.len() > 1 {
             let above = self.path.get(..level.len).unwrap_or_default();
             // An error is told where it is met again.
-            level.ahead = self.fs.listings(above, names).unwrap_or_default();
+            level.ahead = self.fs.read_dirs(above, names).unwrap_or_default();
         }
         Ok(())
     }
