@@ -81,6 +81,22 @@ const DIFFERENT: &[(&str, u8, &str, &str)] = &[
     ("du -b words", 2, "", "apparent sizes are not there"),
 ];
 
+/// Lines that put something into another file system, and are the same for both: status, what is left, and what is there.
+const ACROSS: &[&str] = &[
+    "ln words a && mv words a {}",
+    "ln words a && mv words numbers a {}",
+    "ln words a && ln words b && mv a words {}",
+    "ln words a && mv words {} && mv a {}",
+    "ln words dir/w && ln words dir/deep/w && mv words dir {}",
+    "ln words dir/w && mv dir words old {}",
+    "ln words dir/w && ln words empty/w && mv dir empty {}",
+    "ln words a && cp -a words a {}",
+    "ln words dir/w && cp -a words dir {}",
+    "ln words a && cp -p words a {}",
+    "ln words a && cp words a {}",
+    "ln words dir/w && mv dir {} && mv words {}",
+];
+
 /// What is written with `false; echo no` is not run here: the first command that fails ends the line.
 const ENDS: &[&str] = &["false; echo no", "write"];
 
@@ -262,6 +278,64 @@ fn what_is_the_same_is_the_same() {
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// What is in another file system, with how many names each file has there.
+fn names_and_links(fs: &xen9p::ns::Namespace) -> BTreeMap<String, (u64, Vec<u8>)> {
+    let walk = fs.walk_dir("/").unwrap();
+    let found = walk.map(|entry| {
+        let entry = entry.unwrap();
+        let metadata = entry.metadata().unwrap();
+        let about = match metadata.is_file() {
+            true => (metadata.nlink(), fs.read(entry.path()).unwrap()),
+            false => (0, Vec::new()),
+        };
+        (entry.path_lossy(), about)
+    });
+    found.collect()
+}
+
+#[test]
+fn what_goes_to_another_file_system_is_the_same_there() {
+    for line in ACROSS {
+        let Some(mut desk) = Desk::new() else { return };
+        let host = desk.host().unwrap();
+        make_tree(&host);
+        let (status, text) = desk.run(&line.replace("{}", "other:/"));
+        let ours = (status, snapshot(&host), names_and_links(&desk.other()));
+
+        // The other one of GNU's is in memory.
+        let (from, to) = (
+            TempDir::new().unwrap(),
+            TempDir::new_in("/dev/shm").unwrap(),
+        );
+        let device = |at: &Path| fs::metadata(at).unwrap().dev();
+        assert_ne!(device(from.path()), device(to.path()), "one file system");
+        make_tree(from.path());
+        let to_text = to.path().display().to_string();
+        let out = Command::new("sh")
+            .args(["-c", &line.replace("{}", &to_text)])
+            .current_dir(from.path())
+            .output()
+            .unwrap();
+        let there = snapshot(to.path()).into_iter().map(|(name, about)| {
+            let mut words = about.splitn(5, ' ').skip(2);
+            let links = words.next().unwrap().parse().unwrap();
+            let content = words.nth(1).unwrap_or_default();
+            let is_file = !about.starts_with('4') && !about.starts_with("12");
+            let about = match is_file {
+                true => (links, content.as_bytes().to_vec()),
+                false => (0, Vec::new()),
+            };
+            (format!("/{name}"), about)
+        });
+        let theirs = (
+            out.status.code().unwrap() as u8,
+            snapshot(from.path()),
+            there.collect(),
+        );
+        assert_eq!(ours, theirs, "{line}: {text}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `cp`, and copying as such.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use xen9p::errno::Errno;
@@ -20,7 +21,7 @@ use super::{Args, Fail, Shell};
 
 /// How a copy is made.
 pub struct How {
-    kept: Kept,
+    pub kept: Kept,
     /// What is not older than its source stays.
     pub update: bool,
     /// What can't be opened to be replaced is removed first.
@@ -31,15 +32,21 @@ pub struct How {
 
 impl How {
     /// How mv copies what it can't rename.
-    pub fn to_move(shell: &mut Shell<'_>, from: &Place) -> Result<How, Fail> {
-        let found = found(shell, from, &from.symlink_metadata()?)?;
-        Ok(How {
+    pub fn to_move(shell: &Shell<'_>) -> How {
+        How {
             kept: Kept::new(Keep::Moved),
             update: false,
             force: false,
             verbose: false,
-            progress: Progress::new(shell, found),
-        })
+            progress: Progress::new(shell, Amount::default()),
+        }
+    }
+
+    /// Begins with what is moved next.
+    pub fn begin(&mut self, shell: &mut Shell<'_>, from: &Place) -> Result<(), Fail> {
+        let found = found(shell, from, &from.symlink_metadata()?)?;
+        self.progress = Progress::new(shell, found);
+        Ok(())
     }
 
     /// Takes away what was shown.
@@ -282,7 +289,7 @@ pub fn copy_tree(
             Some(ino) => ino,
             None => *top_ino.insert(top.metadata()?.ino()),
         };
-        if level.ahead.is_empty() {
+        if level.ahead.is_empty() && !how.kept.awaits_names() {
             let names = level.dirs.ahead(level.next, held)?;
             if !names.is_empty() {
                 // What may be where the copy goes to is looked at by itself.
@@ -334,13 +341,19 @@ fn copy_entries(
     how: &mut How,
 ) -> Result<(Names, Option<Vec<u8>>), Fail> {
     let mut selection = Selection::behind(shell, None);
-    let files = match files {
-        Some(files) => files,
+    type Files = dyn Iterator<Item = fs::Result<(DirEntry, fs::Result<Option<u64>>)>>;
+    let files: Box<Files> = match files {
+        Some(files) => Box::new(files),
         None => {
             let entries = from.ns.read_dir(&from.path);
             let entries = entries.map_err(|error| from.fail(error))?;
-            let files = entries.copying_to(&to.ns, &to.path);
-            files.map_err(|error| to.fail(error))?
+            match how.kept.awaits_names() {
+                true => Box::new(entries.map(|entry| Ok((entry?, Ok(None))))),
+                false => {
+                    let files = entries.copying_to(&to.ns, &to.path);
+                    Box::new(files.map_err(|error| to.fail(error))?)
+                }
+            }
         }
     };
     for entry in files {

@@ -29,8 +29,12 @@ const MOST_LINKED: usize = 4096;
 
 /// A copy of a file that has more names than were come to.
 struct Linked {
-    ino: u64,
     from: Place,
+    found: Metadata,
+    /// The file system that it is on, as far as that is known.
+    system: Option<(u64, u32)>,
+    /// Whether mv has removed the name since.
+    gone: bool,
     to: Place,
     /// How many names are left.
     left: u64,
@@ -92,14 +96,14 @@ impl Kept {
         found: &Metadata,
         to: &Place,
     ) -> Result<bool, Fail> {
-        if !self.keeps(found) {
+        if !self.keeps(found) && !(self.awaits_names() && found.is_file()) {
             return Ok(false);
         }
         let mut known = self.linked.iter_mut().enumerate();
-        let Some((nth, known)) = known.find(|(_, known)| known.ino == found.ino()) else {
+        let Some((nth, known)) = known.find(|(_, known)| known.found.ino() == found.ino()) else {
             return Ok(false);
         };
-        if !is_same(&known.from, from, Links::Themselves)? {
+        if !known.has_name(from, found)? {
             return Ok(false);
         }
         if let Err(error) = name(shell, &known.to, to) {
@@ -125,8 +129,10 @@ impl Kept {
         let places = (from.again(), to.again());
         if let (true, (Ok(from), Ok(to))) = (room, places) {
             self.linked.push(Linked {
-                ino: found.ino(),
+                system: system(&from),
                 from,
+                found: *found,
+                gone: false,
                 to,
                 left: found.nlink() - 1,
             });
@@ -137,10 +143,47 @@ impl Kept {
         }
     }
 
+    /// mv has removed what was copied until now: the names that are left of it are fewer.
+    pub fn sources_are_gone(&mut self) {
+        for known in &mut self.linked {
+            known.gone = true;
+        }
+    }
+
+    /// Whether a file that has one name may have had more when mv began: then each is looked at by itself.
+    pub fn awaits_names(&self) -> bool {
+        self.linked.iter().any(|known| known.gone)
+    }
+
     /// Whether the file has other names that are kept.
     fn keeps(&self, found: &Metadata) -> bool {
         matches!(self.keep, Keep::All | Keep::Moved) && found.is_file() && found.nlink() > 1
     }
+}
+
+impl Linked {
+    /// Whether `from`, whose number is the same, is one more name of it.
+    fn has_name(&self, from: &Place, found: &Metadata) -> Result<bool, Fail> {
+        if !self.gone {
+            return is_same(&self.from, from, Links::Themselves);
+        }
+        // As long as it has a name its number is that of no other file of its file system.
+        let about = |of: &Metadata| ((of.mode(), of.uid(), of.gid()), of.len(), of.modified());
+        let may_be = found.ino() != 0
+            && self.from.share == from.share
+            && found.nlink() < self.found.nlink()
+            && about(found) == about(&self.found);
+        Ok(may_be
+            && match (self.system, system(from)) {
+                (Some(known), Some(system)) => known == system,
+                _ => true,
+            })
+    }
+}
+
+fn system(place: &Place) -> Option<(u64, u32)> {
+    let found = place.ns.statfs(&place.path).ok()?;
+    Some((found.id, found.kind))
 }
 
 /// Gives a file one more name, in the place of what has it.

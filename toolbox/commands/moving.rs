@@ -7,7 +7,6 @@ use xen9p::errno::Errno;
 use xen9p::fs::Metadata;
 
 use super::copy::{How, Output, copy_tree, pour};
-use super::kept::{Keep, Kept};
 use super::place::Place;
 use super::remove::{check_removable, remove_tree};
 use super::same::{Links, is_same};
@@ -15,11 +14,13 @@ use super::target::to_target;
 use super::{Args, Fail, Shell};
 
 pub fn mv(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
+    // What is kept of a tree is kept of all operands together: one file stays one.
+    let mut how = How::to_move(shell);
     to_target(shell, &args.operands, |shell, from, to| {
         if args.has('n') && to.there()?.is_some() {
             return Ok(());
         }
-        move_to(shell, from, to)?;
+        move_to(shell, from, to, &mut how)?;
         if args.has('v') {
             shell.say(format_args!("renamed '{from}' -> '{to}'\n"));
         }
@@ -27,7 +28,7 @@ pub fn mv(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     })
 }
 
-fn move_to(shell: &mut Shell<'_>, from: &Place, to: &Place) -> Result<(), Fail> {
+fn move_to(shell: &mut Shell<'_>, from: &Place, to: &Place, how: &mut How) -> Result<(), Fail> {
     let cannot = |error| Fail::from_fs(format_args!("cannot move '{from}' to '{to}'"), error);
     if from.ends_in_dots() || from.name().is_empty() && !from.path.is_empty() {
         return Err(cannot(Errno::EBUSY.into()));
@@ -52,14 +53,16 @@ fn move_to(shell: &mut Shell<'_>, from: &Place, to: &Place) -> Result<(), Fail> 
             // What can't be removed afterwards is not copied.
             check_removable(from)?;
             from.check_links_are_told().map_err(cannot)?;
-            let mut how = How::to_move(shell, from)?;
-            let copied = copy_tree(shell, from, &found, to, &mut how);
+            how.begin(shell, from)?;
+            let copied = copy_tree(shell, from, &found, to, how);
             how.end(shell);
             copied?;
+            how.kept.sources_are_gone();
             remove_tree(shell, from, false)
         }
         (there, false) => {
-            carry(shell, from, &found, to, there.is_some())?;
+            carry(shell, from, &found, to, there.is_some(), how)?;
+            how.kept.sources_are_gone();
             let removed = from.ns.remove_file(&from.path);
             removed.map_err(|error| Fail::from_fs(format_args!("cannot remove '{from}'"), error))
         }
@@ -88,8 +91,12 @@ fn carry(
     found: &Metadata,
     to: &Place,
     replace: bool,
+    how: &mut How,
 ) -> Result<(), Fail> {
     let cannot = |error| Fail::from_fs(format_args!("cannot create '{to}'"), error);
+    if how.kept.link(shell, from, found, to)? {
+        return Ok(());
+    }
     let place = if replace {
         beside(shell, to)?
     } else {
@@ -99,10 +106,10 @@ fn carry(
         let target = from.ns.read_link(&from.path);
         let target = target.map_err(|error| from.fail(error))?;
         to.ns.symlink(target, &place.path).map_err(cannot)?;
-        Kept::new(Keep::Moved).preserve(from, found, &place)?;
+        how.kept.preserve(from, found, &place)?;
     } else {
-        let mut how = How::to_move(shell, from)?;
-        let copied = pour(shell, from, found, Output::New(&place), &mut how);
+        how.begin(shell, from)?;
+        let copied = pour(shell, from, found, Output::New(&place), how);
         how.end(shell);
         if copied.is_err() {
             // Half a copy is of no use; what can't be removed is told by its name.
@@ -123,6 +130,7 @@ fn carry(
         }
         moved.map_err(cannot)?;
     }
+    how.kept.remember(shell, from, found, to);
     Ok(())
 }
 

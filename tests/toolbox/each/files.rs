@@ -318,3 +318,30 @@ fn mv_to_another_share_keeps_hard_links() {
     desk.ok("append other:/moved/e/2 two");
     assert_eq!(desk.ok("cat other:/moved/1 /outside"), "one\ntwo\none\n");
 }
+
+#[test]
+fn mv_of_several_keeps_hard_links_between_them() {
+    let Some(mut desk) = Desk::new() else {
+        return;
+    };
+    desk.ok("mkdir -p /d/e /to; write /a one; write /x x; write /d/x y");
+    let names = ["/b", "/d/c", "/d/e/f"];
+    if names.iter().any(|name| desk.root.hard_link("/a", name).is_err()) {
+        return;
+    }
+    desk.ok("write other:/taken gone; mv /a /x /b /d other:/; mv other:/b other:/taken");
+    let other = desk.other();
+    let about = |path: &str| other.metadata(path).unwrap();
+    for path in ["/a", "/taken", "/d/c", "/d/e/f"] {
+        assert_eq!((about(path).ino(), about(path).nlink()), (about("/a").ino(), 4), "{path}");
+    }
+    assert_eq!((about("/x").nlink(), about("/d/x").nlink()), (1, 1));
+    desk.is_gone("/a");
+    desk.is_gone("/d");
+    // Onto one that is there, and a file that was the same size before.
+    desk.ok("write /1 one; write /3 two; write /to/2 old");
+    desk.root.hard_link("/1", "/2").unwrap();
+    desk.ok("cp /to/2 other:/2; mv /1 /2 /3 other:/");
+    assert_eq!(desk.other().metadata("/1").unwrap().nlink(), 2);
+    assert_eq!(desk.ok("cat other:/1 other:/2 other:/3"), "one\none\ntwo\n");
+}
