@@ -5,7 +5,7 @@ override APP := $(value APP)
 override SHARE := $(value SHARE)
 ELF := target/xen9p.elf
 IMAGE ?= $(ELF)
-export BED BACKEND TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE MINUTES SEED
+export BED BACKEND TYPE SHARE APP MEMORY ONLY SHORT V IMAGE ROUNDS SCALE MINUTES SEED PACKAGE_IN
 
 BOOTCHECK := target/bootcheck.elf
 EMBED := examples/embed-rust
@@ -35,24 +35,26 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 
 .PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
-# Settings: name, values, which commands take it, meaning.
-#: APP      'commands'        run                        what the toolbox runs
-#: BACKEND  xen9pd|qemu|9pfsd run test-xen               what serves shares in dom0; on trixie xen9pd, on bookworm QEMU
-#: BED      bookworm|trixie|argo run test-xen test-hostile Debian release of dom0: Xen 4.17 with QEMU, Xen 4.20, or 4.17 built with Argo
-#: DESTDIR  directory         install                    the root that things are installed below
-#: FEATURES vchan             capi                       the library with vchans, in target/capi-dist-vchan
-#: IMAGE    file              run                        another image than target/xen9p.elf
-#: MEMORY   MiB               run                        of the guest; 64
-#: MINUTES  n                 soak                       how long it works
-#: ONLY     part of a name    test-* bench               only tests with that, or one of a,b,c, in their name; bench takes pv or pvh
-#: PREFIX   directory         install                    /usr/local
-#: ROUNDS   n                 bench                      how often each thing is measured
-#: SCALE    n                 bench                      files are one part in n of the full amounts; 25
-#: SEED     n                 soak test-posix            the same random work again
-#: SHARE    directory         run                        files for the guest
-#: SHORT    1                 test-xen test-hostile      a few of the tests
-#: TYPE     pvh|pv            run soak                   kind of the guest
-#: V        1                 run                        show all that the machines print
+# Settings: name, values, meaning, and in brackets the commands that take it. tests/repository/settings.rs compares.
+#: APP        'commands'           what the toolbox runs [run]
+#: BACKEND    xen9pd|qemu|9pfsd    what serves shares in dom0; on trixie xen9pd, on bookworm QEMU [run test-xen]
+#: BED        bookworm|trixie|argo Debian release of dom0: Xen 4.17 with QEMU, Xen 4.20, or 4.17 built with Argo [run bench bench-embed bench-sweep soak test-boot test-hostile test-migrate test-xen]
+#: DESTDIR    directory            the root that things are installed below [install]
+#: FEATURES   vchan                the library with vchans, in target/capi-dist-vchan [capi]
+#: IMAGE      file                 another image than target/xen9p.elf [run test-argo test-migrate test-xen]
+#: MEMORY     MiB                  of the guest; 64 [run]
+#: MINUTES    n                    how long it works; 3 [soak]
+#: ONLY       part of a name       only tests with that, or one of a,b,c, in their name; bench takes pv or pvh [bench test-argo test-boot test-guests test-hostile test-migrate test-posix test-trixie test-xen test-xen9pd]
+#: PACKAGE_IN bookworm|trixie      the Debian release that the package is installed in, to try it [test-deb]
+#: PREFIX     directory            /usr/local [install]
+#: ROUNDS     n                    how often each thing is measured [bench bench-embed bench-sweep]
+#: SCALE      n                    files are one part in n of the full amounts; 25 [bench]
+#: SEED       n                    the same random work again [soak test-posix]
+#: SERVERS    name,name            the servers that the suites are run over, of xen9pd, qemu, qemu-mapped, diod, p9; all [test-posix]
+#: SHARE      directory            files for the guest [run]
+#: SHORT      1                    a few of the tests [test-hostile test-xen]
+#: TYPE       pvh|pv               kind of the guest [run soak]
+#: V          1                    show all that the machines print [run]
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' Makefile
@@ -115,7 +117,7 @@ deb: ## A Debian package of xen9pd, in target/deb
 	@$(MAKE) --no-print-directory install DESTDIR=$(STAGE) PREFIX=/usr
 	@$(PACKAGING)/deb $(STAGE) $(VERSION) target/deb
 
-test-deb: deb ## What is in that package; PACKAGE_IN=bookworm|trixie installs it there
+test-deb: deb ## What is in that package, and that Debian installs it
 	@tests/package-check.sh target/deb/xen9pd_$(VERSION)_*.deb
 
 bootcheck:

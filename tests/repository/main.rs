@@ -4,3 +4,4 @@ mod documents;
 mod examples;
 mod house;
 mod rows;
+mod settings;

@@ -1,5 +1,6 @@
 //! Lines of commands: operators, patterns, output into files, and what is refused by its name.
 
+use std::path::Path;
 use std::time::Duration;
 
 use xen9p::ns::{MemTree, Namespace};
@@ -298,4 +299,84 @@ fn the_transcript_is_what_one_sees() {
     for part in seen {
         assert!(text.contains(&part), "{part:?}\n{text}");
     }
+}
+
+/// What `make run` shows according to the README: the lines of xen-bed are texts of its source, those of the guest what the toolbox
+/// says to the line and the files that the Makefile has.
+#[test]
+fn the_sample_of_make_run_is_what_one_sees() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```\n$ make run\n").unwrap();
+    let (sample, _) = rest.split_once("```").unwrap();
+    let by_bed = |line: &&str| line.starts_with("[ ") && line.contains(" s] ");
+    let (bed, guest): (Vec<&str>, Vec<&str>) = sample.lines().partition(by_bed);
+
+    let mut sources = String::new();
+    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/bed/src")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => directories.push(path),
+                false => sources += &std::fs::read_to_string(path).unwrap(),
+            }
+        }
+    }
+    for line in bed {
+        let (_, said) = line.split_once(" s] ").unwrap();
+        let is_said = sources.split('"').any(|text| is_of(said, text));
+        assert!(is_said, "xen-bed does not say {said:?}");
+    }
+
+    let makefile = include_str!("../../Makefile");
+    let mut desk = Desk::new().unwrap();
+    desk.ok("mkdir /docs");
+    for made in makefile.lines().filter(|line| line.contains("|| echo '")) {
+        let (_, made) = made.split_once("|| echo ").unwrap();
+        let (text, path) = made.split_once(" > target/share").unwrap();
+        desk.ok(&format!("write {path} {text}"));
+    }
+    let demo = makefile
+        .lines()
+        .find_map(|line| line.strip_prefix("DEMO := "));
+    let (status, mut text) = desk.run(demo.unwrap());
+    text += &format!("[xen9p] exit {status}\n");
+    let shown: Vec<String> = text.lines().map(without_times).collect();
+    let guest: Vec<String> = guest.into_iter().map(without_times).collect();
+    assert_eq!(shown, guest);
+}
+
+/// Whether a line was made of a text, which may have values in braces.
+fn is_of(line: &str, text: &str) -> bool {
+    let mut pieces = text.split('{').enumerate().map(|(nth, piece)| match nth {
+        0 => piece,
+        _ => piece.split_once('}').map_or("\0", |(_, behind)| behind),
+    });
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = line.strip_prefix(first).filter(|_| first.len() >= 10) else {
+        return false;
+    };
+    let mut last = first;
+    for piece in pieces {
+        let Some(at) = rest.find(piece) else {
+            return false;
+        };
+        rest = &rest[at + piece.len()..];
+        last = piece;
+    }
+    rest.is_empty() || last.is_empty()
+}
+
+/// A line of `ls -l` without its time; of directories, and of what all take, without numbers, which are the server's.
+fn without_times(line: &str) -> String {
+    if line.starts_with("total ") {
+        return "total #".into();
+    }
+    let is_dir = line.starts_with("drwx");
+    let time = line.find(" 20").filter(|_| line.contains("rw"));
+    let hide = |(at, c): (usize, char)| match c.is_ascii_digit() {
+        true if is_dir || time.is_some_and(|time| at > time && at < time + 20) => '#',
+        _ => c,
+    };
+    line.char_indices().map(hide).collect()
 }

@@ -96,7 +96,7 @@ impl Kept {
         found: &Metadata,
         to: &Place,
     ) -> Result<bool, Fail> {
-        if !self.keeps(found) && !(self.awaits_names() && found.is_file()) {
+        if !(self.keeps(found) || self.awaits_names() && found.is_file()) {
             return Ok(false);
         }
         let mut known = self.linked.iter_mut().enumerate();
