@@ -74,6 +74,21 @@ proptest! {
     }
 
     #[test]
+    fn parts_are_those_of_std(text in "[a;]{0,40}", limit in 0_u64..50, step in 1_usize..9, capacity in 1_usize..9) {
+        let mut ours = BufReader::with_capacity(capacity, slow(text.as_bytes(), step));
+        let mut theirs = text.as_bytes();
+        let piece: Vec<u8> = ours.by_ref().take(3).bytes().collect::<io::Result<_>>().unwrap();
+        let expected = theirs::Read::bytes(theirs::Read::take(&mut theirs, 3));
+        prop_assert_eq!(piece, expected.collect::<theirs::Result<Vec<u8>>>().unwrap());
+        let pieces = ours.by_ref().take(limit).split(b';').collect::<io::Result<Vec<_>>>().unwrap();
+        let expected = theirs::BufRead::split(theirs::Read::take(&mut theirs, limit), b';');
+        prop_assert_eq!(pieces, expected.collect::<theirs::Result<Vec<_>>>().unwrap());
+        let mut rest = Vec::new();
+        ours.read_to_end(&mut rest).unwrap();
+        prop_assert_eq!(rest, theirs);
+    }
+
+    #[test]
     fn what_is_written_arrives_in_order(pieces in prop::collection::vec("[a-z]{0,12}", 0..20), step in 1_usize..9, capacity in 0_usize..9) {
         let tight = Tight { step, room: usize::MAX, ..Tight::default() };
         let mut out = BufWriter::with_capacity(capacity, tight.clone());

@@ -104,6 +104,9 @@ uses! {
     "Seek::rewind" => { let _: () = file.rewind()?; }
     "Seek::seek" => { let _: u64 = file.seek(io::SeekFrom::End(-1))?; }
     "Seek::stream_position" => { let _: u64 = file.stream_position()?; }
+    "Read::take" => { let _: usize = Read::by_ref(file).take(3).read_to_end(&mut Vec::new())?; }
+    "Read::bytes" => { for byte in io::BufReader::new(File::open("/a")?).take(3).bytes() { let _: u8 = byte?; } }
+    "BufRead::split" => { for piece in io::BufReader::new(File::open("/a")?).split(b' ') { let _: Vec<u8> = piece?; } }
     "BufRead::lines" => { for line in io::BufReader::new(File::open("/a")?).lines() { let _: String = line?; } }
     "BufRead::read_line" => { let _: usize = io::BufReader::new(&*file).read_line(&mut String::new())?; }
     "BufRead::read_until" => { let _: usize = io::BufReader::new(&*file).read_until(b';', &mut Vec::new())?; }

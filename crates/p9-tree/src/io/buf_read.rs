@@ -70,6 +70,39 @@ pub trait BufRead: Read {
     {
         Lines { stream: self }
     }
+
+    /// The pieces between the bytes `end`, without them.
+    fn split(self, end: u8) -> Split<Self>
+    where
+        Self: Sized,
+    {
+        Split { stream: self, end }
+    }
+}
+
+/// Iterates over the pieces of a stream; made by [`BufRead::split`].
+#[derive(Debug)]
+pub struct Split<B> {
+    stream: B,
+    end: u8,
+}
+
+impl<B: BufRead> Iterator for Split<B> {
+    type Item = Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut piece = Vec::new();
+        match self.stream.read_until(self.end, &mut piece) {
+            Ok(0) => None,
+            Ok(_) => {
+                if piece.last() == Some(&self.end) {
+                    piece.pop();
+                }
+                Some(Ok(piece))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
 }
 
 /// Iterates over the lines of a stream; made by [`BufRead::lines`].

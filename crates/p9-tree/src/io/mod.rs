@@ -23,6 +23,7 @@ mod buf_read;
 mod buf_write;
 mod files;
 mod format;
+mod part;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -30,9 +31,10 @@ use core::fmt;
 
 use crate::files::failed;
 
-pub use self::buf_read::{BufRead, BufReader, Lines};
+pub use self::buf_read::{BufRead, BufReader, Lines, Split};
 pub use self::buf_write::BufWriter;
 pub(crate) use self::format::format_to;
+pub use self::part::{Bytes, Take};
 pub use crate::{Error, ErrorKind, Result, SeekFrom};
 
 /// How much a stream of unknown length is asked for at first, and at the most, by what reads all of it.
@@ -110,6 +112,22 @@ pub trait Read {
         Self: Sized,
     {
         self
+    }
+
+    /// The next `limit` bytes of the stream at most, as a stream that ends there.
+    fn take(self, limit: u64) -> Take<Self>
+    where
+        Self: Sized,
+    {
+        Take::new(self, limit)
+    }
+
+    /// The bytes, one by one. Each is a read of its own: of a file, take a [`BufReader`].
+    fn bytes(self) -> Bytes<Self>
+    where
+        Self: Sized,
+    {
+        Bytes::new(self)
     }
 }
 
