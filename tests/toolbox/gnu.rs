@@ -357,8 +357,8 @@ fn what_differs_differs_as_the_table_says() {
 
 /// Commands that GNU has none of with that meaning, and those whose output is of the moment.
 const OWN: &[&str] = &[
-    "append", "bench", "bind", "devices", "help", "log", "mount", "ns", "selftest", "sha256",
-    "shell", "stats", "unmount", "write",
+    "append", "bench", "bind", "devices", "exports", "help", "log", "mount", "ns", "selftest",
+    "serve", "sha256", "shell", "stats", "unmount", "unserve", "write",
 ];
 
 /// The commands in the tables, each with the options that it is called with there.
