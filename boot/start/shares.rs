@@ -16,6 +16,8 @@ use super::{exports, keys, now, options, system, wait_until};
 use crate::fs::CachedFs;
 use crate::fs::{self, Fs, MountOptions};
 use crate::ns::Tree;
+#[cfg(feature = "vchan")]
+use crate::p9::session::Session;
 use crate::p9::session::{Recovery, Redial};
 use crate::rt::{BarePlatform, memory_info};
 use crate::time::Instant;
@@ -217,6 +219,9 @@ pub(super) const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long another connection to a tree of several addresses is looked for, unless the options say so.
 const WAYS_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Requests in flight to the server of a share that may be served to others, half of them theirs.
+const SERVING_WINDOW: u16 = 256;
+
 /// The shortest and the longest time from one try to the next: twice as long each time, whether no backend connects or one
 /// does and then makes no sense.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
@@ -413,6 +418,10 @@ impl Shares {
         if let Some(msize) = options.msize {
             mount = mount.msize(msize);
         }
+        if !options.exports.is_empty() {
+            // What is served may lead here, and be asked for by several domains.
+            mount = mount.window(SERVING_WINDOW);
+        }
         let recovery = options
             .recovery
             // Who names several addresses wants to go on.
@@ -443,18 +452,12 @@ impl Shares {
         Ok(mounted)
     }
 
-    /// Sends and takes in what there is, for trees that are served to others.
+    /// Those of all shares, for what serves them to others.
     #[cfg(feature = "vchan")]
-    pub(super) fn pump(&self) {
-        let all: Vec<Fs> = self
-            .mounted
-            .borrow()
-            .iter()
-            .map(|share| share.mounted.fs.clone())
-            .collect();
-        for fs in all {
-            fs.to_async().session().pump();
-        }
+    pub(super) fn sessions(&self) -> Vec<Session> {
+        let mounted = self.mounted.borrow();
+        let all = mounted.iter().map(|share| share.mounted.fs.to_async());
+        all.map(|fs| fs.session().clone()).collect()
     }
 
     /// Gives back memory of caches; whether that is any.

@@ -13,6 +13,7 @@ use super::shares::{ShareError, VCHAN, boxed};
 use super::ways::split_tree;
 use super::{ExitCode, StartError, memory_info, system, tree};
 use crate::ns::{Namespace, Tree};
+use crate::p9::session::Session;
 use crate::platform::PAGE_SIZE;
 use crate::rt::BarePlatform;
 use crate::server::{Limits, Rights};
@@ -29,6 +30,9 @@ const MESSAGE_SHARE: usize = 64;
 
 /// What rings of an export may take, as a share of the domain's memory.
 const RING_SHARE: usize = 32;
+
+/// Requests that a client may have wait, as a share of the domain's memory in bytes: each takes some kilobytes.
+const REQUEST_SHARE: usize = 256 << 10;
 
 /// What a message on a ring of a 9pfs device may take: each of a frontend's rings may have two.
 const DEVICE_SHARE: usize = 128;
@@ -72,6 +76,7 @@ fn sizes() -> Sizes {
     let orders = Orders::new(order, order).unwrap_or_default();
     let mut limits = Limits::default();
     limits.msize = limits.msize.min(bytes as u32);
+    limits.requests = (memory_info().total / REQUEST_SHARE).clamp(64, limits.requests);
     let bytes = memory_info().total / DEVICE_SHARE;
     let most = Rings::default();
     let fits = |order: &u32| PAGE_SIZE << (*order - 1) <= bytes;
@@ -156,9 +161,13 @@ impl Serve for Exports {
                 break;
             }
             // What is served may be what another domain serves, and wait for that.
-            system().shares.pump();
+            let sessions = system().shares.sessions();
+            let each = |act: fn(&Session)| sessions.iter().for_each(act);
+            each(Session::pump);
+            each(|session| session.ask_for_others(true));
             self.serving.poll();
-            system().shares.pump();
+            each(|session| session.ask_for_others(false));
+            each(Session::pump);
         }
         self.polled.set(false);
     }

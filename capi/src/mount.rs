@@ -105,6 +105,14 @@ impl Mount {
         self.look_at_session(has_slept)
     }
 
+    /// Whether what is asked for from now on is asked for another domain that is served.
+    #[cfg(feature = "vchan")]
+    pub(crate) fn ask_for_others(&self, on: bool) {
+        if let Some(session) = self.session.get() {
+            session.ask_for_others(on);
+        }
+    }
+
     /// The same of what is mounted alone.
     pub(crate) fn look_at_session(&self, has_slept: bool) -> bool {
         if self.is_busy.replace(true) {

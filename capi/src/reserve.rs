@@ -10,14 +10,17 @@ use core::ptr::null_mut;
 
 use crate::platform::callback;
 
-/// Size of a reserve. Of all calls a mount needs the most of it, about a third.
+/// Size of a reserve.
 const SIZE: usize = 64 << 10;
+
+/// What a call may need of it. Of all calls a mount needs the most, about a third of a reserve.
+const NEED: usize = SIZE / 2;
 
 /// What is larger is never taken from it.
 const MAX_ALLOCATION: usize = SIZE / 4;
 
-/// How many there are at most: what is kept for long may stay in one.
-const COUNT: usize = 4;
+/// How many there are at most: what is kept for long, such as the files of a client, may stay in some.
+const COUNT: usize = 64;
 
 const ALIGN: usize = 16;
 
@@ -49,18 +52,26 @@ static RESERVES: Reserves = Reserves(
     }; COUNT],
 );
 
+impl Reserves {
+    /// Those that the kernel has given: the first ones.
+    fn given(&self) -> impl Iterator<Item = &Reserve> {
+        (self.0.iter()).take_while(|reserve| !reserve.start.get().is_null())
+    }
+}
+
 impl Reserve {
-    fn is_whole(&self) -> bool {
-        !self.start.get().is_null() && self.live.get() == 0
+    /// Whether there is enough for a call. What is kept for long may be in the rest.
+    fn is_ready(&self) -> bool {
+        SIZE - self.given.get() >= NEED
     }
 
     fn has(&self, memory: *mut u8) -> bool {
         let start = self.start.get().addr();
-        start != 0 && (start..start + SIZE).contains(&memory.addr())
+        (start..start + SIZE).contains(&memory.addr())
     }
 
     fn take(&self, layout: Layout) -> Option<*mut u8> {
-        if self.start.get().is_null() || layout.size() > MAX_ALLOCATION || layout.align() > ALIGN {
+        if layout.size() > MAX_ALLOCATION || layout.align() > ALIGN {
             return None;
         }
         let at = self.given.get();
@@ -82,24 +93,33 @@ impl Reserve {
     }
 }
 
-/// Whether a reserve is there, whole; asks the kernel for one if it has to.
+/// Whether there is a reserve for a call; asks the kernel for one if it has to.
 pub(crate) fn ready() -> bool {
-    if RESERVES.0.iter().any(Reserve::is_whole) {
+    if RESERVES.given().any(Reserve::is_ready) {
         return true;
     }
-    let Some(missing) = RESERVES.0.iter().find(|it| it.start.get().is_null()) else {
+    let Some(missing) = RESERVES.0.get(RESERVES.given().count()) else {
         return false;
     };
     missing
         .start
         .set(callback!(alloc, null_mut(), SIZE, ALIGN).cast());
-    missing.is_whole()
+    !missing.start.get().is_null()
 }
 
 /// Gives the reserves back that nothing is left in.
 pub(crate) fn give_back() {
-    for reserve in RESERVES.0.iter().filter(|reserve| reserve.is_whole()) {
-        let memory = reserve.start.replace(null_mut());
+    while let Some(whole) = RESERVES.given().find(|reserve| reserve.live.get() == 0) {
+        // The last one takes its place.
+        let Some(last) = RESERVES.given().last() else {
+            return;
+        };
+        let memory = whole.start.replace(last.start.get());
+        whole.given.set(last.given.get());
+        whole.live.set(last.live.get());
+        last.start.set(null_mut());
+        last.given.set(0);
+        last.live.set(0);
         callback!(free, (), memory.cast(), SIZE, ALIGN);
     }
 }
@@ -113,12 +133,12 @@ unsafe impl GlobalAlloc for Allocator {
         if !memory.is_null() {
             return memory;
         }
-        let mut taken = RESERVES.0.iter().filter_map(|reserve| reserve.take(layout));
+        let mut taken = RESERVES.given().filter_map(|reserve| reserve.take(layout));
         taken.next().unwrap_or(null_mut())
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        match RESERVES.0.iter().find(|reserve| reserve.has(memory)) {
+        match RESERVES.given().find(|reserve| reserve.has(memory)) {
             Some(reserve) => reserve.give_back(),
             None => callback!(free, (), memory.cast(), layout.size(), layout.align()),
         }

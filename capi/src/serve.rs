@@ -45,7 +45,9 @@ impl Endpoint {
             return true;
         }
         for _ in 0..ROUNDS {
+            self.mount.ask_for_others(true);
             export.poll();
+            self.mount.ask_for_others(false);
             // What is served may be what another one serves.
             if self.mount.look_at_session(true) {
                 return export.next_check() > now();

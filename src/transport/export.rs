@@ -24,14 +24,15 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::future::poll_fn;
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
 use crate::hypercall::DomId;
-use crate::server::{self, Limits, Policy, ServeError, Server};
+use crate::server::{Done, Frames, Job, Limits, Policy, ServeError, Server};
 use crate::time::Instant;
 use crate::transport::TransportError;
 use crate::transport::stream::ByteStream;
@@ -176,8 +177,199 @@ fn wait_for_room(stream: &mut impl Connection) -> Result<bool, TransportError> {
     stream.is_writable()
 }
 
+/// How a worker's time ends.
+enum Over {
+    /// Another one reads on.
+    Worker,
+    /// The stream has ended.
+    Stream,
+}
+
+type Worker = Pin<Box<dyn Future<Output = Result<Over, ServeError<TransportError>>>>>;
+
+/// A buffer for replies before the size of messages is agreed, and the least at any time.
+const FIRST_BUFFER: usize = 4096;
+
+/// A connection that is served by workers. One reads, and serves what it has read; where that has to wait, the next one
+/// reads on.
+struct Desk<S, Q: Policy> {
+    stream: Rc<RefCell<S>>,
+    server: RefCell<Server<Q>>,
+    rounds: Rounds,
+    /// What has come already, for the worker that reads on.
+    rest: RefCell<Option<Frames>>,
+    /// A worker is sending its reply.
+    sending: Cell<bool>,
+    /// Requests that are over.
+    done: Cell<u64>,
+}
+
+impl<S: Connection + 'static, Q: Policy + 'static> Desk<S, Q> {
+    /// Serves until the stream ends, and closes the session.
+    async fn serve(self: Rc<Self>) -> Result<(), ServeError<TransportError>> {
+        let mut workers = Vec::new();
+        let served = poll_fn(|cx| self.poll(&mut workers, cx)).await;
+        drop(workers);
+        let close = self.server.borrow_mut().close();
+        let done = close.run(&mut []).await;
+        let _ = self.server.borrow_mut().complete(done, &mut []);
+        served
+    }
+
+    fn poll(
+        self: &Rc<Self>,
+        workers: &mut Vec<Worker>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ServeError<TransportError>>> {
+        loop {
+            let before = self.done.get();
+            if let Some(rest) = self.rest.take() {
+                workers.push(Box::pin(Rc::clone(self).work(rest)));
+            }
+            let mut ended = None;
+            workers.retain_mut(|worker| match worker.as_mut().poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(Over::Worker)) => false,
+                Poll::Ready(Ok(Over::Stream)) => {
+                    ended = Some(Ok(()));
+                    false
+                }
+                Poll::Ready(Err(error)) => {
+                    ended = Some(Err(error));
+                    false
+                }
+            });
+            if let Some(ended) = ended {
+                return Poll::Ready(ended);
+            }
+            // What one has done another may have waited for.
+            if self.done.get() == before && self.rest.borrow().is_none() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Reads requests and serves them, until one has to wait.
+    async fn work(self: Rc<Self>, mut frames: Frames) -> Result<Over, ServeError<TransportError>> {
+        let mut buffer = Vec::new();
+        loop {
+            let msize = self.server.borrow().msize();
+            let Some(message) = frames.next(msize)? else {
+                let space = frames.space(msize)?;
+                let read = read(&self.stream, &self.rounds, space).await;
+                match read.map_err(ServeError::Stream)? {
+                    0 => return Ok(Over::Stream),
+                    count => frames.filled(count),
+                }
+                continue;
+            };
+            let job = self.server.borrow_mut().accept(0, message)?;
+            let size = (job.largest_reply(msize) as usize).max(FIRST_BUFFER);
+            if buffer.len() < size {
+                let reserved = buffer.try_reserve_exact(size - buffer.len());
+                reserved.map_err(|_| ServeError::OutOfMemory)?;
+                buffer.resize(size, 0);
+            }
+            let (done, waited) = {
+                let mut run = pin!(self.run(job, &mut buffer));
+                match poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx))).await {
+                    Poll::Ready(done) => (done, false),
+                    Poll::Pending => {
+                        self.rest.replace(Some(frames.behind()?));
+                        (run.await, true)
+                    }
+                }
+            };
+            self.answer(done, &mut buffer).await?;
+            if waited {
+                return Ok(Over::Worker);
+            }
+            frames.done();
+        }
+    }
+
+    /// Does a job, once the requests are done that it depends on; `None`: it was taken back.
+    async fn run<'m>(&self, job: Job<'m, Q::Node>, buffer: &mut [u8]) -> Option<Done<'m, Q::Node>> {
+        let mut held = Some(job);
+        let job = poll_fn(|_| {
+            let job = match held.take() {
+                Some(job) if job.is_waiting() => self.server.borrow_mut().retry(job),
+                job => job,
+            };
+            match job {
+                Some(job) if job.is_waiting() => {
+                    held = Some(job);
+                    Poll::Pending
+                }
+                job => Poll::Ready(job),
+            }
+        });
+        let job = job.await?;
+        let ticket = job.ticket();
+        let done = {
+            let mut run = pin!(job.run(buffer));
+            poll_fn(|cx| match run.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending => {
+                    let flushed = ticket.map(|ticket| self.server.borrow().is_flushed(ticket));
+                    match flushed {
+                        Some(true) => Poll::Ready(None),
+                        _ => Poll::Pending,
+                    }
+                }
+            })
+            .await
+        };
+        if let (None, Some(ticket)) = (&done, ticket) {
+            self.server.borrow_mut().abandon(ticket);
+        }
+        done
+    }
+
+    /// Sends what came of a request, and the Rflush that waited for it.
+    async fn answer(
+        &self,
+        done: Option<Done<'_, Q::Node>>,
+        buffer: &mut [u8],
+    ) -> Result<(), ServeError<TransportError>> {
+        if let Some(done) = done {
+            let len = self.server.borrow_mut().complete(done, buffer).len();
+            self.send(buffer.get(..len).unwrap_or_default()).await?;
+        }
+        loop {
+            let flush = self.server.borrow_mut().next_flush(buffer);
+            let Some(flush) = flush else { break };
+            self.send(buffer.get(..flush.len).unwrap_or_default())
+                .await?;
+        }
+        self.done.set(self.done.get() + 1);
+        Ok(())
+    }
+
+    /// Sends a message when those that are being sent have gone.
+    async fn send(&self, message: &[u8]) -> Result<(), ServeError<TransportError>> {
+        if message.is_empty() {
+            return Ok(());
+        }
+        poll_fn(|_| match self.sending.replace(true) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        })
+        .await;
+        let sent = write(&self.stream, message).await;
+        self.sending.set(false);
+        // Another one may wait for that.
+        self.done.set(self.done.get() + 1);
+        sent.map_err(ServeError::Stream)
+    }
+}
+
 impl<L: Listen> Export<L> {
     /// Serves to the listener's client what `policy` gives for each connection.
+    ///
+    /// A request that waits for something, such as a file of another domain's, keeps none of those behind it from being served.
+    /// As many as `limits.requests` may wait; beyond, requests are refused with EAGAIN, and none waits for another's place. So two
+    /// domains that wait for each other, in however large a circle, are told so and do not wait for ever.
     pub fn new<Q: Policy + 'static>(
         listener: L,
         policy: impl Fn() -> Q + 'static,
@@ -186,16 +378,15 @@ impl<L: Listen> Export<L> {
         let rounds = Rounds::default();
         let left = Rc::clone(&rounds);
         let serve = move |stream: Rc<RefCell<L::Stream>>| -> Served {
-            let mut server = Server::new(policy(), limits.clone());
-            let left = Rc::clone(&left);
-            Box::pin(async move {
-                server::serve(
-                    &mut server,
-                    async |into: &mut [u8]| read(&stream, &left, into).await,
-                    async |from: &[u8]| write(&stream, from).await,
-                )
-                .await
-            })
+            let desk = Desk {
+                stream,
+                server: RefCell::new(Server::new(policy(), limits.clone())),
+                rounds: Rc::clone(&left),
+                rest: RefCell::new(Some(Frames::new())),
+                sending: Cell::new(false),
+                done: Cell::new(0),
+            };
+            Box::pin(Rc::new(desk).serve())
         };
         Export {
             listener,

@@ -20,7 +20,7 @@ use crate::ns::{Namespace, NodeTree, Tree};
 use crate::platform::Platform;
 use crate::server::{Exports, Limits, Rights};
 use crate::time::Instant;
-use crate::tree::{DynNode, Node, Walked, block_on};
+use crate::tree::DynNode;
 use crate::xen::Xen;
 #[cfg(feature = "argo")]
 use crate::xen::argo::Argo;
@@ -475,12 +475,7 @@ pub fn directory(ns: &Namespace, path: impl AsRef<[u8]>) -> crate::fs::Result<No
     if !ns.metadata(&path)?.is_dir() {
         return Err(Errno::ENOTDIR.into());
     }
-    let names = path.split(|byte| *byte == b'/');
-    let names: Vec<&[u8]> = names.filter(|name| !name.is_empty()).collect();
-    let driver = Tree::driver(ns);
-    match block_on(&*driver, Tree::root(ns).walk_at(&names))? {
-        Walked::Through(node, _) => Ok(NodeTree::with_driver(node, driver)),
-        Walked::Link(_) => Err(Errno::ELOOP.into()),
-        Walked::Blocked(_, error) => Err(error),
-    }
+    // One to be polled: what serves it does not wait in a call, or others would wait for it in a circle.
+    let node = DynNode::new(ns.node_at(&path)?);
+    Ok(NodeTree::with_driver(node, Tree::driver(ns)))
 }

@@ -1,6 +1,7 @@
 //! Vchans on the simulated Xen: both ends ours, and either end against a model of libxenvchan with its faults; peers that
 //! lie, go or die; and every order of the steps of both sides.
 
+mod circles;
 mod common;
 mod files;
 mod interop;

@@ -102,6 +102,24 @@ impl Frames {
         rest.get(..size)?.first_chunk().copied()
     }
 
+    /// What has come behind the first message, copied: to go on with while that one is being served where it lies.
+    ///
+    /// # Errors
+    /// No memory for it.
+    pub fn behind(&self) -> Result<Frames, Violation> {
+        let size = self.size(u32::MAX)?.unwrap_or(0);
+        let rest = self.there().get(size..).unwrap_or_default();
+        let mut bytes = Vec::new();
+        let reserved = bytes.try_reserve_exact(rest.len());
+        reserved.map_err(|_| Violation::TooLarge)?;
+        bytes.extend_from_slice(rest);
+        Ok(Frames {
+            start: 0,
+            end: bytes.len(),
+            bytes,
+        })
+    }
+
     /// The first message is done with.
     pub fn done(&mut self) {
         if let Ok(Some(size)) = self.size(u32::MAX) {
@@ -113,6 +131,23 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_behind_a_message_goes_on_without_it() {
+        let mut frames = Frames::new();
+        let stream = [7, 0, 0, 0, 120, 1, 0, 8, 0, 0, 0, 120, 2, 0, 9, 7, 0, 0];
+        frames.space(8192).unwrap()[..stream.len()].copy_from_slice(&stream);
+        frames.filled(stream.len());
+        let mut rest = frames.behind().unwrap();
+        assert_eq!(frames.next(8192), Ok(Some(&stream[..7])));
+        assert_eq!(rest.next(8192), Ok(Some(&stream[7..15])));
+        rest.done();
+        assert_eq!(rest.next(8192), Ok(None));
+        rest.space(8192).unwrap()[..4].copy_from_slice(&[0, 120, 3, 0]);
+        rest.filled(4);
+        assert_eq!(rest.next(8192), Ok(Some(&[7, 0, 0, 0, 120, 3, 0][..])));
+        assert_eq!(rest.behind().unwrap().next(8192), Ok(None));
+    }
 
     #[test]
     fn messages_behind_the_first_can_be_looked_at_once_they_are_whole() {

@@ -351,6 +351,16 @@ impl<'m, N: Node> Job<'m, N> {
         self.head.request.as_ref()
     }
 
+    /// Bytes that its reply may take, where messages have at most `msize`.
+    pub fn largest_reply(&self, msize: u32) -> u32 {
+        /// Where the request does not tell.
+        const SMALL: u32 = 512;
+
+        let known = self.request();
+        let known = known.map(|request| request.max_reply(Dialect::Unix, msize));
+        known.unwrap_or(SMALL).min(msize)
+    }
+
     /// What to give [`Server::abandon`](crate::Server::abandon) when the job is given up while it runs. `None`: the
     /// request is refused, and there is nothing to give up.
     pub fn ticket(&self) -> Option<Ticket> {

@@ -273,7 +273,8 @@ async fn attach<N: Node>(root: N, below: &[u8], depth: usize) -> Result<N> {
     Ok(at)
 }
 
-/// Walks as far as the names lead. ".." goes back on the way that was come, and then to the directories `above`; the
+/// Walks as far as the names lead; where there is no place for a request on the way (EAGAIN), not at all: a walk that ends
+/// early says that there is no such file. ".." goes back on the way that was come, and then to the directories `above`; the
 /// root of the attach is its own parent.
 async fn walk<N: Node>(
     from: N,
@@ -281,6 +282,7 @@ async fn walk<N: Node>(
     mut way: Way<N>,
     names: &[&[u8]],
 ) -> Result<Answer<N>> {
+    let busy = p9_tree::Error::from(Errno::EAGAIN);
     let mut qids = Qids::new();
     let mut up = 0;
     way.nodes
@@ -297,7 +299,7 @@ async fn walk<N: Node>(
             let _ = qids.push(node.qid());
         }
         return match walked {
-            Err(error) if way.nodes.is_empty() => Err(error),
+            Err(error) if way.nodes.is_empty() || error == busy => Err(error),
             // A tree that does not do what it was asked for.
             Ok(()) if way.nodes.is_empty() => Err(Errno::EIO.into()),
             _ => Ok(Answer::Walked {
@@ -325,7 +327,7 @@ async fn walk<N: Node>(
                 Some(_) => (),
                 None => up = (up + 1).min(above.len()),
             },
-            Err(error) if qids.is_empty() => return Err(error),
+            Err(error) if qids.is_empty() || error == busy => return Err(error),
             Err(_) => {
                 return Ok(Answer::Walked {
                     qids,

@@ -8,8 +8,13 @@
 //! * `event`: the words of pending events (`take_pending` of a `Platform`);
 //! * `grant`: the words of a grant entry (`grant.rs`);
 //! * `notify`: the bytes by which the two sides of a vchan ask for an event.
+//!
+//! And one without loom, of whole requests instead of words:
+//!
+//! * `circle`: domains that serve each other (`transport/export.rs`, `Session::ask_for_others`).
 #![cfg(test)]
 
+mod circle;
 mod event;
 mod grant;
 mod notify;

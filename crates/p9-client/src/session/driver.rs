@@ -18,6 +18,9 @@ use xen9p_time::Instant;
 /// How often at least the idle hook is called while an operation waits.
 const HOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often at most an operation gets further before others have their turn, in a session that is used for others, too.
+const ROUNDS_ALONE: u32 = 4;
+
 /// How long closing a session may take.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -43,6 +46,7 @@ impl Session {
     /// Calls `poll` until it is ready. One function for all kinds of futures: an image has dozens.
     fn run_to_end(&self, poll: &mut dyn FnMut(&mut Context<'_>) -> Poll<()>) {
         let mut cx = Context::from_waker(POLLED_ANYWAY);
+        let mut rounds = 0_u32;
         loop {
             let seen = self.progress();
             if poll(&mut cx).is_ready() {
@@ -60,6 +64,13 @@ impl Session {
             }
             self.run_once();
             if self.progress() != seen {
+                rounds = rounds.wrapping_add(1);
+                // The hook is what serves others, who want something of this session as well.
+                if rounds.is_multiple_of(ROUNDS_ALONE)
+                    && self.with_or(false, |engine| engine.is_shared())
+                {
+                    self.call_hook();
+                }
                 continue;
             }
             let mut most = Duration::MAX;

@@ -12,7 +12,7 @@ use super::engine::{Outcome, unlocks};
 use super::violation::Violation;
 use super::{Deferred, Session};
 use crate::Error;
-use p9_wire::{Reply, Request};
+use p9_wire::{Errno, Reply, Request};
 use xen9p_time::Instant;
 
 /// A request in flight. Dropping it takes the request back.
@@ -260,6 +260,19 @@ impl Session {
         self.now() + self.timeout()
     }
 
+    /// Whether what is asked for from now on is asked for others, which wait for the answers: set it while a server is
+    /// polled whose tree leads here, and take it back after that.
+    ///
+    /// Such a request never waits for a tag: the others may wait for one another in a circle that leads through this session, and
+    /// all tags be those of the circle. It fails with EAGAIN then. From the first call on what the program asks
+    /// for itself leaves half of the [window](super::Config::window) to others.
+    pub fn ask_for_others(&self, on: bool) {
+        self.shared.for_others.set(on);
+        if on {
+            self.with_or((), Engine::share);
+        }
+    }
+
     /// Counts bytes that the server took.
     pub(super) fn wrote(&self, count: usize) {
         self.with_or((), |engine| engine.count_written(count));
@@ -300,7 +313,9 @@ impl Session {
 
     /// Sends a request if there is room for it now, and half of the tags are free: no task waits for its answer yet.
     pub(super) fn try_send(&self, request: &Request<'_>) -> Result<Option<PendingRequest>, Error> {
+        let kept = |engine: &Engine| !self.shared.for_others.get() && engine.is_kept_for_others();
         let sent = self.with_link_or(Ok(None), |engine, link| match engine.is_half_free() {
+            _ if kept(engine) => Ok(None),
             true => engine.submit(link.transport(), request, None, None),
             false => Ok(None),
         });
@@ -353,6 +368,7 @@ impl Session {
         deadline: &mut Option<Instant>,
     ) -> Poll<Result<u16, Error>> {
         let nested = self.is_nested();
+        let for_others = self.shared.for_others.get();
         let sent = self.with_link_or(Err(Error::WouldBlock), |engine, link| {
             // What is given up is given up anyway where there is no server.
             let ends = matches!(request, Request::Clunk { .. }) || unlocks(request);
@@ -360,8 +376,14 @@ impl Session {
             if engine.is_interrupted() && !must {
                 return Err(Error::Interrupted);
             }
-            let sent = engine.submit(link.transport(), request, *deadline, None)?;
+            let sent = match !for_others && !ends && engine.is_kept_for_others() {
+                true => None,
+                false => engine.submit(link.transport(), request, *deadline, None)?,
+            };
             if sent.is_none() {
+                if for_others && engine.is_used_up() {
+                    return Err(Errno::EAGAIN.into());
+                }
                 if nested && let Some(lost) = engine.lost_in_search() {
                     return Err(lost);
                 }

@@ -214,6 +214,19 @@ impl Namespace {
         self.node_waiting(Wait::Polled)
     }
 
+    /// As [`node`](Self::node), for what is seen at a path. Waits while it looks there; links on the way are followed.
+    ///
+    /// # Errors
+    /// There is nothing, or a tree on the way fails.
+    pub fn node_at(&self, path: impl AsRef<[u8]>) -> crate::Result<NsNode> {
+        let (seen, path) = self.find(path.as_ref())?;
+        let mut node = self.node();
+        if !path.is_root() {
+            node.seen = Some(seen);
+        }
+        Ok(node)
+    }
+
     fn node_waiting(&self, wait: Wait) -> NsNode {
         NsNode::root(View {
             table: self.table.clone(),

@@ -24,7 +24,7 @@ const OTHER_TREE: u64 = 0xd6e8_feb8_6659_fd93;
 pub struct NsNode {
     pub(super) view: View,
     /// `None` for the root, which is what the name space has there at the time.
-    seen: Option<Rc<Seen>>,
+    pub(super) seen: Option<Rc<Seen>>,
 }
 
 /// A name space, and how its trees are waited for.

@@ -12,9 +12,8 @@ use core::task::{Context, Poll, Waker};
 
 use crate::hypercall::event_channel::Status;
 use crate::hypercall::{DomId, XenError};
-use crate::p9::wire::Dialect;
 use crate::platform::Platform;
-use crate::server::{Done, Job, Limits, Node, Policy, Server, Violation};
+use crate::server::{Done, Job, Limits, Policy, Server, Violation};
 use crate::xen::Xen;
 use crate::xen::event::{EventChannel, Port};
 use crate::xen::grant::{GrantRef, MapError, MappedPages};
@@ -31,9 +30,6 @@ const TURN: u32 = 64;
 
 /// A buffer for replies before the size of messages is agreed.
 const FIRST_BUFFER: usize = 4096;
-
-/// Bytes that a reply may take whose size the request does not tell.
-const SMALL_REPLY: u32 = 512;
 
 /// Why a connection does not come about, or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -395,7 +391,7 @@ impl<P: Platform, Q: Policy> Shared<P, Q> {
             grow(&mut replies, room)?;
             let job = self.server.borrow_mut().accept(index as u32, message)?;
             if let Some(job) = self.ready(job).await {
-                let need = largest_reply(&job, msize);
+                let need = job.largest_reply(msize);
                 let done = job.run(&mut replies).await;
                 self.room(lane, need).await?;
                 self.complete(lane, done, &mut replies)?;
@@ -479,11 +475,4 @@ impl<P: Platform, Q: Policy> Shared<P, Q> {
         }
         Ok(())
     }
-}
-
-fn largest_reply<N: Node>(job: &Job<'_, N>, msize: u32) -> u32 {
-    let known = job
-        .request()
-        .map(|request| request.max_reply(Dialect::Unix, msize));
-    known.unwrap_or(SMALL_REPLY).min(msize)
 }

@@ -20,6 +20,8 @@ pub const TESTS: &[Test] = &[
     ("domains-backend-destroyed", backend_destroyed),
     ("domains-frontend-destroyed", frontend_destroyed),
     ("domains-messages", messages),
+    ("domains-in-a-ring", in_a_ring),
+    ("domains-two-addresses", two_addresses),
 ];
 
 /// Those for which one mixture of PV and PVH is enough: what they are about is in libxenvchan, in Linux, or the same for both.
@@ -29,6 +31,7 @@ pub const ONCE: &[&str] = &[
     "domains-server-destroyed",
     "domains-client-destroyed",
     "domains-backend-of-linux",
+    "domains-two-addresses",
 ];
 
 /// Makes a domain and removes it, to see which number Xen gives out: the next ones follow.
@@ -116,6 +119,68 @@ fn messages(lab: &mut Lab<'_>) -> Result<()> {
     shows(&ended.console, "answer 0: 0, done")?;
     shows(&ended.console, "answer 1: 14, the buffer is not registered")?;
     ends_with(&lab.end_of(&mut server_domain)?, 0)?;
+    only(lab, &[])
+}
+
+/// Each of three guests serves its name space to the one before it, mounts that of the one behind it, and works there and, by it,
+/// in that of the one behind that, all at once.
+fn in_a_ring(lab: &mut Lab<'_>) -> Result<()> {
+    let first = next_number(lab)?;
+    let mut guests = Vec::new();
+    for place in 0..3 {
+        let (before, behind) = (first + (place + 2) % 3, first + (place + 1) % 3);
+        let line = format!(
+            "mount=#mem:/ export=/:vchan!{before}!ring mkdir /own; mount vchan!{behind}!ring /next; \
+             selftest /next; selftest /next/next; selftest /next/next/next; echo done; sleep infinity"
+        );
+        guests.push(match place {
+            1 => other_guest(lab, &line),
+            _ => lab.guest(&line),
+        });
+    }
+    let mut domains = Vec::new();
+    for guest in &guests {
+        domains.push(lab.start(guest)?);
+    }
+    for domain in &mut domains {
+        lab.console_of(domain, "done")?;
+    }
+    for guest in &guests {
+        lab.dom0(&format!("xl destroy {}", guest.name))?;
+    }
+    only(lab, &[])
+}
+
+/// Two guests serve one share, and one of them is destroyed while a third copies there.
+fn two_addresses(lab: &mut Lab<'_>) -> Result<()> {
+    let first = next_number(lab)?;
+    let share = lab.directory()?;
+    super::files::write_sparse(&share, "big.bin", 64 << 20)?;
+    let line = format!(
+        "export=/:vchan!{}!a echo serving; sleep infinity",
+        first + 2
+    );
+    let servers = [
+        lab.guest(&line).with("share", &share),
+        other_guest(lab, &line).with("share", &share),
+    ];
+    let line = format!(
+        "mount=vchan!{first}!a+vchan!{}!a:/ cp /big.bin /copy.bin; cmp /big.bin /copy.bin",
+        first + 1
+    );
+    let client = lab.guest(&line);
+    for server in &servers {
+        let mut domain = lab.start(server)?;
+        lab.console_of(&mut domain, "serving")?;
+    }
+    let mut client_domain = lab.start(&client)?;
+    lab.grows(&mut client_domain, &share, 1 << 20)?;
+    lab.dom0(&format!("xl destroy {}", servers[0].name))?;
+    let ended = lab.end_of(&mut client_domain)?;
+    shows(&ended.console, "goes on after")?;
+    ends_with(&ended, 0)?;
+    only(lab, &[&servers[1]])?;
+    lab.dom0(&format!("xl destroy {}", servers[1].name))?;
     only(lab, &[])
 }
 

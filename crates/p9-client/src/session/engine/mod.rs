@@ -130,6 +130,8 @@ pub(super) struct Engine {
     probe: Option<Probe>,
     /// The lane to begin the next search with.
     next_lane: u16,
+    /// Whether the session is used for others, too.
+    shared: bool,
 }
 
 impl Engine {
@@ -201,6 +203,7 @@ impl Engine {
             scratch: Vec::new(),
             probe: None,
             next_lane: 0,
+            shared: false,
         })
     }
 

@@ -147,8 +147,30 @@ impl Engine {
 
     /// Whether half of the slots are free, and one more.
     pub(in crate::session) fn is_half_free(&self) -> bool {
-        let free: usize = self.lanes.iter().map(|lane| lane.free.len()).sum();
-        free.saturating_sub(1) * 2 >= usize::from(self.window)
+        self.free_slots().saturating_sub(1) * 2 >= usize::from(self.window)
+    }
+
+    fn free_slots(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.free.len()).sum()
+    }
+
+    /// The session is used for others, too, from now on.
+    pub(in crate::session) fn share(&mut self) {
+        self.shared = true;
+    }
+
+    pub(in crate::session) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Whether what the program itself asks for has to wait: half of the slots are for others.
+    pub(in crate::session) fn is_kept_for_others(&self) -> bool {
+        self.shared && self.free_slots() * 2 <= usize::from(self.window)
+    }
+
+    /// Whether there is no slot, with a connection.
+    pub(in crate::session) fn is_used_up(&self) -> bool {
+        self.lost.is_none() && self.free_slots() == 0
     }
 
     /// Puts a request, whose first `head` bytes are encoded, on the least loaded lane that has room, or on the one that is named,
