@@ -15,11 +15,11 @@ build=target/capi
 case ${FEATURES:-} in
 '')
 	out=target/capi-dist
-	limit=396000
+	limit=400800
 	;;
 vchan)
 	out=target/capi-dist-vchan
-	limit=624000
+	limit=634800
 	;;
 *)
 	echo "xen9p: FEATURES is vchan or nothing, not '$FEATURES'" >&2

@@ -203,6 +203,7 @@ pub unsafe extern "C" fn xen9p_stat(
         }
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("stat");
         if into.is_null() {
             return Err(Fail::null("into"));
         }
@@ -213,7 +214,7 @@ pub unsafe extern "C" fn xen9p_stat(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -280,6 +281,7 @@ pub unsafe extern "C" fn xen9p_setattr(
         let change = requests(&unsafe { sized(change, "the change") }?)?;
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("setattr");
         let future = async move {
             let open = match &place {
                 Place::File(file) => Some(file.clone()),
@@ -301,7 +303,7 @@ pub unsafe extern "C" fn xen9p_setattr(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -319,6 +321,7 @@ pub unsafe extern "C" fn xen9p_statfs(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("statfs");
         if into.is_null() {
             return Err(Fail::null("into"));
         }
@@ -341,6 +344,6 @@ pub unsafe extern "C" fn xen9p_statfs(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }

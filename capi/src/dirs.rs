@@ -11,6 +11,7 @@ use xen9p::errno::Errno;
 use xen9p::fs::FileType;
 use xen9p::fs::aio::{ReadDir, RemoteFile};
 use xen9p::p9::wire::OpenFlags;
+use xen9p::tree::files::Attempt;
 use xen9p::tree::{Node, OpenFile};
 
 use crate::error::{Fail, Result};
@@ -178,6 +179,7 @@ pub unsafe extern "C" fn xen9p_opendir(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("opendir");
         if dir.is_null() {
             return Err(Fail::null("dir"));
         }
@@ -190,7 +192,7 @@ pub unsafe extern "C" fn xen9p_opendir(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -222,6 +224,7 @@ pub unsafe extern "C" fn xen9p_readdir(
         if into.is_null() {
             return Err(Fail::null("into"));
         }
+        let tried = Attempt::new("readdir", None, None);
         let future = async move {
             let entry = {
                 let mut turn = Turn::new(dir)?;
@@ -255,7 +258,7 @@ pub unsafe extern "C" fn xen9p_readdir(
             Ok(1)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 

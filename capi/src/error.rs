@@ -8,6 +8,7 @@ use core::fmt;
 use xen9p::errno::Errno;
 use xen9p::fs;
 use xen9p::transport::xen9pfs::ConnectError;
+use xen9p::tree::files::Attempt;
 use xen9p::xen::store::StoreError;
 
 use crate::state::with_text;
@@ -40,6 +41,14 @@ impl Fail {
     /// A pointer that must not be null.
     pub(crate) fn null(what: &str) -> Self {
         Fail::new(Errno::EFAULT, format_args!("{what} is a null pointer"))
+    }
+
+    /// The same, with what was tried in front of its text.
+    pub(crate) fn of(self, tried: Attempt<'_>) -> Self {
+        match self.text.is_empty() {
+            true => self,
+            false => Fail::new(self.errno, format_args!("{tried}: {}", self.text)),
+        }
     }
 
     /// Keeps the text and returns the number.
@@ -109,8 +118,8 @@ pub(crate) unsafe fn copy_text(text: impl AsRef<[u8]>, into: *mut u8, size: usiz
     text.len()
 }
 
-/// The text of the last call that failed, of any thread, for people: what was tried, what was found, what to do. Copied with a final
-/// NUL as far as it fits; returns its whole length.
+/// The text of the last call that failed, of any thread, for people: what was tried, what was found, what to do, as in
+/// `open "/app.conf": No such file or directory (ENOENT)`. Copied with a final NUL as far as it fits; returns its whole length.
 ///
 /// # Safety
 /// `into` is NULL or has room for `size` bytes.

@@ -10,6 +10,7 @@ use xen9p::errno::Errno;
 use xen9p::fs::OpenOptions;
 use xen9p::fs::aio::RemoteFile;
 use xen9p::p9::wire::{LockFlags, LockKind, LockStatus, OpenFlags};
+use xen9p::tree::files::Attempt;
 use xen9p::tree::{Lock, Node, OpenFile};
 
 use crate::error::{Fail, Result};
@@ -112,6 +113,7 @@ pub unsafe extern "C" fn xen9p_open(
         let options = options(flags, mode)?;
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("open");
         if file.is_null() {
             return Err(Fail::null("file"));
         }
@@ -124,7 +126,7 @@ pub unsafe extern "C" fn xen9p_open(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -150,9 +152,10 @@ pub unsafe extern "C" fn xen9p_read(
         let (mount, file) = file(handle)?;
         // SAFETY: the caller's promise.
         let into = unsafe { buffer_mut(into, size) }?;
+        let tried = Attempt::new("read", None, None);
         let future = async move { Ok(file.remote.read_next(into, offset).await? as i64) };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     })
 }
 
@@ -172,9 +175,10 @@ pub unsafe extern "C" fn xen9p_write(
         let (mount, file) = file(handle)?;
         // SAFETY: the caller's promise.
         let from = unsafe { buffer(from, size) }?;
+        let tried = Attempt::new("write", None, None);
         let future = async move { Ok(file.remote.write(from, offset).await? as i64) };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     })
 }
 
@@ -186,12 +190,13 @@ pub unsafe extern "C" fn xen9p_write(
 pub unsafe extern "C" fn xen9p_sync(handle: xen9p_handle, op: *mut xen9p_handle) -> i32 {
     enter(|| {
         let (mount, file) = file(handle)?;
+        let tried = Attempt::new("sync", None, None);
         let future = async move {
             file.remote.fsync(false).await?;
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -228,6 +233,7 @@ pub unsafe extern "C" fn xen9p_lock(
             owner: LOCK_OWNER,
             client: b"xen9p",
         };
+        let tried = Attempt::new("lock", None, None);
         let future = async move {
             file.matters_at_close.set(true);
             match file.remote.lock(&lock, LockFlags::empty()).await? {
@@ -239,7 +245,7 @@ pub unsafe extern "C" fn xen9p_lock(
             }
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -259,6 +265,7 @@ pub unsafe extern "C" fn xen9p_close(handle: xen9p_handle, op: *mut xen9p_handle
     enter_anyway(|| {
         let Open { mount, kind } = handles(|handles| handles.take(handle))?;
         let of = mount.clone();
+        let tried = Attempt::new("close", None, None);
         let future = async move {
             match kind {
                 // Or an operation still uses it, and closes it when it is over.
@@ -278,9 +285,9 @@ pub unsafe extern "C" fn xen9p_close(handle: xen9p_handle, op: *mut xen9p_handle
         };
         if op.is_null() {
             // Without any memory: it gives some back.
-            return run(&mount, pin!(future));
+            return run(&mount, pin!(future)).map_err(|fail| fail.of(tried));
         }
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }

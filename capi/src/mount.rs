@@ -13,12 +13,14 @@ use xen9p::p9::session::{self, Recovery, Redial, Session};
 use xen9p::time::Instant;
 use xen9p::transport::Transport;
 use xen9p::transport::xen9pfs::{self, Config};
+use xen9p::tree::files::Attempt;
 use xen9p::xen::event::{Events, Generation};
 use xen9p::xen::xenbus::Device;
 
 use crate::error::{Fail, Result, copy_text};
 use crate::handles::{Kind, Open};
 use crate::operations::submit;
+use crate::paths::told;
 use crate::platform::{self, Kernel, known_memory};
 use crate::state::{Xen, domain, enter, give, with_state, xen};
 use crate::threads;
@@ -286,6 +288,7 @@ pub unsafe extern "C" fn xen9p_mount(
             seen: Cell::new(None),
         });
         let of = new.clone();
+        let tried = Attempt::new("mount", tag.map(|tag| told(tag.as_bytes())), None);
         let future = async move {
             let found = mount(of, tag, &options).await?;
             let mount = found.mount;
@@ -302,7 +305,7 @@ pub unsafe extern "C" fn xen9p_mount(
             Ok(0)
         };
         // SAFETY: as above.
-        unsafe { submit(new, op, Box::pin(future)) }
+        unsafe { submit(new, op, tried, Box::pin(future)) }
     }) as i32
 }
 

@@ -6,13 +6,14 @@ use core::ffi::{c_char, c_void};
 use xen9p::errno::Errno;
 use xen9p::fs::aio::RemoteNode;
 use xen9p::p9::wire::UnlinkFlags;
+use xen9p::tree::files::Attempt;
 use xen9p::tree::{Make, Node, Walked};
 
 use crate::error::{Fail, Result, copy_text};
 use crate::handles::{Kind, Open, wrong};
 use crate::mount::Mount;
 use crate::operations::submit;
-use crate::paths::{Named, Place, buffer_mut, bytes, child, place};
+use crate::paths::{Named, Place, buffer_mut, bytes, child, place, told};
 use crate::state::{enter, give};
 use crate::xen9p_handle;
 
@@ -65,6 +66,7 @@ pub unsafe extern "C" fn xen9p_lookup(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("lookup");
         if found.is_null() {
             return Err(Fail::null("found"));
         }
@@ -76,7 +78,7 @@ pub unsafe extern "C" fn xen9p_lookup(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -94,6 +96,7 @@ pub unsafe extern "C" fn xen9p_mkdir(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("mkdir");
         let place = place.name()?;
         let future = async move {
             match place {
@@ -103,7 +106,7 @@ pub unsafe extern "C" fn xen9p_mkdir(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -123,6 +126,7 @@ pub unsafe extern "C" fn xen9p_mknod(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("mknod");
         let place = place.name()?;
         let future = async move {
             match place {
@@ -135,7 +139,7 @@ pub unsafe extern "C" fn xen9p_mknod(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -148,6 +152,7 @@ unsafe fn remove(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried(if is_dir { "rmdir" } else { "unlink" });
         let place = place.name()?;
         let future = async move {
             match (place, is_dir) {
@@ -159,7 +164,7 @@ unsafe fn remove(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -231,6 +236,7 @@ pub unsafe extern "C" fn xen9p_rename(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, from, to) = unsafe { two(at, path, to, new_path) }?;
+        let tried = from.tried_to("rename", &to);
         let (from, to) = (from.name()?, to.name()?);
         let future = async move {
             match (from, to) {
@@ -243,7 +249,7 @@ pub unsafe extern "C" fn xen9p_rename(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -262,6 +268,7 @@ pub unsafe extern "C" fn xen9p_link(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, from, to) = unsafe { two(at, path, to, new_path) }?;
+        let tried = from.tried_to("link", &to);
         let to = to.name()?;
         let future = async move {
             match (from, to) {
@@ -272,7 +279,7 @@ pub unsafe extern "C" fn xen9p_link(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -290,6 +297,7 @@ pub unsafe extern "C" fn xen9p_symlink(
     enter(|| {
         // SAFETY: the caller's promise.
         let ((mount, place), target) = unsafe { (place(at, path)?, bytes(target, "the target")?) };
+        let tried = Attempt::new("symlink", Some(told(target)), place.told());
         let place = place.name()?;
         let future = async move {
             match place {
@@ -302,7 +310,7 @@ pub unsafe extern "C" fn xen9p_symlink(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }
 
@@ -321,6 +329,7 @@ pub unsafe extern "C" fn xen9p_readlink(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("readlink");
         // SAFETY: the caller's promise.
         let into = unsafe { buffer_mut(into.cast::<c_void>(), size) }?;
         let future = async move {
@@ -332,6 +341,6 @@ pub unsafe extern "C" fn xen9p_readlink(
             Ok(unsafe { copy_text(&target, into.as_mut_ptr(), into.len()) } as i64)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     })
 }

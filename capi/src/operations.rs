@@ -8,6 +8,7 @@ use core::task::{Context, Poll, Waker};
 
 use xen9p::errno::Errno;
 use xen9p::time::Instant;
+use xen9p::tree::files::Attempt;
 
 use crate::error::{Fail, Result};
 use crate::handles::{Kind, Open, wrong};
@@ -25,6 +26,7 @@ pub(crate) type Call = Pin<Box<dyn Future<Output = Result<i64>>>>;
 
 /// A call that was started.
 pub(crate) struct Operation {
+    tried: Attempt<'static>,
     future: Call,
     result: Option<Result<i64>>,
 }
@@ -38,7 +40,7 @@ impl Operation {
                 .as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()))
         {
-            self.result = Some(result);
+            self.result = Some(result.map_err(|fail| fail.of(self.tried)));
         }
         self.result.is_some()
     }
@@ -59,20 +61,22 @@ fn drive(mount: &Mount, deadline: Instant, is_ready: &mut dyn FnMut() -> bool) -
     }
 }
 
-/// Runs a call to its end where `op` is NULL, and otherwise starts it and hands out its handle. One function for all kinds
-/// of futures: there are dozens.
+/// Runs a call to its end where `op` is NULL, and otherwise starts it and hands out its handle; its error is told with what was
+/// tried. One function for all kinds of futures: there are dozens.
 ///
 /// # Safety
-/// `op` is NULL or valid; what the future has of the caller's is valid until it is over or given up.
+/// `op` is NULL or valid; what the future and `tried` have of the caller's is valid until it is over or given up.
 pub(crate) unsafe fn submit(
     mount: Rc<Mount>,
     op: *mut xen9p_handle,
+    tried: Attempt<'static>,
     mut future: Call,
 ) -> Result<i64> {
     if op.is_null() {
-        return run(&mount, future.as_mut());
+        return run(&mount, future.as_mut()).map_err(|fail| fail.of(tried));
     }
     let mut operation = Operation {
+        tried,
         future,
         result: None,
     };

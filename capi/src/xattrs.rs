@@ -46,6 +46,7 @@ pub unsafe extern "C" fn xen9p_getxattr(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("getxattr");
         let name = match name.is_null() {
             true => None,
             // SAFETY: the caller's promise.
@@ -62,7 +63,7 @@ pub unsafe extern "C" fn xen9p_getxattr(
             hand_out(&found, into)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     })
 }
 
@@ -82,6 +83,7 @@ pub unsafe extern "C" fn xen9p_setxattr(
     enter(|| {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
+        let tried = place.tried("setxattr");
         // SAFETY: the caller's promise.
         let name = unsafe { bytes(name, "the name") }?;
         if !value.is_null() && size == 0 {
@@ -104,6 +106,6 @@ pub unsafe extern "C" fn xen9p_setxattr(
             Ok(0)
         };
         // SAFETY: the caller's promise.
-        unsafe { submit(mount, op, Box::pin(future)) }
+        unsafe { submit(mount, op, tried, Box::pin(future)) }
     }) as i32
 }

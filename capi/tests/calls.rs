@@ -191,7 +191,10 @@ fn everything_in_order_and_out_of_it() {
             xen9p_open(fs, c"/none".as_ptr(), XEN9P_READ, 0, &mut op, NULL),
             -2
         );
-        assert!(last_error().contains("ENOENT"));
+        assert_eq!(
+            last_error(),
+            "open \"/none\": No such file or directory (ENOENT)"
+        );
         assert_eq!(
             xen9p_open(file, c"/b".as_ptr(), XEN9P_READ, 0, &mut op, NULL),
             EBADF

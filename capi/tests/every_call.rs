@@ -302,6 +302,7 @@ fn what_is_wrong_is_refused_by_each_call() {
             assert_eq!(with(root, long.as_ptr()), EINVAL, "{name}");
             // What fails when it is started fails as if it was waited for.
             let waited = with(fs, c"/none/none".as_ptr());
+            let told = last_error();
             let case = Case {
                 at: fs,
                 path: c"/none/none".as_ptr(),
@@ -309,7 +310,15 @@ fn what_is_wrong_is_refused_by_each_call() {
             };
             assert_eq!(call(name, case), 0, "{name}");
             assert_eq!(finish(op), waited, "{name}");
-            assert_eq!(waited, -2, "{name}: {}", last_error());
+            assert_eq!(waited, -2, "{name}: {told}");
+            // Both say the same: what was tried, where, and what came of it.
+            assert_eq!(last_error(), told);
+            assert!(told.starts_with(&format!("{name} \"")), "{told}");
+            let end = ": No such file or directory (ENOENT)";
+            assert!(
+                told.contains("\"/none/none\"") && told.ends_with(end),
+                "{told}"
+            );
             // And is given up at any time.
             let case = Case {
                 at: fs,

@@ -97,7 +97,9 @@ fn files_outlive_what_the_domain_does() {
                     "{}",
                     last_error()
                 );
-                xen9p_close(file, NULL);
+                // What it says is told as started calls tell it.
+                assert_eq!(xen9p_close(file, NULL), -5);
+                assert!(last_error().starts_with("close: "), "{}", last_error());
                 assert_eq!(xen9p_open(fs, path, flags, 0o644, &mut file, NULL), 0);
             }
             assert_eq!(xen9p_exit(), 0);

@@ -8,10 +8,46 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::Error;
 
+/// What was tried, in words: `rename "/a" to "/b"`, or `read` of what has no path. Bytes of a path that are not printable ASCII
+/// are escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt<'a> {
+    operation: &'a str,
+    path: Option<&'a [u8]>,
+    other_path: Option<&'a [u8]>,
+}
+
+impl<'a> Attempt<'a> {
+    /// An operation on a path, on two, or on none.
+    pub fn new(
+        operation: &'a str,
+        path: Option<&'a [u8]>,
+        other_path: Option<&'a [u8]>,
+    ) -> Attempt<'a> {
+        Attempt {
+            operation,
+            path,
+            other_path,
+        }
+    }
+}
+
+impl fmt::Display for Attempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.operation)?;
+        if let Some(path) = self.path {
+            write!(f, " \"{}\"", path.escape_ascii())?;
+        }
+        if let Some(other) = self.other_path {
+            write!(f, " to \"{}\"", other.escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
 /// An operation that failed.
 ///
-/// Its text has the form `rename "/a" to "/b": Permission denied (EACCES)`; bytes of a path that are not printable ASCII are
-/// escaped.
+/// Its text has the form `rename "/a" to "/b": Permission denied (EACCES)`: the [`Attempt`] and the error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     operation: &'static str,
@@ -62,11 +98,9 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} \"{}\"", self.operation, self.path.escape_ascii())?;
-        if !self.other_path.is_empty() {
-            write!(f, " to \"{}\"", self.other_path.escape_ascii())?;
-        }
-        write!(f, ": {}", self.error)
+        let other_path = Some(self.other_path.as_slice()).filter(|path| !path.is_empty());
+        let attempt = Attempt::new(self.operation, Some(&self.path), other_path);
+        write!(f, "{attempt}: {}", self.error)
     }
 }
 

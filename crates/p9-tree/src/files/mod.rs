@@ -35,7 +35,7 @@ pub use self::copying::{CopyError, Copying};
 pub use self::each::{CopyingFiles, Each, Removing, WithMetadata};
 use self::failure::LastFailure;
 pub(crate) use self::failure::count_failure;
-pub use self::failure::{Failure, failed};
+pub use self::failure::{Attempt, Failure, failed};
 pub use self::several::{CopyingDir, RemovingDir};
 pub use self::walk::WalkDir;
 
