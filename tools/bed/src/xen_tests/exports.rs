@@ -2,7 +2,7 @@
 //! application.
 
 use super::Test;
-use super::domains::{next_number, only, other_guest, served_by};
+use super::domains::{next_number, only, other_guest, served_by, start_numbered};
 use super::lab::{Lab, ends_with, shows};
 use crate::fail;
 use crate::host::Result;
@@ -111,12 +111,8 @@ fn device_of_an_app(lab: &mut Lab<'_>) -> Result<()> {
     let first = next_number(lab)?;
     let line = format!("mount=#mem:/ vchan!{}!thermometer", first + 1);
     let server = lab.guest_of("thermometer", &line)?;
-    let _serving = lab.start(&server)?;
-    // It prints nothing. The domain that is made after it gets the next number.
-    let name = &server.name;
-    lab.dom0(&format!(
-        "until xl domid {name} 2>/dev/null; do sleep 0.1; done"
-    ))?;
+    // It prints nothing.
+    let _serving = start_numbered(lab, &server)?;
     let line = format!(
         "mount=#mem:/,vchan!{first}!thermometer:/dev ls /dev; cat /dev/celsius; write /dev/ctl offset 1000; \
          cat /dev/celsius; write /dev/celsius 30"
