@@ -40,9 +40,10 @@ fn size(lab: &Lab<'_>) -> usize {
     }
 }
 
-/// Copies the same file so often that this is what the guest is doing whenever it is saved, on a fast machine too.
+/// Copies the same file so often that this is what the guest is doing whenever it is saved, on a fast machine too. One that is
+/// just being opened is truncated, or not: the guest is told that this is unknown, and copies again.
 fn copies() -> String {
-    "cp /in.bin /copy.bin; ".repeat(8)
+    "cp /in.bin /copy.bin || cp /in.bin /copy.bin; ".repeat(8)
 }
 
 fn checkpoint_while_copying(lab: &mut Lab<'_>) -> Result<()> {
