@@ -21,7 +21,7 @@ use crate::time::Instant;
 use crate::transport::Transport;
 #[cfg(feature = "argo")]
 use crate::transport::argo;
-use crate::transport::serving::{ExportError, Exported, Serving, Sizes, Target, directory};
+use crate::transport::serving::{ExportError, Exported, Serving, Sizes, Target, polled_directory};
 use crate::transport::vchan::{self, Order, Orders};
 use crate::transport::xen9pfs::backend::Rings;
 
@@ -128,7 +128,7 @@ pub(super) fn start(files: Option<&Namespace>) -> Result<(), StartError> {
         let failed = |error: &dyn core::fmt::Display| fails(ExitCode::FAILURE, error);
         let tree: Rc<dyn Tree> = match files {
             Some(files) if is_of_files(option) => {
-                let tree = directory(files, &option.source);
+                let tree = polled_directory(files, &option.source);
                 Rc::new(tree.map_err(|error| failed(&error))?)
             }
             _ => tree(&option.source).map_err(|error| failed(&error))?,

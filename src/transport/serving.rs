@@ -20,7 +20,7 @@ use crate::ns::{Namespace, NodeTree, Tree};
 use crate::platform::Platform;
 use crate::server::{Exports, Limits, Rights};
 use crate::time::Instant;
-use crate::tree::DynNode;
+use crate::tree::{DynNode, Node, Walked, block_on};
 use crate::xen::Xen;
 #[cfg(feature = "argo")]
 use crate::xen::argo::Argo;
@@ -466,16 +466,39 @@ impl<P: Platform> Serving<P> {
 }
 
 /// The directory at `path` of a name space, as a tree to serve, with all that is mounted below it, now and later. Links on the
-/// way are followed once, now.
+/// way are followed once, now. What it leads to is waited for in the call: domains that serve each other in a circle need a
+/// [`polled_directory`].
 ///
 /// # Errors
 /// There is no such directory.
 pub fn directory(ns: &Namespace, path: impl AsRef<[u8]>) -> crate::fs::Result<NodeTree> {
-    let path = ns.canonicalize(path)?;
-    if !ns.metadata(&path)?.is_dir() {
-        return Err(Errno::ENOTDIR.into());
+    let path = directory_at(ns, path.as_ref())?;
+    let names = path.split(|byte| *byte == b'/');
+    let names: Vec<&[u8]> = names.filter(|name| !name.is_empty()).collect();
+    let driver = Tree::driver(ns);
+    match block_on(&*driver, Tree::root(ns).walk_at(&names))? {
+        Walked::Through(node, _) => Ok(NodeTree::with_driver(node, driver)),
+        Walked::Link(_) => Err(Errno::ELOOP.into()),
+        Walked::Blocked(_, error) => Err(error),
     }
-    // One to be polled: what serves it does not wait in a call, or others would wait for it in a circle.
+}
+
+/// The same for a program that looks after the sessions of its mounts itself, by
+/// [`pump`](crate::p9::session::Session::pump), whenever it polls what it serves: nothing waits in the call.
+///
+/// # Errors
+/// As [`directory`].
+pub fn polled_directory(ns: &Namespace, path: impl AsRef<[u8]>) -> crate::fs::Result<NodeTree> {
+    let path = directory_at(ns, path.as_ref())?;
     let node = DynNode::new(ns.node_at(&path)?);
     Ok(NodeTree::with_driver(node, Tree::driver(ns)))
+}
+
+/// The path of a directory without links.
+fn directory_at(ns: &Namespace, path: &[u8]) -> crate::fs::Result<Vec<u8>> {
+    let path = ns.canonicalize(path)?;
+    match ns.metadata(&path)?.is_dir() {
+        true => Ok(path),
+        false => Err(Errno::ENOTDIR.into()),
+    }
 }
