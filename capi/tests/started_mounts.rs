@@ -91,7 +91,7 @@ fn other_work_goes_on_beside_it() {
             assert_eq!(xen9p_init(&callbacks), 0);
             assert_eq!(xen9p_mount(c"share".as_ptr(), null(), &mut first, NULL), 0);
             let mounting = start(c"second", 0, &mut second);
-            // It is the same device, whoever asks for it.
+            // Each mount of it is the same device.
             assert_eq!(
                 xen9p_mount(c"second".as_ptr(), null(), &mut again, NULL),
                 -16

@@ -466,8 +466,7 @@ impl<P: Platform> Serving<P> {
 }
 
 /// The directory at `path` of a name space, as a tree to serve, with all that is mounted below it, now and later. Links on the
-/// way are followed once, now. What it leads to is waited for in the call: domains that serve each other in a circle need a
-/// [`polled_directory`].
+/// way are followed once, now. It is waited for in the call: for domains that serve each other there is [`polled_directory`].
 ///
 /// # Errors
 /// There is no such directory.
@@ -489,16 +488,13 @@ pub fn directory(ns: &Namespace, path: impl AsRef<[u8]>) -> crate::fs::Result<No
 /// # Errors
 /// As [`directory`].
 pub fn polled_directory(ns: &Namespace, path: impl AsRef<[u8]>) -> crate::fs::Result<NodeTree> {
-    let path = directory_at(ns, path.as_ref())?;
-    let node = DynNode::new(ns.node_at(&path)?);
-    Ok(NodeTree::with_driver(node, Tree::driver(ns)))
+    let node = ns.node_at(directory_at(ns, path.as_ref())?)?;
+    Ok(NodeTree::with_driver(DynNode::new(node), Tree::driver(ns)))
 }
 
 /// The path of a directory without links.
 fn directory_at(ns: &Namespace, path: &[u8]) -> crate::fs::Result<Vec<u8>> {
     let path = ns.canonicalize(path)?;
-    match ns.metadata(&path)?.is_dir() {
-        true => Ok(path),
-        false => Err(Errno::ENOTDIR.into()),
-    }
+    let is_dir = ns.metadata(&path)?.is_dir();
+    is_dir.then_some(path).ok_or(Errno::ENOTDIR.into())
 }
