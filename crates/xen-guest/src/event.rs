@@ -357,7 +357,7 @@ impl<P: Platform> Events<P> {
         .await;
     }
 
-    /// When a future that has just come to a [`pause`](Self::pause) is to be polled again even if no event comes.
+    /// When to poll a future again that has just come to a [`pause`](Self::pause), even if no event comes.
     pub fn due(&self) -> Instant {
         self.table.due.get()
     }
