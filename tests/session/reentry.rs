@@ -54,6 +54,7 @@ impl Callback {
 struct Calling {
     inner: Lanes,
     callback: Callback,
+    foreign: Rc<Cell<u32>>,
 }
 
 impl Transport for Calling {
@@ -110,7 +111,13 @@ impl Transport for Calling {
 
     fn wait(&mut self, deadline: Instant) -> Result<(), TransportError> {
         self.callback.run(Call::Wait);
-        self.inner.wait(deadline)
+        match self.foreign.get().checked_sub(1) {
+            Some(left) => {
+                self.foreign.set(left);
+                Ok(())
+            }
+            None => self.inner.wait(deadline),
+        }
     }
 
     fn close(&mut self) {
@@ -124,6 +131,8 @@ struct Site {
     server: Rc<RefCell<MemServer>>,
     control: Control,
     callback: Callback,
+    /// How many of the next waits are ended by an event of another part of the program.
+    foreign: Rc<Cell<u32>>,
 }
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -136,8 +145,12 @@ fn connect(server: &Rc<RefCell<MemServer>>, callback: &Callback) -> (Calling, Co
     };
     let serving = server.clone();
     let (inner, control) = lanes(options, move |request| serving.borrow_mut().handle(request));
-    let callback = callback.clone();
-    (Calling { inner, callback }, control)
+    let calling = Calling {
+        inner,
+        callback: callback.clone(),
+        foreign: Rc::default(),
+    };
+    (calling, control)
 }
 
 fn server() -> Rc<RefCell<MemServer>> {
@@ -151,12 +164,14 @@ fn server() -> Rc<RefCell<MemServer>> {
 fn site() -> Site {
     let (server, callback) = (server(), Callback::default());
     let (transport, control) = connect(&server, &callback);
+    let foreign = transport.foreign.clone();
     let fs = Fs::mount(transport, &MountOptions::new().msize(16384)).unwrap();
     Site {
         fs,
         server,
         control,
         callback,
+        foreign,
     }
 }
 
@@ -418,7 +433,12 @@ fn explore(steps: &[Step], arrival: usize) {
         ..LaneOptions::default()
     };
     let (inner, control) = lanes(options, move |request| serving.borrow_mut().handle(request));
-    let fs = Fs::mount(Calling { inner, callback }, &MountOptions::new()).unwrap();
+    let calling = Calling {
+        inner,
+        callback,
+        foreign: Rc::default(),
+    };
+    let fs = Fs::mount(calling, &MountOptions::new()).unwrap();
     let session = fs.to_async().session().clone();
     let file = fs.to_async();
     let file = session.block_on(file.open("/file")).unwrap();
@@ -488,5 +508,53 @@ fn a_reply_that_nobody_polls_for_is_told_once() {
     assert_eq!(session.now(), begun + Duration::from_secs(3));
     assert!(session.stats().waits >= waits + 3);
     drop((future, session));
+    site.finish();
+}
+
+/// What the hook serves to other domains is answered when their event comes, not when time is up.
+#[test]
+fn the_idle_hook_sees_each_event_that_ends_a_wait() {
+    const EVENTS: u32 = 3;
+    let site = site();
+    let begin = site.fs.to_async().session().now();
+    let times = Rc::new(RefCell::new(Vec::new()));
+    let (seen, session) = (times.clone(), site.fs.to_async().session().clone());
+    let control = site.control.clone();
+    site.fs.set_idle_hook(Some(Box::new(move || {
+        let mut seen = seen.borrow_mut();
+        seen.push(session.now() - begin);
+        if seen.len() > EVENTS as usize {
+            control.release();
+        }
+    })));
+    site.control.hold(&[kind::TGETATTR]);
+    site.foreign.set(EVENTS);
+    site.fs.metadata("/file").unwrap();
+    site.fs.set_idle_hook(None);
+    assert_eq!(
+        times.borrow()[..=EVENTS as usize],
+        [Duration::ZERO; EVENTS as usize + 1]
+    );
+    site.finish();
+}
+
+/// A program that waits in the session for something else gets its turn.
+#[test]
+fn a_wait_ends_at_an_event_of_another_part_of_the_program() {
+    let site = site();
+    let fs = site.fs.to_async().clone();
+    let session = fs.session().clone();
+    let mut work = pin!(async move { fs.metadata("/file").await });
+    site.control.hold(&[kind::TGETATTR]);
+    assert!(work.as_mut().poll(&mut noop()).is_pending());
+    let begin = session.now();
+    site.foreign.set(1);
+    while site.foreign.get() > 0 {
+        session.wait(begin + Duration::from_secs(1));
+    }
+    assert_eq!(session.now(), begin);
+    site.control.release();
+    assert!(session.block_on(work.as_mut()).is_ok());
+    drop(session);
     site.finish();
 }

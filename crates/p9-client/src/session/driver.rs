@@ -103,8 +103,8 @@ impl Session {
         });
     }
 
-    /// Blocks until something may have happened on the transport, a request in flight has reached its
-    /// deadline, or `deadline` has passed; then [`pump`](Self::pump)s. Returns at once when an operation may have got
+    /// Blocks until something may have happened on the transport, an event for another part of the program has come, a request in
+    /// flight has reached its deadline, or `deadline` has passed; then [`pump`](Self::pump)s. Returns at once when an operation may have got
     /// further since it returned last, no matter which call took the reply in, and from within a callback of this session's wait.
     ///
     /// So a loop that polls its operations and then waits loses no wake-up, whatever else it calls in between.
@@ -124,7 +124,8 @@ impl Session {
         self.with_or((), Engine::tell_progress);
     }
 
-    /// Waits until there is more progress than was `seen`, until `deadline`, and no longer than `most`.
+    /// Waits until there is more progress than was `seen`, until an event comes that is not this session's, until `deadline`, and
+    /// little longer than `most`. The hook may have waited for that event, or another part of the program.
     fn block(&self, seen: u64, deadline: Instant, most: Duration) {
         self.recover();
         let next_wakeup =
@@ -133,15 +134,16 @@ impl Session {
         let Some(next_wakeup) = next_wakeup else {
             return;
         };
-        if self.wait_in_transport(next_wakeup.min(deadline)) {
+        let soon = next_wakeup.min(deadline);
+        if self.wait_in_transport(soon) {
             return;
         }
         let until = self.with_link_or(None, |engine, link| {
             let now = link.now();
             let until = engine.expire_due(now).min(deadline).min(now + most);
             engine.send_due(link.transport()?);
-            let quiet = engine.is_quiet(seen);
-            (quiet && now < until).then_some(until)
+            let nothing_came = now >= soon && engine.is_quiet(seen);
+            (nothing_came && now < until).then_some(until)
         });
         if let Some(until) = until {
             self.wait_in_transport(until);
