@@ -140,6 +140,23 @@ impl<'a> Args<'a> {
     }
 }
 
+/// A whole number: digits and nothing else, no sign either.
+pub fn digits(text: &str) -> Option<u64> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+/// A whole number, with `k`, `K`, `M` or `G` behind it of 2^10, 2^20 or 2^30 each.
+pub fn units(text: &str) -> Option<u64> {
+    let (number, unit) = match text.strip_suffix(['k', 'K', 'M', 'G']) {
+        Some(number) if text.ends_with('G') => (number, 1 << 30),
+        Some(number) if text.ends_with('M') => (number, 1 << 20),
+        Some(number) => (number, 1 << 10),
+        None => (text, 1),
+    };
+    digits(number)?.checked_mul(unit)
+}
+
 fn takes_value(known: &str, letter: char) -> bool {
     let behind = known.split(letter).nth(1);
     behind.is_some_and(|rest| rest.starts_with(':'))

@@ -6,6 +6,7 @@ use core::time::Duration;
 use xen9p::fs::OpenOptions;
 use xen9p::ns::File;
 
+use super::args::digits;
 use super::files::buffer;
 use super::format::{Bytes, Span};
 use super::place::Place;
@@ -26,7 +27,7 @@ pub fn bench(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let (path, mib) = match *args.operands {
         [] => (NAME, Some(MIB)),
         [path] => (path, Some(MIB)),
-        [path, mib] => (path, mib.parse().ok()),
+        [path, mib] => (path, digits(mib)),
         _ => return Err(Fail::Usage("a path and a number are expected".into())),
     };
     let size = mib

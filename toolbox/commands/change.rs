@@ -95,6 +95,10 @@ pub fn ln(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
                     }
                     link.ns.remove_file(&link.path).and_then(|()| make())
                 }
+                Err(error) if !symbolic && error.is_not_found() && original.there()?.is_none() => {
+                    let what = format_args!("failed to access '{original}'");
+                    return Err(Fail::from_fs(what, error));
+                }
                 made => made,
             };
             made.map_err(cannot)?;
@@ -173,7 +177,7 @@ pub fn chmod(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
 }
 
 /// What a mode such as `755` or `u+x,go=` makes of another; `None` if it makes no sense.
-fn changed(text: &str, old: u32, is_dir: bool) -> Option<u32> {
+pub fn changed(text: &str, old: u32, is_dir: bool) -> Option<u32> {
     /// What new files would not get.
     const UMASK: u32 = 0o022;
     let old = old & 0o7777;

@@ -231,7 +231,7 @@ pub fn copy_tree(
     {
         return Err(are_the_same(from, to));
     }
-    let top = to;
+    let (source, top) = (from, to);
     let (mut from, mut to) = (from.again()?, to.again()?);
     let mut failed = false;
     let mut levels: Vec<Level> = Vec::new();
@@ -311,7 +311,7 @@ pub fn copy_tree(
         let found = from.symlink_metadata().and_then(|found| {
             if found.ino() == ino && is_same(&from, top, Links::Followed)? {
                 return Err(Fail::error(format_args!(
-                    "cannot copy '{from}' into itself"
+                    "cannot copy a directory, '{source}', into itself, '{top}'"
                 )));
             }
             Ok(found)

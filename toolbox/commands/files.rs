@@ -1,6 +1,7 @@
 //! Commands on the content of files, and those without any file.
 
 use alloc::format;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -9,8 +10,10 @@ use xen9p::errno::Errno;
 use xen9p::fs::{OpenOptions, Permissions, SeekFrom};
 use xen9p::ns::File;
 
+use super::args::units;
+use super::change::changed;
 use super::listing::out_of_memory;
-use super::place::Place;
+use super::place::{Place, concat};
 use super::{Args, Fail, Shell};
 
 /// The most that is read or written at once: enough to keep all rings busy.
@@ -94,12 +97,16 @@ pub fn read_through(
 
 pub fn mkdir(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let mode = args.value('m').map(|text| {
-        let mode = u32::from_str_radix(text, 8).ok();
-        let mode = mode.filter(|mode| *mode <= 0o7777);
-        mode.ok_or_else(|| Fail::Usage(format!("'{text}' is no octal mode")))
+        let mode = changed(text, 0o777, true);
+        mode.ok_or_else(|| Fail::Usage(format!("invalid mode '{text}'")))
     });
     let mode = mode.transpose()?;
+    let verbose = args.has('v');
     shell.each(&args.operands, |shell, place| {
+        let new = match args.has('p') && verbose {
+            true => missing(place)?,
+            false => vec![place.again()?],
+        };
         let made = match args.has('p') {
             // One that is there is neither made nor changed.
             true if place.there()?.is_some_and(|there| there.is_dir()) => return Ok(()),
@@ -115,11 +122,31 @@ pub fn mkdir(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         set.map_err(|error| {
             Fail::from_fs(format_args!("cannot create directory '{place}'"), error)
         })?;
-        if args.has('v') {
-            shell.say(format_args!("mkdir: created directory '{place}'\n"));
+        if verbose {
+            for made in new {
+                shell.say(format_args!("mkdir: created directory '{made}'\n"));
+            }
         }
         Ok(())
     })
+}
+
+/// Those of the directories that lead to a place, and of the place itself, that are not there.
+fn missing(place: &Place) -> Result<Vec<Place>, Fail> {
+    let mut missing = Vec::new();
+    let path = place.path.as_slice();
+    let start = path.len() - place.typed().len();
+    for end in start + 1..=path.len() {
+        let is_end = path.get(end).is_none_or(|byte| *byte == b'/') && path[end - 1] != b'/';
+        if !is_end {
+            continue;
+        }
+        let above = place.at(concat(&[&path[..end]])?);
+        if above.there()?.is_none() {
+            missing.push(above);
+        }
+    }
+    Ok(missing)
 }
 
 pub fn cat(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
@@ -191,8 +218,8 @@ fn line_end<'a>(args: &'a Args<'a>) -> (&'static str, &'a [&'a str]) {
 pub fn truncate(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let size = args.value('s');
     let size = size.ok_or_else(|| Fail::Usage("a size is missing".into()))?;
-    let bytes = size.parse();
-    let bytes = bytes.map_err(|_| Fail::Usage(format!("'{size}' is no number of bytes")))?;
+    let bytes = units(size);
+    let bytes = bytes.ok_or_else(|| Fail::Usage(format!("'{size}' is no number of bytes")))?;
     shell.each(&args.operands, |_, place| {
         let mut options = OpenOptions::new();
         options.write(true).create(!args.has('c'));

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use xen9p::fs::{self, FileType, Metadata, SystemTime};
 use xen9p::ns::DirEntry;
 
+use super::args::digits;
 use super::place::{Place, Shown, is_of_the_path};
 use super::{Args, Fail, Shell, glob};
 
@@ -149,8 +150,8 @@ impl<'a> Find<'a> {
                 None => Err(Fail::Usage(format!("{word} needs a value"))),
             };
             let number = |text: &str| {
-                let number = text.parse::<usize>();
-                number.map_err(|_| Fail::Usage(format!("{word}: '{text}' is no number")))
+                let number = digits(text).and_then(|number| usize::try_from(number).ok());
+                number.ok_or_else(|| Fail::Usage(format!("{word}: '{text}' is no number")))
             };
             let test = match word {
                 "-name" => Test::Name(value()?, false),
@@ -241,15 +242,15 @@ fn size(text: &str) -> Result<Test<'_>, Fail> {
         Some(("-", number)) => (Less, number),
         _ => (Equal, text),
     };
-    let (digits, unit) = match number.char_indices().next_back() {
+    let (count, unit) = match number.char_indices().next_back() {
         Some((at, 'c')) => (&number[..at], 1),
         Some((at, 'k')) => (&number[..at], 1 << 10),
         Some((at, 'M')) => (&number[..at], 1 << 20),
         Some((at, 'G')) => (&number[..at], 1 << 30),
         _ => (number, 512),
     };
-    let count = digits.parse();
+    let count = digits(count);
     let count = count
-        .map_err(|_| Fail::Usage(format!("-size: '{}' is no size", Shown(text.as_bytes()))))?;
+        .ok_or_else(|| Fail::Usage(format!("-size: '{}' is no size", Shown(text.as_bytes()))))?;
     Ok(Test::Size(order, count, unit))
 }

@@ -5,15 +5,22 @@ use alloc::vec;
 
 use xen9p::fs::Metadata;
 
+use super::args::digits;
 use super::format::{Human, Kilobytes, Mode, Time, kind};
-use super::place::{Place, concat};
+use super::place::{Place, Shown};
 use super::{Args, Fail, Shell};
 
 pub fn stat(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     shell.each(&args.operands, |shell, place| {
         let found: Metadata = place.symlink_metadata()?;
+        let link = found.is_symlink().then(|| place.ns.read_link(&place.path));
+        let target = link.transpose().map_err(|error| place.fail(error))?;
+        shell.say(format_args!("  File: {place}"));
+        if let Some(target) = target {
+            shell.say(format_args!(" -> {}", Shown(&target)));
+        }
         shell.say(format_args!(
-            "  File: {place}\n  Size: {}\tBlocks: {}\tIO Block: {}\t{}\n",
+            "\n  Size: {}\tBlocks: {}\tIO Block: {}\t{}\n",
             found.len(),
             found.blocks(),
             found.blksize(),
@@ -70,11 +77,7 @@ pub fn df(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     if !args.operands.is_empty() {
         return shell.each(&args.operands, show);
     }
-    let here = Place {
-        ns: shell.host.root(),
-        path: concat(&[shell.host.directory()])?,
-        share: "".into(),
-    };
+    let here = Place::new(shell.host.root(), "", shell.host.directory())?;
     show(shell, &here)
 }
 
@@ -141,9 +144,9 @@ pub fn log(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
 pub fn devices(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let count = match *args.operands {
         [] => u64::MAX,
-        [count] => count
-            .parse()
-            .map_err(|_| Fail::Usage(format!("'{count}' is no number of events")))?,
+        [count] => {
+            digits(count).ok_or_else(|| Fail::Usage(format!("'{count}' is no number of events")))?
+        }
         _ => return Err(Fail::Usage("at most a number is expected".into())),
     };
     for _ in 0..count {

@@ -79,7 +79,7 @@ pub fn ls(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
             dirs.push(place.again()?);
             return Ok(());
         }
-        let name = concat(&[place.share.as_bytes(), &place.path])?;
+        let name = concat(&[place.share.as_bytes(), place.typed()])?;
         match files.push(shell, &name, Ok(found)) {
             true => Ok(()),
             false => Err(super::listing::out_of_memory()),

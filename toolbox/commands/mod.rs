@@ -8,6 +8,7 @@ mod check;
 mod compare;
 mod copy;
 mod descent;
+mod elsewhere;
 mod exports;
 mod files;
 mod find;
@@ -46,9 +47,10 @@ use xen9p::time::Instant;
 use xen9p::transport::serving::{ExportError, Exported, Target};
 
 pub use args::Args;
+use elsewhere::{Instead, instead};
 pub use line::Line;
 use output::Output;
-use place::{Place, concat};
+use place::Place;
 
 /// What the commands ask of the program that runs them.
 pub trait Host {
@@ -252,7 +254,7 @@ static COMMANDS: &[Command] = &[
     command("log", "", "LEVEL[,TARGET=LEVEL...]", "choose which log records are printed", info::log),
     command("ls", "1aAdhlNrRtSC", "[-1aACdhlNrRSt] [PATH...]", "list directories; -N: names as they are, not with ? for what is not to be printed", list::ls),
     command("mkdir", "pvm:", "[-pv] [-m MODE] PATH...", "make directories", files::mkdir),
-    command("mount", "r", "[-r] SOURCE PATH", "mount a share, #dev, #mem or #xen; -r: read-only", names::mount),
+    command("mount", "r", "[-r] [SOURCE PATH]", "mount a share, #dev, #mem or #xen; -r: read-only; without either as ns", names::mount),
     command("mv", "fnv", "[-fnv] SOURCE... TARGET", "move or rename; -n: replace nothing", moving::mv),
     command("ns", "", "", "list what is mounted and bound", names::ns),
     command("pwd", "", "", "print the directory", names::pwd),
@@ -269,6 +271,7 @@ static COMMANDS: &[Command] = &[
     command("touch", "acmr:", "[-acm] [-r PATH] PATH...", "make files, or set their times to now or those of PATH", change::touch),
     command("true", "-", "", "do nothing", |_, _| Ok(())),
     command("truncate", "s:c", "[-c] -s BYTES PATH...", "set the size of files", files::truncate),
+    command("umount", "", "[NEW] OLD", "the same as unmount", names::unmount),
     command("unmount", "", "[NEW] OLD", "undo a mount or bind", names::unmount),
     command("unserve", "", "SOURCE TARGET", "undo a serve or an export=", exports::unserve),
     command("wc", "clmw", "[-clmw] PATH...", "count lines, words and bytes", text::wc),
@@ -284,13 +287,6 @@ pub fn run(host: &mut dyn Host, line: &str) -> Result<Option<Status>, String> {
     let mut status = 0;
     line.run(host, &mut status);
     Ok((!line.is_empty()).then_some(status))
-}
-
-/// Whether a shell would set a variable.
-fn is_assignment(word: &str) -> bool {
-    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let name = word.split_once('=').map_or("", |(name, _)| name);
-    !name.is_empty() && name.chars().all(is_of_a_name)
 }
 
 fn help(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
@@ -341,12 +337,16 @@ impl<'a> Shell<'a> {
             return Ok(());
         };
         let Some(command) = COMMANDS.iter().find(|command| command.name == *name) else {
-            let what = match is_assignment(name) {
-                true => "variables are not there; the only one is $?",
-                false => "not a command; 'help' lists them",
+            let text = match instead(name) {
+                Instead::NoVariables => {
+                    format!("{name}: variables are not there; the only one is $?\n")
+                }
+                Instead::Command(near) => {
+                    format!("{name}: not a command; '{near}' comes nearest, 'help' lists all\n")
+                }
+                Instead::Nothing => format!("{name}: not a command; 'help' lists them\n"),
             };
-            self.host
-                .print_error(format!("{name}: {what}\n").as_bytes());
+            self.host.print_error(text.as_bytes());
             return Err(Fail::Reported(2));
         };
         self.command = command.name;
@@ -404,29 +404,13 @@ impl<'a> Shell<'a> {
     /// What `path` means: `TAG:/PATH` is a path on another share.
     fn place(&mut self, path: &str) -> Result<Place, Fail> {
         match path.split_once(":/") {
-            Some((tag, _)) if !tag.is_empty() && !tag.contains('/') => Ok(Place {
-                ns: self
-                    .host
-                    .share(tag)
-                    .map_err(|text| Fail::error(format_args!("{path}: {text}")))?,
-                path: concat(&[&path.as_bytes()[tag.len() + 1..]])?,
-                share: path[..=tag.len()].into(),
-            }),
-            _ => {
-                let directory = self.host.directory();
-                // An empty path names nothing, not the directory that one is in.
-                let is_below = !path.is_empty() && !path.starts_with('/') && directory.len() > 1;
-                let front: [&[u8]; 2] = if is_below {
-                    [directory, b"/"]
-                } else {
-                    [b"", b""]
-                };
-                Ok(Place {
-                    path: concat(&[front[0], front[1], path.as_bytes()])?,
-                    ns: self.host.root(),
-                    share: "".into(),
-                })
+            Some((tag, _)) if !tag.is_empty() && !tag.contains('/') => {
+                let share = self.host.share(tag);
+                let share = share.map_err(|text| Fail::error(format_args!("{path}: {text}")))?;
+                let (tag, path) = path.split_at(tag.len() + 1);
+                Place::new(share, tag, path.as_bytes())
             }
+            _ => Place::typed_in(self.host.root(), self.host.directory(), path),
         }
     }
 

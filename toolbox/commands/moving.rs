@@ -7,7 +7,7 @@ use xen9p::errno::Errno;
 use xen9p::fs::Metadata;
 
 use super::copy::{How, Output, copy_tree, pour};
-use super::place::Place;
+use super::place::{Place, concat};
 use super::remove::{check_removable, remove_tree};
 use super::same::{Links, is_same};
 use super::target::to_target;
@@ -140,5 +140,5 @@ pub fn beside(shell: &Shell<'_>, to: &Place) -> Result<Place, Fail> {
     let mut path = to.clean()?;
     let above = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
     path.truncate(above);
-    to.at(path).join(name.as_bytes())
+    Ok(to.at(concat(&[&path, b"/", name.as_bytes()])?))
 }

@@ -5,7 +5,7 @@ use core::fmt;
 
 use xen9p::ns::{Bind, NsError, ReadOnly};
 
-use super::place::Shown;
+use super::place::{Place, Shown};
 use super::{Args, Fail, Shell};
 
 fn refused(what: fmt::Arguments<'_>, error: NsError) -> Fail {
@@ -21,13 +21,13 @@ pub fn cd(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         [path] => path,
         _ => return Err(Fail::Usage("one directory is expected".into())),
     };
-    let mut place = shell.place(path)?;
     let goes_back = path == "-";
-    if goes_back {
-        place.path = core::mem::take(shell.host.last_directory());
-        if place.path.is_empty() {
-            return Err(Fail::Error("there was no directory before".into()));
-        }
+    let place = match goes_back {
+        true => Place::new(shell.host.root(), "", shell.host.last_directory())?,
+        false => shell.place(path)?,
+    };
+    if goes_back && place.path.is_empty() {
+        return Err(Fail::Error("there was no directory before".into()));
     }
     if !place.share.is_empty() {
         return Err(Fail::error(format_args!(
@@ -59,8 +59,10 @@ pub fn pwd(shell: &mut Shell<'_>, _args: &Args<'_>) -> Result<(), Fail> {
 }
 
 pub fn mount(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
-    let [source, at] = *args.operands else {
-        return Err(Fail::Usage("a source and a path are expected".into()));
+    let (source, at) = match *args.operands {
+        [] => return ns(shell, args),
+        [source, at] => (source, at),
+        _ => return Err(Fail::Usage("a source and a path are expected".into())),
     };
     let place = shell.place(at)?;
     let mut tree = shell.host.tree(source).map_err(Fail::Error)?;

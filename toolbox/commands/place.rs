@@ -19,11 +19,13 @@ pub struct Place {
     pub path: Vec<u8>,
     /// The share's tag and a colon, or nothing: what people see in front of the path.
     pub share: Box<str>,
+    /// Length of what was not typed and is not shown: the directory that a relative path starts from, and a slash.
+    hidden: usize,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", Shown(self.share.as_bytes()), Shown(&self.path))
+        write!(f, "{}{}", Shown(self.share.as_bytes()), Shown(self.typed()))
     }
 }
 
@@ -69,13 +71,51 @@ impl Fail {
 }
 
 impl Place {
-    /// Another path on the same share.
+    /// A path from the root of a share.
+    pub fn new(ns: Namespace, share: &str, path: &[u8]) -> Result<Place, Fail> {
+        Ok(Place {
+            ns,
+            path: concat(&[path])?,
+            share: share.into(),
+            hidden: 0,
+        })
+    }
+
+    /// What a path means that is typed in a directory.
+    pub fn typed_in(ns: Namespace, directory: &[u8], path: &str) -> Result<Place, Fail> {
+        // An empty path names nothing, not the directory that one is in.
+        let is_below = !path.is_empty() && !path.starts_with('/') && directory.len() > 1;
+        let front: [&[u8]; 2] = if is_below {
+            [directory, b"/"]
+        } else {
+            [b"", b""]
+        };
+        Ok(Place {
+            ns,
+            path: concat(&[front[0], front[1], path.as_bytes()])?,
+            share: "".into(),
+            hidden: front[0].len() + front[1].len(),
+        })
+    }
+
+    /// Another path on the same share, which is shown as this one is: without the directory that both start from.
     pub fn at(&self, path: Vec<u8>) -> Place {
+        let front = self.path.get(..self.hidden).unwrap_or_default();
         Place {
+            hidden: if path.starts_with(front) {
+                front.len()
+            } else {
+                0
+            },
             ns: self.ns.clone(),
             path,
             share: self.share.clone(),
         }
+    }
+
+    /// The path as it was typed, or what is below it as that would be typed.
+    pub fn typed(&self) -> &[u8] {
+        self.path.get(self.hidden..).unwrap_or(&self.path)
     }
 
     /// The same path once more.

@@ -3,6 +3,7 @@
 use alloc::format;
 use core::ops::ControlFlow;
 
+use super::args::units;
 use super::files::{Input, buffer, read_through};
 use super::place::Place;
 use super::{Args, Fail, Shell};
@@ -22,16 +23,7 @@ impl Amount {
     fn of(args: &Args<'_>) -> Result<Amount, Fail> {
         let bytes = args.last_of(&['n', 'c']) == Some('c');
         let text = args.value(if bytes { 'c' } else { 'n' }).unwrap_or("10");
-        let number = text.strip_prefix('+').unwrap_or(text);
-        let (digits, unit) = match number.strip_suffix(['k', 'K', 'M']) {
-            Some(digits) if number.ends_with('M') => (digits, 1 << 20),
-            Some(digits) => (digits, 1 << 10),
-            None => (number, 1_u64),
-        };
-        let count = digits
-            .parse::<u64>()
-            .ok()
-            .and_then(|count| count.checked_mul(unit));
+        let count = units(text.strip_prefix('+').unwrap_or(text));
         let what = if bytes { "bytes" } else { "lines" };
         Ok(Amount {
             count: count

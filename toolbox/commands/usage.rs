@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use xen9p::fs::{self, Metadata};
 use xen9p::ns::WithMetadata;
 
+use super::args::digits;
 use super::descent::{Begun, Visitor, descend};
 use super::format::{Human, Kilobytes};
 use super::listing::{Names, Selection, out_of_memory};
@@ -26,8 +27,8 @@ pub fn du(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         None if args.has('s') => 0,
         None => usize::MAX,
         Some(text) => {
-            let depth = text.parse();
-            depth.map_err(|_| Fail::Usage(format!("invalid maximum depth '{text}'")))?
+            let depth = digits(text).and_then(|depth| usize::try_from(depth).ok());
+            depth.ok_or_else(|| Fail::Usage(format!("invalid maximum depth '{text}'")))?
         }
     };
     let mut usage = Usage {
