@@ -426,7 +426,8 @@ int32_t xen9p_readdir(xen9p_handle handle,
 int32_t xen9p_seekdir(xen9p_handle handle, uint64_t cookie);
 
 /* The text of the last call that failed, of any thread, for people: what was tried, what was found, what to do, as in
- * `open "/app.conf": No such file or directory (ENOENT)`. Copied with a final NUL as far as it fits; returns its whole length. */
+ * `open "/app.conf": No such file or directory (ENOENT)`; of each path the first 256 bytes at most. Copied with a final NUL
+ * as far as it fits; returns its whole length. */
 size_t xen9p_last_error(char *into,
                         size_t size);
 

@@ -8,7 +8,7 @@ use xen9p::fs::{FileTimes, Metadata, StatFs, SystemTime};
 use xen9p::p9::wire::{AttrMask, SetAttr, SetAttrMask};
 use xen9p::tree::{Node, OpenFile};
 
-use crate::error::{Fail, Result};
+use crate::error::{Fail, Result, Tried};
 use crate::names::{node, target};
 use crate::operations::submit;
 use crate::paths::{Place, place};
@@ -197,13 +197,14 @@ pub unsafe extern "C" fn xen9p_stat(
     into: *mut xen9p_stat,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("stat", path) };
+    enter(tried, || {
         if flags > XEN9P_NOFOLLOW {
             return Err(Fail::new(Errno::EINVAL, "an unknown flag for xen9p_stat"));
         }
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("stat");
         if into.is_null() {
             return Err(Fail::null("into"));
         }
@@ -273,7 +274,9 @@ pub unsafe extern "C" fn xen9p_setattr(
     change: *const xen9p_setattr,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("setattr", path) };
+    enter(tried, || {
         if change.is_null() {
             return Err(Fail::null("the change"));
         }
@@ -281,7 +284,6 @@ pub unsafe extern "C" fn xen9p_setattr(
         let change = requests(&unsafe { sized(change, "the change") }?)?;
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("setattr");
         let future = async move {
             let open = match &place {
                 Place::File(file) => Some(file.clone()),
@@ -318,10 +320,11 @@ pub unsafe extern "C" fn xen9p_statfs(
     into: *mut xen9p_statfs,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("statfs", path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("statfs");
         if into.is_null() {
             return Err(Fail::null("into"));
         }

@@ -11,10 +11,9 @@ use xen9p::errno::Errno;
 use xen9p::fs::FileType;
 use xen9p::fs::aio::{ReadDir, RemoteFile};
 use xen9p::p9::wire::OpenFlags;
-use xen9p::tree::files::Attempt;
 use xen9p::tree::{Node, OpenFile};
 
-use crate::error::{Fail, Result};
+use crate::error::{Fail, Result, Tried};
 use crate::handles::{Kind, Open, wrong};
 use crate::mount::Mount;
 use crate::operations::submit;
@@ -176,10 +175,11 @@ pub unsafe extern "C" fn xen9p_opendir(
     dir: *mut xen9p_handle,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("opendir", path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("opendir");
         if dir.is_null() {
             return Err(Fail::null("dir"));
         }
@@ -219,12 +219,12 @@ pub unsafe extern "C" fn xen9p_readdir(
     into: *mut xen9p_dirent,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    let tried = Tried::new("readdir");
+    enter(tried, || {
         let (mount, dir) = dir(handle)?;
         if into.is_null() {
             return Err(Fail::null("into"));
         }
-        let tried = Attempt::new("readdir", None, None);
         let future = async move {
             let entry = {
                 let mut turn = Turn::new(dir)?;
@@ -265,7 +265,7 @@ pub unsafe extern "C" fn xen9p_readdir(
 /// Has a directory go on behind the entry that has this cookie; 0: from the beginning.
 #[unsafe(no_mangle)]
 pub extern "C" fn xen9p_seekdir(handle: xen9p_handle, cookie: u64) -> i32 {
-    enter_status(|| {
+    enter_status(Tried::new("seekdir"), || {
         let (_, dir) = dir(handle)?;
         Turn::new(dir)?.dir()?.seek(cookie);
         Ok(())

@@ -10,10 +10,9 @@ use xen9p::errno::Errno;
 use xen9p::fs::OpenOptions;
 use xen9p::fs::aio::RemoteFile;
 use xen9p::p9::wire::{LockFlags, LockKind, LockStatus, OpenFlags};
-use xen9p::tree::files::Attempt;
 use xen9p::tree::{Lock, Node, OpenFile};
 
-use crate::error::{Fail, Result};
+use crate::error::{Fail, Result, Tried};
 use crate::handles::{Kind, Open, wrong};
 use crate::mount::Mount;
 use crate::operations::{run, submit};
@@ -109,11 +108,12 @@ pub unsafe extern "C" fn xen9p_open(
     file: *mut xen9p_handle,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("open", path) };
+    enter(tried, || {
         let options = options(flags, mode)?;
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("open");
         if file.is_null() {
             return Err(Fail::null("file"));
         }
@@ -148,11 +148,11 @@ pub unsafe extern "C" fn xen9p_read(
     offset: u64,
     op: *mut xen9p_handle,
 ) -> i64 {
-    enter(|| {
+    let tried = Tried::new("read");
+    enter(tried, || {
         let (mount, file) = file(handle)?;
         // SAFETY: the caller's promise.
         let into = unsafe { buffer_mut(into, size) }?;
-        let tried = Attempt::new("read", None, None);
         let future = async move { Ok(file.remote.read_next(into, offset).await? as i64) };
         // SAFETY: the caller's promise.
         unsafe { submit(mount, op, tried, Box::pin(future)) }
@@ -171,11 +171,11 @@ pub unsafe extern "C" fn xen9p_write(
     offset: u64,
     op: *mut xen9p_handle,
 ) -> i64 {
-    enter(|| {
+    let tried = Tried::new("write");
+    enter(tried, || {
         let (mount, file) = file(handle)?;
         // SAFETY: the caller's promise.
         let from = unsafe { buffer(from, size) }?;
-        let tried = Attempt::new("write", None, None);
         let future = async move { Ok(file.remote.write(from, offset).await? as i64) };
         // SAFETY: the caller's promise.
         unsafe { submit(mount, op, tried, Box::pin(future)) }
@@ -188,9 +188,9 @@ pub unsafe extern "C" fn xen9p_write(
 /// `op` is NULL or valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xen9p_sync(handle: xen9p_handle, op: *mut xen9p_handle) -> i32 {
-    enter(|| {
+    let tried = Tried::new("sync");
+    enter(tried, || {
         let (mount, file) = file(handle)?;
-        let tried = Attempt::new("sync", None, None);
         let future = async move {
             file.remote.fsync(false).await?;
             Ok(0)
@@ -218,7 +218,8 @@ pub unsafe extern "C" fn xen9p_lock(
     length: u64,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    let tried = Tried::new("lock");
+    enter(tried, || {
         let (mount, file) = file(handle)?;
         let kind = match kind {
             XEN9P_LOCK_SHARED => LockKind::READ,
@@ -233,7 +234,6 @@ pub unsafe extern "C" fn xen9p_lock(
             owner: LOCK_OWNER,
             client: b"xen9p",
         };
-        let tried = Attempt::new("lock", None, None);
         let future = async move {
             file.matters_at_close.set(true);
             match file.remote.lock(&lock, LockFlags::empty()).await? {
@@ -262,10 +262,10 @@ const LOCK_OWNER: u32 = 1;
 /// `op` is NULL or valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xen9p_close(handle: xen9p_handle, op: *mut xen9p_handle) -> i32 {
-    enter_anyway(|| {
+    let tried = Tried::new("close");
+    enter_anyway(tried, || {
         let Open { mount, kind } = handles(|handles| handles.take(handle))?;
         let of = mount.clone();
-        let tried = Attempt::new("close", None, None);
         let future = async move {
             match kind {
                 // Or an operation still uses it, and closes it when it is over.
@@ -285,7 +285,7 @@ pub unsafe extern "C" fn xen9p_close(handle: xen9p_handle, op: *mut xen9p_handle
         };
         if op.is_null() {
             // Without any memory: it gives some back.
-            return run(&mount, pin!(future)).map_err(|fail| fail.of(tried));
+            return run(&mount, pin!(future));
         }
         // SAFETY: the caller's promise.
         unsafe { submit(mount, op, tried, Box::pin(future)) }

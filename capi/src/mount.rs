@@ -13,14 +13,12 @@ use xen9p::p9::session::{self, Recovery, Redial, Session};
 use xen9p::time::Instant;
 use xen9p::transport::Transport;
 use xen9p::transport::xen9pfs::{self, Config};
-use xen9p::tree::files::Attempt;
 use xen9p::xen::event::{Events, Generation};
 use xen9p::xen::xenbus::Device;
 
-use crate::error::{Fail, Result, copy_text};
+use crate::error::{Fail, Result, Tried, copy_text};
 use crate::handles::{Kind, Open};
 use crate::operations::submit;
-use crate::paths::told;
 use crate::platform::{self, Kernel, known_memory};
 use crate::state::{Xen, domain, enter, give, with_state, xen};
 use crate::threads;
@@ -265,7 +263,9 @@ pub unsafe extern "C" fn xen9p_mount(
     fs: *mut xen9p_handle,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("mount", tag) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let options = unsafe { sized(options, "the options") }?;
         let tag = match tag.is_null() {
@@ -288,7 +288,6 @@ pub unsafe extern "C" fn xen9p_mount(
             seen: Cell::new(None),
         });
         let of = new.clone();
-        let tried = Attempt::new("mount", tag.map(|tag| told(tag.as_bytes())), None);
         let future = async move {
             let found = mount(of, tag, &options).await?;
             let mount = found.mount;
@@ -482,7 +481,7 @@ fn redial(mut again: Box<dyn FnMut() -> Option<Box<dyn Transport>>>) -> impl Red
 /// `into` is NULL or has room for `size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xen9p_tag(index: u32, into: *mut c_char, size: usize) -> i64 {
-    enter(|| {
+    enter(Tried::new("tag"), || {
         let devices = xen9pfs::devices(&xen()?.domain)?;
         let device = devices.get(index as usize);
         let device =

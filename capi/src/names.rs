@@ -6,14 +6,13 @@ use core::ffi::{c_char, c_void};
 use xen9p::errno::Errno;
 use xen9p::fs::aio::RemoteNode;
 use xen9p::p9::wire::UnlinkFlags;
-use xen9p::tree::files::Attempt;
 use xen9p::tree::{Make, Node, Walked};
 
-use crate::error::{Fail, Result, copy_text};
+use crate::error::{Fail, Result, Tried, copy_text};
 use crate::handles::{Kind, Open, wrong};
 use crate::mount::Mount;
 use crate::operations::submit;
-use crate::paths::{Named, Place, buffer_mut, bytes, child, place, told};
+use crate::paths::{Named, Place, buffer_mut, bytes, child, place};
 use crate::state::{enter, give};
 use crate::xen9p_handle;
 
@@ -63,10 +62,11 @@ pub unsafe extern "C" fn xen9p_lookup(
     found: *mut xen9p_handle,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("lookup", path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("lookup");
         if found.is_null() {
             return Err(Fail::null("found"));
         }
@@ -93,10 +93,11 @@ pub unsafe extern "C" fn xen9p_mkdir(
     mode: u32,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("mkdir", path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("mkdir");
         let place = place.name()?;
         let future = async move {
             match place {
@@ -123,10 +124,11 @@ pub unsafe extern "C" fn xen9p_mknod(
     minor: u32,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("mknod", path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("mknod");
         let place = place.name()?;
         let future = async move {
             match place {
@@ -149,10 +151,11 @@ unsafe fn remove(
     is_dir: bool,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at(if is_dir { "rmdir" } else { "unlink" }, path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried(if is_dir { "rmdir" } else { "unlink" });
         let place = place.name()?;
         let future = async move {
             match (place, is_dir) {
@@ -233,10 +236,11 @@ pub unsafe extern "C" fn xen9p_rename(
     new_path: *const c_char,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::from_to("rename", path, new_path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, from, to) = unsafe { two(at, path, to, new_path) }?;
-        let tried = from.tried_to("rename", &to);
         let (from, to) = (from.name()?, to.name()?);
         let future = async move {
             match (from, to) {
@@ -265,10 +269,11 @@ pub unsafe extern "C" fn xen9p_link(
     new_path: *const c_char,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::from_to("link", path, new_path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, from, to) = unsafe { two(at, path, to, new_path) }?;
-        let tried = from.tried_to("link", &to);
         let to = to.name()?;
         let future = async move {
             match (from, to) {
@@ -294,10 +299,11 @@ pub unsafe extern "C" fn xen9p_symlink(
     path: *const c_char,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::from_to("symlink", target, path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let ((mount, place), target) = unsafe { (place(at, path)?, bytes(target, "the target")?) };
-        let tried = Attempt::new("symlink", Some(told(target)), place.told());
         let place = place.name()?;
         let future = async move {
             match place {
@@ -326,10 +332,11 @@ pub unsafe extern "C" fn xen9p_readlink(
     size: usize,
     op: *mut xen9p_handle,
 ) -> i64 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("readlink", path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("readlink");
         // SAFETY: the caller's promise.
         let into = unsafe { buffer_mut(into.cast::<c_void>(), size) }?;
         let future = async move {

@@ -8,9 +8,8 @@ use core::task::{Context, Poll, Waker};
 
 use xen9p::errno::Errno;
 use xen9p::time::Instant;
-use xen9p::tree::files::Attempt;
 
-use crate::error::{Fail, Result};
+use crate::error::{Fail, Result, Tried};
 use crate::handles::{Kind, Open, wrong};
 use crate::mount::Mount;
 use crate::state::{enter_anyway, enter_status, give, handles};
@@ -26,7 +25,7 @@ pub(crate) type Call = Pin<Box<dyn Future<Output = Result<i64>>>>;
 
 /// A call that was started.
 pub(crate) struct Operation {
-    tried: Attempt<'static>,
+    tried: Tried,
     future: Call,
     result: Option<Result<i64>>,
 }
@@ -40,7 +39,7 @@ impl Operation {
                 .as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()))
         {
-            self.result = Some(result.map_err(|fail| fail.of(self.tried)));
+            self.result = Some(result);
         }
         self.result.is_some()
     }
@@ -62,18 +61,18 @@ fn drive(mount: &Mount, deadline: Instant, is_ready: &mut dyn FnMut() -> bool) -
 }
 
 /// Runs a call to its end where `op` is NULL, and otherwise starts it and hands out its handle; its error is told with what was
-/// tried. One function for all kinds of futures: there are dozens.
+/// tried then. One function for all kinds of futures: there are dozens.
 ///
 /// # Safety
 /// `op` is NULL or valid; what the future and `tried` have of the caller's is valid until it is over or given up.
 pub(crate) unsafe fn submit(
     mount: Rc<Mount>,
     op: *mut xen9p_handle,
-    tried: Attempt<'static>,
+    tried: Tried,
     mut future: Call,
 ) -> Result<i64> {
     if op.is_null() {
-        return run(&mount, future.as_mut()).map_err(|fail| fail.of(tried));
+        return run(&mount, future.as_mut());
     }
     let mut operation = Operation {
         tried,
@@ -119,10 +118,10 @@ fn used_elsewhere() -> Fail {
 /// on, too. Of the handle of an endpoint: 1 while another domain is connected, otherwise 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
-    enter_anyway(|| {
+    enter_anyway(Tried::new("poll"), || {
         if !reserve::ready() {
             // Whatever else is said closes the handle, and what the caller has lent comes back.
-            return Err(Fail::quiet(Errno::EINPROGRESS));
+            return Ok(-XEN9P_EINPROGRESS);
         }
         let open = handles(|handles| handles.get(op))?;
         #[cfg(feature = "vchan")]
@@ -139,10 +138,12 @@ pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
             open.mount.look(true);
         }
         if !operation.is_over() {
-            return Err(Fail::quiet(Errno::EINPROGRESS));
+            return Ok(-XEN9P_EINPROGRESS);
         }
         handles(|handles| handles.take(op))?;
-        operation.result.take().unwrap_or(Ok(0))
+        let result = operation.result.take().unwrap_or(Ok(0));
+        // Its error is not that of the question.
+        Ok(result.unwrap_or_else(|fail| fail.tell(operation.tried)))
     })
 }
 
@@ -154,7 +155,7 @@ pub extern "C" fn xen9p_poll(op: xen9p_handle) -> i64 {
 /// a node, file or directory, or closed. -EBUSY: another thread polls or waits for this operation. -ENOMEM: it did not wait.
 #[unsafe(no_mangle)]
 pub extern "C" fn xen9p_wait(handle: xen9p_handle, deadline: u64) -> i32 {
-    enter_status(|| {
+    enter_status(Tried::new("wait"), || {
         let open = handles(|handles| handles.get(handle))?;
         let deadline = Instant::from_nanos(deadline);
         match open.kind {

@@ -6,7 +6,6 @@ use core::slice;
 
 use xen9p::errno::Errno;
 use xen9p::fs::aio::{Fs, RemoteNode};
-use xen9p::tree::files::Attempt;
 use xen9p::tree::{Node, is_name};
 
 use crate::error::{Fail, Result};
@@ -91,32 +90,7 @@ pub(crate) unsafe fn place(at: xen9p_handle, path: *const c_char) -> Result<(Rc<
     Ok((open.mount, place))
 }
 
-/// How much of a path is told when something failed there.
-const MAX_TOLD: usize = 512;
-
-pub(crate) fn told(path: &'static [u8]) -> &'static [u8] {
-    path.get(..MAX_TOLD).unwrap_or(path)
-}
-
 impl Place {
-    /// The path or name, as it is told when something failed there.
-    pub(crate) fn told(&self) -> Option<&'static [u8]> {
-        match self {
-            Place::Path(_, path) | Place::Name(_, path) => Some(told(path)),
-            Place::Node(_) | Place::File(_) => None,
-        }
-    }
-
-    /// That an operation was tried here.
-    pub(crate) fn tried(&self, operation: &'static str) -> Attempt<'static> {
-        Attempt::new(operation, self.told(), None)
-    }
-
-    /// That one was tried from here to another place.
-    pub(crate) fn tried_to(&self, operation: &'static str, other: &Place) -> Attempt<'static> {
-        Attempt::new(operation, self.told(), other.told())
-    }
-
     /// What is called so in a directory, as names are needed where something is made or removed.
     pub(crate) fn name(self) -> Result<Named> {
         match self {

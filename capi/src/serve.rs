@@ -13,7 +13,7 @@ use xen9p::server::{Exports, Limits, Rights};
 use xen9p::time::Instant;
 use xen9p::transport::vchan::{Export, Listener, Order, Orders};
 
-use crate::error::{Fail, Result};
+use crate::error::{Fail, Result, Tried};
 use crate::files::{XEN9P_READ, XEN9P_WRITE};
 use crate::handles::{Kind, Open, wrong};
 use crate::mount::Mount;
@@ -161,7 +161,9 @@ pub unsafe extern "C" fn xen9p_serve(
     flags: u32,
     endpoint: *mut xen9p_handle,
 ) -> i32 {
-    enter_status(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("serve", address) };
+    enter_status(tried, || {
         if address.is_null() {
             return Err(Fail::null("the address"));
         }

@@ -15,7 +15,7 @@ use xen9p::xen;
 use xen9p::xen::event::Events;
 use xen9p::xen::suspend::{SuspendError, SuspendReturn, Suspended};
 
-use crate::error::{Fail, Result, number};
+use crate::error::{Fail, Result, Tried};
 use crate::handles::{Handles, Open};
 use crate::mount::Mounted;
 use crate::platform::{
@@ -47,7 +47,6 @@ pub(crate) struct State {
     #[cfg(feature = "vchan")]
     pub(crate) served: Vec<alloc::rc::Rc<crate::serve::Endpoint>>,
     handles: Handles,
-    text: String,
 }
 
 struct Locked(RefCell<State>);
@@ -63,7 +62,6 @@ static STATE: Locked = Locked(RefCell::new(State {
     #[cfg(feature = "vchan")]
     served: Vec::new(),
     handles: Handles::new(),
-    text: String::new(),
 }));
 
 /// Works on the state. Only for a moment: nothing in it waits.
@@ -72,12 +70,6 @@ pub(crate) fn with_state<T>(work: impl FnOnce(&mut State) -> T) -> Result<T> {
         Ok(mut state) => Ok(work(&mut state)),
         Err(_) => Err(Fail::quiet(Errno::EBUSY)),
     }
-}
-
-/// Works on the text of the last error; not while it is worked on already.
-pub(crate) fn with_text<T>(work: impl FnOnce(&mut String) -> T) -> Option<T> {
-    let mut state = STATE.0.try_borrow_mut().ok()?;
-    Some(work(&mut state.text))
 }
 
 /// Works on what is open. Only for a moment, as well.
@@ -100,34 +92,33 @@ pub(crate) unsafe fn give(into: *mut xen9p_handle, name: &str, open: Open) -> Re
     Ok(())
 }
 
-/// Runs one call.
-pub(crate) fn enter(call: impl FnOnce() -> Result<i64>) -> i64 {
-    enter_anyway(|| match reserve::ready() {
+/// Runs one call; its error is told with what was tried.
+pub(crate) fn enter(tried: Tried, call: impl FnOnce() -> Result<i64>) -> i64 {
+    enter_anyway(tried, || match reserve::ready() {
         true => call(),
-        // No text, which would take memory.
+        // No text of its own, which would take memory.
         false => Err(Fail::quiet(Errno::ENOMEM)),
     })
 }
 
 /// Runs one call, even if memory is short: it gives some back.
-pub(crate) fn enter_anyway(call: impl FnOnce() -> Result<i64>) -> i64 {
+pub(crate) fn enter_anyway(tried: Tried, call: impl FnOnce() -> Result<i64>) -> i64 {
+    // There is no lock yet that would keep threads apart: no text is touched.
     if !is_installed() {
-        // Not even an error's text can be allocated.
         return -i64::from(Errno::ENXIO.number());
     }
-    // The lock is given back behind the text of an error.
-    let (entered, result) = match Entered::new() {
-        Ok(entered) => (Some(entered), call()),
-        Err(error) => (None, Err(error)),
+    let Some(entered) = Entered::new() else {
+        return -i64::from(Errno::EBUSY.number());
     };
-    let result = number(result);
+    let result = call().unwrap_or_else(|fail| fail.tell(tried));
+    // The lock is given back behind the text of an error.
     drop(entered);
     result
 }
 
 /// As [`enter`], for calls that only succeed or fail.
-pub(crate) fn enter_status(call: impl FnOnce() -> Result<()>) -> i32 {
-    enter(|| call().map(|()| 0)) as i32
+pub(crate) fn enter_status(tried: Tried, call: impl FnOnce() -> Result<()>) -> i32 {
+    enter(tried, || call().map(|()| 0)) as i32
 }
 
 /// The domain's drivers; connects to xenstore at the first time.
@@ -188,7 +179,7 @@ pub unsafe extern "C" fn xen9p_init(platform: *const xen9p_platform) -> i32 {
 /// -EBUSY: a thread is in a call; nothing is closed.
 #[unsafe(no_mangle)]
 pub extern "C" fn xen9p_exit() -> i32 {
-    let result = enter_anyway(|| {
+    let result = enter_anyway(Tried::new("exit"), || {
         if threads::sleepers() > 0 {
             return Err(busy());
         }
@@ -208,10 +199,7 @@ pub extern "C" fn xen9p_exit() -> i32 {
             // Xenstore answers in order: nothing of ours is under way when it has answered this.
             let _ = domain.store.read("domid");
         }
-        with_state(|state| {
-            state.connecting = Vec::new();
-            state.text = String::new();
-        })?;
+        with_state(|state| state.connecting = Vec::new())?;
         threads::forget();
         Ok(0)
     });
@@ -232,7 +220,7 @@ pub unsafe extern "C" fn xen9p_check_platform(
     tell: Option<unsafe extern "C" fn(*mut c_void, breach: *const c_char)>,
     context: *mut c_void,
 ) -> i32 {
-    enter(|| {
+    enter(Tried::new("check_platform"), || {
         let failures = conformance::check(&Kernel, |rule, outcome| {
             if let (Err(breach), Some(tell)) = (outcome, tell) {
                 let text = format!("{rule}: {breach}\0");
@@ -263,7 +251,7 @@ pub unsafe extern "C" fn xen9p_suspend(
     suspend: Option<unsafe extern "C" fn(*mut c_void, xenstore: *mut xen9p_ring) -> c_int>,
     context: *mut c_void,
 ) -> i32 {
-    enter(|| {
+    enter(Tried::new("suspend"), || {
         let suspend = suspend.ok_or_else(|| Fail::null("suspend"))?;
         if threads::sleepers() > 0 {
             return Err(busy());

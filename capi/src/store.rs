@@ -9,7 +9,7 @@ use xen9p::errno::Errno;
 use xen9p::xen::store::wire::PAYLOAD_MAX;
 use xen9p::xen::store::{Refusal, StoreError};
 
-use crate::error::{Fail, status};
+use crate::error::{Fail, Tried};
 use crate::platform::{callback, is_installed, table};
 use crate::state::with_state;
 use crate::threads::{self, Entered};
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn xen9p_watch_fired(path: *const c_char, token: *const c_
     if !is_installed() {
         return -(Errno::ENXIO.number() as c_int);
     }
-    let tell = || {
+    let note = || {
         if path.is_null() || token.is_null() {
             return Err(Fail::null("path or token"));
         }
@@ -104,14 +104,19 @@ pub unsafe extern "C" fn xen9p_watch_fired(path: *const c_char, token: *const c_
         threads::note_event();
         Ok(())
     };
-    if !has_lock_of_its_own() && threads::may_tell() {
-        return status(tell());
-    }
-    status(Entered::new().and_then(|entered| {
-        let result = tell();
-        drop(entered);
-        result
-    }))
+    // From a callback, within a call: that is the one that has entered.
+    let entered = match !has_lock_of_its_own() && threads::may_tell() {
+        true => None,
+        false => match Entered::new() {
+            None => return -(Errno::EBUSY.number() as c_int),
+            entered => entered,
+        },
+    };
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("watch_fired", path) };
+    let noted = note().map_or_else(|fail| fail.tell(tried), |()| 0);
+    drop(entered);
+    noted as c_int
 }
 
 fn has_lock_of_its_own() -> bool {

@@ -7,7 +7,7 @@ use xen9p::errno::Errno;
 use xen9p::p9::wire::XattrFlags;
 use xen9p::tree::Node;
 
-use crate::error::{Fail, Result};
+use crate::error::{Fail, Result, Tried};
 use crate::names::target;
 use crate::operations::submit;
 use crate::paths::{buffer, buffer_mut, bytes, place};
@@ -43,10 +43,11 @@ pub unsafe extern "C" fn xen9p_getxattr(
     size: usize,
     op: *mut xen9p_handle,
 ) -> i64 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("getxattr", path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("getxattr");
         let name = match name.is_null() {
             true => None,
             // SAFETY: the caller's promise.
@@ -80,10 +81,11 @@ pub unsafe extern "C" fn xen9p_setxattr(
     size: usize,
     op: *mut xen9p_handle,
 ) -> i32 {
-    enter(|| {
+    // SAFETY: the caller's promise.
+    let tried = unsafe { Tried::at("setxattr", path) };
+    enter(tried, || {
         // SAFETY: the caller's promise.
         let (mount, place) = unsafe { place(at, path) }?;
-        let tried = place.tried("setxattr");
         // SAFETY: the caller's promise.
         let name = unsafe { bytes(name, "the name") }?;
         if !value.is_null() && size == 0 {

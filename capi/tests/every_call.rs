@@ -90,6 +90,18 @@ fn chmod(mode: u32) -> xen9p_setattr {
     }
 }
 
+/// What [`call`] tries, as the text of its error begins.
+fn tried(name: &str, path: Option<&CStr>) -> String {
+    let path = path.map(|path| format!(" \"{}\"", path.to_bytes().escape_ascii()));
+    let path = path.unwrap_or_default();
+    match name {
+        "rename" | "link" => format!("{name}{path} to \"other\": "),
+        "symlink" if path.is_empty() => format!("{name} \"other\": "),
+        "symlink" => format!("{name} \"other\" to{path}: "),
+        _ => format!("{name}{path}: "),
+    }
+}
+
 /// # Safety
 /// The library is set up.
 unsafe fn node(at: xen9p_handle, path: &CStr) -> xen9p_handle {
@@ -287,7 +299,22 @@ fn what_is_wrong_is_refused_by_each_call() {
         assert_eq!(xen9p_opendir(fs, c"/".as_ptr(), &mut dir, NULL), 0);
         let path = c"/f".as_ptr();
         for &name in CALLS {
-            let with = |at, path| call(name, Case { at, path, op: NULL });
+            let mut with = |at, path: *const c_char| {
+                let waited = call(name, Case { at, path, op: NULL });
+                let told = last_error();
+                let path = (!path.is_null()).then(|| CStr::from_ptr(path));
+                assert!(told.starts_with(&tried(name, path)), "{name}: {told}");
+                // It is found before anything is started, and told the same way.
+                let case = Case {
+                    at,
+                    path: path.map_or(null(), CStr::as_ptr),
+                    op: &mut op,
+                };
+                let started = call(name, case);
+                let started = if started == 0 { finish(op) } else { started };
+                assert_eq!((started, last_error()), (waited, told), "{name}");
+                waited
+            };
             // Nothing open, closed, of another kind.
             for at in [0, u32::MAX, fs + (1 << 16), dir] {
                 assert_eq!(with(at, path), EBADF, "{name} of {at:#x}");
@@ -300,25 +327,9 @@ fn what_is_wrong_is_refused_by_each_call() {
             }
             let long = CString::new("n".repeat(256)).unwrap();
             assert_eq!(with(root, long.as_ptr()), EINVAL, "{name}");
-            // What fails when it is started fails as if it was waited for.
-            let waited = with(fs, c"/none/none".as_ptr());
-            let told = last_error();
-            let case = Case {
-                at: fs,
-                path: c"/none/none".as_ptr(),
-                op: &mut op,
-            };
-            assert_eq!(call(name, case), 0, "{name}");
-            assert_eq!(finish(op), waited, "{name}");
-            assert_eq!(waited, -2, "{name}: {told}");
-            // Both say the same: what was tried, where, and what came of it.
-            assert_eq!(last_error(), told);
-            assert!(told.starts_with(&format!("{name} \"")), "{told}");
+            assert_eq!(with(fs, c"/none/none".as_ptr()), -2, "{name}");
             let end = ": No such file or directory (ENOENT)";
-            assert!(
-                told.contains("\"/none/none\"") && told.ends_with(end),
-                "{told}"
-            );
+            assert!(last_error().ends_with(end), "{}", last_error());
             // And is given up at any time.
             let case = Case {
                 at: fs,
@@ -328,6 +339,7 @@ fn what_is_wrong_is_refused_by_each_call() {
             assert_eq!(call(name, case), 0, "{name}");
             assert_eq!(xen9p_close(op, NULL), 0, "{name}");
             assert_eq!(xen9p_poll(op), EBADF, "{name}");
+            assert_eq!(last_error(), "poll: the handle is not open");
         }
         // Where the answer goes.
         assert_eq!(xen9p_lookup(fs, path, null_mut(), NULL), EFAULT as i32);

@@ -4,7 +4,7 @@
 mod kernel;
 
 use kernel::memory::{self, Way, inside};
-use kernel::{GUEST, World, turn};
+use kernel::{GUEST, World, last_error, turn};
 use xen9p_capi::*;
 
 /// Has memory end everywhere in this work; returns at how many places there was none.
@@ -49,4 +49,22 @@ fn it_may_end_while_a_lost_backend_is_looked_for() {
     };
     let points = everywhere(&world, way, &lose);
     assert!(points > 100, "{points}");
+}
+
+#[test]
+fn what_is_refused_for_want_of_memory_is_told_with_its_path() {
+    let _turn = turn();
+    let world = World::new();
+    let mut stat = xen9p_stat::default();
+    // SAFETY: all pointers are valid; the callbacks keep their promises.
+    unsafe {
+        assert_eq!(inside(|| xen9p_init(&world.callbacks())), 0);
+        // There is no reserve before the first call.
+        memory::leave(0);
+        let refused = inside(|| xen9p_stat(7, c"/a".as_ptr(), 0, &mut stat, std::ptr::null_mut()));
+        memory::leave(usize::MAX);
+        assert_eq!(refused, -12);
+        assert_eq!(last_error(), "stat \"/a\": Cannot allocate memory (ENOMEM)");
+        assert_eq!(inside(|| xen9p_exit()), 0);
+    }
 }

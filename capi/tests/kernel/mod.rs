@@ -141,7 +141,7 @@ fn unsafe_close(handle: xen9p_handle) -> i32 {
 }
 
 pub fn last_error() -> String {
-    let mut text = [0; 200];
+    let mut text = [0; 4096];
     // SAFETY: the buffer has this size.
     let length = unsafe { xen9p_last_error(text.as_mut_ptr(), text.len()) };
     assert!(length > 0);
