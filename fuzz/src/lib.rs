@@ -6,14 +6,18 @@
 //! goes through `seeds/` on stable; an input that once broke something belongs there.
 
 pub mod argo;
+pub mod backend;
+pub mod backend_ring;
 pub mod codec;
 pub mod directory;
 #[cfg(feature = "idc")]
 pub mod idc;
+pub mod input;
 pub mod ring;
 pub mod server;
 pub mod session;
 pub mod store;
+pub mod vchan;
 pub mod xenbus;
 
 /// Does something with any bytes.
@@ -22,6 +26,8 @@ pub type Target = fn(&[u8]);
 /// Every target by its name, which is also that of its directory in `seeds/`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("argo", argo::run),
+    ("backend", backend::run),
+    ("backend_ring", backend_ring::run),
     ("codec", codec::run),
     ("directory", directory::run),
     #[cfg(feature = "idc")]
@@ -30,5 +36,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("server", server::run),
     ("session", session::run),
     ("store", store::run),
+    ("vchan", vchan::run),
     ("xenbus", xenbus::run),
 ];

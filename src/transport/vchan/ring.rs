@@ -292,6 +292,7 @@ impl Ring {
     /// # Errors
     /// The other side's index makes no sense.
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize, Violation> {
+        self.sound()?;
         let mut count = self.arrived();
         if (count as usize) < into.len() {
             count = self.look_for_bytes()?;
@@ -313,6 +314,7 @@ impl Ring {
     /// # Errors
     /// The other side's index makes no sense.
     pub fn write(&mut self, from: &[u8]) -> Result<usize, Violation> {
+        self.sound()?;
         let mut count = self.free();
         if (count as usize) < from.len() {
             count = self.look_for_room()?;
