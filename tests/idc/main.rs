@@ -8,6 +8,7 @@ mod costs;
 mod engine;
 mod lies;
 mod life;
+mod refused;
 mod third;
 mod transports;
 

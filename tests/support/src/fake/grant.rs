@@ -9,7 +9,7 @@ use xen9p::hypercall::DomId;
 use xen9p::platform::{PAGE_SIZE, Page};
 use xen9p::sys;
 
-use super::World;
+use super::{FakeXen, World};
 
 /// Entries in a frame of the table.
 const PER_FRAME: u32 = 512;
@@ -48,7 +48,32 @@ impl Entry {
     }
 }
 
+/// What the table of a domain has, and what becomes of copies.
+impl FakeXen {
+    /// The references that a domain has granted something by, and what frame that is.
+    pub fn grants(&self, id: DomId) -> Vec<(u32, u64)> {
+        self.world.active_grants(id)
+    }
+
+    /// Has one copy by grants refused with this status (`GNTST_*`), after so many more; the others of its hypercall are done.
+    pub fn refuse_copy(&self, after: u32, status: i16) {
+        let mut refused = self.world.refused_copies.borrow_mut();
+        refused.push((after, status));
+    }
+}
+
 impl World {
+    /// What the copy that is made now is refused with, if it is.
+    pub(super) fn refused_copy(&self) -> Option<i16> {
+        let mut refused = self.refused_copies.borrow_mut();
+        let now = refused.iter().position(|(after, _)| *after == 0);
+        let status = now.map(|index| refused.remove(index).1);
+        refused
+            .iter_mut()
+            .for_each(|(after, _)| *after = after.saturating_sub(1));
+        status
+    }
+
     fn entry(&self, granter: DomId, reference: u32) -> Option<Entry> {
         let domains = self.domains.borrow();
         let frames = &domains.get(&granter)?.grant_frames;

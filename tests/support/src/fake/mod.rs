@@ -137,6 +137,8 @@ struct World {
     store: RefCell<Server>,
     peers: RefCell<Vec<Rc<RefCell<dyn Peer>>>>,
     failures: RefCell<Vec<PlannedFailure>>,
+    /// Copies that will be refused: so many copies from now, and the `GNTST_*`.
+    refused_copies: RefCell<Vec<(u32, i16)>>,
     argo: RefCell<argo::Argo>,
 }
 
@@ -247,6 +249,7 @@ impl FakeXen {
                 store: RefCell::default(),
                 peers: RefCell::default(),
                 failures: RefCell::default(),
+                refused_copies: RefCell::default(),
                 argo: RefCell::default(),
             }),
         };

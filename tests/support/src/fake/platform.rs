@@ -224,6 +224,9 @@ impl FakePlatform {
 
     /// Copies between frames of this domain and pages granted to it; returns a `GNTST_*`.
     fn copy(&self, call: &sys::gnttab_copy) -> i16 {
+        if let Some(status) = self.world.refused_copy() {
+            return status;
+        }
         let (is_source, is_dest) = (
             call.flags & SOURCE_IS_REFERENCE != 0,
             call.flags & DEST_IS_REFERENCE != 0,
@@ -240,7 +243,7 @@ impl FakePlatform {
             .iter()
             .any(|&offset| usize::from(offset) + len > PAGE_SIZE)
         {
-            return sys::GNTST_address_too_big;
+            return sys::GNTST_bad_copy_arg;
         }
         let from = from.cast::<u8>().as_ptr().wrapping_add(from_offset.into());
         let to = to.cast::<u8>().as_ptr().wrapping_add(to_offset.into());
