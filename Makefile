@@ -164,7 +164,7 @@ bench-costs: packages-for-run samples ## What the clock, a hypercall and copies 
 	+@for type in pv pvh; do TYPE=$$type IMAGE=target/image/bench-costs $(RUN_IMAGE) || exit 1; done
 
 bench-transports: ## What it costs to bring bytes from one domain to another, in hypercalls, events and copies
-	$(CARGO) test --quiet --features idc --test idc the_table_of_transports -- --nocapture
+	$(CARGO) test --quiet --features idc,argo --test idc the_table_of_transports -- --nocapture
 
 bench-programs:
 	+@$(CARGO) build --profile image --features rt --bin bench --bin bench-limit --bin hello

@@ -167,15 +167,60 @@ fn mapped(size: usize, each_time: bool) -> Cost {
     })
 }
 
+/// By Argo, in messages of 64 KiB at most. A sender that is refused, as the ring is full, is told when it is not.
+#[cfg(feature = "argo")]
+fn argo(size: usize) -> Cost {
+    use xen9p::hypercall::XenError;
+    use xen9p::xen::argo::{Address, Argo};
+
+    const MESSAGE: usize = 64 << 10;
+    let bed = Bed::new();
+    bed.fake.refuse_argo(None);
+    let [sender, receiver] = [&bed.from, &bed.to].map(|xen| Argo::new(xen).unwrap());
+    let mut ring = receiver.register(1, DOMAINS[0], 256 << 10).unwrap();
+    let to = Address {
+        domain: DOMAINS[1],
+        port: 1,
+    };
+    let bytes = content(size);
+    bed.cost(|| {
+        let mut got = Vec::new();
+        let mut pieces = bytes.chunks(MESSAGE).peekable();
+        while got.len() < size {
+            while let Some(piece) = pieces.peek() {
+                match sender.send(1, to, &[piece], 0) {
+                    Ok(()) => drop(pieces.next()),
+                    Err(XenError::EAGAIN) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            let mut refused = false;
+            while let Some(message) = ring.peek().unwrap() {
+                let start = got.len();
+                got.resize(start + message.len as usize, 0);
+                ring.copy_out(0, &mut got[start..]);
+                refused |= ring.consume(MESSAGE as u32);
+            }
+            if refused {
+                receiver.wake_senders().unwrap();
+            }
+        }
+        assert!(got == bytes);
+        size
+    })
+}
+
 #[test]
 fn the_table_of_transports_is_what_they_cost() {
     type Way = (&'static str, fn(usize) -> Cost);
-    let ways: [Way; 5] = [
+    let ways: &[Way] = &[
         ("vchan, rings of 4 KiB", |size| vchan(size, 12)),
         ("vchan, rings of 256 KiB", |size| vchan(size, 18)),
         ("grant copy", grant_copy),
         ("mapped for each transfer", |size| mapped(size, true)),
         ("mapped once", |size| mapped(size, false)),
+        #[cfg(feature = "argo")]
+        ("Argo, a ring of 256 KiB", argo),
     ];
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/transports.md");
     let document = std::fs::read_to_string(document).unwrap_or_default();

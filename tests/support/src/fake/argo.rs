@@ -224,6 +224,7 @@ impl World {
         let tx = ring.tx.to_le_bytes();
         self.poke(ring, 4, &tx);
         drop(argo);
+        self.with_domain(me, |domain| domain.copied_by_xen += u64::from(len));
         self.channels.borrow_mut().raise_virq(to, sys::VIRQ_ARGO);
         Ok(len as usize)
     }

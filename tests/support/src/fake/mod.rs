@@ -114,7 +114,7 @@ struct Domain {
     /// Hypercalls that it made, by number and operation.
     hypercalls: BTreeMap<(u32, u32), u64>,
     asked: Asked,
-    /// Bytes that Xen copied for it between grants.
+    /// Bytes that Xen copied for it, between grants or into rings of Argo.
     copied_by_xen: u64,
 }
 
@@ -497,7 +497,7 @@ impl FakeXen {
         self.world.with_domain(id, |domain| domain.asked)
     }
 
-    /// Bytes that Xen has copied so far between grants because a domain asked for it.
+    /// Bytes that Xen has copied so far, between grants or into rings of Argo, because a domain asked for it.
     pub fn copied_by_xen(&self, id: DomId) -> u64 {
         self.world.with_domain(id, |domain| domain.copied_by_xen)
     }
