@@ -3,6 +3,7 @@
 
 #[cfg(feature = "argo")]
 pub mod argo;
+mod desk;
 pub mod export;
 #[cfg(feature = "idc")]
 pub mod idc;

@@ -11,10 +11,12 @@ use xen9p::server::{Exports, Limits, Rights};
 use xen9p::time::Instant;
 use xen9p::transport::xen9pfs::backend::{Backend, Request, Rings};
 use xen9p::transport::xen9pfs::{self, Config, Xen9pfs};
+use xen9p::tree::DynNode;
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
 use xen9p::xen::xenbus::XenbusState;
 use xen9p_testing::fake::{DeviceSpec, FakePlatform, FakeXen, Peer, Usage};
+use xen9p_testing::gate::Gate;
 
 pub const BACKEND: DomId = DomId(2);
 pub const FRONTEND: DomId = DomId(5);
@@ -54,9 +56,10 @@ impl Peer for Serving {
 /// A backend, and the machine that it runs on.
 pub struct Bed {
     pub fake: FakeXen,
-    /// What the path `/srv` means; `/other` is another tree.
+    /// What the path `/srv` means; `/other` is another tree, and `/gate` one in which requests wait.
     pub tree: MemTree,
     pub other_tree: MemTree,
+    pub gate: Gate,
     pub serving: Rc<RefCell<Serving>>,
     /// What the backend's domain has while there is no device.
     pub before: Usage,
@@ -76,11 +79,14 @@ impl Bed {
     pub fn offering(rings: Rings, limits: Limits) -> Bed {
         let fake = FakeXen::new();
         let xen = domain(&fake, BACKEND);
-        let (tree, other_tree) = (MemTree::new(), MemTree::new());
-        let roots = (tree.root(), other_tree.root());
+        let (tree, other_tree, gate) = (MemTree::new(), MemTree::new(), Gate::new());
+        let roots = [tree.root(), other_tree.root()].map(DynNode::new);
+        let [root, other_root] = roots;
+        let gated = DynNode::new(gate.clone());
         let policy = move |request: &Request| match request.path.as_str() {
-            "/srv" => Ok(Exports::new(roots.0.clone(), Rights::ReadWrite)),
-            "/other" => Ok(Exports::new(roots.1.clone(), Rights::ReadOnly)),
+            "/srv" => Ok(Exports::new(root.clone(), Rights::ReadWrite)),
+            "/other" => Ok(Exports::new(other_root.clone(), Rights::ReadOnly)),
+            "/gate" => Ok(Exports::new(gated.clone(), Rights::ReadWrite)),
             other => Err(format!("there is no {other}")),
         };
         let backend = Backend::new(&xen, rings, limits, policy, None).unwrap();
@@ -92,6 +98,7 @@ impl Bed {
             fake,
             tree,
             other_tree,
+            gate,
             serving,
         }
     }

@@ -102,22 +102,12 @@ impl Frames {
         rest.get(..size)?.first_chunk().copied()
     }
 
-    /// What has come behind the first message, copied: to go on with while that one is being served where it lies.
-    ///
-    /// # Errors
-    /// No memory for it.
-    pub fn behind(&self) -> Result<Frames, Violation> {
-        let size = self.size(u32::MAX)?.unwrap_or(0);
-        let rest = self.there().get(size..).unwrap_or_default();
-        let mut bytes = Vec::new();
-        let reserved = bytes.try_reserve_exact(rest.len());
-        reserved.map_err(|_| Violation::TooLarge)?;
-        bytes.extend_from_slice(rest);
-        Ok(Frames {
-            start: 0,
-            end: bytes.len(),
-            bytes,
-        })
+    /// What has come behind the first message, once all of that one has.
+    pub fn behind(&self) -> &[u8] {
+        match self.next(u32::MAX) {
+            Ok(Some(first)) => self.there().get(first.len()..).unwrap_or_default(),
+            _ => &[],
+        }
     }
 
     /// The first message is done with.
@@ -126,6 +116,12 @@ impl Frames {
             self.start = self.start.saturating_add(size).min(self.end);
         }
     }
+
+    /// Nothing that has come is wanted here: the first message is done with, and another one goes on with what is
+    /// [behind](Self::behind) it.
+    pub fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
 }
 
 #[cfg(test)]
@@ -133,20 +129,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_behind_a_message_goes_on_without_it() {
+    fn another_goes_on_with_what_is_behind_a_message() {
         let mut frames = Frames::new();
+        assert_eq!(frames.behind(), []);
         let stream = [7, 0, 0, 0, 120, 1, 0, 8, 0, 0, 0, 120, 2, 0, 9, 7, 0, 0];
         frames.space(8192).unwrap()[..stream.len()].copy_from_slice(&stream);
         frames.filled(stream.len());
-        let mut rest = frames.behind().unwrap();
         assert_eq!(frames.next(8192), Ok(Some(&stream[..7])));
-        assert_eq!(rest.next(8192), Ok(Some(&stream[7..15])));
-        rest.done();
-        assert_eq!(rest.next(8192), Ok(None));
-        rest.space(8192).unwrap()[..4].copy_from_slice(&[0, 120, 3, 0]);
-        rest.filled(4);
-        assert_eq!(rest.next(8192), Ok(Some(&[7, 0, 0, 0, 120, 3, 0][..])));
-        assert_eq!(rest.behind().unwrap().next(8192), Ok(None));
+        let mut other = Frames::new();
+        other.space(8192).unwrap()[..11].copy_from_slice(frames.behind());
+        other.filled(11);
+        frames.clear();
+        assert_eq!(frames.next(8192), Ok(None));
+        assert_eq!(other.next(8192), Ok(Some(&stream[7..15])));
+        assert_eq!(other.behind(), &stream[15..]);
+        other.done();
+        assert_eq!(other.next(8192), Ok(None));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //!
 //! And one without loom, of whole requests instead of words:
 //!
-//! * `circle`: domains that serve each other (`transport/export.rs`, `Session::ask_for_others`).
+//! * `circle`: domains that serve each other (`transport/desk.rs`, `Session::ask_for_others`).
 #![cfg(test)]
 
 mod circle;

@@ -6,6 +6,7 @@
 //! * [`server`]: 9P servers that others wrote, and [`Transport`](xen9p::transport::Transport)s to
 //!   reach them without Xen;
 //! * [`bed`]: a mount, or a guest, that a test finds set up;
+//! * [`gate`]: a tree in which requests wait until the test lets them through;
 //! * [`count`]: an allocator that counts;
 //! * [`random`]: random numbers that are the same in each run.
 
@@ -13,5 +14,6 @@ pub mod backend;
 pub mod bed;
 pub mod count;
 pub mod fake;
+pub mod gate;
 pub mod random;
 pub mod server;

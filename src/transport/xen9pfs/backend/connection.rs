@@ -4,16 +4,16 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
-use core::convert::Infallible;
 use core::fmt;
-use core::future::poll_fn;
 use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll, Waker, ready};
 
 use crate::hypercall::event_channel::Status;
 use crate::hypercall::{DomId, XenError};
 use crate::platform::Platform;
-use crate::server::{Done, Job, Limits, Policy, Server, Violation};
+use crate::server::{Limits, Policy, ServeError};
+pub(super) use crate::transport::desk::Close;
+use crate::transport::desk::{Desk, Line, ROUNDS};
 use crate::xen::Xen;
 use crate::xen::event::{EventChannel, Port};
 use crate::xen::grant::{GrantRef, MapError, MappedPages};
@@ -23,13 +23,6 @@ use crate::xen::xenbus::backend::ring::{self, Lie, MAX_ORDER, Replies, Requests}
 
 /// Bytes of replies after which the frontend is told in the middle of a batch, so that it works on them meanwhile.
 const BATCH: u32 = 64 << 10;
-
-/// Requests of a connection before the rest of the domain has its turn: a frontend on another processor may send them as
-/// fast as they are done.
-const TURN: u32 = 64;
-
-/// A buffer for replies before the size of messages is agreed.
-const FIRST_BUFFER: usize = 4096;
 
 /// Why a connection does not come about, or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +35,8 @@ pub(super) enum Broken {
     Data(usize, MapError),
     /// Its event channel can't be bound.
     Channel(usize, XenError),
-    /// The frontend breaks the rules of the ring.
-    Lie(Lie),
-    /// It sends what is no 9P.
-    Protocol(Violation),
-    /// No memory for messages of the agreed size.
-    NoMemory,
+    /// The frontend breaks the rules of the ring, or those of 9P, or there is no memory for its messages.
+    Served(ServeError<Lie>),
     /// The frontend's end of an event channel is gone.
     Died,
     /// This domain serves it no more.
@@ -72,9 +61,7 @@ impl fmt::Display for Broken {
             Broken::Channel(ring, error) => {
                 write!(f, "ring {ring}: cannot bind its event channel: {error}")
             }
-            Broken::Lie(lie) => lie.fmt(f),
-            Broken::Protocol(violation) => violation.fmt(f),
-            Broken::NoMemory => f.write_str("no memory for messages of the agreed size"),
+            Broken::Served(error) => error.fmt(f),
             Broken::Died => f.write_str("the frontend has died (its event channel is gone)"),
             Broken::Ended => f.write_str("this domain serves it no more"),
             Broken::Saved => f.write_str("this domain was saved, and its connections are gone"),
@@ -82,77 +69,90 @@ impl fmt::Display for Broken {
     }
 }
 
-impl From<Lie> for Broken {
-    fn from(lie: Lie) -> Self {
-        Broken::Lie(lie)
-    }
-}
-
-impl From<Violation> for Broken {
-    fn from(violation: Violation) -> Self {
-        Broken::Protocol(violation)
-    }
-}
-
 /// A ring. Fields are dropped in order: both directions, the port, and only then the memory.
-struct Lane<P: Platform> {
-    requests: RefCell<Requests<'static>>,
-    out: RefCell<Out>,
+struct Ring<P: Platform> {
+    requests: RefCell<In>,
+    replies: RefCell<Out>,
     channel: EventChannel<P>,
     /// The port of the frontend that is bound to ours.
     other_port: Port,
     pages: [MappedPages<P>; 2],
 }
 
+/// The receiving side of a ring.
+struct In {
+    requests: Requests<'static>,
+    /// Bytes of the request at the front that were taken.
+    taken: u32,
+}
+
+impl In {
+    /// Takes bytes of the request at the front, once all of it is there; no byte of it before that.
+    fn take(&mut self, into: &mut [u8]) -> Result<usize, Lie> {
+        let Some(size) = self.requests.front()? else {
+            return Ok(0);
+        };
+        let count = into.len().min((size - self.taken) as usize);
+        let into = into.get_mut(..count).unwrap_or_default();
+        self.requests.copy_out(self.taken, into);
+        self.taken += count as u32;
+        if self.taken == size {
+            self.requests.consume();
+            self.taken = 0;
+        }
+        Ok(count)
+    }
+}
+
 /// The sending side of a ring.
 struct Out {
     replies: Replies<'static>,
-    /// Whole messages, sent as soon as there is room.
-    backlog: Vec<u8>,
     /// Bytes that were published or consumed since the frontend was told; `None` if there are none.
     untold: Option<u32>,
 }
 
-impl Out {
-    /// Puts a message into the ring, where there is room for it.
-    fn put(&mut self, message: &[u8]) {
-        self.replies.copy_in(0, message);
-        self.replies.publish(message.len() as u32);
-        let untold = self.untold.unwrap_or(0);
-        self.untold = Some(untold.saturating_add(message.len() as u32));
-    }
+impl<P: Platform> Line for Ring<P> {
+    type Error = Lie;
 
-    /// Sends a message now or, if there is no room, as soon as there is.
-    fn send(&mut self, message: &[u8]) -> Result<(), Broken> {
-        if self.backlog.is_empty() && self.replies.room()? as usize >= message.len() {
-            self.put(message);
-            return Ok(());
-        }
-        let reserved = self.backlog.try_reserve(message.len());
-        reserved.map_err(|_| Broken::NoMemory)?;
-        self.backlog.extend_from_slice(message);
-        Ok(())
-    }
-
-    /// Sends what was left, as far as there is room; returns the room behind it, if that is all.
-    fn send_backlog(&mut self) -> Result<Option<u32>, Lie> {
-        loop {
-            let room = self.replies.room()?;
-            let Some(size) = self.backlog.first_chunk().copied() else {
-                return Ok(Some(room));
-            };
-            let size = u32::from_le_bytes(size);
-            if size > room {
-                return Ok(None);
+    fn read(&self, into: &mut [u8]) -> Poll<Result<usize, Lie>> {
+        // Found wrong even where nothing is sent.
+        self.replies.borrow().replies.room()?;
+        match self.requests.borrow_mut().take(into)? {
+            0 => Poll::Pending,
+            count => {
+                // The frontend may wait for that room.
+                self.replies.borrow_mut().untold.get_or_insert(0);
+                Poll::Ready(Ok(count))
             }
-            let rest = self.backlog.split_off(size as usize);
-            let message = core::mem::replace(&mut self.backlog, rest);
-            self.put(&message);
         }
+    }
+
+    fn room(&self, size: usize) -> Poll<Result<(), Lie>> {
+        match self.replies.borrow().replies.room()? as usize >= size {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Puts a message into the ring, all of it by one store.
+    fn write(&self, from: &mut &[u8]) -> Poll<Result<(), Lie>> {
+        ready!(self.room(from.len()))?;
+        let message = core::mem::take(from);
+        let mut out = self.replies.borrow_mut();
+        out.replies.copy_in(0, message);
+        out.replies.publish(message.len() as u32);
+        let untold = out.untold.unwrap_or(0);
+        let untold = untold.saturating_add(message.len() as u32);
+        out.untold = Some(untold);
+        drop(out);
+        if untold >= BATCH {
+            self.tell();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<P: Platform> Lane<P> {
+impl<P: Platform> Ring<P> {
     fn new(
         xen: &Xen<P>,
         peer: DomId,
@@ -176,11 +176,10 @@ impl<P: Platform> Lane<P> {
             .bind_interdomain(peer, other_port)
             .map_err(|error| Broken::Channel(index, error))?;
         let (requests, replies) = ring::split(memory(&interface), memory(&data));
-        Ok(Lane {
-            requests: RefCell::new(requests),
-            out: RefCell::new(Out {
+        Ok(Ring {
+            requests: RefCell::new(In { requests, taken: 0 }),
+            replies: RefCell::new(Out {
                 replies,
-                backlog: Vec::new(),
                 untold: None,
             }),
             channel,
@@ -191,7 +190,7 @@ impl<P: Platform> Lane<P> {
 
     /// Sends an event if there is something that the frontend was not told of.
     fn tell(&self) {
-        if self.out.borrow_mut().untold.take().is_some() {
+        if self.replies.borrow_mut().untold.take().is_some() {
             // Refused only where the port is gone, which is found by its status.
             let _ = self.channel.notify();
         }
@@ -211,56 +210,14 @@ impl<P: Platform> Lane<P> {
     }
 }
 
-/// What the futures of all rings have in common.
-struct Shared<P: Platform, Q: Policy> {
-    server: Rc<RefCell<Server<Q>>>,
-    lanes: Vec<Lane<P>>,
-    /// Requests that may begin in this turn.
-    left: Cell<u32>,
-    /// Requests that were completed, at all.
-    completed: Cell<u64>,
-}
-
-/// The end of a session, which may wait for the tree.
-pub(super) type Close = Pin<Box<dyn Future<Output = ()>>>;
-
 /// A connection that is served, whatever its tree.
 pub(super) struct Connection<P: Platform> {
     peer: DomId,
-    // Before what they use.
-    lanes: Vec<Pin<Box<dyn Future<Output = Broken>>>>,
-    rings: Rc<dyn Rings<P>>,
-}
-
-/// What a connection is asked for besides its futures.
-trait Rings<P: Platform> {
-    fn lanes(&self) -> &[Lane<P>];
-    fn left(&self) -> &Cell<u32>;
-    fn completed(&self) -> u64;
-    fn close(&self) -> Close;
-}
-
-impl<P: Platform, Q: Policy + 'static> Rings<P> for Shared<P, Q> {
-    fn lanes(&self) -> &[Lane<P>] {
-        &self.lanes
-    }
-
-    fn left(&self) -> &Cell<u32> {
-        &self.left
-    }
-
-    fn completed(&self) -> u64 {
-        self.completed.get()
-    }
-
-    fn close(&self) -> Close {
-        let server = Rc::clone(&self.server);
-        Box::pin(async move {
-            let job = server.borrow_mut().close();
-            let done = job.run(&mut []).await;
-            let _ = server.borrow_mut().complete(done, &mut []);
-        })
-    }
+    rings: Vec<Rc<Ring<P>>>,
+    served: Pin<Box<dyn Future<Output = ServeError<Lie>>>>,
+    close: Box<dyn FnOnce() -> Close>,
+    /// How often may still be read in this poll.
+    rounds: Rc<Cell<u32>>,
 }
 
 impl<P: Platform> Connection<P> {
@@ -277,39 +234,30 @@ impl<P: Platform> Connection<P> {
         mut limits: Limits,
         on_event: Option<&Rc<dyn Fn()>>,
     ) -> Result<Self, Broken> {
-        let mut lanes = Vec::new();
-        for (index, ring) in offer.rings.iter().enumerate() {
-            let lane = Lane::new(xen, peer, index, *ring, max_order)?;
+        let mut rings = Vec::new();
+        for (index, offered) in offer.rings.iter().enumerate() {
+            let ring = Ring::new(xen, peer, index, *offered, max_order)?;
             // Each message has to fit into each ring.
-            limits.msize = limits.msize.min(lane.requests.borrow().capacity());
-            lanes.push(lane);
+            let capacity = ring.requests.borrow().requests.capacity();
+            limits.msize = limits.msize.min(capacity);
+            rings.push(Rc::new(ring));
         }
         if let Some(handler) = on_event {
-            for lane in &lanes {
+            for ring in &rings {
                 let handler = Rc::clone(handler);
-                lane.channel.on_event(move || handler());
+                ring.channel.on_event(move || handler());
             }
         }
-        let shared = Rc::new(Shared {
-            server: Rc::new(RefCell::new(Server::new(policy, limits))),
-            lanes,
-            left: Cell::new(0),
-            completed: Cell::new(0),
-        });
-        let lanes = (0..shared.lanes.len()).map(|index| {
-            let shared = Rc::clone(&shared);
-            let serve = async move {
-                match shared.serve(index).await {
-                    Err(broken) => broken,
-                    Ok(never) => match never {},
-                }
-            };
-            Box::pin(serve) as Pin<Box<dyn Future<Output = Broken>>>
-        });
+        let lines = rings.iter().map(Rc::clone);
+        let lines = lines.map(|ring| ring as Rc<dyn Line<Error = Lie>>);
+        let rounds = Rc::default();
+        let desk = Desk::new(lines, policy, limits, &rounds);
         Ok(Connection {
             peer,
-            lanes: lanes.collect(),
-            rings: shared,
+            rings,
+            served: Box::pin(Rc::clone(&desk).serve()),
+            close: Box::new(move || desk.close()),
+            rounds,
         })
     }
 
@@ -319,22 +267,13 @@ impl<P: Platform> Connection<P> {
     /// # Errors
     /// The connection is of no more use.
     pub(super) fn poll(&mut self) -> Result<bool, Broken> {
-        self.rings.left().set(TURN);
+        self.rounds.set(ROUNDS);
         let mut cx = Context::from_waker(Waker::noop());
-        loop {
-            let before = self.rings.completed();
-            for lane in &mut self.lanes {
-                if let Poll::Ready(broken) = lane.as_mut().poll(&mut cx) {
-                    return Err(broken);
-                }
-            }
-            let left = self.rings.left().get();
-            // What one ring has done another may have waited for.
-            if left == 0 || self.rings.completed() == before {
-                self.rings.lanes().iter().for_each(Lane::tell);
-                return Ok(left == 0);
-            }
+        if let Poll::Ready(error) = self.served.as_mut().poll(&mut cx) {
+            return Err(Broken::Served(error));
         }
+        self.rings.iter().for_each(|ring| ring.tell());
+        Ok(self.rounds.get() == 0)
     }
 
     /// Looks whether the frontend is still there. One that is destroyed sends no event.
@@ -342,137 +281,13 @@ impl<P: Platform> Connection<P> {
     /// # Errors
     /// It is not.
     pub(super) fn check(&self) -> Result<(), Broken> {
-        let mut lanes = self.rings.lanes().iter();
-        lanes.try_for_each(|lane| lane.check(self.peer))
+        let mut rings = self.rings.iter();
+        rings.try_for_each(|ring| ring.check(self.peer))
     }
 
     /// Lets go of the rings. The end of the session is left to be waited for.
     pub(super) fn close(self) -> Close {
-        self.rings.close()
-    }
-}
-
-/// Makes a buffer at least so large.
-fn grow(buffer: &mut Vec<u8>, size: usize) -> Result<(), Broken> {
-    if buffer.len() < size {
-        let reserved = buffer.try_reserve_exact(size - buffer.len());
-        reserved.map_err(|_| Broken::NoMemory)?;
-        buffer.resize(size, 0);
-    }
-    Ok(())
-}
-
-impl<P: Platform, Q: Policy> Shared<P, Q> {
-    /// The work of a ring.
-    async fn serve(&self, index: usize) -> Result<Infallible, Broken> {
-        let Some(lane) = self.lanes.get(index) else {
-            return Err(Broken::Saved);
-        };
-        let (mut requests, mut replies) = (Vec::new(), Vec::new());
-        loop {
-            let size = self.next(lane).await?;
-            let (msize, agreed) = {
-                let server = self.server.borrow();
-                (server.msize(), server.dialect().is_some())
-            };
-            if size > msize {
-                return Err(Violation::TooLarge.into());
-            }
-            grow(&mut requests, size as usize)?;
-            let message = requests.get_mut(..size as usize).unwrap_or_default();
-            {
-                let mut ring = lane.requests.borrow_mut();
-                ring.copy_out(0, message);
-                ring.consume();
-            }
-            // It may wait for that room.
-            lane.out.borrow_mut().untold.get_or_insert(0);
-            let room = if agreed { msize as usize } else { FIRST_BUFFER };
-            grow(&mut replies, room)?;
-            let job = self.server.borrow_mut().accept(index as u32, message)?;
-            if let Some(job) = self.ready(job).await {
-                let need = job.largest_reply(msize);
-                let done = job.run(&mut replies).await;
-                self.room(lane, need).await?;
-                self.complete(lane, done, &mut replies)?;
-            }
-            self.completed.set(self.completed.get() + 1);
-        }
-    }
-
-    /// The size of the next request, once it is there and its turn has come.
-    async fn next(&self, lane: &Lane<P>) -> Result<u32, Broken> {
-        poll_fn(|_| {
-            lane.out.borrow_mut().send_backlog()?;
-            // Found wrong even where there is no turn.
-            let Some(size) = lane.requests.borrow_mut().front()? else {
-                return Poll::Pending;
-            };
-            match self.left.get().checked_sub(1) {
-                Some(left) => {
-                    self.left.set(left);
-                    Poll::Ready(Ok(size))
-                }
-                None => Poll::Pending,
-            }
-        })
-        .await
-    }
-
-    /// The job, once the requests are done that it depends on; `None`: it was taken back.
-    async fn ready<'m>(&self, job: Job<'m, Q::Node>) -> Option<Job<'m, Q::Node>> {
-        let mut held = Some(job);
-        poll_fn(|_| {
-            let job = match held.take() {
-                Some(job) if job.is_waiting() => self.server.borrow_mut().retry(job),
-                job => job,
-            };
-            match job {
-                Some(job) if job.is_waiting() => {
-                    held = Some(job);
-                    Poll::Pending
-                }
-                job => Poll::Ready(job),
-            }
-        })
-        .await
-    }
-
-    /// Waits until a reply of `size` bytes fits. The frontend is told first of what it has got.
-    async fn room(&self, lane: &Lane<P>, size: u32) -> Result<(), Broken> {
-        poll_fn(|_| {
-            let room = lane.out.borrow_mut().send_backlog()?;
-            match room {
-                Some(room) if room >= size => Poll::Ready(Ok(())),
-                _ => Poll::Pending,
-            }
-        })
-        .await
-    }
-
-    /// Sends what came of a request, and the Rflush that waited for it.
-    fn complete(
-        &self,
-        lane: &Lane<P>,
-        done: Done<'_, Q::Node>,
-        buffer: &mut [u8],
-    ) -> Result<(), Broken> {
-        let mut server = self.server.borrow_mut();
-        let len = server.complete(done, buffer).len();
-        if len > 0 {
-            let reply = buffer.get(..len).unwrap_or_default();
-            lane.out.borrow_mut().send(reply)?;
-        }
-        while let Some(flush) = server.next_flush(buffer) {
-            if let Some(to) = self.lanes.get(flush.lane as usize) {
-                let reply = buffer.get(..flush.len).unwrap_or_default();
-                to.out.borrow_mut().send(reply)?;
-            }
-        }
-        drop(server);
-        if lane.out.borrow().untold >= Some(BATCH) {
-            lane.tell();
-        }
-        Ok(())
+        drop(self.served);
+        (self.close)()
     }
 }

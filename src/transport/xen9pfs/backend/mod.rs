@@ -147,7 +147,8 @@ impl fmt::Display for Refused {
 /// Serves the 9pfs devices whose backend is this domain, whenever it is [polled](Self::poll).
 ///
 /// The trees may wait for something, even for another domain: nothing blocks here but xenstore, when a device comes or
-/// goes or changes its state.
+/// goes or changes its state. A request that waits keeps none of those behind it from being served; as many as
+/// [`Limits::requests`] may, and what goes beyond is refused with EAGAIN.
 pub struct Backend<P: Platform> {
     xen: Xen<P>,
     rings: Rings,
