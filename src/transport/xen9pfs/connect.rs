@@ -22,6 +22,10 @@ use crate::xen::shared::SharedMemory;
 use crate::xen::store::{self, StoreError};
 use crate::xen::xenbus::{self, BackendState, Device};
 
+/// The node by which a backend says that it keeps a reply until there is room for it: "1". Of this project only. Without it a
+/// frontend has to see to that room before it asks, or QEMU ends the connection.
+pub(super) const HOLDS_REPLIES: &str = "feature-holds-replies";
+
 /// How long each step of a disconnect may take.
 pub(super) const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -101,7 +105,7 @@ pub(super) async fn connect_as<P: Platform>(
         .reset_async(&state, config.timeout)
         .await
         .map_err(|error| with_timeout(error.into()))?;
-    let (max_rings, max_order) = limits(&device)?;
+    let (max_rings, max_order, holds_replies) = limits(&device)?;
     log::debug!(
         "9pfs {}: the backend offers {max_rings} rings of order {max_order}",
         name(&device)
@@ -140,7 +144,7 @@ pub(super) async fn connect_as<P: Platform>(
     );
     let channels = rings.iter().map(|ring| &ring.channel);
     let monitor = Monitor::new(device, state, connection, channels);
-    Ok(Xen9pfs::new(xen, monitor, order, rings))
+    Ok(Xen9pfs::new(xen, monitor, order, rings, holds_replies))
 }
 
 /// What a backend was told of, and has not accepted. Dropping it takes it back.
@@ -186,13 +190,14 @@ pub(super) fn name<P: Platform>(device: &Device<P>) -> &str {
     device.tag().unwrap_or(device.frontend())
 }
 
-/// What the backend allows: number of rings, and page order.
-fn limits<P: Platform>(device: &Device<P>) -> Result<(u32, u32), ConnectError> {
+/// What the backend allows: number of rings, and page order; and whether it [holds replies](HOLDS_REPLIES).
+fn limits<P: Platform>(device: &Device<P>) -> Result<(u32, u32, bool), ConnectError> {
     let path = |node| format!("{}/{node}", device.backend());
-    let [versions, rings, order] = device.store().read_all([
+    let [versions, rings, order, holds_replies] = device.store().read_all([
         &path("versions"),
         &path("max-rings"),
         &path("max-ring-page-order"),
+        &path(HOLDS_REPLIES),
     ]);
     let versions = versions.map_err(|error| xenbus::map_enoent(error, "versions"))?;
     if !versions
@@ -211,7 +216,10 @@ fn limits<P: Platform>(device: &Device<P>) -> Result<(u32, u32), ConnectError> {
     let rings = at_least_1(rings, "max-rings")?;
     match at_least_1(order, "max-ring-page-order")? {
         order if order < Order::MIN.get().into() => Err(ConnectError::SmallRings),
-        order => Ok((rings, order)),
+        order => {
+            let holds_replies = holds_replies.is_ok_and(|value| value == b"1");
+            Ok((rings, order, holds_replies))
+        }
     }
 }
 

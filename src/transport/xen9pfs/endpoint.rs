@@ -45,6 +45,7 @@ pub struct Xen9pfs<P: Platform> {
     monitor: Rc<Monitor<P>>,
     order: Order,
     lanes: u16,
+    holds_replies: bool,
     /// Empty once closed.
     rings: Vec<RingChannel<P>>,
     /// When the rings were looked at last.
@@ -60,6 +61,7 @@ impl<P: Platform> Xen9pfs<P> {
         monitor: Monitor<P>,
         order: Order,
         rings: Vec<RingChannel<P>>,
+        holds_replies: bool,
     ) -> Self {
         let events = xen.events.clone();
         let now = events.now();
@@ -70,6 +72,7 @@ impl<P: Platform> Xen9pfs<P> {
             monitor: Rc::new(monitor),
             order,
             lanes: rings.len() as u16,
+            holds_replies,
             rings,
             stats: Stats::default(),
         }
@@ -142,10 +145,14 @@ impl<P: Platform> Transport for Xen9pfs<P> {
         self.lanes
     }
 
-    /// QEMU takes the next request off a ring when the one before it is answered, and xen-9pfsd has one
-    /// thread per ring.
+    /// QEMU takes the next request off a ring when the one before it is answered, xen-9pfsd has one thread per ring, and a
+    /// server of ours holds a request back until what it needs is there.
     fn in_order(&self) -> bool {
         true
+    }
+
+    fn holds_replies(&self) -> bool {
+        self.holds_replies
     }
 
     fn max_message(&self) -> u32 {

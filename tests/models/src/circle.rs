@@ -1,8 +1,9 @@
 //! Domains that serve each other, in a ring: each asks the next one, which may have to ask the one behind it before it answers.
-//! Every order of the steps is run. Model of `transport/export.rs` (a request that waits keeps none from being served) and of
+//! Every order of the steps is run. Model of `transport/desk.rs` (a request that waits keeps none from being served) and of
 //! `Session::ask_for_others` (what is asked for others never waits for a tag).
 //!
-//! Room in the rings is left out: each side takes in whatever comes, also while it waits, so that it never runs out for ever.
+//! Room in the rings is left out: each side takes in whatever comes, also while it waits, so that it never runs out for ever. But for
+//! that of replies which a client sees to before it asks, as on a 9pfs ring whose backend does not keep them.
 
 use std::collections::HashSet;
 
@@ -17,6 +18,8 @@ struct Rules {
     slots: Option<usize>,
     /// Whether what is asked for others waits for a tag.
     waits: bool,
+    /// Requests for whose replies a domain finds room. Others wait for it.
+    room: Option<usize>,
 }
 
 const OURS: Rules = Rules {
@@ -25,6 +28,7 @@ const OURS: Rules = Rules {
     own_tags: 2,
     slots: None,
     waits: false,
+    room: None,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,7 +74,11 @@ impl Rules {
                     .iter()
                     .filter(same)
                     .filter(|other| self.holds_tag(other));
-                let free = self.tags - held.count();
+                let held = held.count();
+                if self.room.is_some_and(|room| held >= room) {
+                    return None;
+                }
+                let free = self.tags - held;
                 let room = match call.for_call {
                     Some(_) => free > 0,
                     None => free > self.tags - self.own_tags,
@@ -216,6 +224,17 @@ fn what_waits_for_a_tag_waits_for_itself() {
         ..OURS
     };
     explore(rules, &[(0, u32::MAX)]);
+}
+
+#[test]
+#[should_panic(expected = "they wait for each other")]
+fn what_waits_for_room_for_its_reply_waits_for_itself() {
+    let rules = Rules {
+        domains: 2,
+        room: Some(1),
+        ..OURS
+    };
+    explore(rules, &[(0, 1), (1, 1)]);
 }
 
 /// Without tags of their own those who ask for others are refused while the program is busy.

@@ -184,8 +184,6 @@ struct Shared {
     is_later: Cell<bool>,
     /// Who asks for something now can't wait for it, see [`Error::WouldBlock`].
     nested: Cell<bool>,
-    /// What is asked for now is asked for others.
-    for_others: Cell<bool>,
     dialect: Cell<Dialect>,
     msize: Cell<u32>,
     timeout: Cell<Duration>,
@@ -248,7 +246,6 @@ impl Session {
                 later: RefCell::new(Vec::new()),
                 is_later: Cell::new(false),
                 nested: Cell::new(false),
-                for_others: Cell::new(false),
                 dialect: Cell::new(engine.dialect()),
                 msize: Cell::new(engine.msize()),
                 timeout: Cell::new(engine.timeout()),

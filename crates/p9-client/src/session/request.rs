@@ -264,13 +264,11 @@ impl Session {
     /// polled whose tree leads here, and take it back after that.
     ///
     /// Such a request never waits for a tag: the others may wait for one another in a circle that leads through this session, and
-    /// all tags be those of the circle. It fails with EAGAIN then. From the first call on what the program asks
+    /// all tags be those of the circle. It fails with EAGAIN then. Nor does it wait for room for its reply, if the server
+    /// [keeps replies](crate::transport::Transport::holds_replies). From the first call on what the program asks
     /// for itself leaves half of the [window](super::Config::window) to others.
     pub fn ask_for_others(&self, on: bool) {
-        self.shared.for_others.set(on);
-        if on {
-            self.with_or((), Engine::share);
-        }
+        self.with_or((), |engine| engine.ask_for_others(on));
     }
 
     /// Counts bytes that the server took.
@@ -313,9 +311,8 @@ impl Session {
 
     /// Sends a request if there is room for it now, and half of the tags are free: no task waits for its answer yet.
     pub(super) fn try_send(&self, request: &Request<'_>) -> Result<Option<PendingRequest>, Error> {
-        let kept = |engine: &Engine| !self.shared.for_others.get() && engine.is_kept_for_others();
         let sent = self.with_link_or(Ok(None), |engine, link| match engine.is_half_free() {
-            _ if kept(engine) => Ok(None),
+            _ if engine.is_kept_for_others() => Ok(None),
             true => engine.submit(link.transport(), request, None, None),
             false => Ok(None),
         });
@@ -368,7 +365,6 @@ impl Session {
         deadline: &mut Option<Instant>,
     ) -> Poll<Result<u16, Error>> {
         let nested = self.is_nested();
-        let for_others = self.shared.for_others.get();
         let sent = self.with_link_or(Err(Error::WouldBlock), |engine, link| {
             // What is given up is given up anyway where there is no server.
             let ends = matches!(request, Request::Clunk { .. }) || unlocks(request);
@@ -376,12 +372,12 @@ impl Session {
             if engine.is_interrupted() && !must {
                 return Err(Error::Interrupted);
             }
-            let sent = match !for_others && !ends && engine.is_kept_for_others() {
+            let sent = match !ends && engine.is_kept_for_others() {
                 true => None,
                 false => engine.submit(link.transport(), request, *deadline, None)?,
             };
             if sent.is_none() {
-                if for_others && engine.is_used_up() {
+                if engine.asks_for_others() && engine.is_used_up() {
                     return Err(Errno::EAGAIN.into());
                 }
                 if nested && let Some(lost) = engine.lost_in_search() {

@@ -99,6 +99,10 @@ impl<W: Watch> Transport for Traced<W> {
         self.inner.in_order()
     }
 
+    fn holds_replies(&self) -> bool {
+        self.inner.holds_replies()
+    }
+
     fn max_message(&self) -> u32 {
         self.inner.max_message()
     }

@@ -74,10 +74,17 @@ pub trait Transport {
     /// Number of lanes, at least 1 and constant.
     fn lanes(&self) -> u16;
 
-    /// Whether the server is known to finish the requests of one lane in the order in which they were
-    /// sent. Then a request that needs what the one before it brings (a file opened by the fid that a walk
-    /// makes) is sent right behind it; where this is `false`, only after the answer.
+    /// Whether the server is known to do the requests of one lane in the order in which they were sent, where one needs
+    /// what another brings: a file opened by the fid that a walk makes. Then it is sent right behind that one; where
+    /// this is `false`, only after the answer.
     fn in_order(&self) -> bool {
+        false
+    }
+
+    /// Whether the server is known to keep a reply until there is room for it. Then a request may be [sent](Self::send) that
+    /// takes nothing of the reply budget. A session does so only for what it is [asked for
+    /// others](crate::session::Session::ask_for_others).
+    fn holds_replies(&self) -> bool {
         false
     }
 

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::super::connect::HOLDS_REPLIES;
 use super::{Request, Rings};
 use crate::hypercall::DomId;
 use crate::platform::Platform;
@@ -167,6 +168,7 @@ pub(super) fn invite<P: Platform>(
         ("versions", "1".into()),
         ("max-rings", rings.count().to_string()),
         ("max-ring-page-order", rings.order().to_string()),
+        (HOLDS_REPLIES, "1".into()),
         ("state", number(XenbusState::InitWait)),
     ];
     change(store, key, seen, &nodes)

@@ -48,6 +48,7 @@ pub(in crate::session) struct Shape {
     pub(in crate::session) lanes: u16,
     pub(in crate::session) max_message: u32,
     pub(in crate::session) in_order: bool,
+    pub(in crate::session) holds_replies: bool,
 }
 
 impl Shape {
@@ -56,6 +57,7 @@ impl Shape {
             lanes: transport.lanes().max(1),
             max_message: transport.max_message(),
             in_order: transport.in_order(),
+            holds_replies: transport.holds_replies(),
         }
     }
 }

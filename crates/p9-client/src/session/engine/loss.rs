@@ -79,6 +79,7 @@ impl Engine {
         self.lanes = lanes;
         self.next_lane = 0;
         self.in_order = shape.in_order;
+        self.holds_replies = shape.holds_replies;
         self.can_flush = true;
         self.lost = None;
         self.grace = now + self.timeout;

@@ -71,6 +71,8 @@ pub(super) struct Engine {
     lanes: Vec<LaneState>,
     /// Whether the server keeps the order of each lane.
     in_order: bool,
+    /// Whether the server keeps a reply until there is room for it.
+    holds_replies: bool,
     /// One for each tag from 0 on, and the last for [`Tag::NONE`]. A slot's request is flushed with
     /// the tag of its own plus [`window`](Self::window), which travels on the same lane.
     slots: Vec<Slot>,
@@ -132,6 +134,8 @@ pub(super) struct Engine {
     next_lane: u16,
     /// Whether the session is used for others, too.
     shared: bool,
+    /// What is asked for now is asked for others.
+    for_others: bool,
 }
 
 impl Engine {
@@ -170,6 +174,7 @@ impl Engine {
         Ok(Engine {
             lanes,
             in_order: shape.in_order,
+            holds_replies: shape.holds_replies,
             slots,
             window,
             fids: FidTable::default(),
@@ -204,6 +209,7 @@ impl Engine {
             probe: None,
             next_lane: 0,
             shared: false,
+            for_others: false,
         })
     }
 

@@ -134,7 +134,7 @@ impl Engine {
                 place = Place::Failed(Error::OutOfMemory);
             }
         }
-        lanes.consume(lane, slot.limit);
+        lanes.consume(lane, slot.budget);
         if self
             .probe
             .as_ref()
@@ -253,7 +253,7 @@ impl Engine {
             return Err(Error::from(Violation::TooLarge));
         }
         // With the Rflush, the reply that will not come is over too.
-        let over = if refused || replied { 0 } else { slot.limit };
+        let over = if refused || replied { 0 } else { slot.budget };
         lanes.consume(lane, budget.saturating_add(over));
         if refused {
             self.can_flush = false;
@@ -389,7 +389,7 @@ impl Engine {
         };
         lanes.copy_out(lane, 0, &mut slot.spill);
         keep_header(&mut slot.spill, slot.len, slot.info.kind + 1);
-        lanes.consume(lane, slot.limit);
+        lanes.consume(lane, slot.budget);
         slot.state = State::Ready(place);
         state.head = None;
         state.seen = 0;

@@ -232,8 +232,8 @@ impl Engine {
     /// Takes the reply at the head of its lane off it, ends its request, and looks what is behind.
     pub(super) fn drop_head<L: Lanes + ?Sized>(&mut self, lanes: &mut L, index: u16) {
         let lane = self.lane_of(index);
-        let slot = self.slot(index).map(|slot| (slot.limit, slot.state));
-        let (limit, state) = slot.unwrap_or((0, State::Free));
+        let slot = self.slot(index).map(|slot| (slot.budget, slot.state));
+        let (budget, state) = slot.unwrap_or((0, State::Free));
         if state == State::UnwantedHead {
             self.unwanted_heads -= 1;
         }
@@ -242,7 +242,7 @@ impl Engine {
             state.seen = 0;
         }
         if self.is_up() {
-            lanes.consume(lane, limit);
+            lanes.consume(lane, budget);
         }
         self.retire(index);
         self.pump_lane(lanes, lane);

@@ -42,7 +42,12 @@ impl Engine {
         let Some(lanes) = lanes else {
             return Ok(None);
         };
-        let index = match self.put(lanes, request, head, limit, lane) {
+        // Others may wait for each other in a circle that all of the budget is in.
+        let budget = match self.for_others && self.holds_replies {
+            true => 0,
+            false => limit,
+        };
+        let index = match self.put(lanes, request, head, budget, lane) {
             Ok(Some(index)) => index,
             Ok(None) => return Ok(None),
             Err(error) => {
@@ -75,7 +80,7 @@ impl Engine {
         slot.state = State::Waiting;
         slot.info = info;
         slot.change = change.flatten();
-        slot.limit = limit;
+        (slot.limit, slot.budget) = (limit, budget);
         slot.load = load;
         // Time spent reconnecting does not count towards a request's timeout.
         slot.deadline = deadline.map(|deadline| deadline.max(grace));
@@ -103,7 +108,7 @@ impl Engine {
         let slot = self.slot(index)?;
         slot.info = RequestInfo::of(request);
         slot.load = 0;
-        slot.limit = 0;
+        (slot.limit, slot.budget) = (0, 0);
         slot.answer(kind::RCLUNK);
         Ok(Some(index))
     }
@@ -154,18 +159,23 @@ impl Engine {
         self.lanes.iter().map(|lane| lane.free.len()).sum()
     }
 
-    /// The session is used for others, too, from now on.
-    pub(in crate::session) fn share(&mut self) {
-        self.shared = true;
+    /// Whether what is asked for from now on is asked for others. From the first time on the session is used for others, too.
+    pub(in crate::session) fn ask_for_others(&mut self, on: bool) {
+        self.shared |= on;
+        self.for_others = on;
+    }
+
+    pub(in crate::session) fn asks_for_others(&self) -> bool {
+        self.for_others
     }
 
     pub(in crate::session) fn is_shared(&self) -> bool {
         self.shared
     }
 
-    /// Whether what the program itself asks for has to wait: half of the slots are for others.
+    /// Whether what is asked for now, by the program itself, has to wait: half of the slots are for others.
     pub(in crate::session) fn is_kept_for_others(&self) -> bool {
-        self.shared && self.free_slots() * 2 <= usize::from(self.window)
+        self.shared && !self.for_others && self.free_slots() * 2 <= usize::from(self.window)
     }
 
     /// Whether there is no slot, with a connection.
@@ -180,7 +190,7 @@ impl Engine {
         lanes: &mut L,
         request: &Request<'_>,
         head: usize,
-        limit: u32,
+        budget: u32,
         named: Option<Lane>,
     ) -> Result<Option<u16>, TransportError> {
         let mut send = |lane: Lane, tag: u16| {
@@ -189,7 +199,7 @@ impl Engine {
                 place.copy_from_slice(&tag.to_le_bytes());
             }
             let payload = request.payload();
-            lanes.send(lane, &[head, payload.0, payload.1], limit)
+            lanes.send(lane, &[head, payload.0, payload.1], budget)
         };
         let count = self.lanes.len() as u16;
         if request.kind() == kind::TVERSION {

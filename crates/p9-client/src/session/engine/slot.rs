@@ -78,8 +78,10 @@ impl State {
 pub(super) struct Slot {
     pub(super) state: State,
     pub(super) info: RequestInfo,
-    /// The largest legal reply; what it takes of the lane's reply budget.
+    /// The largest legal reply.
     pub(super) limit: u32,
+    /// What that takes of the lane's reply budget.
+    pub(super) budget: u32,
     /// What it adds to the load of its lane.
     pub(super) load: u32,
     /// When it has to be answered; `None` until the session looks at the clock.
@@ -107,6 +109,7 @@ impl Slot {
             state: State::Free,
             info: RequestInfo::default(),
             limit: 0,
+            budget: 0,
             load: 0,
             deadline: None,
             late: false,

@@ -83,6 +83,7 @@ fn engine(lanes: u16) -> (Engine, Queues) {
         lanes,
         max_message: MSIZE,
         in_order: true,
+        holds_replies: true,
     };
     let config = Config {
         timeout: TIMEOUT,
@@ -142,6 +143,28 @@ fn messages_go_out_and_come_in_by_what_is_lent() {
     }
     assert_eq!(queues.budget, [0, 0]);
     assert!(!engine.is_busy());
+}
+
+/// What is asked for others is not kept out by what is under way, where the server keeps the replies.
+#[test]
+fn what_is_asked_for_others_takes_no_room_of_a_server_that_keeps_replies() {
+    let (mut engine, mut queues) = engine(1);
+    let mut budgets = Vec::new();
+    for (for_others, holds_replies) in [(false, true), (true, true), (true, false)] {
+        engine.ask_for_others(for_others);
+        engine.holds_replies = holds_replies;
+        let before = queues.budget[0];
+        let tag = read(&mut engine, &mut queues, 100);
+        budgets.push(queues.budget[0] - before);
+        assert!(poll(&mut engine, tag).is_pending());
+        let data = Payload::from(&[7; 100][..]);
+        queues.arrive(tag, &Reply::Read { data });
+        engine.pump(&mut queues);
+        let taken = engine.take_data(Some(&mut queues), tag, &mut [0; 100]);
+        assert_eq!((taken, queues.budget[0]), (Ok(100), before));
+    }
+    let reply = 100 + READ_HEADER_LEN as i64;
+    assert_eq!(budgets, [reply, 0, reply]);
 }
 
 #[test]
