@@ -167,7 +167,14 @@ impl Serve for Exports {
             each(|session| session.ask_for_others(true));
             self.serving.poll();
             each(|session| session.ask_for_others(false));
-            each(Session::pump);
+            // The program may sleep elsewhere after this: only a session that has settled gets an event for a reply.
+            for session in &sessions {
+                let before = session.progress();
+                session.settle(false);
+                if session.progress() != before {
+                    self.due.set(true);
+                }
+            }
         }
         self.polled.set(false);
     }

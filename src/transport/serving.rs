@@ -482,8 +482,9 @@ pub fn directory(ns: &Namespace, path: impl AsRef<[u8]>) -> crate::fs::Result<No
     }
 }
 
-/// The same for a program that looks after the sessions of its mounts itself, by
-/// [`pump`](crate::p9::session::Session::pump), whenever it polls what it serves: nothing waits in the call.
+/// The same for a program that looks after the sessions of its mounts itself: nothing waits in the call. Whenever it polls what
+/// it serves it calls [`pump`](crate::p9::session::Session::pump) before, and
+/// [`settle`](crate::p9::session::Session::settle) after, without which no event comes for a reply.
 ///
 /// # Errors
 /// As [`directory`].

@@ -1,5 +1,5 @@
 //! What a guest serves, and to which other one: changed by a person at its shell, different for each domain, and made up by an
-//! application.
+//! application; and three that serve one another in a ring.
 
 use super::Test;
 use super::domains::{next_number, only, other_guest, served_by, start_numbered};
@@ -11,6 +11,7 @@ pub const TESTS: &[Test] = &[
     ("domains-served-at-the-shell", served_at_the_shell),
     ("domains-get-different-trees", get_different_trees),
     ("domains-device-of-an-app", device_of_an_app),
+    ("domains-in-a-ring", in_a_ring),
 ];
 
 /// One directory is served to one guest by a vchan and to another as its device, and no more from when that is said.
@@ -127,5 +128,48 @@ fn device_of_an_app(lab: &mut Lab<'_>) -> Result<()> {
     }
     ends_with(&ended, 1)?;
     lab.dom0(&format!("xl destroy {}", server.name))?;
+    only(lab, &[])
+}
+
+/// Each of three guests serves its name space to the one before it and mounts that of the one behind it. Once the ring is closed,
+/// all three work at once: each sends a file round, through the next one and the one behind that, until it is back.
+fn in_a_ring(lab: &mut Lab<'_>) -> Result<()> {
+    const ROUNDS: usize = 3;
+
+    let first = next_number(lab)?;
+    let mut guests = Vec::new();
+    for place in 0..3 {
+        let (before, behind) = (first + (place + 2) % 3, first + (place + 1) % 3);
+        let line = format!(
+            "timeout=120 mount=#mem:/ export=/:vchan!{before}!ring mount vchan!{behind}!ring /next; shell"
+        );
+        guests.push(match place {
+            1 => other_guest(lab, &line),
+            _ => lab.guest(&line),
+        });
+    }
+    let mut domains = Vec::new();
+    for guest in &guests {
+        domains.push(start_numbered(lab, guest)?);
+    }
+    for domain in &mut domains {
+        lab.console_of(domain, "/ $ ")?;
+    }
+    for (place, domain) in domains.iter_mut().enumerate() {
+        let round = format!(
+            "ls -l / > /sent && cp /sent /next/{place}a && cp /next/{place}a /next/next/{place}b && \
+             cp /next/next/{place}b /next/next/next/{place}c && cmp /sent /{place}c && echo 'it is 'back\r"
+        );
+        domain.types(lab.bed()?, round.repeat(ROUNDS).as_bytes())?;
+    }
+    for domain in &mut domains {
+        lab.console_repeats(domain, "it is back\r\n", ROUNDS)?;
+    }
+    for domain in &mut domains {
+        domain.types(lab.bed()?, b"exit 0\r")?;
+    }
+    for domain in &mut domains {
+        ends_with(&lab.end_of(domain)?, 0)?;
+    }
     only(lab, &[])
 }
