@@ -168,7 +168,7 @@ impl Serve for Exports {
             self.serving.poll();
             each(|session| session.ask_for_others(false));
             // The program may sleep elsewhere after this: only a session that has settled gets an event for a reply.
-            for session in &sessions {
+            for session in sessions.iter().filter(|session| session.is_busy()) {
                 let before = session.progress();
                 session.settle(false);
                 if session.progress() != before {

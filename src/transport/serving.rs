@@ -482,9 +482,8 @@ pub fn directory(ns: &Namespace, path: impl AsRef<[u8]>) -> crate::fs::Result<No
     }
 }
 
-/// The same for a program that looks after the sessions of its mounts itself: nothing waits in the call. Whenever it polls what
-/// it serves it calls [`pump`](crate::p9::session::Session::pump) before, and
-/// [`settle`](crate::p9::session::Session::settle) after, without which no event comes for a reply.
+/// The same for a program that looks after the sessions of its mounts itself, whenever it polls what it serves: nothing waits in the
+/// call. Before that it [pumps](crate::p9::session::Session::pump) them, after it it [settles](crate::p9::session::Session::settle) them.
 ///
 /// # Errors
 /// As [`directory`].

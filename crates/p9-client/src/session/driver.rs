@@ -231,6 +231,11 @@ impl Session {
         self.with_or(Instant::NEVER, |engine| engine.next_wakeup())
     }
 
+    /// Whether anything is under way: else there is no event to [settle](Self::settle) for.
+    pub fn is_busy(&self) -> bool {
+        self.with_or(true, |engine| engine.is_busy())
+    }
+
     /// A number that changes whenever an operation may have got further.
     pub fn progress(&self) -> u64 {
         self.with_or(0, |engine| engine.progress())
