@@ -19,7 +19,7 @@ case ${FEATURES:-} in
 	;;
 vchan)
 	out=target/capi-dist-vchan
-	limit=634800
+	limit=637600
 	;;
 *)
 	echo "xen9p: FEATURES is vchan or nothing, not '$FEATURES'" >&2
