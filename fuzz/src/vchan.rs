@@ -21,7 +21,7 @@ const MOST_OPERATIONS: usize = 200;
 /// The pairs of orders: both rings in the shared page, or one, or none.
 const ORDERS: [(u8, u8); 6] = [(10, 11), (11, 10), (12, 10), (11, 12), (12, 12), (13, 12)];
 
-/// Input: what is to be run, where the indices start; then operations, each with its numbers.
+/// Input: what runs, where the indices start; then operations, each with its numbers.
 pub fn run(input: &[u8]) {
     let [shape, begin, rest @ ..] = input else {
         return;

@@ -77,7 +77,7 @@ impl<E> Lane<E> {
         count
     }
 
-    /// Waits until what is to be sent before has gone, and until there is room for so much.
+    /// Waits until what was queued before has gone, and until there is room for so much.
     async fn begin_to_send(&self, size: usize) -> Result<(), ServeError<E>> {
         let [given, done] = &self.places;
         let place = given.replace(given.get() + 1);
