@@ -26,7 +26,8 @@
  * Results    0 or more is success, less is a negative Linux error number; xen9p_last_error() tells the rest for people. A
  *            null pointer is -EFAULT (14), a handle that is closed or of the wrong kind -EBADF (9), any call before
  *            xen9p_init() and after xen9p_exit() -ENXIO (6). A call from within a callback is -EBUSY (16), and so is one of a
- *            second thread where there is no `lock`; these two have no text, and change nothing.
+ *            second thread where there is no `lock`; these two have no text, and change nothing. With `lock`, a call from
+ *            within a callback that holds the lock asks for it a second time.
  *
  * op         NULL as the last argument: the call waits for its end. Otherwise it is started, and 0 means that `*op` is the
  *            handle of an operation: xen9p_poll() tells the result, xen9p_wait() waits, xen9p_close() gives it up. What
@@ -313,7 +314,8 @@ struct xen9p_platform {
   ptrdiff_t (*hypercall)(void*, uint32_t number, const size_t *args);
   /* Nanoseconds of the monotonic clock, from any moment on; it never goes back, by a suspend neither. */
   uint64_t (*now)(void*);
-  /* Not 0 if the port fired since this was asked the last time; forgets that it did. Asked of ports that `port_opened` told of,
+  /* Not 0 if the port fired since this was asked the last time; forgets that it did. An interrupt that comes in the middle of
+   * this must not be forgotten with it. Asked of ports that `port_opened` told of,
    * and of that in `xenstore`. */
   int (*take_pending)(void*, uint32_t port);
   /* Blocks until one of the ports fired and was not taken, or the clock shows `deadline`; XEN9P_FOREVER never comes, and

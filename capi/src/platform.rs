@@ -63,7 +63,8 @@ pub struct xen9p_platform {
         Option<unsafe extern "C" fn(*mut c_void, number: u32, args: *const usize) -> isize>,
     /// Nanoseconds of the monotonic clock, from any moment on; it never goes back, by a suspend neither.
     pub now: Option<unsafe extern "C" fn(*mut c_void) -> u64>,
-    /// Not 0 if the port fired since this was asked the last time; forgets that it did. Asked of ports that `port_opened` told of,
+    /// Not 0 if the port fired since this was asked the last time; forgets that it did. An interrupt that comes in the middle of
+    /// this must not be forgotten with it. Asked of ports that `port_opened` told of,
     /// and of that in `xenstore`.
     pub take_pending: Option<unsafe extern "C" fn(*mut c_void, port: u32) -> c_int>,
     /// Blocks until one of the ports fired and was not taken, or the clock shows `deadline`; XEN9P_FOREVER never comes, and
