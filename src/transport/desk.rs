@@ -329,5 +329,6 @@ impl<E: 'static, Q: Policy + 'static> Desk<E, Q> {
     }
 }
 
-#[cfg(test)]
+// The simulators bring this library a second time, and `rt` has symbols of which there is one.
+#[cfg(all(test, not(feature = "rt")))]
 mod tests;
