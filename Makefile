@@ -33,7 +33,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-clients bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, meaning, and in brackets the commands that take it. tests/repository/settings.rs compares.
 #: APP        'commands'           what the toolbox runs [run]
@@ -44,10 +44,10 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 #: IMAGE      file                 another image than target/xen9p.elf [run test-argo test-migrate test-xen]
 #: MEMORY     MiB                  of the guest; 64 [run]
 #: MINUTES    n                    how long it works; 3 [soak]
-#: ONLY       part of a name       only tests with that, or one of a,b,c, in their name; bench takes pv or pvh [bench test-argo test-boot test-guests test-hostile test-migrate test-posix test-trixie test-xen test-xen9pd]
+#: ONLY       part of a name       only tests with that, or one of a,b,c, in their name; bench takes pv or pvh, bench-clients a part of a row's [bench bench-clients test-argo test-boot test-guests test-hostile test-migrate test-posix test-trixie test-xen test-xen9pd]
 #: PACKAGE_IN bookworm|trixie      the Debian release that the package is installed in, to try it [test-deb]
 #: PREFIX     directory            /usr/local [install]
-#: ROUNDS     n                    how often each thing is measured [bench bench-embed bench-sweep]
+#: ROUNDS     n                    how often each thing is measured [bench bench-clients bench-embed bench-sweep]
 #: SCALE      n                    files are one part in n of the full amounts; 25 [bench]
 #: SEED       n                    the same random work again [soak test-posix]
 #: SERVERS    name,name            the servers that the suites are run over, of xen9pd, qemu, qemu-mapped, diod, p9; all [test-posix]
@@ -133,6 +133,13 @@ bench-sweep: packages-for-run kernel xen9pd-static bench-programs ## Measure xen
 bench-embed: packages-for-run kernel xen9pd-static bench-programs embed ## Measure the C library in a kernel of its own beside the image
 	+@$(OWN_TESTS) bench-embed
 
+# Not of the workspace: what the other clients need is built for this alone.
+CLIENTS := --release --quiet --manifest-path benches/clients/Cargo.toml --target-dir target/clients
+bench-clients: xen9pd-release ## Measure p9-client beside 9P clients of others, on this host and one xen9pd; leaves a report in target/bench
+	+@$(CARGO) test $(CLIENTS)
+	+@$(CARGO) build $(CLIENTS)
+	@target/clients/release/bench-clients
+
 # Each operation's counts are a dump of callgrind's, with its name and the sum of so many operations.
 bench-count: packages-for-count ## Instructions per operation of codec, ring and client, natively under callgrind
 	@rm -rf target/bench/count && mkdir -p target/bench/count
@@ -217,6 +224,7 @@ test-host: packages-for-test ## Format, lints, docs, packages, and the host test
 	$(CARGO) fmt --check --manifest-path $(EMBED)/Cargo.toml
 	$(CARGO) clippy --quiet --manifest-path $(EMBED)/Cargo.toml --target-dir target/embed -- -D warnings
 	$(CARGO) fmt --check --manifest-path template/Cargo.toml
+	$(CARGO) fmt --check --manifest-path benches/clients/Cargo.toml
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --no-deps $(PUBLISHED:%=-p %) --features rt,argo,cache,recovery,trace,vchan,idc,embedded-io
 	XEN9P_REQUIRE_SERVERS=1 $(CARGO) test --quiet --workspace --features embedded-io,argo,cache,recovery,trace,vchan,idc
 	$(CARGO) test --quiet --lib --features rt,argo,cache,recovery,trace,vchan rt::

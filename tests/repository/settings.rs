@@ -18,6 +18,11 @@ const OF_OTHERS: &[&str] = &[
 /// Programs that read settings of the environment, by how a recipe calls them, and whether each call reads all.
 const PROGRAMS: &[(&str, &str, bool)] = &[
     ("$(OWN_TESTS)", "tools/bed/src/own_tests.rs", false),
+    (
+        "target/clients/release/bench-clients",
+        "benches/clients/src/main.rs",
+        true,
+    ),
     ("target/release/posix", "tests/posix/src/main.rs", true),
     ("tests/package-check.sh", "tests/package-check.sh", true),
 ];

@@ -1,8 +1,10 @@
-//! Requests on open files allocate nothing (docs/speed.md).
+//! Requests on open files allocate nothing (docs/speed.md), and a listing with attributes three times for an entry.
 
 use xen9p::fs::{Fs, MountOptions, OpenOptions};
 use xen9p::ns::Namespace;
 use xen9p_testing::count::allocations;
+use xen9p_testing::server::mem::MemOptions;
+use xen9p_testing::server::real::memory;
 use xen9p_testing::server::still::Still;
 
 /// Allocations of `work`, after it was done twice to let tables reach their size.
@@ -126,4 +128,29 @@ fn requests_on_open_files_of_a_name_space_allocate_nothing() {
     (0..1000).for_each(|_| file.read_exact(&mut page).unwrap());
     let read = || file.read_exact(&mut page).unwrap();
     assert_eq!(count(read), 0, "read at the position");
+}
+
+/// For each entry its name, the operation that asks for its attributes, and the one of the directory that this does. What comes of
+/// them takes none where replies come in order, nor does waiting for them.
+#[test]
+fn a_listing_with_attributes_allocates_three_times_for_an_entry() {
+    const MORE: u64 = 256;
+    let server = memory(MemOptions::default(), |server| {
+        for (directory, entries) in [("few", 64), ("many", 64 + MORE)] {
+            for n in 0..entries {
+                server.put(&format!("/{directory}/{n}"), b"content");
+            }
+        }
+    });
+    let fs = Fs::mount(server.unwrap(), &MountOptions::new()).unwrap();
+    let list = |path: &str, entries| {
+        count(|| {
+            let listing = fs.read_dir(path).unwrap().with_metadata();
+            let sizes = listing.map(|entry| entry.unwrap().1.unwrap().len());
+            assert_eq!(sizes.sum::<u64>(), 7 * entries);
+        })
+    };
+    let more = list("/many", 64 + MORE) - list("/few", 64);
+    // Beside that, entries are taken of the listing 64 at a time.
+    assert!((3 * MORE..3 * MORE + 16).contains(&more), "{more}");
 }

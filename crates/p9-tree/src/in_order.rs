@@ -76,11 +76,16 @@ impl<'a, T> InOrder<'a, T> {
         .await
     }
 
-    /// The result of the first, when it is done; `None` when none is under way.
+    /// The result of the first, when it is done; `None` when none is under way. The others get further only if it is not: no
+    /// result has to be kept, which takes memory, where they come in order.
     pub(crate) async fn next(&mut self) -> Option<T> {
         poll_fn(|cx| {
-            if let Some(Doing::Running(_)) = self.0.front() {
-                for doing in &mut self.0 {
+            if let Some(Doing::Running(task)) = self.0.front_mut() {
+                if let Poll::Ready(done) = task.as_mut().poll(cx) {
+                    self.0.pop_front();
+                    return Poll::Ready(Some(done));
+                }
+                for doing in self.0.iter_mut().skip(1) {
                     doing.poll(cx);
                 }
             }

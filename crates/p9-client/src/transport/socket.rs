@@ -21,6 +21,7 @@ extern crate std;
 use alloc::boxed::Box;
 use alloc::format;
 use core::any::Any;
+use core::mem;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
@@ -46,6 +47,8 @@ pub type Socket = Framed<SocketStream>;
 /// A socket as a [`ByteStream`].
 pub struct SocketStream {
     stream: Box<dyn Stream>,
+    /// Whether the last read brought all that had come.
+    is_drained: bool,
     closed: bool,
     origin: std::time::Instant,
     _kept: Box<dyn Any>,
@@ -96,6 +99,7 @@ impl SocketStream {
     pub fn new(stream: impl Stream + 'static, kept: impl Any) -> Self {
         SocketStream {
             stream: Box::new(stream),
+            is_drained: false,
             closed: false,
             origin: std::time::Instant::now(),
             _kept: Box::new(kept),
@@ -124,8 +128,17 @@ fn again(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 
 impl ByteStream for SocketStream {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, TransportError> {
+        // A read that leaves room has brought all there was. What has come since is there at the next call, and `wait` does
+        // not wait for it: poll(2) says what is there, not what is new.
+        if mem::take(&mut self.is_drained) {
+            return Ok(0);
+        }
         match again(|| self.stream.read(into)) {
             Ok(0) => Err(TransportError::Lost(&"the socket was closed")),
+            Ok(count) => {
+                self.is_drained = count < into.len();
+                Ok(count)
+            }
             done => went(done, &"reading the socket failed"),
         }
     }
@@ -151,7 +164,7 @@ impl ByteStream for SocketStream {
 
     /// The socket itself is closed when it is dropped.
     fn close(&mut self) {
-        if !core::mem::replace(&mut self.closed, true) {
+        if !mem::replace(&mut self.closed, true) {
             let _ = rustix::net::shutdown(self.stream.as_fd(), rustix::net::Shutdown::Both);
         }
     }
@@ -161,7 +174,65 @@ impl ByteStream for SocketStream {
 mod tests {
     use super::*;
     use crate::transport::{Lane, Transport};
+    use alloc::rc::Rc;
     use alloc::vec::Vec;
+    use core::cell::Cell;
+    use std::os::fd::BorrowedFd;
+
+    /// A socket that counts how often it is read.
+    struct Counted(UnixStream, Rc<Cell<u32>>);
+
+    impl Read for Counted {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.1.set(self.1.get() + 1);
+            self.0.read(into)
+        }
+    }
+
+    impl Write for Counted {
+        fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+            self.0.write(from)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.0.flush()
+        }
+    }
+
+    impl AsFd for Counted {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    #[test]
+    fn a_reply_takes_two_reads_of_the_socket() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let reads = Rc::new(Cell::new(0));
+        let mut socket = Socket::new(Counted(ours, reads.clone()), 4096, ());
+        for _ in 0..3 {
+            let before = reads.get();
+            assert_eq!(socket.peek(Lane(0)).unwrap(), None);
+            theirs.write_all(&[7, 0, 0, 0, 1, 0, 0]).unwrap();
+            assert_eq!(socket.wait(Instant::NEVER), Ok(()));
+            assert_eq!(socket.peek(Lane(0)).unwrap().unwrap().size, 7);
+            socket.consume(Lane(0));
+            assert_eq!(
+                reads.get() - before,
+                2,
+                "one before it came, one that brings it"
+            );
+        }
+        // What comes right behind is not missed.
+        theirs.write_all(&[7, 0, 0, 0, 1, 0, 0]).unwrap();
+        assert_eq!(socket.wait(Instant::NEVER), Ok(()));
+        assert_eq!(socket.peek(Lane(0)).unwrap().unwrap().size, 7);
+        theirs.write_all(&[7, 0, 0, 0, 1, 0, 0]).unwrap();
+        socket.consume(Lane(0));
+        assert_eq!(socket.wait(Instant::NEVER), Ok(()));
+        assert_eq!(socket.peek(Lane(0)).unwrap().unwrap().size, 7);
+    }
 
     #[test]
     fn an_address_of_another_form_is_refused_in_words() {

@@ -1,6 +1,7 @@
 //! Doing something with each entry of a directory, for callers that block.
 
 use alloc::rc::Rc;
+use core::fmt;
 
 use super::{DirEntry, Fs, ReadDir, aio};
 use crate::drive::Both;
@@ -11,6 +12,26 @@ use crate::{Driver, Metadata, Node, Result, block_on};
 #[derive(Debug)]
 pub struct Each<N: Node, T> {
     inner: aio::Each<N, T>,
+    drivers: Option<Drivers>,
+}
+
+/// What waits for the entries. Kept, as each driver takes memory.
+#[derive(Clone)]
+struct Drivers {
+    /// Whether they are those of the directory, and not of its listing: it may be found only later.
+    of_directory: bool,
+    /// For what is done in its tree.
+    tree: Rc<dyn Driver>,
+    /// For what is done there and in the tree where files are copied to.
+    both: Rc<dyn Driver>,
+}
+
+impl fmt::Debug for Drivers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drivers")
+            .field("of_directory", &self.of_directory)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The entries and their attributes; made by [`ReadDir::with_metadata`]. An entry that is gone before the tree was asked has
@@ -27,9 +48,7 @@ impl<N: Node + 'static> ReadDir<N> {
     /// The entries with their attributes, symbolic links not followed. The tree is asked for many at
     /// the same time, which is a good deal faster than [`DirEntry::metadata`] for each.
     pub fn with_metadata(self) -> WithMetadata<N> {
-        Each {
-            inner: self.inner.with_metadata(),
-        }
+        self.inner.with_metadata().into()
     }
 
     /// Removes all entries for which `which` says so, except directories: many at the same time. Hands out each entry with
@@ -45,9 +64,7 @@ impl<N: Node + 'static> ReadDir<N> {
                 inner: entry.clone(),
             })
         };
-        Each {
-            inner: self.inner.removing(which),
-        }
+        self.inner.removing(which).into()
     }
 
     /// Copies small regular files, 64 KiB at most, to new ones of the same names in the directory `path` of `to`: many at the
@@ -85,27 +102,41 @@ impl<N: Node + 'static> ReadDir<N> {
     ) -> Result<CopyingFiles<N>> {
         let fs = to.as_async();
         let inner = block_on(fs.driver(), self.inner.copying_to(fs, path))?;
-        Ok(Each { inner })
+        Ok(inner.into())
     }
 }
 
 impl<N: Node, T> From<aio::Each<N, T>> for Each<N, T> {
     fn from(inner: aio::Each<N, T>) -> Self {
-        Each { inner }
+        Each {
+            inner,
+            drivers: None,
+        }
     }
 }
 
 impl<N: Node + 'static, T: 'static> Each<N, T> {
-    /// What waits for what is under way, here and in the tree where files are copied to.
-    fn driver(&self) -> Rc<dyn Driver> {
-        let driver = self.inner.driver().share();
-        match &self.inner.other {
-            None => driver,
-            Some(other) => {
-                let drivers = [driver, other.clone()];
-                Rc::new(Both::new(drivers, self.inner.waits.clone()))
+    /// What waits for what is under way.
+    fn drivers(&mut self) -> Drivers {
+        let of_directory = self.inner.has_directory();
+        let kept = self.drivers.take();
+        let drivers = kept.filter(|kept| kept.of_directory == of_directory);
+        let drivers = drivers.unwrap_or_else(|| {
+            let tree = self.inner.driver().share();
+            let both = match &self.inner.other {
+                None => tree.clone(),
+                Some(other) => {
+                    let drivers = [tree.clone(), other.clone()];
+                    Rc::new(Both::new(drivers, self.inner.waits.clone()))
+                }
+            };
+            Drivers {
+                of_directory,
+                tree,
+                both,
             }
-        }
+        });
+        self.drivers.insert(drivers).clone()
     }
 }
 
@@ -113,11 +144,11 @@ impl<N: Node + 'static, T: 'static> Iterator for Each<N, T> {
     type Item = Result<(DirEntry<N>, T)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let driver = self.inner.driver().share();
+        let driver = self.drivers().tree;
         if let Err(error) = block_on(&*driver, self.inner.prepare()) {
             return Some(Err(error));
         }
-        let driver = self.driver();
+        let driver = self.drivers().both;
         let next = block_on(&*driver, async { self.inner.next().await.transpose() });
         let next = next.transpose()?;
         Some(next.map(|(inner, done)| (DirEntry { inner }, done)))

@@ -106,6 +106,11 @@ impl<N: Node + 'static, T: 'static> Each<N, T> {
         }
     }
 
+    /// Whether the directory is at hand, whose tree is then waited for.
+    pub(in crate::files) fn has_directory(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// Finds out how to wait.
     pub(in crate::files) async fn prepare(&mut self) -> Result<()> {
         if self.directory.is_none() && !self.ended {
