@@ -98,6 +98,14 @@ fn costs(bed: &Bed, files: &dyn Files) {
     // Walk, open, what it is like now, and close.
     let whole = || assert!(files.whole("/d/f") == [7; 10_000]);
     assert_eq!(second(bed, &whole), 4, "open and read");
+    // Walk, open, what it is like now, and close: whatever the number of entries.
+    for number in 0..500 {
+        bed.server.borrow_mut().put(&format!("/many/{number}"), b"");
+    }
+    for (dir, entries) in [("/d", 2), ("/many", 500)] {
+        let list = || assert_eq!(files.count(dir), entries);
+        assert_eq!(second(bed, &list), 4, "list {dir}");
+    }
     let large = || assert!(files.whole("/mib") == vec![9; 1 << 20]);
     assert_eq!(second(bed, &large), 4, "open and read 1 MiB");
 }
@@ -107,6 +115,7 @@ trait Files {
     fn len(&self, path: &str) -> u64;
     fn link(&self, path: &str) -> Vec<u8>;
     fn whole(&self, path: &str) -> Vec<u8>;
+    fn count(&self, path: &str) -> usize;
 }
 
 macro_rules! files {
@@ -122,6 +131,11 @@ macro_rules! files {
 
             fn whole(&self, path: &str) -> Vec<u8> {
                 self.read(path).unwrap()
+            }
+
+            fn count(&self, path: &str) -> usize {
+                let entries = self.read_dir(path).unwrap();
+                entries.inspect(|entry| assert!(entry.is_ok())).count()
             }
         }
     };
@@ -187,12 +201,17 @@ fn a_loss_empties_it() {
     let content = |buffer: &mut [u8; 3]| file.read_at(buffer, 0).map(|_| *buffer);
     let mut buffer = [0; 3];
     assert_eq!(content(&mut buffer), Ok(*b"old"));
+    let names = || cached.read_dir("/").map(|entries| entries.count());
+    assert_eq!(names(), Ok(1));
+    let mut listing = cached.read_dir("/").unwrap();
     site.server.borrow_mut().put("/other", b"");
     site.lose();
     // Until the loss is noticed nothing is known of it.
     site.fs.metadata("/other").unwrap();
     site.fs.write("/f", "new").unwrap();
     assert_eq!(content(&mut buffer), Ok(*b"new"));
+    assert_eq!(names(), Ok(2));
+    assert_eq!(listing.by_ref().filter(Result::is_ok).count(), 2);
 }
 
 #[test]
@@ -204,8 +223,14 @@ fn where_the_session_is_over_so_is_the_cache() {
     let file = cached.open("/f").unwrap();
     assert_eq!(file.read_at(&mut [0; 3], 0), Ok(3));
     assert!(cached.metadata("/f").is_ok());
+    // Read, kept, and begun once more.
+    let names = || cached.read_dir("/").map(|entries| entries.count());
+    assert_eq!((names(), names()), (Ok(1), Ok(1)));
+    let mut listing = cached.read_dir("/").unwrap();
     site.lose();
     assert!(site.fs.metadata("/f").is_err());
     assert!(file.read_at(&mut [0; 3], 0).is_err());
     assert!(cached.metadata("/f").is_err());
+    assert!(names().is_err());
+    assert!(listing.next().is_some_and(|entry| entry.is_err()));
 }

@@ -9,14 +9,17 @@ use std::time::Duration;
 use p9_tree::files::Fs;
 use p9_tree::trees::{CachedNode, MemNode, MemTree};
 use p9_tree::{Node, OpenFile, Result};
-use p9_wire::{Attr, AttrMask, OpenFlags, Qid, Time};
+use p9_wire::{Attr, AttrMask, DirEntry, OpenFlags, Qid, Time};
+
+/// How many entries of a listing come at once.
+pub const ENTRIES: usize = 5;
 
 /// A tree whose files have no versions, and times that are as coarse as said.
 #[derive(Clone)]
 pub struct Coarse<N> {
     inner: N,
     tick: Duration,
-    /// How many reads and attributes were asked for.
+    /// How many reads, parts of listings included, and attributes were asked for.
     asked: Rc<Cell<(u64, u64)>>,
     /// Whether answers to reads are under way for a while.
     is_slow: Rc<Cell<bool>>,
@@ -38,6 +41,10 @@ impl<N> Coarse<N> {
         let (reads, attrs) = self.asked.get();
         self.asked.set((reads, attrs + 1));
         attr.qid.version = 0;
+        if attr.mode & 0o170_000 == 0o040_000 {
+            // As those of disks; an empty one may be made up.
+            attr.size = 4096;
+        }
         for time in [&mut attr.mtime, &mut attr.ctime] {
             let nanos = Duration::new(time.secs, time.nanos as u32).as_nanos();
             let tick = self.tick.as_nanos();
@@ -87,6 +94,10 @@ impl<N: Node> Node for Coarse<N> {
         Ok(CoarseFile(file, like))
     }
 
+    async fn mkdir(&self, name: &[u8], mode: u32, gid: u32) -> Result<Self> {
+        Ok(self.with(self.inner.mkdir(name, mode, gid).await?))
+    }
+
     async fn symlink(&self, name: &[u8], target: &[u8], gid: u32) -> Result<Self> {
         Ok(self.with(self.inner.symlink(name, target, gid).await?))
     }
@@ -120,6 +131,29 @@ impl<F: OpenFile> OpenFile for CoarseFile<F> {
 
     async fn write(&self, from: &[u8], offset: u64) -> Result<usize> {
         self.0.write(from, offset).await
+    }
+
+    async fn readdir(
+        &self,
+        offset: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> bool,
+    ) -> Result<()> {
+        let (reads, attrs) = self.1.asked.get();
+        self.1.asked.set((reads + 1, attrs));
+        self.0.readdir(offset, each).await
+    }
+
+    async fn readdir_some(
+        &self,
+        offset: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
+    ) -> Result<()> {
+        let mut count = 0;
+        let mut few = |entry: &DirEntry<'_>| {
+            count += 1;
+            count <= ENTRIES && each(entry, None)
+        };
+        self.readdir(offset, &mut few).await
     }
 
     async fn getattr(&self, mask: AttrMask) -> Result<Attr> {

@@ -2,6 +2,7 @@
 //! within its memory.
 
 mod coarse;
+mod listings;
 mod model;
 
 use std::cell::{Cell, RefCell};
@@ -189,6 +190,30 @@ fn all_is_forgotten_when_the_connection_is_lost() {
         (content(), fs.metadata("/f").unwrap().len()),
         (b"newer".to_vec(), 5)
     );
+}
+
+/// A long file need not be read twice before it is known: what came late enough lasts.
+#[test]
+fn what_was_read_late_enough_is_kept_at_once() {
+    let bed = bed(Duration::from_millis(4), 1 << 20);
+    let content: Vec<u8> = (0..40 * 4096).map(|at| (at / 4096) as u8).collect();
+    bed.writer.write("/f", &content).unwrap();
+    let file = bed.reader.open("/f").unwrap();
+    for page in 0..40 {
+        let mut buffer = [0; 4096];
+        assert_eq!(file.read_at(&mut buffer, page * 4096).unwrap(), 4096);
+        bed.pass(Duration::from_millis(1));
+    }
+    let again = || {
+        let file = bed.reader.open("/f").unwrap();
+        for page in (0..40).rev() {
+            let mut buffer = [0; 4096];
+            assert_eq!(file.read_at(&mut buffer, page * 4096).unwrap(), 4096);
+            assert_eq!(buffer, [page as u8; 4096]);
+        }
+    };
+    assert_eq!(bed.asked(again), (20, 1), "those of the first 20 ms");
+    assert_eq!(bed.asked(again), (0, 1));
 }
 
 /// The second of two changes within one tick of the clock of files leaves no trace.

@@ -9,6 +9,7 @@ use xen9p_testing::random::Random;
 
 use crate::BELIEVED;
 use crate::coarse::{Bed, CoarseFile};
+use crate::listings::Listing;
 
 const PAGE: usize = 4096;
 
@@ -48,6 +49,8 @@ struct Model {
     /// When the reader changed something last.
     own: Duration,
     handles: Vec<Handle>,
+    /// A listing of the root that the reader has begun.
+    listing: Option<Listing>,
 }
 
 const NAMES: [&str; 3] = ["/a", "/b", "/c"];
@@ -109,6 +112,7 @@ pub fn run(bed: &Bed, seed: u64, steps: usize) -> std::result::Result<(), String
         link: Timeline(Vec::new()),
         own: Duration::ZERO,
         handles: Vec::new(),
+        listing: None,
     };
     for (index, name) in NAMES.into_iter().enumerate() {
         let data = random.bytes(20_000);
@@ -134,7 +138,7 @@ pub fn run(bed: &Bed, seed: u64, steps: usize) -> std::result::Result<(), String
         let (at, len) = (random.below(5) * PAGE, random.below(2 * PAGE) + 1);
         let data = random.bytes(len);
         let what = format!("seed {seed}, step {step}");
-        match random.below(16) {
+        match random.below(19) {
             0 | 1 => {
                 let file = bed.writer.open_with(path, OpenOptions::new().write(true));
                 file.unwrap().write_all_at(&data, at as u64).unwrap();
@@ -222,7 +226,31 @@ pub fn run(bed: &Bed, seed: u64, steps: usize) -> std::result::Result<(), String
                 let len = model.inodes[inode].versions[model.newest(inode)].len() as u64;
                 assert_eq!(bed.reader.metadata(path).unwrap().len(), len, "{what}");
             }
+            16 => {
+                // In the directory, and nothing else.
+                let path = format!("/x{}", random.below(40));
+                if bed.writer.remove_file(&path).is_err() {
+                    bed.writer.write(&path, b"").unwrap();
+                }
+            }
+            17 => match model.listing.take() {
+                Some(mut listing) if random.below(2) == 0 => {
+                    listing.begin_again();
+                    model.listing = Some(listing);
+                }
+                _ => model.listing = Some(Listing::open(bed)),
+            },
+            18 => {
+                if let Some(listing) = &mut model.listing
+                    && let Err(why) = listing.read(bed, random.below(30))
+                {
+                    return Err(format!("{what}: {why}"));
+                }
+            }
             _ => {}
+        }
+        if let Some(listing) = &mut model.listing {
+            listing.note(bed);
         }
     }
     Ok(())

@@ -10,8 +10,9 @@ use p9_wire::{
     Statfs,
 };
 
+use super::listings::Listed;
 use super::pages::PAGE;
-use super::store::{BELIEVED, Cache, Change, Entry, Stamp};
+use super::store::{BELIEVED, Cache, Change, Entry, Ids, Stamp};
 use crate::span::zeroed;
 use crate::trees::{copy_out, reads};
 use crate::{Driver, HeldLock, Lock, OpenFile, Result, Span};
@@ -31,6 +32,9 @@ pub struct CachedFile<F> {
     /// Where its data is kept, if it is.
     entry: Option<Rc<Entry>>,
     told: Cell<Option<Told>>,
+    is_dir: bool,
+    /// What a directory knows of its listing, unless a call works on that.
+    listed: Cell<Listed>,
 }
 
 impl<F: fmt::Debug> fmt::Debug for CachedFile<F> {
@@ -43,18 +47,20 @@ impl<F: OpenFile> CachedFile<F> {
     /// A file that was opened just now.
     pub(super) async fn opened(cache: Rc<Cache>, inner: F, flags: OpenFlags) -> Self {
         let qid = inner.qid();
+        let is_dir = flags.contains(OpenFlags::DIRECTORY)
+            || qid.is_some_and(|qid| qid.kind.contains(QidKind::DIR));
         let mut file = CachedFile {
             inner,
             cache,
             ino: qid.map(|qid| qid.path),
             entry: None,
             told: Cell::new(None),
+            is_dir,
+            listed: Cell::default(),
         };
-        let is_dir = flags.contains(OpenFlags::DIRECTORY)
-            || qid.is_some_and(|qid| qid.kind.contains(QidKind::DIR));
         // What is new, or emptied, has no data yet.
         let is_empty = flags.intersects(OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE);
-        if reads(flags) && !is_dir && !is_empty {
+        if reads(flags) && !is_dir && !is_empty && file.cache.remembers() {
             let (seen, _) = file.cache.changes();
             // Without them, no data is kept; an error that lasts is told by what comes next.
             if let Ok(attr) = file.getattr(Stamp::MASK).await {
@@ -65,12 +71,12 @@ impl<F: OpenFile> CachedFile<F> {
         file
     }
 
-    /// Where data is kept, and by which id.
-    fn kept(&self) -> Option<(&Entry, u64)> {
+    /// Where data is kept, and by which ids.
+    fn kept(&self) -> Option<(&Entry, Ids)> {
         // It may be gone with the connection.
         self.cache.changes();
         let entry = self.entry.as_deref()?;
-        Some((entry, entry.id()?))
+        Some((entry, entry.ids()?))
     }
 
     async fn ask(&self, into: &mut [u8], offset: u64, on: bool) -> Result<usize> {
@@ -82,7 +88,7 @@ impl<F: OpenFile> CachedFile<F> {
 
     /// Reads out of what is kept, and what comes behind it from below.
     async fn read_kept(&self, into: &mut [u8], offset: u64, on: bool) -> Result<usize> {
-        let Some((entry, id)) = self.kept() else {
+        let Some((entry, ids)) = self.kept() else {
             return self.ask(into, offset, on).await;
         };
         let done = self.cache.take(entry, into, offset);
@@ -101,7 +107,7 @@ impl<F: OpenFile> CachedFile<F> {
             let start = at - skip as u64;
             let count = self.ask(&mut pages, start, on).await?;
             let read = pages.get(..count).unwrap_or(&[]);
-            self.cache.keep(entry, id, begun, read, start);
+            self.cache.keep(entry, ids, begun, read, start);
             // A tree may give less than there is, but nothing only at the end.
             if count == 0 || count > skip {
                 return Ok(done + copy_out(read, rest, skip as u64));
@@ -109,8 +115,70 @@ impl<F: OpenFile> CachedFile<F> {
         }
         let count = self.ask(rest, at, on).await?;
         let read = rest.get(..count).unwrap_or(&[]);
-        self.cache.keep(entry, id, begun, read, at);
+        self.cache.keep(entry, ids, begun, read, at);
         Ok(done + count)
+    }
+
+    /// What is known of the listing of a directory that is read from its beginning: it is asked whether it changed.
+    async fn look(&self) -> Listed {
+        if !self.is_dir || !self.cache.remembers() {
+            return Listed::Unknown;
+        }
+        let moment = self.cache.moment();
+        // An error that lasts is told by what comes next.
+        match self.inner.getattr(Stamp::MASK).await {
+            Ok(attr) => self.cache.listed(&attr, moment),
+            Err(_) => Listed::Unknown,
+        }
+    }
+
+    /// Lists out of what is kept, or from below: as many entries as come at once, or all.
+    async fn list(
+        &self,
+        offset: u64,
+        all: bool,
+        each: &mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
+    ) -> Result<()> {
+        let mut listed = match offset {
+            0 => self.look().await,
+            _ => self.listed.take(),
+        };
+        if let Listed::Kept(kept) = &mut listed
+            && kept.hand_out(&self.cache, offset, each)
+        {
+            self.listed.set(listed);
+            return Ok(());
+        }
+        let mut noted = match listed {
+            Listed::Noted(noted) if noted.goes_on_at(offset) => Some(noted),
+            _ => None,
+        };
+        let (mut is_any, mut refused) = (false, false);
+        let mut note = |entry: &DirEntry<'_>, attr: Option<&Attr>| {
+            is_any = true;
+            refused = !each(entry, attr);
+            if !refused {
+                noted = noted.take().and_then(|mut noted| {
+                    let is_noted = noted.push(&self.cache, entry);
+                    is_noted.then_some(noted)
+                });
+            }
+            !refused
+        };
+        match all {
+            true => {
+                let mut note = |entry: &DirEntry<'_>| note(entry, None);
+                self.inner.readdir(offset, &mut note).await?;
+            }
+            false => self.inner.readdir_some(offset, &mut note).await?,
+        }
+        let is_end = !refused && (all || !is_any);
+        match noted {
+            Some(noted) if is_end => self.cache.keep_listing(noted),
+            Some(noted) => self.listed.set(Listed::Noted(noted)),
+            None => {}
+        }
+        Ok(())
     }
 
     fn data(&self) -> Change {
@@ -193,7 +261,7 @@ impl<F: OpenFile> OpenFile for CachedFile<F> {
         offset: u64,
         each: &mut dyn FnMut(&DirEntry<'_>) -> bool,
     ) -> Result<()> {
-        self.inner.readdir(offset, each).await
+        self.list(offset, true, &mut |entry, _| each(entry)).await
     }
 
     async fn readdir_some(
@@ -201,7 +269,7 @@ impl<F: OpenFile> OpenFile for CachedFile<F> {
         offset: u64,
         each: &mut dyn FnMut(&DirEntry<'_>, Option<&Attr>) -> bool,
     ) -> Result<()> {
-        self.inner.readdir_some(offset, each).await
+        self.list(offset, false, each).await
     }
 
     async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
@@ -214,8 +282,10 @@ impl<F: OpenFile> OpenFile for CachedFile<F> {
             return Ok(attr);
         }
         let attr = self.inner.getattr(mask).await?;
-        let until = self.cache.now() + BELIEVED;
-        self.told.set(Some((mask, attr, until, seen)));
+        if self.cache.remembers() {
+            let until = self.cache.now() + BELIEVED;
+            self.told.set(Some((mask, attr, until, seen)));
+        }
         Ok(attr)
     }
 

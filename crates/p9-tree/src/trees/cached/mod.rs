@@ -1,6 +1,7 @@
 //! A tree that remembers what was asked of another.
 
 mod file;
+mod listings;
 mod pages;
 mod store;
 
@@ -23,20 +24,23 @@ pub use self::file::CachedFile;
 /// Others may change the tree below, and there is nothing that would tell. What is seen of that is what NFS promises, too:
 /// *close to open*. Who opens a file sees at least what others had written and closed by then; while it stays open, data that was read
 /// once may be given again. Attributes, and what symbolic links say, are believed for a second, as is the size of an open file.
-/// Listings, and whether a name is there, are asked for each time.
+/// Whether a name is there is asked for each time. A directory that is listed from its beginning shows at least what others had
+/// done to its names by then.
 ///
-/// Each time that a regular file is opened to be read its attributes are asked for: one request more. Data is kept over that only where size,
-/// version, and the times of the last change of content and attributes are what they were. Where the tree does not tell
-/// these, as in 9P2000 and 9P2000.u, no data is kept; nor is any of files that say that they are empty, whose content may be
-/// made up when it is read.
+/// Each time that a regular file is opened to be read, or a directory is listed from its beginning, its attributes are asked for: one
+/// request more. Data and listings are kept over that only where size, version, and the times of the last change of content and
+/// attributes are what they were. Where the tree does not tell these, as in 9P2000 and 9P2000.u, neither is kept; nor are those of
+/// files and directories that say that they are empty, whose content may be made up when it is read.
 ///
 /// # Changes through this tree
 /// They go to the tree below at once, are never kept for later, and are seen by all nodes and files of this one. Taking a lock
-/// forgets the file's data, so that programs that agree by locks see what the others wrote.
+/// forgets the file's data, so that programs that agree by locks see what the others wrote. A change of a name forgets all
+/// listings; a directory that is being listed goes on as it began.
 ///
 /// # Memory
-/// Data takes no more than the given bytes; what was of no use for longest goes first. Names, with what is known of them, take an
-/// eighth of that on top, and are all forgotten when that is full. [`give_back`](Self::give_back) is for those who run out of
+/// Data and listings take no more than the given bytes; data that was of no use for longest goes first. Listings take a quarter
+/// of that, and are all forgotten when that is full. Names, with what is known of them, take an eighth on top, and are all
+/// forgotten when that is full. [`give_back`](Self::give_back) is for those who run out of
 /// memory.
 #[derive(Clone)]
 pub struct CachedNode<N> {
@@ -55,7 +59,8 @@ impl<N: fmt::Debug> fmt::Debug for CachedNode<N> {
 }
 
 impl<N: Node + 'static> CachedNode<N> {
-    /// The tree that begins with `root`, with room for so many bytes of data. `clock` tells the time since whenever.
+    /// The tree that begins with `root`, with room for so many bytes of data. `clock` tells the time since whenever. With room
+    /// for none, nothing is remembered, and nothing more is asked for than without a cache.
     ///
     /// All nodes that come of this one share what is remembered. Two such trees over one do not: each is to the other as any
     /// other program.
@@ -86,7 +91,7 @@ impl<N: Node + 'static> CachedNode<N> {
 }
 
 impl<N> CachedNode<N> {
-    /// Gives back half of the memory that data takes, and what names take; says whether that was anything. For a program, or an
+    /// Gives back half of the memory that data takes, and what names and listings take; says whether that was anything. For a program, or an
     /// allocator, that has none left: it may be called at any time, and allocates nothing.
     pub fn give_back(&self) -> bool {
         self.cache.give_back()

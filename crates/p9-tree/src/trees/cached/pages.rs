@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ops::Bound;
 
+use super::store::Ids;
 use crate::trees::copy_out;
 
 /// What is kept, or not, as a whole.
@@ -38,11 +39,12 @@ impl Pages {
     }
 
     /// Copies what is there of a file from `offset` on, up to the first gap.
-    pub(super) fn take(&self, id: u64, into: &mut [u8], offset: u64) -> usize {
+    pub(super) fn take(&self, ids: Ids, into: &mut [u8], offset: u64) -> usize {
         let mut done = 0;
         while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let at = offset + done as u64;
-            let Some(page) = self.pages.get(&(id, at / PAGE as u64)) else {
+            let page = |id| self.pages.get(&(id, at / PAGE as u64));
+            let Some(page) = page(ids.lasting).or_else(|| page(ids.early)) else {
                 break;
             };
             page.is_used.set(true);
@@ -92,8 +94,8 @@ impl Pages {
     }
 
     /// Whether there are any of a file.
-    pub(super) fn has(&self, id: u64) -> bool {
-        self.first(id).is_some()
+    pub(super) fn has(&self, ids: Ids) -> bool {
+        self.first(ids.lasting).or(self.first(ids.early)).is_some()
     }
 
     /// Drops those of a file.

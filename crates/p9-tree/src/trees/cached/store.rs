@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use p9_wire::{Attr, AttrMask, Qid, Time};
 
+use super::listings::{Dir, LISTINGS_SHARE, Listed, Noted, Used};
 use super::pages::{PAGE, Pages};
 
 /// How long names, attributes and links are believed, and the size of an open file.
@@ -44,9 +45,18 @@ impl Stamp {
     /// The stamp of a regular file with these attributes. None where they don't tell enough, or where the content may be made up
     /// when it is read: such files say that they are empty.
     pub(super) fn of(attr: &Attr) -> Option<Stamp> {
+        Stamp::of_kind(attr, 0o100_000)
+    }
+
+    /// The same of a directory. Those whose entries are made up, as in Linux's `/proc`, say that they are empty as well.
+    pub(super) fn of_dir(attr: &Attr) -> Option<Stamp> {
+        Stamp::of_kind(attr, 0o040_000)
+    }
+
+    fn of_kind(attr: &Attr, kind: u32) -> Option<Stamp> {
         let needed = AttrMask::MODE | AttrMask::SIZE | AttrMask::MTIME | AttrMask::CTIME;
-        let is_regular = attr.mode & 0o170_000 == 0o100_000;
-        (attr.valid.contains(needed) && is_regular && attr.size > 0).then_some(Stamp {
+        let is_it = attr.mode & 0o170_000 == kind;
+        (attr.valid.contains(needed) && is_it && attr.size > 0).then_some(Stamp {
             version: attr.qid.version,
             size: attr.size,
             mtime: attr.mtime,
@@ -57,23 +67,31 @@ impl Stamp {
 
 /// A regular file that was opened to be read.
 pub(super) struct Entry {
-    /// By which its pages are found. Another one after each change of ours, so that what was asked for before is not taken for
+    /// By which its pages are found. Others after each change of ours, so that what was asked for before is not taken for
     /// what came after. None: another file has taken its place, nothing is kept of this one.
-    id: Cell<Option<u64>>,
+    ids: Cell<Option<Ids>>,
     /// What the pages are of; unknown after a change of ours.
     stamp: Cell<Option<Stamp>>,
     /// Until when the size in the stamp is believed.
     sized_until: Cell<Duration>,
     /// When the stamp was first seen.
     since: Duration,
-    /// Whether a page was read so soon after that that another change may have left the stamp as it is.
-    is_early: Cell<bool>,
+}
+
+/// By which the pages of a file are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ids {
+    /// Those that may be kept as long as the stamp is the same.
+    pub(super) lasting: u64,
+    /// Those that were read so soon after the stamp was first seen that another change may have left it as it is. They are
+    /// kept until the file is opened once more.
+    pub(super) early: u64,
 }
 
 impl Entry {
     /// By which a read that begins now will know whether it may be kept.
-    pub(super) fn id(&self) -> Option<u64> {
-        self.id.get()
+    pub(super) fn ids(&self) -> Option<Ids> {
+        self.ids.get()
     }
 
     /// How long the file is, if that is believed.
@@ -104,15 +122,32 @@ struct Store {
     pages: Pages,
     last_id: u64,
     files: BTreeMap<u64, Rc<Entry>>,
+    dirs: BTreeMap<u64, Rc<Dir>>,
     names: BTreeMap<Vec<u8>, Known>,
     names_used: usize,
     epoch: u64,
 }
 
 impl Store {
-    fn next_id(&mut self) -> Option<u64> {
+    fn next_id(&mut self) -> u64 {
         self.last_id += 1;
-        Some(self.last_id)
+        self.last_id
+    }
+
+    fn next_ids(&mut self) -> Option<Ids> {
+        Some(Ids {
+            lasting: self.next_id(),
+            early: self.next_id(),
+        })
+    }
+
+    /// Forgets the pages of a file that were read early, and those that are under way.
+    fn forget_early(&mut self, entry: &Entry) {
+        if let Some(ids) = entry.ids.get() {
+            self.pages.forget(ids.early);
+            let early = self.next_id();
+            entry.ids.set(Some(Ids { early, ..ids }));
+        }
     }
 
     fn forget_names(&mut self) {
@@ -122,9 +157,10 @@ impl Store {
 
     /// Forgets the data of a file.
     fn renew(&mut self, entry: &Entry) {
-        if let Some(id) = entry.id.get() {
-            self.pages.forget(id);
-            entry.id.set(self.next_id());
+        if let Some(ids) = entry.ids.get() {
+            self.pages.forget(ids.lasting);
+            self.pages.forget(ids.early);
+            entry.ids.set(self.next_ids());
         }
         entry.stamp.set(None);
     }
@@ -132,11 +168,16 @@ impl Store {
     /// Keeps nothing of a file any more.
     fn retire(&mut self, entry: &Entry) {
         self.renew(entry);
-        entry.id.set(None);
+        entry.ids.set(None);
+    }
+
+    fn forget_dirs(&mut self) {
+        self.dirs = BTreeMap::new();
     }
 
     fn forget_all(&mut self) {
         self.forget_names();
+        self.forget_dirs();
         for entry in mem::take(&mut self.files).into_values() {
             self.retire(&entry);
         }
@@ -151,6 +192,7 @@ pub(super) struct Cache {
     /// The same of names.
     changes_of_names: Cell<u64>,
     limit: usize,
+    listings_used: Used,
     clock: Box<dyn Fn() -> Duration>,
     epoch: Box<dyn Fn() -> u64>,
 }
@@ -170,9 +212,15 @@ impl Cache {
             changes: Cell::new(0),
             changes_of_names: Cell::new(0),
             limit,
+            listings_used: Used::default(),
             clock,
             epoch,
         }
+    }
+
+    /// Whether there is room for anything.
+    pub(super) fn remembers(&self) -> bool {
+        self.limit > 0
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -195,11 +243,79 @@ impl Cache {
         let Ok(mut store) = self.store.try_borrow_mut() else {
             return false;
         };
-        let is_any = store.pages.used() > 0 || store.names_used > 0;
+        let is_any = store.pages.used() > 0
+            || store.names_used > 0
+            || store.dirs.values().any(|dir| dir.has_listing());
         let half = store.pages.used() / 2;
         store.pages.shrink(half);
         store.forget_names();
+        store.forget_dirs();
         is_any
+    }
+
+    /// What listings take.
+    pub(super) fn listings_used(&self) -> Used {
+        self.listings_used.clone()
+    }
+
+    /// Makes room for listings that have become longer; `false` where they take too much all the same.
+    pub(super) fn makes_room(&self) -> bool {
+        let most = self.limit / LISTINGS_SHARE;
+        let mut store = self.store.borrow_mut();
+        if self.listings_used.get() > most {
+            // Those that are handed out just now stay.
+            store.dirs.values().for_each(|dir| dir.forget());
+        }
+        store.pages.shrink(self.room_for_pages());
+        self.listings_used.get() <= most
+    }
+
+    fn room_for_pages(&self) -> usize {
+        self.limit.saturating_sub(self.listings_used.get())
+    }
+
+    /// How many changes of names there were, and the epoch of what is below, which [`listed`](Self::listed) wants to know.
+    pub(super) fn moment(&self) -> (u64, u64) {
+        let (_, names) = self.changes();
+        (names, self.store.borrow().epoch)
+    }
+
+    /// Whether nothing was lost since that epoch began.
+    pub(super) fn is_of(&self, epoch: u64) -> bool {
+        self.moment().1 == epoch
+    }
+
+    /// What is known of the listing of a directory that has these attributes, which were asked for at this moment.
+    pub(super) fn listed(&self, attr: &Attr, moment: (u64, u64)) -> Listed {
+        let (Some(stamp), true) = (Stamp::of_dir(attr), self.moment() == moment) else {
+            return Listed::Unknown;
+        };
+        let (ino, now) = (attr.qid.path, self.now());
+        let mut store = self.store.borrow_mut();
+        let dir = Dir::seen(store.dirs.get(&ino), stamp, now);
+        if store.dirs.len() >= MOST_FILES {
+            store.dirs.retain(|_, dir| dir.has_listing());
+        }
+        store.dirs.insert(ino, dir.clone());
+        drop(store);
+        Listed::of(dir, ino, self, moment.1)
+    }
+
+    /// Keeps a listing that has come to its end, unless the directory may have changed meanwhile.
+    pub(super) fn keep_listing(&self, noted: Noted) {
+        // What was known may be gone with the connection.
+        self.changes();
+        let Noted {
+            dir,
+            ino,
+            begun,
+            listing,
+            ..
+        } = noted;
+        let store = self.store.borrow();
+        if store.dirs.get(&ino).is_some_and(|is| Rc::ptr_eq(is, &dir)) {
+            dir.keep(listing, begun, TICK);
+        }
     }
 
     /// The attributes of what is at a path, and its identity.
@@ -270,10 +386,7 @@ impl Cache {
         let is_now = self.changes.get() == seen;
         if let Some(entry) = store.files.get(&attr.qid.path).cloned() {
             if is_now && entry.stamp.get() == Some(stamp) {
-                if entry.is_early.replace(false) {
-                    store.renew(&entry);
-                    entry.stamp.set(Some(stamp));
-                }
+                store.forget_early(&entry);
                 entry.sized_until.set(now + BELIEVED);
                 return Some(entry);
             }
@@ -282,15 +395,14 @@ impl Cache {
         if store.files.len() >= MOST_FILES {
             let Store { files, pages, .. } = &mut *store;
             files.retain(|_, entry| {
-                Rc::strong_count(entry) > 1 || entry.id.get().is_some_and(|id| pages.has(id))
+                Rc::strong_count(entry) > 1 || entry.ids.get().is_some_and(|ids| pages.has(ids))
             });
         }
         let entry = Rc::new(Entry {
-            id: Cell::new(store.next_id()),
+            ids: Cell::new(store.next_ids()),
             stamp: Cell::new(is_now.then_some(stamp)),
             sized_until: Cell::new(now + BELIEVED),
             since: now,
-            is_early: Cell::new(false),
         });
         store.files.insert(attr.qid.path, entry.clone());
         Some(entry)
@@ -299,17 +411,21 @@ impl Cache {
     /// Copies what is kept of a file from `offset` on; how many bytes that were.
     pub(super) fn take(&self, entry: &Entry, into: &mut [u8], offset: u64) -> usize {
         let store = self.store.borrow();
-        let id = entry.id.get();
-        id.map_or(0, |id| store.pages.take(id, into, offset))
+        let ids = entry.ids.get();
+        ids.map_or(0, |ids| store.pages.take(ids, into, offset))
     }
 
-    /// Keeps what was read of a file at `offset`. The read began at `begun`, when the file had this `id`.
-    pub(super) fn keep(&self, entry: &Entry, id: u64, begun: Duration, bytes: &[u8], offset: u64) {
-        if entry.id.get() != Some(id) {
+    /// Keeps what was read of a file at `offset`. The read began at `begun`, when the file had these `ids`.
+    pub(super) fn keep(&self, entry: &Entry, ids: Ids, begun: Duration, bytes: &[u8], offset: u64) {
+        let Some(now) = entry.ids.get() else {
             return;
-        }
-        if begun < entry.since + TICK {
-            entry.is_early.set(true);
+        };
+        let (id, is_same) = match begun < entry.since + TICK {
+            true => (ids.early, ids == now),
+            false => (ids.lasting, ids.lasting == now.lasting),
+        };
+        if !is_same {
+            return;
         }
         let size = entry.stamp.get().map(|stamp| stamp.size);
         // No file is so long, whatever a server says.
@@ -318,11 +434,12 @@ impl Cache {
             return;
         };
         let skip = (at - offset) as usize;
+        let room = self.room_for_pages();
         let mut store = self.store.borrow_mut();
         for bytes in bytes.get(skip..).unwrap_or(&[]).chunks(PAGE) {
             // The last page of a file is short.
             if bytes.len() == PAGE || size == Some(at + bytes.len() as u64) {
-                store.pages.insert(id, at, bytes, self.limit);
+                store.pages.insert(id, at, bytes, room);
             }
             at += bytes.len() as u64;
         }
@@ -336,6 +453,7 @@ impl Cache {
             Change::Names => {
                 self.changes_of_names.set(self.changes_of_names.get() + 1);
                 store.forget_names();
+                store.forget_dirs();
             }
             Change::Data(Some(ino)) => {
                 store.names.retain(|_, known| !known.is_of(ino));
