@@ -33,14 +33,14 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-clients bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-clients bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel cache-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, meaning, and in brackets the commands that take it. tests/repository/settings.rs compares.
 #: APP        'commands'           what the toolbox runs [run]
 #: BACKEND    xen9pd|qemu|9pfsd    what serves shares in dom0; on trixie xen9pd, on bookworm QEMU [run test-xen]
 #: BED        bookworm|trixie|argo Debian release of dom0: Xen 4.17 with QEMU, Xen 4.20, or 4.17 built with Argo [run bench bench-embed bench-sweep soak test-boot test-hostile test-migrate test-xen]
 #: DESTDIR    directory            the root that things are installed below [install]
-#: FEATURES   vchan                the library with vchans, in target/capi-dist-vchan [capi]
+#: FEATURES   vchan cache          the library with vchans, a cache, or both, in target/capi-dist-vchan and so on [capi]
 #: IMAGE      file                 another image than target/xen9p.elf [run test-argo test-migrate test-xen]
 #: MEMORY     MiB                  of the guest; 64 [run]
 #: MINUTES    n                    how long it works; 3 [soak]
@@ -82,6 +82,12 @@ argo-kernel:
 	+@tools/bed/host-packages
 	+@$(CARGO) build --profile image --quiet --features toolbox,argo --bin xen9p
 	@strip -o target/xen9p-argo.elf target/image/xen9p
+
+# The same with the cache.
+cache-kernel:
+	+@tools/bed/host-packages
+	+@$(CARGO) build --profile image --quiet --features toolbox,cache --bin xen9p
+	@strip -o target/xen9p-cache.elf target/image/xen9p
 
 kernel: ## Build the image, target/xen9p.elf
 	+@tools/bed/host-packages
@@ -261,13 +267,13 @@ test-elf: kernel ## What must and must not be in the image's ELF file
 	@tests/elf-check.sh target/image/xen9p
 
 test-capi: ## That the C library links in the ways that kernels link, where it can be built
-	+@for features in '' vchan; do FEATURES=$$features $(WITHOUT_MAKE) capi/dist.sh || [ $$? -eq 77 ] || exit 1; done
-	@for dist in target/capi-dist target/capi-dist-vchan; do [ ! -e $$dist/lib/xen9p.o ] || tests/capi-links.sh $$dist || exit 1; done
+	+@for features in '' vchan cache; do FEATURES=$$features $(WITHOUT_MAKE) capi/dist.sh || [ $$? -eq 77 ] || exit 1; done
+	@for dist in target/capi-dist target/capi-dist-vchan target/capi-dist-cache; do [ ! -e $$dist/lib/xen9p.o ] || tests/capi-links.sh $$dist || exit 1; done
 
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(OWN_TESTS) test-boot
 
-test-xen: packages-for-test-xen argo-kernel kernel embed idc-guest $(XEN9PD) $(XEN9PD:xen9pd-static=lying-frontend) ## The image under xl, with real 9pfs devices
+test-xen: packages-for-test-xen argo-kernel cache-kernel kernel embed idc-guest $(XEN9PD) $(XEN9PD:xen9pd-static=lying-frontend) ## The image under xl, with real 9pfs devices
 	@$(OWN_TESTS) test-xen
 
 test-guests: packages-for-run guests ## Guests that are not ours, through `xen-bed test`: Linux, GRUB, kernels of 50 lines

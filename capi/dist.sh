@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds the C library for any kernel's link into target/capi-dist: header, archive, the one object in it, pkg-config file.
 # usage: capi/dist.sh, from anywhere and with any RUSTFLAGS; FEATURES=vchan: the object that has vchans and serves, into
-# target/capi-dist-vchan
+# target/capi-dist-vchan; FEATURES=cache: the one whose mounts can have a cache, into target/capi-dist-cache; FEATURES='vchan cache':
+# both, into target/capi-dist-vchan-cache
 #
 # For x86_64-unknown-none, whose core library uses neither the red zone nor the registers that interrupt handlers of kernels
 # don't save; what is left of that is checked by the code itself. Needs binutils. Ends with status 77 where that core library
@@ -12,20 +13,19 @@ cd "$(dirname "$0")/.."
 target=x86_64-unknown-none
 build=target/capi
 # Code and constants, in bytes: what is more needs a reason.
-case ${FEATURES:-} in
-'')
-	out=target/capi-dist
-	limit=400800
-	;;
-vchan)
-	out=target/capi-dist-vchan
-	limit=637600
-	;;
-*)
-	echo "xen9p: FEATURES is vchan or nothing, not '$FEATURES'" >&2
-	exit 1
-	;;
-esac
+out=target/capi-dist
+limit=400800
+for feature in ${FEATURES:-}; do
+	case $feature in
+	vchan) limit=$((limit + 236800)) ;;
+	cache) limit=$((limit + 57200)) ;;
+	*)
+		echo "xen9p: FEATURES are vchan and cache, or nothing, not '$FEATURES'" >&2
+		exit 1
+		;;
+	esac
+	out=$out-$feature
+done
 
 rm -rf "$out"
 if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] && ! rustup target add "$target"; then
@@ -45,7 +45,7 @@ archive=$build/$target/image/libxen9p_capi.a
 names=$(grep -o '\bxen9p_[a-z_0-9]*(' include/xen9p.h | tr -d '(' | sort -u)
 declared=
 for name in $names; do
-	case ${FEATURES:-}:$name in :xen9p_serve) continue ;; esac
+	case $out:$name in *-vchan*:*) ;; *:xen9p_serve) continue ;; esac
 	grep -q "fn $name(" capi/src/*.rs && declared="$declared $name"
 done
 keep=

@@ -67,7 +67,8 @@
  * Linking    One object, target/capi-dist/lib/xen9p.o: nothing is undefined in it, memcpy and its like are its own, and nothing
  *            but xen9p_... is defined for others. It links by ld -r, with --gc-sections or without, and into ELF32. Made by
  *            make capi FEATURES=vchan it can mount what other domains serve, and serve (xen9p_mount(), xen9p_serve()), takes
- *            230 KB more, and is in target/capi-dist-vchan; the header is the same.
+ *            230 KB more, and is in target/capi-dist-vchan; the header is the same. FEATURES=cache is for mounts with a
+ *            `cache`: 57 KB more, in target/capi-dist-cache.
  */
 
 #ifndef XEN9P_H
@@ -275,6 +276,11 @@ struct xen9p_mount_options {
    * as many; each file that is read so holds as many. 0: 128 KiB, or a 256th of the kernel's memory if that is less.
    * Below 8192: none, and each xen9p_read() gets what the server has at that moment. */
   uint32_t read_ahead;
+  /* How many bytes at most of what was read are kept for those who ask again: data, listings, attributes, what links say.
+   * What others change is then seen close to open, as over NFS: who opens a file sees what was written and closed by then;
+   * attributes are believed for a second. Changes go to the server at once. Memory that `alloc` refuses to the library is
+   * taken from there. 0: nothing is kept. -EOPNOTSUPP (95) unless the object is made by make capi FEATURES=cache. */
+  uint32_t cache;
 };
 
 /* A ring that Xen's domain builder made: its page, mapped for good, and its event channel. */

@@ -9,9 +9,8 @@ use core::ffi::c_char;
 
 use xen9p::errno::Errno;
 use xen9p::fs::FileType;
-use xen9p::fs::aio::{ReadDir, RemoteFile};
 use xen9p::p9::wire::OpenFlags;
-use xen9p::tree::{Node, OpenFile};
+use xen9p::tree::{Node as _, OpenFile as _};
 
 use crate::error::{Fail, Result, Tried};
 use crate::handles::{Kind, Open, wrong};
@@ -19,6 +18,7 @@ use crate::mount::Mount;
 use crate::operations::submit;
 use crate::paths::{Place, child, place};
 use crate::state::{enter, enter_status, give, handles};
+use crate::tree::{TreeDir, TreeFile};
 use crate::xen9p_handle;
 
 /// An entry of a directory.
@@ -39,7 +39,7 @@ pub struct xen9p_dirent {
 
 /// A directory that is listed.
 pub(crate) enum Dir {
-    Path(ReadDir),
+    Path(TreeDir),
     Node(NodeDir),
 }
 
@@ -77,7 +77,7 @@ const BATCH: usize = 64;
 
 /// One that was opened by its node.
 pub(crate) struct NodeDir {
-    file: RemoteFile,
+    file: TreeFile,
     offset: u64,
     ready: VecDeque<Entry>,
 }

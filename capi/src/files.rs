@@ -8,7 +8,6 @@ use core::pin::pin;
 
 use xen9p::errno::Errno;
 use xen9p::fs::OpenOptions;
-use xen9p::fs::aio::RemoteFile;
 use xen9p::p9::wire::{LockFlags, LockKind, LockStatus, OpenFlags};
 use xen9p::tree::{Lock, Node, OpenFile};
 
@@ -18,6 +17,7 @@ use crate::mount::Mount;
 use crate::operations::{run, submit};
 use crate::paths::{Place, buffer, buffer_mut, child, place};
 use crate::state::{enter, enter_anyway, give, handles};
+use crate::tree::TreeFile;
 use crate::xen9p_handle;
 
 /// Open for reading.
@@ -42,7 +42,7 @@ pub const XEN9P_LOCK_NONE: u32 = 2;
 
 /// An open file.
 pub(crate) struct File {
-    pub(crate) remote: RemoteFile,
+    pub(crate) remote: TreeFile,
     /// Whether there is something that its server may have to say when it is closed, or others wait for.
     matters_at_close: Cell<bool>,
 }

@@ -5,13 +5,13 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use xen9p::errno::Errno;
-use xen9p::fs::aio::{Fs, RemoteNode};
 
 use crate::dirs::SharedDir;
 use crate::error::{Fail, Result};
 use crate::files::File;
 use crate::mount::Mount;
 use crate::operations::Operation;
+use crate::tree::{Tree, TreeNode};
 use crate::xen9p_handle;
 
 /// What a handle stands for, and the mount that it belongs to, which stays connected as long.
@@ -24,8 +24,8 @@ pub(crate) struct Open {
 /// Something open.
 #[derive(Clone)]
 pub(crate) enum Kind {
-    Mount(Fs),
-    Node(RemoteNode),
+    Mount(Tree),
+    Node(TreeNode),
     File(Rc<File>),
     Dir(SharedDir),
     Operation(Rc<RefCell<Operation>>),

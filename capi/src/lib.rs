@@ -28,6 +28,7 @@ mod serve;
 mod state;
 mod store;
 mod threads;
+mod tree;
 #[cfg(feature = "vchan")]
 mod vchan;
 mod version;

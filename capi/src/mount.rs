@@ -22,6 +22,7 @@ use crate::operations::submit;
 use crate::platform::{self, Kernel, known_memory};
 use crate::state::{Xen, domain, enter, give, with_state, xen};
 use crate::threads;
+use crate::tree::{self, Tree};
 use crate::version::sized;
 use crate::xen9p_handle;
 
@@ -50,6 +51,11 @@ pub struct xen9p_mount_options {
     /// as many; each file that is read so holds as many. 0: 128 KiB, or a 256th of the kernel's memory if that is less.
     /// Below 8192: none, and each xen9p_read() gets what the server has at that moment.
     pub read_ahead: u32,
+    /// How many bytes at most of what was read are kept for those who ask again: data, listings, attributes, what links say.
+    /// What others change is then seen close to open, as over NFS: who opens a file sees what was written and closed by then;
+    /// attributes are believed for a second. Changes go to the server at once. Memory that `alloc` refuses to the library is
+    /// taken from there. 0: nothing is kept. -EOPNOTSUPP (95) unless the object is made by make capi FEATURES=cache.
+    pub cache: u32,
 }
 
 /// A connection to a device, or to another domain: one that is being made, or that has a session.
@@ -74,8 +80,16 @@ pub(crate) struct Mount {
 pub(crate) struct Mounted {
     /// The device's directory in xenstore, or the address.
     name: String,
-    fs: aio::Fs,
+    fs: Tree,
     mount: Rc<Mount>,
+}
+
+impl Mounted {
+    /// The tree.
+    #[cfg(feature = "cache")]
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.fs
+    }
 }
 
 /// How long a thread sleeps while another one is inside the session, which wakes it when it comes out.
@@ -268,6 +282,7 @@ pub unsafe extern "C" fn xen9p_mount(
     enter(tried, || {
         // SAFETY: the caller's promise.
         let options = unsafe { sized(options, "the options") }?;
+        tree::check_cache(options.cache)?;
         let tag = match tag.is_null() {
             true => None,
             // SAFETY: as above; it lives until the call is over.
@@ -448,7 +463,7 @@ async fn begin(
     let fs = aio::Fs::mount(session, &mount).await?;
     let mounted = Mounted {
         name,
-        fs,
+        fs: tree::of_mount(fs, options.cache),
         mount: new,
     };
     with_state(|state| state.mounts.push(mounted.clone()))?;

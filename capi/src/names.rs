@@ -4,9 +4,8 @@ use alloc::boxed::Box;
 use core::ffi::{c_char, c_void};
 
 use xen9p::errno::Errno;
-use xen9p::fs::aio::RemoteNode;
 use xen9p::p9::wire::UnlinkFlags;
-use xen9p::tree::{Make, Node, Walked};
+use xen9p::tree::{Make, Node as _, Walked};
 
 use crate::error::{Fail, Result, Tried, copy_text};
 use crate::handles::{Kind, Open, wrong};
@@ -14,10 +13,11 @@ use crate::mount::Mount;
 use crate::operations::submit;
 use crate::paths::{Named, Place, buffer_mut, bytes, child, place};
 use crate::state::{enter, give};
+use crate::tree::TreeNode;
 use crate::xen9p_handle;
 
 /// The node that a place means, with the symbolic links of a path followed.
-pub(crate) async fn target(place: Place) -> Result<RemoteNode> {
+pub(crate) async fn target(place: Place) -> Result<TreeNode> {
     match place {
         Place::Path(fs, path) => Ok(fs.node_at(path, true).await?),
         place => node(place).await,
@@ -25,7 +25,7 @@ pub(crate) async fn target(place: Place) -> Result<RemoteNode> {
 }
 
 /// The node that a place means. Symbolic links are not followed.
-pub(crate) async fn node(place: Place) -> Result<RemoteNode> {
+pub(crate) async fn node(place: Place) -> Result<TreeNode> {
     let (fs, path) = match place {
         Place::Path(fs, path) => (fs, path),
         Place::Name(dir, name) => return child(&dir, name).await,
@@ -39,7 +39,7 @@ pub(crate) async fn node(place: Place) -> Result<RemoteNode> {
     if names.contains(&&b".."[..]) {
         return Err(Fail::new(Errno::EINVAL, "\"..\" leads to no node"));
     }
-    match fs.node().walk_at(&names).await? {
+    match fs.root().walk_at(&names).await? {
         Walked::Through(node, _) => Ok(node),
         Walked::Link(_) => Err(Fail::new(
             Errno::ELOOP,

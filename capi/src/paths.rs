@@ -5,23 +5,23 @@ use core::ffi::{CStr, c_char, c_void};
 use core::slice;
 
 use xen9p::errno::Errno;
-use xen9p::fs::aio::{Fs, RemoteNode};
-use xen9p::tree::{Node, is_name};
+use xen9p::tree::{Node as _, is_name};
 
 use crate::error::{Fail, Result};
 use crate::files::File;
 use crate::handles::{Kind, wrong};
 use crate::mount::Mount;
 use crate::state::handles;
+use crate::tree::{Tree, TreeNode};
 use crate::xen9p_handle;
 
 /// What a handle and a path lead to.
 pub(crate) enum Place {
     /// A path from the root of the mount; symbolic links are followed.
-    Path(Fs, &'static [u8]),
+    Path(Tree, &'static [u8]),
     /// A name in a directory.
-    Name(RemoteNode, &'static [u8]),
-    Node(RemoteNode),
+    Name(TreeNode, &'static [u8]),
+    Node(TreeNode),
     File(Rc<File>),
 }
 
@@ -103,11 +103,11 @@ impl Place {
 
 /// A name in the tree.
 pub(crate) enum Named {
-    Path(Fs, &'static [u8]),
-    In(RemoteNode, &'static [u8]),
+    Path(Tree, &'static [u8]),
+    In(TreeNode, &'static [u8]),
 }
 
 /// The node that a name in a directory means.
-pub(crate) async fn child(dir: &RemoteNode, name: &[u8]) -> Result<RemoteNode> {
+pub(crate) async fn child(dir: &TreeNode, name: &[u8]) -> Result<TreeNode> {
     Ok(dir.walk(name).await?)
 }

@@ -124,14 +124,31 @@ pub(crate) fn give_back() {
     }
 }
 
+/// Has caches give memory back, of which so much is asked for; whether that was any.
+#[cfg(feature = "cache")]
+fn give_back_caches(layout: Layout) -> bool {
+    layout.size() <= SIZE && crate::tree::give_back()
+}
+
+#[cfg(not(feature = "cache"))]
+fn give_back_caches(_: Layout) -> bool {
+    false
+}
+
 // SAFETY: memory is the kernel's, whose callbacks keep the contract of an allocator, as the header asks; or part of a
 // piece of such memory, not given out again until all in it was given back, aligned to 16, which is enough for what is
 // taken from it.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let memory: *mut u8 = callback!(alloc, null_mut(), layout.size(), layout.align()).cast();
-        if !memory.is_null() {
-            return memory;
+        loop {
+            let memory: *mut u8 =
+                callback!(alloc, null_mut(), layout.size(), layout.align()).cast();
+            if !memory.is_null() {
+                return memory;
+            }
+            if !give_back_caches(layout) {
+                break;
+            }
         }
         let mut taken = RESERVES.given().filter_map(|reserve| reserve.take(layout));
         taken.next().unwrap_or(null_mut())

@@ -8,7 +8,6 @@ use core::cell::RefCell;
 use core::ffi::{CStr, c_char};
 
 use xen9p::errno::Errno;
-use xen9p::fs::aio::RemoteNode;
 use xen9p::server::{Exports, Limits, Rights};
 use xen9p::time::Instant;
 use xen9p::transport::vchan::{Export, Listener, Order, Orders};
@@ -19,6 +18,7 @@ use crate::handles::{Kind, Open, wrong};
 use crate::mount::Mount;
 use crate::platform::{Kernel, known_memory, now};
 use crate::state::{domain, enter_status, give, handles, with_state};
+use crate::tree::TreeNode;
 use crate::{reserve, vchan, xen9p_handle};
 
 /// What the rings of an endpoint, and one message, may take, as a share of the kernel's memory.
@@ -185,7 +185,7 @@ pub unsafe extern "C" fn xen9p_serve(
         };
         let Open { mount, kind } = handles(|handles| handles.get(tree))?;
         let root = match kind {
-            Kind::Mount(fs) => fs.node(),
+            Kind::Mount(fs) => fs.root().clone(),
             Kind::Node(node) => node,
             _ => return Err(wrong("a mount or a node")),
         };
@@ -199,12 +199,7 @@ pub unsafe extern "C" fn xen9p_serve(
     })
 }
 
-fn serve(
-    address: &str,
-    root: RemoteNode,
-    rights: Rights,
-    mount: Rc<Mount>,
-) -> Result<Rc<Endpoint>> {
+fn serve(address: &str, root: TreeNode, rights: Rights, mount: Rc<Mount>) -> Result<Rc<Endpoint>> {
     let (client, name) = vchan::parse(address)?;
     let memory = known_memory();
     let listener = Listener::new(&domain()?, client, name, orders(memory))?;

@@ -66,6 +66,16 @@ fn everything_in_order_and_out_of_it() {
             assert!(last_error().contains("FEATURES=vchan"), "{}", last_error());
             assert_eq!(xen9p_mount(c"#mem".as_ptr(), null(), &mut fs, NULL), -19);
         }
+        #[cfg(not(feature = "cache"))]
+        {
+            let options = xen9p_mount_options {
+                size: size_of::<xen9p_mount_options>(),
+                cache: 1,
+                ..Default::default()
+            };
+            assert_eq!(xen9p_mount(null(), &options, &mut fs, NULL), -95);
+            assert!(last_error().contains("FEATURES=cache"), "{}", last_error());
+        }
         assert_eq!(xen9p_mount(c"nothing".as_ptr(), null(), &mut fs, NULL), -19);
         assert!(
             last_error().contains("there are: share"),

@@ -27,6 +27,7 @@ fn it_may_end_anywhere() {
         let way = Way {
             is_started,
             recovery: 0,
+            cache: 0,
         };
         let points = everywhere(&World::new(), way, &|| ());
         assert!(points > 100, "{points}");
@@ -46,8 +47,22 @@ fn it_may_end_while_a_lost_backend_is_looked_for() {
     let way = Way {
         is_started: false,
         recovery: 30,
+        cache: 0,
     };
     let points = everywhere(&world, way, &lose);
+    assert!(points > 100, "{points}");
+}
+
+#[cfg(feature = "cache")]
+#[test]
+fn it_may_end_where_a_cache_has_the_rest() {
+    let _turn = turn();
+    let way = Way {
+        is_started: false,
+        recovery: 0,
+        cache: 1 << 20,
+    };
+    let points = everywhere(&World::new(), way, &|| ());
     assert!(points > 100, "{points}");
 }
 

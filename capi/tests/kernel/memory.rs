@@ -11,6 +11,8 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
     /// How many more allocations the kernel grants.
     static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// Whether it grants one more for each that is given back.
+    static REUSES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The library's allocator inside of it, the system's elsewhere.
@@ -56,10 +58,20 @@ pub fn alloc(size: usize, align: usize) -> *mut u8 {
 pub fn free(memory: *mut u8, size: usize, align: usize) {
     // SAFETY: as it was given out.
     unsafe { System.dealloc(memory, Layout::from_size_align(size, align).unwrap()) }
+    if REUSES.get() {
+        LEFT.set(LEFT.get() + 1);
+    }
+}
+
+/// From now on the kernel grants what is given back, and nothing else.
+pub fn leave_what_is_given_back() {
+    LEFT.set(0);
+    REUSES.set(true);
 }
 
 /// From now on the kernel grants so many more allocations.
 pub fn leave(count: usize) {
+    REUSES.set(false);
     LEFT.set(count);
 }
 
@@ -85,6 +97,8 @@ pub struct Way {
     pub is_started: bool,
     /// Seconds for which a lost backend is looked for.
     pub recovery: u32,
+    /// Bytes of its cache.
+    pub cache: u32,
 }
 
 /// What a program does with files. Returns the first error, with everything closed.
@@ -150,6 +164,7 @@ unsafe fn work_on(open: &mut Vec<xen9p_handle>, way: Way, lose: &dyn Fn()) -> Re
             size: size_of::<xen9p_mount_options>(),
             disconnect: 1,
             recovery: way.recovery,
+            cache: way.cache,
             ..Default::default()
         };
         let started = way.is_started;
