@@ -1,6 +1,6 @@
 //! The benchmark's guest without a system: the workload over `xen9p::fs`.
 //!
-//! Command line: `run CONTROL FILES OUT SCALE`; `sweep CONTROL FILES OUT` for a comparison of settings; `growth CONTROL
+//! Command line: `run CONTROL FILES OUT SCALE`, `cached` instead of `run` for a mount with a cache; `sweep CONTROL FILES OUT` for a comparison of settings; `growth CONTROL
 //! FILES OUT` for how time and memory grow with the work; `pair CONTROL FILES OUT` for one of many domains at once.
 #![no_std]
 #![no_main]
@@ -26,11 +26,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-use xen9p::fs::aio::File;
 use xen9p::fs::{Fs, OpenOptions};
 use xen9p::p9::session::Session;
 use xen9p::println;
 use xen9p::rt;
+use xen9p::tree::Node;
+use xen9p::tree::files::{self, aio};
 
 use content::{Amounts, BIG, IN_PAGES, MADE, PAGE, Seed, fill, places};
 use marks::{Marks, Result, Signals, check};
@@ -38,28 +39,23 @@ use workload::Host;
 
 xen9p::entry!(main);
 
+/// Bytes of the cache, where there is one: the largest file that is read fits, and as much again.
+const CACHE: usize = 128 << 20;
+
 fn main(fs: &Fs) -> Result<()> {
     let words = rt::args().map_err(|error| error.to_string())?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let session = fs.to_async().session().clone();
     let host = Bare {
-        fs,
-        session: fs.to_async().session().clone(),
+        fs: &**fs,
+        session: session.clone(),
     };
     match words[..] {
-        ["run", control, files, out, scale] => {
-            let scale = scale.parse().map_err(|_| "SCALE is not a number")?;
-            let mut marks = Marks::new(control);
-            marks.note("ours", "mounted", 1, rt::uptime().as_nanos() as u64);
-            workload::first_byte(&host, &mut marks, files, "ours")?;
-            let amounts = Amounts::new(scale, "ours");
-            workload::run(&host, &mut marks, "ours", files, out, amounts)?;
-            marks.row(&host, "ours", "names", amounts.entries as u64, || {
-                let names = host.names(&format!("{files}/many"))?;
-                check(names.len() == amounts.entries, "a listing")
-            })?;
-            marks.end(&host)?;
-            marks.print(&host);
-            Ok(())
+        ["run", control, files, out, scale] => run(&host, "ours", [control, files, out, scale]),
+        ["cached", control, files, out, scale] => {
+            let fs = &fs.cached(CACHE);
+            let host = Bare { fs, session };
+            run(&host, "ours_cached", [control, files, out, scale])
         }
         ["sweep", control, files, out] => {
             let mut marks = Marks::new(control);
@@ -102,16 +98,34 @@ fn main(fs: &Fs) -> Result<()> {
             Marks::new(control).end(&host)
         }
         _ => Err(
-            "usage: run CONTROL FILES OUT SCALE | sweep CONTROL FILES OUT | growth CONTROL FILES OUT | pair CONTROL FILES OUT"
+            "usage: run|cached CONTROL FILES OUT SCALE | sweep CONTROL FILES OUT | growth CONTROL FILES OUT | pair CONTROL FILES OUT"
                 .into(),
         ),
     }
 }
 
+/// Does all rows, as those of `mode`.
+fn run<N: Node + 'static>(host: &Bare<'_, N>, mode: &str, words: [&str; 4]) -> Result<()> {
+    let [control, files, out, scale] = words;
+    let scale = scale.parse().map_err(|_| "SCALE is not a number")?;
+    let mut marks = Marks::new(control);
+    marks.note(mode, "mounted", 1, rt::uptime().as_nanos() as u64);
+    workload::first_byte(host, &mut marks, files, mode)?;
+    let amounts = Amounts::new(scale, mode);
+    workload::run(host, &mut marks, mode, files, out, amounts)?;
+    marks.row(host, mode, "names", amounts.entries as u64, || {
+        let names = host.names(&format!("{files}/many"))?;
+        check(names.len() == amounts.entries, "a listing")
+    })?;
+    marks.end(host)?;
+    marks.print(host);
+    Ok(())
+}
+
 /// Files by the library's asynchronous face, one operation after the other unless several are asked for: which is what
 /// its blocking face is.
-struct Bare<'a> {
-    fs: &'a Fs,
+struct Bare<'a, N> {
+    fs: &'a files::Fs<N>,
     session: Session,
 }
 
@@ -120,7 +134,7 @@ fn at<T>(path: &str, result: xen9p::fs::Result<T>) -> Result<T> {
     result.map_err(|error| format!("{path}: {error}"))
 }
 
-impl Signals for Bare<'_> {
+impl<N: Node + 'static> Signals for Bare<'_, N> {
     fn now(&self) -> Duration {
         rt::uptime()
     }
@@ -130,7 +144,7 @@ impl Signals for Bare<'_> {
     }
 
     fn requests(&self) -> u64 {
-        self.fs.stats().requests
+        self.session.stats().requests
     }
 
     fn touch(&self, path: &str) -> Result<()> {
@@ -148,35 +162,41 @@ impl Signals for Bare<'_> {
     }
 }
 
-impl Host for Bare<'_> {
-    type File = File;
+impl<N: Node + 'static> Host for Bare<'_, N> {
+    type File = aio::File<N::File>;
 
-    fn open(&self, path: &str) -> Result<File> {
+    fn open(&self, path: &str) -> Result<Self::File> {
         at(path, self.fs.open(path)).map(|file| file.into_async())
     }
 
-    fn open_both(&self, path: &str) -> Result<File> {
+    fn open_both(&self, path: &str) -> Result<Self::File> {
         let mut options = OpenOptions::new();
         at(path, options.read(true).write(true).open(self.fs, path)).map(|file| file.into_async())
     }
 
-    fn create(&self, path: &str) -> Result<File> {
+    fn create(&self, path: &str) -> Result<Self::File> {
         at(path, self.fs.create(path)).map(|file| file.into_async())
     }
 
-    fn read(&self, file: &mut File, into: &mut [u8]) -> Result<usize> {
+    fn read(&self, file: &mut Self::File, into: &mut [u8]) -> Result<usize> {
         at("read", self.block_on(file.read(into)))
     }
 
-    fn write(&self, file: &mut File, from: &[u8]) -> Result<()> {
+    fn write(&self, file: &mut Self::File, from: &[u8]) -> Result<()> {
         at("write", self.block_on(file.write_all(from)))
     }
 
-    fn sync(&self, file: &File) -> Result<()> {
+    fn sync(&self, file: &Self::File) -> Result<()> {
         at("sync", self.block_on(file.sync_all()))
     }
 
-    fn read_pages(&self, file: &File, places: &[u64], depth: usize, seed: Seed) -> Result<()> {
+    fn read_pages(
+        &self,
+        file: &Self::File,
+        places: &[u64],
+        depth: usize,
+        seed: Seed,
+    ) -> Result<()> {
         let mut pages = vec![[0; PAGE]; depth];
         if depth == 1 {
             return places.iter().try_for_each(|&place| {
@@ -197,7 +217,13 @@ impl Host for Bare<'_> {
         }))
     }
 
-    fn write_pages(&self, file: &File, places: &[u64], depth: usize, seed: Seed) -> Result<()> {
+    fn write_pages(
+        &self,
+        file: &Self::File,
+        places: &[u64],
+        depth: usize,
+        seed: Seed,
+    ) -> Result<()> {
         let mut pages = vec![[0; PAGE]; depth];
         pages.iter_mut().for_each(|page| fill(page));
         if depth == 1 {
@@ -245,7 +271,7 @@ impl Host for Bare<'_> {
     }
 }
 
-impl Bare<'_> {
+impl<N: Node> Bare<'_, N> {
     fn block_on<T>(&self, operation: impl Future<Output = T>) -> T {
         self.session.block_on(operation)
     }

@@ -147,6 +147,7 @@ fn marker(out: &mut String, column: Column, color: &str, x: f64, y: f64) {
     let _ = match column {
         Column::LinuxBest
         | Column::Ours
+        | Column::OursCached
         | Column::OursXen9pd
         | Column::LinuxXen9pd
         | Column::Floor => {

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use crate::domain::Kind;
 
 /// Number of columns.
-pub const COLUMNS: usize = 8;
+pub const COLUMNS: usize = 9;
 
 /// Who did the work, and how.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Column {
     /// Our guest.
     Ours,
+    /// Our guest, with a cache.
+    OursCached,
     /// Linux with the largest messages and no cache.
     LinuxBest,
     /// Linux as it is without options.
@@ -43,6 +45,7 @@ impl Column {
     /// All, as report.json has them.
     pub const ALL: [Column; COLUMNS] = [
         Column::Ours,
+        Column::OursCached,
         Column::LinuxBest,
         Column::LinuxDefault,
         Column::LinuxCached,
@@ -53,8 +56,9 @@ impl Column {
     ];
 
     /// Those on QEMU, as the tables show them.
-    pub const ON_QEMU: [Column; 5] = [
+    pub const ON_QEMU: [Column; 6] = [
         Column::Ours,
+        Column::OursCached,
         Column::LinuxBest,
         Column::LinuxDefault,
         Column::LinuxCached,
@@ -65,6 +69,7 @@ impl Column {
     pub fn name(self) -> &'static str {
         match self {
             Column::Ours => "ours",
+            Column::OursCached => "ours_cached",
             Column::LinuxBest => "linux_best",
             Column::LinuxDefault => "linux_default",
             Column::LinuxCached => "linux_cached",

@@ -94,8 +94,8 @@ impl Facts {
         });
         format!(
             "# xen9p beside Linux v9fs\n\n\
-             Made by `make bench`: {} rounds in {:.0} minutes. One dom0, the share on its tmpfs; in each round one guest of ours, one that\n\
-             sends the same requests without a file API (\"limit\"), and one Linux guest, one after the other. The same guest and Linux\n\
+             Made by `make bench`: {} rounds in {:.0} minutes. One dom0, the share on its tmpfs; in each round one guest of ours, one more\n\
+             whose mount has a cache, one that sends the same requests without a file API (\"limit\"), and one Linux guest, one after the other. The same guest and Linux\n\
              then run on xen9pd, and ours on the floor: xen9pd's broker, worker and rings around files in the worker's memory. Both kinds of guest have\n\
              {} MiB and one vCPU, alone on the second processor of the emulated machine; dom0 has the first.\n\
              **The machine is emulated: absolute times mean nothing, ratios do.** All that was written, except on the floor, was checked byte by byte in dom0.\n\n\
@@ -105,6 +105,7 @@ impl Facts {
              | backend | {} |\n\
              | dom0's and the guest's Linux | {} |\n\
              | xen9p | {}; default settings, which in this much memory are 4 rings of order 9 |\n\
+             | xen9p, cache=open | the same with a cache of 128 MiB, empty at the start of each run; what the run has read before comes from there, if it is what the server has when the file is opened |\n\
              | Linux, best | `trans=xen,version=9p2000.L,msize=524288,cache=none`; its trans_xen always has two rings of order 9 |\n\
              | Linux, default | `trans=xen,version=9p2000.L` |\n\
              | Linux, cache=loose | `trans=xen,version=9p2000.L,msize=524288,cache=loose`, cold at the start of each run; what the run has read or written before comes from the cache |\n\

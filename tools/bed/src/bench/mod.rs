@@ -1,6 +1,7 @@
 //! `make bench`: xen9p beside Linux, and xen9pd beside QEMU, in the same dom0, by turns.
 
 mod backends;
+mod caches;
 mod chart;
 mod data;
 mod embedded;
@@ -66,6 +67,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
             facts.load.push(facts::load());
             stage.serve_by(Server::Qemu)?;
             results.add(kind, stage.ours(kind)?);
+            results.add(kind, stage.cached(kind)?);
             results.add(kind, stage.limit(kind)?);
             // Another one first in each round.
             let mut modes = LINUX;

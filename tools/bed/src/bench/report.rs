@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::backends;
 use super::data::{COLUMNS, Column, Measure, Results};
 use super::facts::Facts;
 use super::table::Table;
+use super::{backends, caches};
 use crate::domain::Kind;
 
 /// Both types of domain, as the tables show them.
@@ -198,6 +198,7 @@ pub fn markdown(results: &Results, facts: &Facts) -> String {
         out += "Median of the runs, in brackets the least and the most. MiB/s: more is better. ms: for one operation, less is better.\n\
                 Ratio: how many times faster than Linux at its best.\n\n";
         out += &times(results, kind, index);
+        out += &caches::compared(results, kind);
         let _ = writeln!(
             out,
             "\n## {}: processor time and requests\n",
@@ -219,6 +220,7 @@ fn times(results: &Results, kind: Kind, index: usize) -> String {
         "",
         "unit",
         "xen9p",
+        "xen9p, cache=open",
         "Linux, best",
         "Linux, default",
         "Linux, cache=loose",
@@ -433,7 +435,7 @@ mod tests {
     #[test]
     fn a_ratio_above_one_is_better() {
         let text = json(&results(2.0, 8.0), &Facts::default());
-        let line = "{\"name\": \"unlink\", \"mode\": \"pv\", \"ours\": 2.0000, \"linux_best\": 8.0000, \
+        let line = "{\"name\": \"unlink\", \"mode\": \"pv\", \"ours\": 2.0000, \"ours_cached\": null, \"linux_best\": 8.0000, \
                     \"linux_default\": null, \"linux_cached\": null, \"limit\": null, \"ours_xen9pd\": null, \
                     \"linux_xen9pd\": null, \"floor\": null, \"unit\": \"ms\", \"ratio\": 4.0000}";
         assert!(text.contains(line), "{text}");

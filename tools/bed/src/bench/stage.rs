@@ -110,6 +110,12 @@ impl Stage {
         self.run(kind, "bench.elf", None, &run, &[Column::Ours])
     }
 
+    /// Runs it in a guest of ours whose mount has a cache.
+    pub fn cached(&mut self, kind: Kind) -> Result<Vec<Row>> {
+        let run = format!("cached /control/0 /files /out/ours_cached {}", self.scale);
+        self.run(kind, "bench.elf", None, &run, &[Column::OursCached])
+    }
+
     /// Runs a part of it in a kernel that embeds the C library.
     pub fn embedded(&mut self, kind: Kind) -> Result<Vec<Row>> {
         let run = format!("bench /control/0 /files /out/ours {}", self.scale);
