@@ -3,6 +3,7 @@
 
 mod argo;
 mod bad_input;
+mod cached;
 mod dom0_daemon;
 mod domains;
 mod embed;
@@ -65,6 +66,7 @@ const BEYOND_9PFSD: &[(&str, &str)] = &[
     ("selftest", "it removes directories, renames, truncates and links, for which the daemon has no words"),
     ("commands", "it renames, truncates and removes directories, for which the daemon has no words"),
     ("backend-killed-while-copying", "one daemon serves all guests, so there is none to be killed for one of them"),
+    ("cached", "9P2000.u does not tell when a file was changed, so that nothing is kept"),
     ("backend-killed-and-gone", "one daemon serves all guests, so there is none to be killed for one of them"),
     ("device-comes-and-goes", "the daemon dies of a device whose directory goes away"),
     ("embed-c", "it renames, for which the daemon has no words"),
@@ -179,7 +181,7 @@ fn beyond(backend: Backend, test: &str) -> Option<&'static str> {
 /// All tests that any domain can be put to.
 fn tests() -> impl Iterator<Item = &'static Test> {
     let alike = bad_input::TESTS.iter().chain(domains::TESTS);
-    let alike = alike.chain(exports::TESTS);
+    let alike = alike.chain(exports::TESTS).chain(cached::TESTS);
     with_files().chain(alike).chain(argo::WITHOUT)
 }
 
@@ -229,6 +231,7 @@ pub fn run(settings: &Settings) -> Result<u8> {
             let without = argo::WITHOUT.iter().filter(|_| !settings.release.has_argo);
             let alike = bad_input::TESTS.iter().chain(domains::TESTS).chain(without);
             let alike = alike.chain(exports::TESTS).chain(embed::DOMAIN_TESTS);
+            let alike = alike.chain(cached::TESTS);
             let alike = alike.filter(|_| index == 0);
             let tests = with_files().chain(alike).chain(embed::TESTS);
             let tests = tests.filter(|(name, _)| kind == Kind::Pvh || !once(name));

@@ -66,16 +66,22 @@ fn backend_killed_while_copying(lab: &mut Lab<'_>) -> Result<()> {
     let mut domain = lab.start(&guest)?;
     for part in [1, 2] {
         lab.grows(&mut domain, &share, part * KILL_EVERY)?;
-        match lab.backend.is_xen9pd() {
-            // Another one comes by itself.
-            true => lab.dom0(&script(&guest, &[FIND_WORKER, KILL_WORKER]))?,
-            false => lab.dom0(&script(&guest, &[KILL, RESTART]))?,
-        };
+        replace_backend(lab, &guest)?;
         lab.console_repeats(&mut domain, "goes on after", part)?;
     }
     let ended = lab.end_of(&mut domain)?;
     ends_with(&ended, 0)?;
     share.holds("copy.bin", &content)
+}
+
+/// Ends what serves a guest, and has another one serve it.
+pub fn replace_backend(lab: &mut Lab<'_>, guest: &Guest) -> Result<()> {
+    match lab.backend.is_xen9pd() {
+        // It comes by itself.
+        true => lab.dom0(&script(guest, &[FIND_WORKER, KILL_WORKER]))?,
+        false => lab.dom0(&script(guest, &[KILL, RESTART]))?,
+    };
+    Ok(())
 }
 
 /// Ends what serves a guest for good.
