@@ -164,6 +164,7 @@ impl HostTree {
         if sys::file_kind(&stat) != p9_wire::FileKind::DIR {
             return Err(ShareError::NotADirectory);
         }
+        owner::check_search(&root, &options, privilege)?;
         let root_id = FileId::of(&stat);
         let usage = match (options.limits.counts(), ledger) {
             (false, _) => None,

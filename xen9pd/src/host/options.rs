@@ -110,6 +110,13 @@ pub enum ShareError {
         /// The group asked for.
         gid: u32,
     },
+    /// The user that everything is done as may not look up a name in the directory.
+    Unsearchable {
+        /// That user.
+        uid: u32,
+        /// That user's group.
+        gid: u32,
+    },
 }
 
 impl fmt::Display for ShareError {
@@ -132,6 +139,10 @@ impl fmt::Display for ShareError {
             ShareError::CannotSquash { uid, gid } => write!(
                 f,
                 "owners = squash={uid}:{gid} needs a process that may become that user: run xen9pd as root, or as user {uid} and group {gid}"
+            ),
+            ShareError::Unsearchable { uid, gid } => write!(
+                f,
+                "user {uid} of group {gid}, as which owners = squash={uid}:{gid} does everything, may look up nothing in it: give that user the right to search it (chmod o+x, setfacl), or squash to its owner"
             ),
         }
     }

@@ -1,14 +1,42 @@
 //! Whose files are, and on whose behalf something is done to them: [`Owners`] at work.
 
+use std::os::fd::OwnedFd;
+
 use p9_tree::Result;
 use p9_wire::{Errno, ModeBits};
+use rustix::fs::{Mode, OFlags};
 
-use super::options::Owners;
-use super::rights::{self, Assumed, Identity};
+use super::options::{Options, Owners, ShareError};
+use super::rights::{self, Assumed, Identity, Privilege};
 use super::{HostNode, errno, sys};
 
 /// In a request, no group.
 const NO_GROUP: u32 = u32::MAX;
+
+/// Whether the user that everything is done as may look up names in the root. A guest would be told of each file that it may
+/// not be reached, and the administrator of nothing.
+pub(super) fn check_search(
+    root: &OwnedFd,
+    options: &Options,
+    privilege: Privilege,
+) -> std::result::Result<(), ShareError> {
+    let Owners::Squash { uid, gid } = options.owners else {
+        return Ok(());
+    };
+    let identity = Identity {
+        uid,
+        gid,
+        capable: false,
+    };
+    let _assumed = identity.assume(privilege).map_err(ShareError::Root)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // The kernel asks for the right to search before it looks what the name is.
+    match rustix::fs::openat(root, ".", flags, Mode::empty()) {
+        Ok(_) => Ok(()),
+        Err(rustix::io::Errno::ACCESS) => Err(ShareError::Unsearchable { uid, gid }),
+        Err(error) => Err(ShareError::Root(error)),
+    }
+}
 
 impl HostNode {
     /// Becomes the user that everything in this share is done as.

@@ -163,6 +163,41 @@ fn squashed_everything_is_done_as_one_user() {
     assert!(groups.is_root());
 }
 
+/// What is wrong is told once, to the administrator, rather than by every file to the guest.
+#[test]
+fn a_directory_that_the_squashed_user_may_not_search_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |mode| {
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    let options = |uid| Options {
+        owners: Owners::Squash { uid, gid: 5678 },
+        ..Options::default()
+    };
+    let (uid, gid) = (1234, 5678);
+    for unsearchable in [0o700, 0o744] {
+        mode(unsearchable);
+        let refused = HostTree::open(dir.path(), options(uid)).unwrap_err();
+        assert_eq!(refused, ShareError::Unsearchable { uid, gid });
+        let said = refused.to_string();
+        assert!(said.contains("squash=1234:5678"), "{said}");
+        // Root may, and so may who needs not be asked.
+        assert!(HostTree::open(dir.path(), options(0)).is_ok());
+        assert!(HostTree::open(dir.path(), Options::default()).is_ok());
+    }
+    // Without the right to read, files are reached by their names.
+    mode(0o711);
+    assert!(HostTree::open(dir.path(), options(uid)).is_ok());
+    mode(0o750);
+    chown(dir.path(), None, Some(gid)).unwrap();
+    assert!(HostTree::open(dir.path(), options(uid)).is_ok());
+    // And this thread is root again.
+    assert!(rustix::process::geteuid().is_root());
+}
+
 #[test]
 fn others_can_squash_to_themselves_only() {
     if !is_root() {
