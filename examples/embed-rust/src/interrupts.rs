@@ -1,8 +1,13 @@
 //! The interrupt table, and events as interrupts.
 //!
 //! Xen delivers events by one vector. Its handler moves the pending bits of shared_info to [`FIRED`], where the
-//! platform's `take_pending` finds them. The handler has a stack of its own: the compiler may keep data below the stack
-//! pointer of what is interrupted (the red zone).
+//! platform's `take_pending` finds them. Interrupts are on only while this kernel sleeps; before that, and when it is asked what
+//! fired, it moves the bits itself.
+//!
+//! So the handler runs on the stack that is in use, on which the compiler keeps no data below the stack pointer (the red zone) while
+//! it sleeps. A stack that the processor takes for each interrupt, always from its top, would be no place for it: QEMU's software
+//! emulation of a nested hypervisor now and then delivers an interrupt a second time, at the first instruction of its handler.
+//! There the second frame would take the place of the first, and the handler would return to itself for ever.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -23,7 +28,7 @@ static SHARED_INFO: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "C" {
     static mut gdt: [u64; 5];
-    static event_stack_top: u8;
+    static exception_stack_top: u8;
     fn event_stub();
     fn exception_stub();
 }
@@ -70,14 +75,14 @@ pub unsafe fn init(shared_info: u64) {
     // SAFETY: no other code uses these tables yet; all that they point to stays where it is.
     unsafe {
         (&raw mut TASK_STATE.interrupt_stacks[0])
-            .write_unaligned((&raw const event_stack_top).addr() as u64);
+            .write_unaligned((&raw const exception_stack_top).addr() as u64);
         gdt[3] = (size_of::<TaskState>() as u64 - 1)
             | (task_state & 0xff_ffff) << 16
             | 0x89 << 40
             | (task_state >> 24 & 0xff) << 56;
         gdt[4] = task_state >> 32;
         TABLE = [gate(exception_stub, 1); 256];
-        TABLE[usize::from(VECTOR)] = gate(event_stub, 1);
+        TABLE[usize::from(VECTOR)] = gate(event_stub, 0);
         asm!("ltr {0:x}", in(reg) 24_u16);
         asm!("lidt [{}]", in(reg) &raw const pointer);
     }
@@ -98,12 +103,17 @@ fn word(at: *const u64) -> &'static AtomicU64 {
 #[unsafe(no_mangle)]
 extern "C" fn event_interrupt() {
     COUNT.fetch_add(1, Ordering::Relaxed);
+    collect();
+}
+
+/// Moves what is pending to [`FIRED`]. Interrupts are off.
+fn collect() {
     let info = SHARED_INFO.load(Ordering::Relaxed) as *const sys::shared_info;
     // SAFETY: places inside shared_info, which is mapped.
     unsafe {
         let upcall: *const AtomicU8 =
             (&raw const (*info).vcpu_info[0].evtchn_upcall_pending).cast();
-        // Before the bits are read: what fires meanwhile interrupts again.
+        // Before the bits are read: what fires meanwhile is pending again.
         (*upcall).store(0, Ordering::SeqCst);
         let mut words =
             word(&raw const (*info).vcpu_info[0].evtchn_pending_sel).swap(0, Ordering::SeqCst);
@@ -130,6 +140,7 @@ pub fn forget() {
 
 /// Whether a port fired since this was asked the last time.
 pub fn take(port: u32) -> bool {
+    collect();
     let bit = 1 << (port % 64);
     let word = FIRED.get(port as usize / 64);
     word.is_some_and(|word| word.fetch_and(!bit, Ordering::SeqCst) & bit != 0)
@@ -137,20 +148,17 @@ pub fn take(port: u32) -> bool {
 
 /// Whether a port fired and was not taken.
 pub fn fired(port: u32) -> bool {
+    collect();
     let word = FIRED.get(port as usize / 64);
     word.is_some_and(|word| word.load(Ordering::SeqCst) & 1 << (port % 64) != 0)
 }
 
 /// Sleeps until the next interrupt, unless `ready` says that there is no need to.
 pub fn sleep_unless(ready: impl FnOnce() -> bool) {
-    // SAFETY: with interrupts off nothing can fire between the look and the halt; `sti` takes effect only after the
-    // instruction that follows it.
-    unsafe {
-        asm!("cli");
-        if ready() {
-            asm!("sti");
-        } else {
-            asm!("sti", "hlt");
-        }
+    if !ready() {
+        // SAFETY: what fires after the look interrupts the halt, as `sti` takes effect only after the instruction that follows it.
+        // The handler leaves all registers as they are, and may use the stack: without `nostack` the compiler keeps nothing
+        // below its pointer.
+        unsafe { asm!("sti", "hlt", "cli") };
     }
 }

@@ -72,8 +72,6 @@ impl Kernel {
         // Deadlines.
         let timer = event_channel::bind_virq(&Kernel, sys::VIRQ_TIMER, 0)?;
         TIMER.store(timer.0, Ordering::Relaxed);
-        // SAFETY: everything is in place.
-        unsafe { core::arch::asm!("sti") };
         Ok(())
     }
 
@@ -99,17 +97,15 @@ impl Kernel {
     /// # Safety
     /// As of [`sched::suspend`], but that this puts everything back.
     unsafe fn suspend_pvh() -> Result<SuspendReturn, XenError> {
-        // SAFETY: no handler uses shared_info with interrupts off; it and the table are put back below before anything
+        // SAFETY: interrupts are off, so that no handler uses shared_info; it and the table are put back below before anything
         // else runs.
         unsafe {
-            core::arch::asm!("cli");
             let returned = sched::suspend(&Kernel, Frame(0));
             if matches!(&returned, Ok(returned) if returned.how() == Suspended::Resumed) {
                 interrupts::forget();
                 MAPPED.store(0, Ordering::Relaxed);
                 Kernel::begin()?;
             }
-            core::arch::asm!("sti");
             returned
         }
     }

@@ -77,7 +77,7 @@ long_mode:
     call start
     ud2
 
-// An event. It runs on a stack of its own (see interrupts.rs); interrupts are off until iretq.
+// An event, while the kernel sleeps (see interrupts.rs). Interrupts are off until iretq.
     .globl event_stub
 event_stub:
     push rax
@@ -205,6 +205,6 @@ level2:
     .skip 0x10000
 stack_top:
     .skip 0x4000
-    .globl event_stack_top
-event_stack_top:
+    .globl exception_stack_top
+exception_stack_top:
     .text
