@@ -116,6 +116,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&settings),
         "bench-embed" => bench::embedded(&settings),
         "bench-sweep" => bench::sweep(&settings),
+        "bench-transports" => xen_tests::run_transports(&settings),
         "test-boot" => boot_tests::run(&settings),
         "test-xen" => xen_tests::run(&settings),
         "test-hostile" => xen_tests::run_hostile(&settings),
@@ -123,7 +124,7 @@ fn main() -> ExitCode {
         "test-migrate" => xen_tests::run_migrate(&settings),
         "soak" => xen_tests::run_soak(&settings),
         _ => Err(fail!(
-            "usage: own-tests bench | bench-embed | bench-sweep | test-boot | test-xen | test-hostile | test-argo | test-migrate | soak"
+            "usage: own-tests bench | bench-embed | bench-sweep | bench-transports | test-boot | test-xen | test-hostile | test-argo | test-migrate | soak"
         )),
     });
     match status {

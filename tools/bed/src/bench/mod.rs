@@ -5,11 +5,11 @@ mod caches;
 mod chart;
 mod data;
 mod embedded;
-mod facts;
+pub(crate) mod facts;
 mod report;
 mod stage;
 mod sweep;
-mod table;
+pub(crate) mod table;
 
 use std::fs;
 
