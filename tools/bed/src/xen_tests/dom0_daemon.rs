@@ -168,7 +168,12 @@ pub fn linux(lab: &mut Lab<'_>, work: &str) -> Result<Guest> {
 }
 
 /// A Linux guest with this first process and these programs.
-fn linux_with(lab: &mut Lab<'_>, name: &str, init: &str, programs: &str) -> Result<Guest> {
+pub(super) fn linux_with(
+    lab: &mut Lab<'_>,
+    name: &str,
+    init: &str,
+    programs: &str,
+) -> Result<Guest> {
     let (kernel, modules) = lab.linux();
     let bed = lab.bed()?;
     bed.bring(&kernel, "vmlinux")?;

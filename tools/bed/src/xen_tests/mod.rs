@@ -15,11 +15,13 @@ mod life;
 mod many_guests;
 mod migrate;
 mod names;
+mod posix;
 mod recovery;
 mod save;
 mod shell;
 mod soak;
 mod trace;
+mod transports;
 
 use crate::dom0;
 use crate::domain::{Backend, Kind};
@@ -28,6 +30,8 @@ use crate::release::BOOKWORM;
 use crate::suite::Suite;
 use crate::{Settings, say};
 use lab::Lab;
+
+pub use transports::run as run_transports;
 
 /// A test: a name, and what it does in a lab.
 type Test = (&'static str, fn(&mut Lab<'_>) -> Result<()>);
@@ -221,10 +225,11 @@ pub fn run(settings: &Settings) -> Result<u8> {
                     || embed::ONCE.contains(&name)
                     || files::ONCE.contains(&name)
             };
-            let daemon = dom0_daemon::TESTS.iter().filter(|_| backend.is_xen9pd());
+            let daemon = dom0_daemon::TESTS.iter();
             let typed = dom0_daemon::TYPED_TESTS.iter();
             let typed = typed.filter(|_| backend == Backend::Xen9pd);
-            let daemon = daemon.chain(many_guests::TESTS.iter().filter(|_| backend.is_xen9pd()));
+            let daemon = daemon.chain(many_guests::TESTS.iter().chain(posix::TESTS));
+            let daemon = daemon.filter(|_| backend.is_xen9pd());
             let untyped = dom0_daemon::UNTYPED_TESTS.iter();
             let untyped = untyped.filter(|_| backend == Backend::Xen9pdInstead);
             // To most of these, backends are all alike.
@@ -234,9 +239,13 @@ pub fn run(settings: &Settings) -> Result<u8> {
             let alike = alike.chain(cached::TESTS);
             let alike = alike.filter(|_| index == 0);
             let tests = with_files().chain(alike).chain(embed::TESTS);
-            let tests = tests.filter(|(name, _)| kind == Kind::Pvh || !once(name));
             let own = typed.chain(daemon).chain(untyped);
-            for (name, test) in tests.chain(own) {
+            let tests = tests.chain(own);
+            let wanted = |name: &str| match kind {
+                Kind::Pv => !once(name),
+                _ => !posix::IN_PV.contains(&name),
+            };
+            for (name, test) in tests.filter(|(name, _)| wanted(name)) {
                 let whole = format!("{}/{}/{name}", backend.name(), kind.name());
                 if settings.short && !is_short(backend, kind, name) {
                     continue;
