@@ -33,12 +33,12 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-clients bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel cache-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static posix-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-clients bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-fast-beside test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel cache-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, meaning, and in brackets the commands that take it. tests/repository/settings.rs compares.
 #: APP        'commands'           what the toolbox runs [run]
 #: BACKEND    xen9pd|qemu|9pfsd    what serves shares in dom0; on trixie xen9pd, on bookworm QEMU [run test-xen]
-#: BED        bookworm|trixie|argo Debian release of dom0: Xen 4.17 with QEMU, Xen 4.20, or 4.17 built with Argo [run bench bench-embed bench-sweep soak test-boot test-hostile test-migrate test-xen]
+#: BED        bookworm|trixie|argo Debian release of dom0: Xen 4.17 with QEMU, Xen 4.20, or 4.17 built with Argo [run bench bench-embed bench-sweep bench-transports soak test-boot test-hostile test-migrate test-xen]
 #: DESTDIR    directory            the root that things are installed below [install]
 #: FEATURES   vchan cache          the library with vchans, a cache, or both, in target/capi-dist-vchan and so on [capi]
 #: IMAGE      file                 another image than target/xen9p.elf [run test-argo test-migrate test-xen]
@@ -47,7 +47,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 #: ONLY       part of a name       only tests with that, or one of a,b,c, in their name; bench takes pv or pvh, bench-clients a part of a row's [bench bench-clients test-argo test-boot test-guests test-hostile test-migrate test-posix test-trixie test-xen test-xen9pd]
 #: PACKAGE_IN bookworm|trixie      the Debian release that the package is installed in, to try it [test-deb]
 #: PREFIX     directory            /usr/local [install]
-#: ROUNDS     n                    how often each thing is measured [bench bench-clients bench-embed bench-sweep]
+#: ROUNDS     n                    how often each thing is measured [bench bench-clients bench-embed bench-sweep bench-transports]
 #: SCALE      n                    files are one part in n of the full amounts; 25 [bench]
 #: SEED       n                    the same random work again [soak test-posix]
 #: SERVERS    name,name            the servers that the suites are run over, of xen9pd, qemu, qemu-mapped, diod, p9; all [test-posix]
@@ -176,8 +176,11 @@ bench-costs: packages-for-run samples ## What the clock, a hypercall and copies 
 	+@$(CARGO) build --profile image --features rt --bin bench-costs
 	+@for type in pv pvh; do TYPE=$$type IMAGE=target/image/bench-costs $(RUN_IMAGE) || exit 1; done
 
-bench-transports: ## What it costs to bring bytes from one domain to another, in hypercalls, events and copies
+bench-transports: packages-for-run kernel ## What it costs to bring bytes from one domain to another, in hypercalls, events, copies and time
 	$(CARGO) test --quiet --features idc,argo --test idc the_table_of_transports -- --nocapture
+	+@$(CARGO) build --profile image --quiet --features rt,argo --bin bench-transports
+	@strip -o target/bench-transports.elf target/image/bench-transports
+	+@$(OWN_TESTS) bench-transports
 
 bench-programs:
 	+@$(CARGO) build --profile image --features rt --bin bench --bin bench-limit --bin hello
@@ -196,6 +199,10 @@ hostile:
 idc-guest:
 	+@$(CARGO) build --profile image --quiet --features rt,idc --bin idc-guest
 	@strip -o target/idc-guest.elf target/image/idc-guest
+
+# A POSIX suite that runs in any Linux guest.
+posix-static:
+	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) install --quiet --root target/posix-static --target-dir target/posix-static-build --target x86_64-unknown-linux-gnu pjdfstest@0.2.2
 
 lying-frontend:
 	+@$(CARGO) build --profile image --quiet --features rt --bin lying-frontend
@@ -216,7 +223,14 @@ embed:
 capi: ## Build the C library for any kernel's link: header, archive and object in target/capi-dist
 	+@FEATURES='$(FEATURES)' $(WITHOUT_MAKE) capi/dist.sh
 
-test: test-fast test-slow ## All tests
+# A machine that boots Xen without KVM keeps one of two processors busy. Two such machines at a time starve each other: a guest then
+# waits minutes for xenstore.
+test: packages-for-test packages-for-test-xen packages-for-posix ## All tests, those that need no Xen beside those that do
+	+@tests/side-by-side.sh test-slow test-fast-beside
+
+# Neither waits for the other's builds, or replaces what the other has built.
+test-fast-beside: export CARGO_TARGET_DIR := $(CURDIR)/target/fast
+test-fast-beside: test-fast
 
 test-fast: test-host test-features test-oldest-rust test-other-targets test-miri ## All that needs no Xen: some minutes
 
@@ -273,7 +287,7 @@ test-capi: ## That the C library links in the ways that kernels link, where it c
 test-boot: packages-for-run bootcheck ## The image as dom0, directly under Xen
 	@$(OWN_TESTS) test-boot
 
-test-xen: packages-for-test-xen argo-kernel cache-kernel kernel embed idc-guest $(XEN9PD) $(XEN9PD:xen9pd-static=lying-frontend) ## The image under xl, with real 9pfs devices
+test-xen: packages-for-test-xen argo-kernel cache-kernel kernel embed idc-guest $(XEN9PD) $(XEN9PD:xen9pd-static=lying-frontend) $(XEN9PD:xen9pd-static=posix-static) ## The image under xl, with real 9pfs devices
 	@$(OWN_TESTS) test-xen
 
 test-guests: packages-for-run guests ## Guests that are not ours, through `xen-bed test`: Linux, GRUB, kernels of 50 lines
@@ -303,10 +317,10 @@ soak: packages-for-run kernel ## A guest works for MINUTES on two shares while t
 	@strip -o target/soak.elf target/image/soak-image
 	+@$(OWN_TESTS) soak
 
-test-xen9pd: packages-for-run kernel xen9pd-static lying-frontend ## A few of these with xen9pd on Debian 12; test-trixie has them on 13
+test-xen9pd: packages-for-run kernel xen9pd-static lying-frontend posix-static ## A few of these with xen9pd on Debian 12; test-trixie has them on 13
 	+@BED=bookworm BACKEND=xen9pd SHORT=1 $(OWN_TESTS) test-xen
 
-test-trixie: packages-for-run kernel samples xen9pd-static lying-frontend ## A few of these, and `make run`, on Debian 13
+test-trixie: packages-for-run kernel samples xen9pd-static lying-frontend posix-static ## A few of these, and `make run`, on Debian 13
 	+@BED=trixie SHORT=1 $(OWN_TESTS) test-xen
 	+@BED=trixie $(RUN_IMAGE)
 
