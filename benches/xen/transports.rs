@@ -20,12 +20,10 @@ use xen9p::hypercall::DomId;
 use xen9p::platform::PAGE_SIZE;
 use xen9p::println;
 use xen9p::rt::{self, BarePlatform};
-use xen9p::transport::argo;
 use xen9p::transport::export::Listen;
 use xen9p::transport::stream::ByteStream;
 use xen9p::transport::vchan::{self, Listener, Orders};
 use xen9p::xen::Xen;
-use xen9p::xen::argo::Argo;
 use xen9p::xen::event::Events;
 use xen9p::xen::grant::{GrantRef, OwnPages, Remote};
 
@@ -41,11 +39,7 @@ const BYTES: usize = 8 << 20;
 const TRANSFERS: usize = 256;
 
 /// How long the other guest may take, on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The sender's port for Argo, and bytes of its largest message.
-const PORT: u32 = 7;
-const MESSAGE: u32 = 64 << 10;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The names and orders of the vchans. All is asked by the first.
 const VCHANS: [(&str, u8); 2] = [("large", 18), ("small", 12)];
@@ -58,7 +52,6 @@ type Drivers = Xen<BarePlatform>;
 enum Way {
     /// By the vchan of that number.
     Vchan(usize),
-    Argo,
     /// An answer of a few bytes says that they are in the pages that the sender has granted.
     GrantCopy,
     MapEach,
@@ -71,21 +64,19 @@ enum Way {
 const ASK: usize = 12;
 
 impl Way {
-    const ALL: [Way; 7] = [
+    const ALL: [Way; 6] = [
         Way::Nothing,
         Way::Vchan(1),
         Way::Vchan(0),
         Way::GrantCopy,
         Way::MapEach,
         Way::MapOnce,
-        Way::Argo,
     ];
 
     fn name(self) -> &'static str {
         match self {
             Way::Vchan(0) => "vchan-256K",
             Way::Vchan(_) => "vchan-4K",
-            Way::Argo => "argo-256K",
             Way::GrantCopy => "grant-copy",
             Way::MapEach => "map-each",
             Way::MapOnce => "map-once",
@@ -114,15 +105,11 @@ fn run() -> Result<()> {
     let (role, other) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let other = DomId(other.parse().map_err(text)?);
     let xen = Xen::new(Events::new(BarePlatform)).map_err(text)?;
-    let argo = Argo::new(&xen);
-    if let Err(error) = &argo {
-        println!("no Argo here: {error}");
-    }
     let pages = NonZeroUsize::new((1 << 20) / PAGE_SIZE).ok_or("no pages")?;
     let pages = xen.grants.own_pages(pages).map_err(text)?;
     match role {
-        "send" => send(&xen, other, &pages, argo.ok()),
-        "take" => take(&xen, other, &pages, argo.ok()),
+        "send" => send(&xen, other, &pages),
+        "take" => take(&xen, other, &pages),
         role => Err(format!("it can't {role}")),
     }
 }
@@ -178,12 +165,7 @@ where
 }
 
 /// Does as it is asked, until it is asked for a way that there is not.
-fn send(
-    xen: &Drivers,
-    other: DomId,
-    pages: &OwnPages<BarePlatform>,
-    argo: Option<Argo<BarePlatform>>,
-) -> Result<()> {
+fn send(xen: &Drivers, other: DomId, pages: &OwnPages<BarePlatform>) -> Result<()> {
     let bytes = content(pages.size());
     pages.memory().copy_in(0, &bytes);
     let lent = pages.lend(other).map_err(text)?;
@@ -193,23 +175,12 @@ fn send(
         let orders = Orders::new(order, order).ok_or("orders")?;
         listeners.push(Listener::new(xen, other, name, orders).map_err(text)?);
     }
-    let mut by_argo = None;
-    if let Some(argo) = argo {
-        by_argo = Some(argo::Listener::new(&argo, other, PORT, MESSAGE).map_err(text)?);
-    }
     println!("serving");
     for listener in &mut listeners {
         vchans.push(accept(xen, listener)?);
     }
     let refs: Vec<u8> = lent.refs().iter().flat_map(|r| r.0.to_le_bytes()).collect();
     put(&mut vchans[0], &refs)?;
-    let mut by_argo = match &mut by_argo {
-        Some(listener) => Some(accept(xen, listener)?),
-        None => None,
-    };
-    if let Some(stream) = &mut by_argo {
-        get(stream, &mut [0])?;
-    }
     loop {
         let mut ask = [0; ASK];
         get(&mut vchans[0], &mut ask)?;
@@ -222,7 +193,6 @@ fn send(
         for _ in 0..count {
             match way {
                 Way::Vchan(index) => put(&mut vchans[index], bytes)?,
-                Way::Argo => put(by_argo.as_mut().ok_or("no Argo")?, bytes)?,
                 _ => put(&mut vchans[0], &ask)?,
             }
         }
@@ -246,17 +216,11 @@ struct Taker<'a> {
     pages: &'a OwnPages<BarePlatform>,
     refs: Vec<GrantRef>,
     vchans: Vec<vchan::Stream<BarePlatform>>,
-    argo: Option<argo::Stream<BarePlatform>>,
     bytes: Vec<u8>,
     got: Vec<u8>,
 }
 
-fn take(
-    xen: &Drivers,
-    other: DomId,
-    pages: &OwnPages<BarePlatform>,
-    argo: Option<Argo<BarePlatform>>,
-) -> Result<()> {
+fn take(xen: &Drivers, other: DomId, pages: &OwnPages<BarePlatform>) -> Result<()> {
     let mut vchans = Vec::new();
     for (name, _) in VCHANS {
         vchans.push(vchan::connect(xen, other, name, PATIENCE).map_err(text)?);
@@ -267,21 +231,12 @@ fn take(
         .chunks(4)
         .map(|bytes| GrantRef(little(bytes)))
         .collect();
-    let argo = match argo {
-        None => None,
-        Some(argo) => {
-            let mut stream = argo::connect(&argo, other, PORT, MESSAGE, PATIENCE).map_err(text)?;
-            put(&mut stream, &[1])?;
-            Some(stream)
-        }
-    };
     let mut taker = Taker {
         xen,
         other,
         pages,
         refs,
         vchans,
-        argo,
         bytes: content(pages.size()),
         got: vec![0; pages.size()],
     };
@@ -301,15 +256,9 @@ impl Taker<'_> {
                 };
                 note("two-copies", self.two_copies(size, count));
                 for (number, way) in Way::ALL.into_iter().enumerate() {
-                    if way == Way::Argo && self.argo.is_none() {
-                        continue;
-                    }
                     note(way.name(), self.asked(number, way, size, count)?);
                 }
-                note("vchan-stream", self.streamed(Way::Vchan(0), size, count)?);
-                if self.argo.is_some() {
-                    note("argo-stream", self.streamed(Way::Argo, size, count)?);
-                }
+                note("vchan-stream", self.streamed(size, count)?);
             }
             for (name, mut times) in all {
                 times.sort_unstable();
@@ -361,7 +310,6 @@ impl Taker<'_> {
             let got = &mut this.got[..size];
             match way {
                 Way::Vchan(index) => return get(&mut this.vchans[index], got),
-                Way::Argo => return get(this.argo.as_mut().ok_or("no Argo")?, got),
                 _ => get(&mut this.vchans[0], &mut [0; ASK])?,
             }
             match way {
@@ -391,20 +339,16 @@ impl Taker<'_> {
         }
     }
 
-    /// All are asked for at once, and come as fast as they can.
-    fn streamed(&mut self, way: Way, size: usize, count: usize) -> Result<u64> {
-        let number = Way::ALL.iter().position(|known| *known == way);
+    /// All are asked for at once, and come by the large vchan as fast as they can.
+    fn streamed(&mut self, size: usize, count: usize) -> Result<u64> {
+        let number = Way::ALL.iter().position(|way| *way == Way::Vchan(0));
         let number = number.ok_or("no such way")?;
         let mut left = Some(count);
         self.timed(count, |this| {
             if let Some(count) = left.take() {
                 this.ask(number, size, count)?;
             }
-            let got = &mut this.got[..size];
-            match way {
-                Way::Argo => get(this.argo.as_mut().ok_or("no Argo")?, got),
-                _ => get(&mut this.vchans[0], got),
-            }
+            get(&mut this.vchans[0], &mut this.got[..size])
         })
     }
 

@@ -26,9 +26,7 @@ const WAYS: &[(&str, &str)] = &[
     ("grant-copy", "grant copy"),
     ("map-each", "mapped for each transfer"),
     ("map-once", "mapped once"),
-    ("argo-256K", "Argo"),
     ("vchan-stream", "vchan of 256 KiB, not asked"),
-    ("argo-stream", "Argo, not asked"),
     ("two-copies", "two copies in memory"),
 ];
 
@@ -83,7 +81,14 @@ fn measure(lab: &mut Lab<'_>, times: &mut Times) -> Result<()> {
     let mut sender = lab.start(&sender)?;
     lab.console_of(&mut sender, "serving")?;
     let ended = lab.run(&taker)?;
-    ends_with(&ended, 0).map_err(|error| fail!("{error}\n{}", tail::end(&ended.console, 10)))?;
+    ends_with(&ended, 0).map_err(|error| {
+        let (taker, sender) = (&ended.console, sender.console());
+        fail!(
+            "{error}\n{}\n{}",
+            tail::end(taker, 10),
+            tail::end(&sender, 5)
+        )
+    })?;
     ends_with(&lab.end_of(&mut sender)?, 0)?;
     only(lab, &[])?;
     for line in ended.console.lines() {
