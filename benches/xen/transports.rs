@@ -1,4 +1,4 @@
-//! How long it takes to bring bytes from one domain to another, in each way that there is. Two guests of this image: `send N` serves
+//! How long it takes to bring bytes from one domain to another, in each way but Argo. Two guests of this image: `send N` serves
 //! domain N with bytes, `take N` asks domain N for them and measures. `make bench-transports` runs them.
 //!
 //! Prints lines of `time WAY BYTES NANOSECONDS`: the median of several tries, for one transfer.
@@ -123,6 +123,9 @@ fn put(stream: &mut dyn ByteStream, mut bytes: &[u8]) -> Result<()> {
         if !bytes.is_empty() {
             let deadline = stream.now() + PATIENCE;
             stream.wait(true, deadline).map_err(text)?;
+            if stream.now() >= deadline {
+                return Err("there is no room to send".into());
+            }
         }
     }
     Ok(())

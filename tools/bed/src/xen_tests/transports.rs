@@ -1,4 +1,4 @@
-//! `make bench-transports`: how long bytes take from one guest to another, in each way that there is. What each way costs in
+//! `make bench-transports`: how long bytes take from one guest to another, in each way but Argo. What each way costs in
 //! hypercalls and copies is counted on the simulated Xen; time is only to be had here.
 
 use std::collections::BTreeMap;
