@@ -55,7 +55,10 @@ unsafe fn argo_op<P: Platform>(
 ) -> Result<usize, XenError> {
     let args = [op as usize, first, second, third, fourth];
     // SAFETY: the caller vouches for them.
-    XenError::check(unsafe { platform.hypercall(sys::__HYPERVISOR_argo_op, args) })
+    let returned = unsafe { platform.hypercall(sys::__HYPERVISOR_argo_op, args) };
+    // The lower half alone is the result. `sendv` in xen/common/argo.c returns `( ret < 0 ) ? ret : len`, where `len` is
+    // unsigned: its errors come as positive numbers of 32 bits, and a message that was refused would count as sent.
+    XenError::check(returned as i32 as isize)
 }
 
 /// Has Xen look whether there is room by now for those who wait to send to rings of this domain, and tell them. Nothing

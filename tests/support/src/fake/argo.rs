@@ -195,9 +195,24 @@ impl World {
         if !self.exists(to) {
             return Err(XenError::ESRCH);
         }
+        // As Xen's `sendv` returns errors from here on: through a number of 32 bits without a sign.
+        let inserted = self.insert(me, to, route.src.aport, route.dst.aport, kind, &bytes);
+        Ok(inserted.unwrap_or_else(|error| (-i32::from(error.0)) as u32) as usize)
+    }
+
+    /// Copies a message into a ring; returns how many bytes.
+    fn insert(
+        &self,
+        me: DomId,
+        to: DomId,
+        from_port: u32,
+        port: u32,
+        kind: u32,
+        bytes: &[u8],
+    ) -> Result<u32, XenError> {
         let mut argo = self.argo.borrow_mut();
         let full = argo.full;
-        let ring = argo.rings.get_mut(&(to, route.dst.aport, me));
+        let ring = argo.rings.get_mut(&(to, port, me));
         let ring = ring.ok_or(XenError::ECONNREFUSED)?;
         let len = u32::try_from(bytes.len()).map_err(|_| XenError::EMSGSIZE)?;
         if cost(len) >= ring.len {
@@ -207,15 +222,18 @@ impl World {
             if ring.waiters.len() >= MAX_WAITERS || full {
                 return Err(XenError::EBUSY);
             }
-            ring.waiters.push((me, len));
+            match ring.waiters.iter_mut().find(|(waiter, _)| *waiter == me) {
+                Some((_, longest)) => *longest = len.max(*longest),
+                None => ring.waiters.push((me, len)),
+            }
             return Err(XenError::EAGAIN);
         }
         let mut message = (len + SLOT).to_le_bytes().to_vec();
-        message.extend(route.src.aport.to_le_bytes());
+        message.extend(from_port.to_le_bytes());
         message.extend(me.0.to_le_bytes());
         message.extend([0; 2]);
         message.extend(kind.to_le_bytes());
-        message.extend(&bytes);
+        message.extend(bytes);
         for (index, byte) in message.into_iter().enumerate() {
             let at = (ring.tx as usize + index) % ring.len as usize;
             self.poke(ring, HEAD + at, &[byte]);
@@ -226,7 +244,7 @@ impl World {
         drop(argo);
         self.with_domain(me, |domain| domain.copied_by_xen += u64::from(len));
         self.channels.borrow_mut().raise_virq(to, sys::VIRQ_ARGO);
-        Ok(len as usize)
+        Ok(len)
     }
 
     /// Bytes from where Xen writes to where the owner says that it reads, whatever it says.
