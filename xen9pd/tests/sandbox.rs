@@ -105,7 +105,8 @@ fn refuses_threads() {
         max_descriptors: 100,
         ioctls: &[],
     };
-    let refused = sandbox::enter(plan).unwrap_err();
+    let parted = sandbox::part().unwrap();
+    let refused = sandbox::enter(plan, parted).unwrap_err();
     assert!(matches!(refused, SandboxError::Threads(2)), "{refused}");
     drop(stop);
     other.join().unwrap();
@@ -130,12 +131,12 @@ fn enter(part: &str, directory: &Path, inside: fn(&[HostNode])) {
     let shares = vec![(open("first"), first), (open("second"), second)];
     let options = [first, second];
     // A descriptor that was open before would stay: this test has none but the standard ones.
-    let entered = sandbox::enter(Plan {
+    let plan = Plan {
         shares,
         max_descriptors: 100,
         ioctls: &[],
-    })
-    .unwrap();
+    };
+    let entered = sandbox::enter(plan, sandbox::part().unwrap()).unwrap();
     assert!(entered.namespaces);
     let roots: Vec<_> = entered
         .roots

@@ -10,7 +10,7 @@ use xen_guest::xenbus::backend::{Machine, Offer, Step, View};
 use xen9p_time::Instant;
 
 use super::nodes::{self, Key, Kind, Order};
-use super::workers::{Word, Worker};
+use super::workers::{Files, Spare, Word, Worker};
 use super::{Decision, Policy, Settings};
 use crate::journal::{Peer, about};
 use crate::worker::Task;
@@ -31,6 +31,8 @@ pub struct Device {
     order: Order,
     machine: Machine,
     worker: Option<Worker>,
+    /// The next worker.
+    spare: Option<Spare>,
     deadline: Option<Instant>,
     watched: bool,
     reported: bool,
@@ -50,6 +52,7 @@ impl Device {
             order,
             machine,
             worker,
+            spare: None,
             deadline: None,
             watched: false,
             reported: false,
@@ -189,6 +192,10 @@ impl Device {
                 Step::Invite => {
                     if nodes::invite(store, &self.key, view.backend)? {
                         self.machine.has_written(XenbusState::InitWait);
+                        if self.spare.is_none() {
+                            // Where it fails, it is tried again when there is something to serve, and told then.
+                            self.spare = Spare::start(settings.program, &self.key).ok();
+                        }
                     }
                 }
                 Step::Set(state) => {
@@ -259,12 +266,18 @@ impl Device {
         let task = Task {
             domain: self.key.domain,
             rings: offer.rings,
-            counters: super::workers::Files::of(workers, &self.key).counters,
+            counters: Files::of(workers, &self.key).counters,
             ledgers: settings.directory.join("usage"),
             config: settings.policy.config(),
             order: self.order.clone(),
         };
-        match Worker::start(settings.program, workers, &self.key, &task) {
+        let spare = self.spare.take();
+        let early = spare.and_then(|spare| spare.employ(workers, &self.key, &task).ok());
+        let worker = early.map_or_else(
+            || Spare::start(settings.program, &self.key)?.employ(workers, &self.key, &task),
+            Ok,
+        );
+        match worker {
             Ok(worker) => self.worker = Some(worker),
             Err(error) => {
                 let why = format!("cannot start a worker: {error}");

@@ -66,50 +66,73 @@ pub enum Word {
     Nothing,
 }
 
-impl Worker {
-    /// Starts a worker.
+/// A worker that does not know yet what to do. It is started as soon as a frontend is invited, so that the frontend does not
+/// wait for it. Dropping it ends it.
+pub struct Spare(Option<Child>);
+
+impl Spare {
+    /// Starts one.
     ///
     /// # Errors
-    /// The process can't be made, or its files.
-    pub fn start(program: &Path, directory: &Path, key: &Key, task: &Task) -> io::Result<Worker> {
-        let files = Files::of(directory, key);
-        let text = toml::to_string(task).map_err(io::Error::other)?;
-        fs::write(&files.task, &text)?;
-        File::create(&files.counters)?;
-        let mut child = Command::new(program)
+    /// The process can't be made.
+    pub fn start(program: &Path, key: &Key) -> io::Result<Spare> {
+        let child = Command::new(program)
             .arg("worker")
             // For people, in a list of processes.
             .arg(key.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()
-            .inspect_err(|_| files.remove())?;
-        let number = child.id();
-        let opened = child
-            .stdin
-            .take()
-            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
-            // It fits into the pipe; the worker reads to the end.
-            .and_then(|mut input| input.write_all(text.as_bytes()))
-            .and_then(|()| open(number));
-        match opened {
-            Ok(process) => Ok(Worker {
+            .spawn()?;
+        Ok(Spare(Some(child)))
+    }
+
+    /// Tells it what to do.
+    ///
+    /// # Errors
+    /// The files can't be made, or the process has ended.
+    pub fn employ(mut self, directory: &Path, key: &Key, task: &Task) -> io::Result<Worker> {
+        let files = Files::of(directory, key);
+        let text = toml::to_string(task).map_err(io::Error::other)?;
+        fs::write(&files.task, &text)?;
+        File::create(&files.counters)?;
+        let child = self.0.as_mut();
+        let told = child.ok_or_else(|| io::ErrorKind::NotFound.into());
+        let told = told.and_then(|child| tell(child, &text));
+        match (told, self.0.take()) {
+            (Ok(process), Some(mut child)) => Ok(Worker {
                 files,
                 process,
-                number,
+                number: child.id(),
                 words: child.stdout.take(),
                 child: Some(child),
                 said: Vec::new(),
             }),
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
+            (told, child) => {
                 files.remove();
-                Err(error)
+                self.0 = child;
+                Err(told.err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
             }
         }
     }
+}
 
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Gives a process its task, which fits into the pipe; it reads to the end.
+fn tell(child: &mut Child, task: &str) -> io::Result<OwnedFd> {
+    let mut input = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    input.write_all(task.as_bytes())?;
+    open(child.id())
+}
+
+impl Worker {
     /// The worker that an earlier broker has left, with its task, if it lives and serves. One that does not serve yet is
     /// ended; files without a worker are removed.
     pub fn adopt(directory: &Path, key: &Key) -> Option<(Worker, Task)> {
@@ -240,4 +263,69 @@ pub fn left_behind(directory: &Path) -> io::Result<Vec<Key>> {
     keys.sort();
     keys.dedup();
     Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::nodes::{Kind, Order};
+
+    const KEY: Key = Key {
+        kind: Kind::Any,
+        domain: 7,
+        device: 0,
+    };
+
+    fn spare() -> Spare {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/worker.sh");
+        Spare::start(&program, &KEY).unwrap()
+    }
+
+    fn task(directory: &Path) -> Task {
+        Task {
+            domain: 7,
+            rings: vec![(8, 9)],
+            counters: Files::of(directory, &KEY).counters,
+            ledgers: directory.join("usage"),
+            config: None,
+            order: Order::default(),
+        }
+    }
+
+    fn files(directory: &Path) -> usize {
+        fs::read_dir(directory).unwrap().count()
+    }
+
+    #[test]
+    fn a_spare_worker_serves_once_it_has_a_task() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut worker = spare().employ(dir.path(), &KEY, &task(dir.path())).unwrap();
+        assert_eq!(files(dir.path()), 2);
+        // Blocks until it says something.
+        assert_eq!(worker.listen(), Word::Ready);
+        worker.kill();
+        let words = worker.bury().unwrap();
+        assert!(words.contains("signal: 9"), "{words}");
+        assert_eq!(files(dir.path()), 0);
+    }
+
+    #[test]
+    fn a_spare_worker_that_is_not_needed_is_ended() {
+        let spare = spare();
+        let number = spare.0.as_ref().unwrap().id();
+        let process = format!("/proc/{number}");
+        assert!(Path::new(&process).exists());
+        drop(spare);
+        assert!(!Path::new(&process).exists());
+    }
+
+    #[test]
+    fn a_spare_worker_that_has_ended_takes_no_task_and_leaves_no_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spare = spare();
+        // Its input ends first.
+        assert!(spare.0.as_mut().unwrap().wait().unwrap().success());
+        assert!(spare.employ(dir.path(), &KEY, &task(dir.path())).is_err());
+        assert_eq!(files(dir.path()), 0);
+    }
 }

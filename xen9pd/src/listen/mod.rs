@@ -162,12 +162,13 @@ fn open(shares: &[Share], sandboxed: bool) -> Result<Vec<HostTree>, Error> {
     });
     let ledgers: Vec<_> = ledgers.collect::<Result<_, _>>()?;
     let (roots, proc) = if sandboxed {
-        let entered = sandbox::enter(Plan {
+        let plan = Plan {
             shares: directories,
             max_descriptors: MAX_DESCRIPTORS,
             ioctls: &[],
-        })
-        .map_err(Error::Sandbox)?;
+        };
+        let entered = sandbox::part().and_then(|parted| sandbox::enter(plan, parted));
+        let entered = entered.map_err(Error::Sandbox)?;
         if !entered.namespaces {
             log::warn!("not run by root: served without name spaces of its own");
         }

@@ -1,11 +1,13 @@
 //! The sandbox of a process that serves a peer: should the peer ever take the process over, it has got hold of the shared
 //! directories, of which it could change everything anyway, and of nothing else.
 //!
+//! [`part`] takes the network, System V IPC and host name: the process gets name spaces that are empty. This can be done
+//! before it is known what to share.
+//!
 //! [`enter`] takes, in this order:
 //! - the mount name space: a root that is empty but for the shared directories, each mounted there with nosuid, nodev,
 //!   noexec, and ro if it is shared so; the old root is unmounted. Where the root is an initramfs, which can't be
 //!   unmounted, the new root is moved over it;
-//! - the network, System V IPC and host name: name spaces that are empty;
 //! - capabilities: all but those that serving files takes, from the bounding set too;
 //! - system calls: those on a list. Any other ends the process at once (`SIGSYS`).
 //!
@@ -85,18 +87,42 @@ fn step(name: &'static str) -> impl FnOnce(Errno) -> SandboxError {
     move |error| SandboxError::Step(name, error)
 }
 
+/// A process that has no part in the network any more, if it is root.
+#[derive(Debug)]
+pub struct Parted {
+    namespaces: bool,
+}
+
+/// Leaves the network, System V IPC and the host name, for good. The sockets that the process has stay.
+///
+/// # Errors
+/// [`SandboxError::Step`].
+pub fn part() -> Result<Parted, SandboxError> {
+    let namespaces = rustix::process::geteuid().is_root();
+    if namespaces {
+        unshare(UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)?;
+    }
+    Ok(Parted { namespaces })
+}
+
+fn unshare(what: UnshareFlags) -> Result<(), SandboxError> {
+    let what = what.difference(UnshareFlags::FILES);
+    // SAFETY: FILES is not among the flags: descriptors stay as they are.
+    unsafe { rustix::thread::unshare_unsafe(what) }.map_err(step("make name spaces"))
+}
+
 /// Enters the sandbox: this process, for good. What it needs from outside, such as sockets and mapped rings, it has to have
 /// already.
 ///
 /// # Errors
 /// [`SandboxError`]; the process is of no more use then.
-pub fn enter(plan: Plan<'_>) -> Result<Entered, SandboxError> {
+pub fn enter(plan: Plan<'_>, parted: Parted) -> Result<Entered, SandboxError> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(SandboxError::Threads(threads));
     }
     limit_descriptors(plan.max_descriptors)?;
-    let namespaces = rustix::process::geteuid().is_root();
+    let Parted { namespaces } = parted;
     let proc = match namespaces {
         true => ProcFd::open_alone(),
         false => ProcFd::open(),
@@ -104,16 +130,7 @@ pub fn enter(plan: Plan<'_>) -> Result<Entered, SandboxError> {
     let proc = proc.map_err(step("open /proc/self/fd"))?;
     let roots = if namespaces {
         let trees = mounts::of(&plan.shares)?;
-        // SAFETY: FILES is not among the flags: descriptors stay as they are.
-        unsafe {
-            rustix::thread::unshare_unsafe(
-                UnshareFlags::NEWNS
-                    | UnshareFlags::NEWNET
-                    | UnshareFlags::NEWIPC
-                    | UnshareFlags::NEWUTS,
-            )
-        }
-        .map_err(step("make name spaces"))?;
+        unshare(UnshareFlags::NEWNS)?;
         mounts::enter(&trees)?
     } else {
         let same = |(directory, _): &(Directory, Options)| {

@@ -26,7 +26,7 @@ use crate::broker::nodes::Order;
 use crate::config::Config;
 use crate::host::{HostTree, Ledger};
 use crate::journal;
-use crate::sandbox::{self, Plan};
+use crate::sandbox::{self, Parted, Plan};
 use crate::xen::{evtchn, gntdev};
 use counters::{Counter, Counters};
 use direct::Direct;
@@ -59,7 +59,11 @@ pub const READY: &str = "ready";
 
 /// Serves the directory that standard input names, from inside the sandbox. `label`: what the log calls it.
 pub fn main(label: &str) -> ExitCode {
-    serve(label, sandboxed)
+    // First, as there may be nothing to serve yet, and it takes its time.
+    let parted = sandbox::part();
+    serve(label, |task| {
+        sandboxed(task, parted.map_err(|error| error.to_string())?)
+    })
 }
 
 /// Serves what `share` makes of the task that standard input has. The last line on standard output is [`READY`], or says why
@@ -104,6 +108,10 @@ where
     std::io::stdin()
         .read_to_string(&mut text)
         .map_err(|error| format!("cannot read what to do: {error}"))?;
+    if text.is_empty() {
+        // The broker has ended.
+        return Ok(());
+    }
     let task: Task =
         toml::from_str(&text).map_err(|error| format!("cannot read what to do: {error}"))?;
     let counters = Counters::take(&task.counters)
@@ -130,7 +138,7 @@ where
 }
 
 /// Enters the sandbox with the directory that the task names.
-fn sandboxed(task: &Task) -> Result<Share, String> {
+fn sandboxed(task: &Task, parted: Parted) -> Result<Share, String> {
     let config = match &task.config {
         Some(file) => Config::load(file).map_err(|problems| {
             let first = problems.first().map(ToString::to_string);
@@ -152,7 +160,7 @@ fn sandboxed(task: &Task) -> Result<Share, String> {
         max_descriptors: MAX_DESCRIPTORS,
         ioctls: &[evtchn::NOTIFY_REQUEST, gntdev::UNMAP_REQUEST],
     };
-    let entered = sandbox::enter(plan).map_err(|error| error.to_string())?;
+    let entered = sandbox::enter(plan, parted).map_err(|error| error.to_string())?;
     let root = entered.roots.into_iter().next();
     let root = root.ok_or("the sandbox has no share")?;
     let tree = HostTree::new(root, entered.proc, options, ledger)
