@@ -33,6 +33,8 @@ pub struct Device {
     worker: Option<Worker>,
     /// The next worker.
     spare: Option<Spare>,
+    /// The frontend was invited, and there is no next worker yet.
+    lacks_spare: bool,
     deadline: Option<Instant>,
     watched: bool,
     reported: bool,
@@ -53,6 +55,7 @@ impl Device {
             machine,
             worker,
             spare: None,
+            lacks_spare: false,
             deadline: None,
             watched: false,
             reported: false,
@@ -147,6 +150,18 @@ impl Device {
         }
     }
 
+    /// Whether [`prepare`](Self::prepare) has something to do.
+    pub fn lacks_spare(&self) -> bool {
+        self.lacks_spare
+    }
+
+    /// Starts the process of the worker that will be needed when the frontend connects.
+    pub fn prepare(&mut self, program: &Path) {
+        self.lacks_spare = false;
+        // Where it fails, it is tried again when there is something to serve, and told then.
+        self.spare = Spare::start(program, &self.key).ok();
+    }
+
     /// Takes the next steps; returns whether the device is no more. `is_driver`: this domain is not the toolstack's, which
     /// waits then until the device's directory is removed here.
     pub fn work(
@@ -192,10 +207,7 @@ impl Device {
                 Step::Invite => {
                     if nodes::invite(store, &self.key, view.backend)? {
                         self.machine.has_written(XenbusState::InitWait);
-                        if self.spare.is_none() {
-                            // Where it fails, it is tried again when there is something to serve, and told then.
-                            self.spare = Spare::start(settings.program, &self.key).ok();
-                        }
+                        self.lacks_spare = self.spare.is_none();
                     }
                 }
                 Step::Set(state) => {
@@ -271,6 +283,7 @@ impl Device {
             config: settings.policy.config(),
             order: self.order.clone(),
         };
+        self.lacks_spare = false;
         let spare = self.spare.take();
         let early = spare.and_then(|spare| spare.employ(workers, &self.key, &task).ok());
         let worker = early.map_or_else(

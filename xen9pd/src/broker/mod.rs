@@ -209,10 +209,16 @@ impl<'a> Broker<'a> {
             while let Some((path, token)) = self.store.event()? {
                 self.notice(&path, &token)?;
             }
-            let Some(key) = self.restless.pop_first() else {
-                return Ok(());
-            };
-            self.attend(key)?;
+            if let Some(key) = self.restless.pop_first() {
+                self.attend(key)?;
+                continue;
+            }
+            // Last, and one at a time: another device may be QEMU's if it is invited too late.
+            let mut devices = self.devices.values_mut();
+            match devices.find(|device| device.lacks_spare()) {
+                Some(device) => device.prepare(self.settings.program),
+                None => return Ok(()),
+            }
         }
     }
 
