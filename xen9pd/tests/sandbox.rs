@@ -103,9 +103,8 @@ fn refuses_threads() {
     let plan = Plan {
         shares: Vec::new(),
         max_descriptors: 100,
-        ioctls: &[],
     };
-    let parted = sandbox::part().unwrap();
+    let parted = sandbox::part(&[]).unwrap();
     let refused = sandbox::enter(plan, parted).unwrap_err();
     assert!(matches!(refused, SandboxError::Threads(2)), "{refused}");
     drop(stop);
@@ -134,9 +133,8 @@ fn enter(part: &str, directory: &Path, inside: fn(&[HostNode])) {
     let plan = Plan {
         shares,
         max_descriptors: 100,
-        ioctls: &[],
     };
-    let entered = sandbox::enter(plan, sandbox::part().unwrap()).unwrap();
+    let entered = sandbox::enter(plan, sandbox::part(&[]).unwrap()).unwrap();
     assert!(entered.namespaces);
     let roots: Vec<_> = entered
         .roots

@@ -165,9 +165,8 @@ fn open(shares: &[Share], sandboxed: bool) -> Result<Vec<HostTree>, Error> {
         let plan = Plan {
             shares: directories,
             max_descriptors: MAX_DESCRIPTORS,
-            ioctls: &[],
         };
-        let entered = sandbox::part().and_then(|parted| sandbox::enter(plan, parted));
+        let entered = sandbox::part(&[]).and_then(|parted| sandbox::enter(plan, parted));
         let entered = entered.map_err(Error::Sandbox)?;
         if !entered.namespaces {
             log::warn!("not run by root: served without name spaces of its own");

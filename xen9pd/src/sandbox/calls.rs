@@ -104,8 +104,20 @@ const ALLOWED_HERE: &[libc::c_long] = &[libc::SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[libc::c_long] = &[];
 
-/// Restricts this thread, and those it will start, to the calls listed here and the requests of ioctl in `ioctls`.
-pub(super) fn restrict(ioctls: &[u32]) -> Result<(), String> {
+/// What the kernel is given to restrict a process, in this order.
+#[derive(Debug)]
+pub(super) struct Filters([BpfProgram; 2]);
+
+impl Filters {
+    /// Restricts this thread, and those it will start.
+    pub fn apply(&self) -> Result<(), String> {
+        let mut filters = self.0.iter();
+        filters.try_for_each(|filter| apply_filter(filter).map_err(|error| error.to_string()))
+    }
+}
+
+/// Filters for the calls listed here and the requests of ioctl in `ioctls`.
+pub(super) fn compile(ioctls: &[u32]) -> Result<Filters, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let arch = std::env::consts::ARCH.try_into();
     let arch = arch.map_err(|error: seccompiler::BackendError| text(&error))?;
@@ -132,13 +144,11 @@ pub(super) fn restrict(ioctls: &[u32]) -> Result<(), String> {
     )
     .map_err(|error| text(&error))?;
     // Of all filters' words the strictest counts. The list comes last: it does not have the call that adds filters.
-    for filter in [no_clone3, listed] {
-        let program: BpfProgram = filter
-            .try_into()
-            .map_err(|error: seccompiler::BackendError| text(&error))?;
-        apply_filter(&program).map_err(|error| text(&error))?;
-    }
-    Ok(())
+    let program = |filter: SeccompFilter| {
+        let program: Result<BpfProgram, _> = filter.try_into();
+        program.map_err(|error: seccompiler::BackendError| text(&error))
+    };
+    Ok(Filters([program(no_clone3)?, program(listed)?]))
 }
 
 /// Calls that are allowed with some arguments only.

@@ -31,13 +31,11 @@ use crate::host::{Directory, Options, Owners, ProcFd, Xattrs};
 
 /// What a process needs in its sandbox.
 #[derive(Debug)]
-pub struct Plan<'a> {
+pub struct Plan {
     /// The directories to share. These descriptors are closed: what is above them is outside.
     pub shares: Vec<(Directory, Options)>,
     /// How many descriptors the process may have at once.
     pub max_descriptors: u64,
-    /// Requests of ioctl(2) that it makes; there are none that it makes without asking.
-    pub ioctls: &'a [u32],
 }
 
 /// What a process has in its sandbox.
@@ -87,22 +85,25 @@ fn step(name: &'static str) -> impl FnOnce(Errno) -> SandboxError {
     move |error| SandboxError::Step(name, error)
 }
 
-/// A process that has no part in the network any more, if it is root.
+/// A process that has no part in the network any more, if it is root, and knows which calls it will make.
 #[derive(Debug)]
 pub struct Parted {
     namespaces: bool,
+    calls: calls::Filters,
 }
 
-/// Leaves the network, System V IPC and the host name, for good. The sockets that the process has stay.
+/// Leaves the network, System V IPC and the host name, for good. The sockets that the process has stay. `ioctls`: the requests of
+/// ioctl(2) that it will make in the sandbox; none but these is possible.
 ///
 /// # Errors
-/// [`SandboxError::Step`].
-pub fn part() -> Result<Parted, SandboxError> {
+/// [`SandboxError::Step`], [`SandboxError::Calls`].
+pub fn part(ioctls: &[u32]) -> Result<Parted, SandboxError> {
+    let calls = calls::compile(ioctls).map_err(SandboxError::Calls)?;
     let namespaces = rustix::process::geteuid().is_root();
     if namespaces {
         unshare(UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)?;
     }
-    Ok(Parted { namespaces })
+    Ok(Parted { namespaces, calls })
 }
 
 fn unshare(what: UnshareFlags) -> Result<(), SandboxError> {
@@ -116,13 +117,13 @@ fn unshare(what: UnshareFlags) -> Result<(), SandboxError> {
 ///
 /// # Errors
 /// [`SandboxError`]; the process is of no more use then.
-pub fn enter(plan: Plan<'_>, parted: Parted) -> Result<Entered, SandboxError> {
+pub fn enter(plan: Plan, parted: Parted) -> Result<Entered, SandboxError> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(SandboxError::Threads(threads));
     }
     limit_descriptors(plan.max_descriptors)?;
-    let Parted { namespaces } = parted;
+    let Parted { namespaces, calls } = parted;
     let proc = match namespaces {
         true => ProcFd::open_alone(),
         false => ProcFd::open(),
@@ -144,7 +145,7 @@ pub fn enter(plan: Plan<'_>, parted: Parted) -> Result<Entered, SandboxError> {
         drop_capabilities(&plan.shares)?;
     }
     set_no_new_privs(true).map_err(step("give up new privileges"))?;
-    calls::restrict(plan.ioctls).map_err(SandboxError::Calls)?;
+    calls.apply().map_err(SandboxError::Calls)?;
     Ok(Entered {
         roots,
         proc,

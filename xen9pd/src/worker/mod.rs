@@ -60,7 +60,7 @@ pub const READY: &str = "ready";
 /// Serves the directory that standard input names, from inside the sandbox. `label`: what the log calls it.
 pub fn main(label: &str) -> ExitCode {
     // First, as there may be nothing to serve yet, and it takes its time.
-    let parted = sandbox::part();
+    let parted = sandbox::part(&[evtchn::NOTIFY_REQUEST, gntdev::UNMAP_REQUEST]);
     serve(label, |task| {
         sandboxed(task, parted.map_err(|error| error.to_string())?)
     })
@@ -158,7 +158,6 @@ fn sandboxed(task: &Task, parted: Parted) -> Result<Share, String> {
     let plan = Plan {
         shares: vec![(directory, options)],
         max_descriptors: MAX_DESCRIPTORS,
-        ioctls: &[evtchn::NOTIFY_REQUEST, gntdev::UNMAP_REQUEST],
     };
     let entered = sandbox::enter(plan, parted).map_err(|error| error.to_string())?;
     let root = entered.roots.into_iter().next();
