@@ -11,6 +11,8 @@ use crate::host::Result;
 
 /// Many domains of ours at once.
 pub struct Crowd {
+    /// Ours on what serves them.
+    pub column: Column,
     /// Type of the domains.
     pub kind: &'static str,
     /// How many.
@@ -179,6 +181,7 @@ impl Facts {
         let mut table = Table::new(&[
             "domains",
             "type",
+            "backend",
             "memory each, MiB",
             "until all are done, s",
             "all together, MiB/s",
@@ -187,6 +190,10 @@ impl Facts {
             table.row(vec![
                 crowd.domains.to_string(),
                 crowd.kind.to_uppercase(),
+                match crowd.column {
+                    Column::OursXen9pd => "xen9pd".to_owned(),
+                    _ => "QEMU".to_owned(),
+                },
                 digits(crowd.memory),
                 digits(crowd.seconds),
                 digits(crowd.moved / crowd.seconds),
@@ -197,7 +204,8 @@ impl Facts {
 
     /// The same for report.json.
     pub fn entries(&self) -> Vec<String> {
-        let ours = |value| Column::ALL.map(|column| (column == Column::Ours).then_some(value));
+        let only = |wanted, value| Column::ALL.map(|column| (column == wanted).then_some(value));
+        let ours = |value| only(Column::Ours, value);
         let mut entries = Vec::new();
         for (name, bytes) in &self.sizes {
             entries.push(entry(
@@ -219,6 +227,7 @@ impl Facts {
         }
         for crowd in &self.crowds {
             let name = |what: &str| format!("{} domains: {what}", crowd.domains);
+            let ours = |value| only(crowd.column, value);
             entries.push(entry(
                 &name("memory each"),
                 crowd.kind,

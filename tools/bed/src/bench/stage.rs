@@ -208,6 +208,7 @@ impl Stage {
         }
         let most = |at: usize| done.iter().map(|line| line[at]).fold(0.0, f64::max);
         Ok(Crowd {
+            column: Column::Ours.on(self.server),
             kind: kind.name(),
             domains,
             memory: most(4) / 256.0,
