@@ -1,15 +1,13 @@
 //! The nodes of a device in xenstore: which devices there are, what they say, and what the backend writes.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use xen_guest::store::wire;
 use xen_guest::xenbus::XenbusState;
 use xen_guest::xenbus::backend::{Offer, View};
 
 use crate::host::Options;
-use crate::xen::store::{Error, Result, Store};
+use crate::xen::store::{Result, Store};
 
 /// The rings that a frontend may have. QEMU offers as many, and might write its own number over this one.
 const MAX_RINGS: u32 = 8;
@@ -220,51 +218,25 @@ pub fn is_taken(store: &mut Store, key: &Key, view: &View) -> Result<bool> {
     Ok(claim.is_none())
 }
 
-/// How the device stands. A guest that connects waits for this, so that few questions are asked one after the other.
+/// How the device stands.
 pub fn look(store: &mut Store, key: &Key, frontend: &str) -> Result<View> {
     let back = key.path();
-    let backend = [format!("{back}/state"), format!("{back}/online")];
-    let offered = ["state", "version", "num-rings"].map(|node| format!("{frontend}/{node}"));
-    let values = store.read_all(&[&backend[..], &offered].concat())?;
-    let [state, online, frontend_state, version, count] = &values[..] else {
-        return Err(Error::Lost("an answer is missing".into()));
-    };
-    let state_in = |value: &Option<Vec<u8>>| match value {
-        Some(value) => XenbusState::from_value(value),
-        None => XenbusState::Unknown,
-    };
+    let backend = store.read(&format!("{back}/state"))?;
     let mut view = View {
-        present: state.is_some(),
-        online: online.as_deref().and_then(wire::decimal) == Some(1),
-        backend: state_in(state),
+        present: backend.is_some(),
+        online: store.number(&format!("{back}/online"))? == Some(1),
+        backend: XenbusState::from_value(&backend.unwrap_or_default()),
         frontend: XenbusState::Unknown,
         offer: Err(String::new()),
     };
     if !view.present {
         return Ok(view);
     }
-    view.frontend = state_in(frontend_state);
+    let state = store.read(&format!("{frontend}/state"))?;
+    view.frontend = XenbusState::from_value(&state.unwrap_or_default());
     if view.frontend == XenbusState::Initialised {
-        let count = count.as_deref().and_then(wire::decimal).unwrap_or(0);
-        let rings = 0..count.min(MAX_RINGS.into());
-        let nodes: Vec<String> = rings
-            .flat_map(|ring| [format!("ring-ref{ring}"), format!("event-channel-{ring}")])
-            .collect();
-        let paths: Vec<String> = nodes
-            .iter()
-            .map(|node| format!("{frontend}/{node}"))
-            .collect();
-        let mut known: BTreeMap<&str, Option<Vec<u8>>> = nodes
-            .iter()
-            .map(String::as_str)
-            .zip(store.read_all(&paths)?)
-            .collect();
-        known.insert("version", version.clone());
-        known.insert("num-rings", values[4].clone());
-        view.offer = Offer::read(MAX_RINGS, |node| match known.get(node) {
-            Some(value) => Ok(value.clone()),
-            None => store.read(&format!("{frontend}/{node}")),
-        })?;
+        let read = |node: &str| store.read(&format!("{frontend}/{node}"));
+        view.offer = Offer::read(MAX_RINGS, read)?;
     }
     Ok(view)
 }

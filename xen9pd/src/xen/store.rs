@@ -74,8 +74,6 @@ impl<T: Read + Write + AsFd> Channel for T {}
 pub struct Store<C = File> {
     channel: C,
     decoder: Decoder,
-    /// Answers that came and are not yet taken, in the order of the requests.
-    answers: VecDeque<Message>,
     /// Events that came while an answer was waited for: path and token.
     events: VecDeque<(String, String)>,
     watches: BTreeSet<(String, String)>,
@@ -96,7 +94,6 @@ impl<C: Channel> Store<C> {
         Store {
             channel,
             decoder: Decoder::default(),
-            answers: VecDeque::new(),
             events: VecDeque::new(),
             watches: BTreeSet::new(),
         }
@@ -124,27 +121,6 @@ impl<C: Channel> Store<C> {
     fn read_in(&mut self, transaction: u32, path: &str) -> Result<Option<Vec<u8>>> {
         let answer = self.request(Kind::READ, transaction, &[path.as_bytes(), b"\0"]);
         answer.optional()
-    }
-
-    /// The values of several nodes. All are asked for before the first answer is waited for, so that this takes little longer
-    /// than one.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read), of the first node that has one.
-    pub fn read_all(&mut self, paths: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
-        for path in paths {
-            self.send(Kind::READ, 0, &[path.as_bytes(), b"\0"])?;
-        }
-        let mut values = Vec::new();
-        for _ in paths {
-            let value = self.answer().optional();
-            let is_lost = matches!(value, Err(Error::Lost(_)));
-            values.push(value);
-            if is_lost {
-                break;
-            }
-        }
-        values.into_iter().collect()
     }
 
     /// The value of a node as text; what is no UTF-8 is replaced.
@@ -298,11 +274,6 @@ impl<C: Channel> Store<C> {
 
     /// Makes a request and waits for the answer.
     fn request(&mut self, kind: Kind, transaction: u32, parts: &[&[u8]]) -> Result<Vec<u8>> {
-        self.send(kind, transaction, parts)?;
-        self.answer()
-    }
-
-    fn send(&mut self, kind: Kind, transaction: u32, parts: &[&[u8]]) -> Result<()> {
         let payload = parts.concat();
         if payload.len() > wire::PAYLOAD_MAX {
             return Err(Error::Refused(Refusal::TooBig));
@@ -313,53 +284,49 @@ impl<C: Channel> Store<C> {
             transaction,
             length: payload.len() as u32,
         };
-        // One message in each call: Linux takes no more.
         let message = [&header.encode()[..], &payload].concat();
-        Ok(self.channel.write_all(&message)?)
-    }
-
-    /// Waits for the answer to the first request that has none yet: xenstored answers in their order.
-    fn answer(&mut self) -> Result<Vec<u8>> {
+        self.channel.write_all(&message)?;
         loop {
-            if let Some(answer) = self.answers.pop_front() {
-                return match answer.header.kind {
-                    Kind::ERROR => Err(Error::Refused(wire::refusal(&answer.payload))),
-                    _ => Ok(answer.payload),
-                };
-            }
             if !self.readable(ANSWER_TIMEOUT)? {
                 return Err(Error::Lost(format!(
                     "xenstored does not answer for {} s",
                     ANSWER_TIMEOUT.as_secs()
                 )));
             }
-            self.receive()?;
+            if let Some(answer) = self.receive()? {
+                return match answer.header.kind {
+                    Kind::ERROR => Err(Error::Refused(wire::refusal(&answer.payload))),
+                    _ => Ok(answer.payload),
+                };
+            }
         }
     }
 
-    /// Reads what is there: answers and events are kept.
-    fn receive(&mut self) -> Result<()> {
+    /// Reads what is there: events are kept, and the answer to a request is returned. There is at most one, as requests
+    /// are made one after the other.
+    fn receive(&mut self) -> Result<Option<Message>> {
         let mut buffer = [0; 4096];
         let count = match self.channel.read(&mut buffer) {
             Ok(0) => return Err(Error::Lost("it was closed".into())),
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let mut input = &buffer[..count];
+        let mut answer = None;
         while !input.is_empty() {
             let message = self.decoder.feed(&mut input);
             let Some(message) = message.map_err(|error| Error::Lost(error.to_string()))? else {
                 break;
             };
             if message.header.kind != Kind::WATCH_EVENT {
-                self.answers.push_back(message);
+                answer = Some(message);
             } else if let Some((path, token)) = wire::watch_event(&message.payload) {
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
                 self.events.push_back((text(path), text(token)));
             }
         }
-        Ok(())
+        Ok(answer)
     }
 }
 

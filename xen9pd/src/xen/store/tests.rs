@@ -58,50 +58,6 @@ fn events_between_answers_are_kept_in_order() {
 }
 
 #[test]
-fn several_nodes_are_asked_for_before_an_answer_comes() {
-    let (own, mut theirs) = UnixStream::pair().unwrap();
-    let mut store = Store::on(own);
-    // All answers at once, before the first question, in which case none may be waited for in between.
-    for (kind, payload) in [
-        (Kind::READ, &b"4"[..]),
-        EVENT,
-        (Kind::ERROR, b"ENOENT\0"),
-        (Kind::READ, b"six"),
-    ] {
-        let header = Header {
-            kind,
-            request: 0,
-            transaction: 0,
-            length: payload.len() as u32,
-        };
-        theirs.write_all(&header.encode()).unwrap();
-        theirs.write_all(payload).unwrap();
-    }
-    let paths = ["a", "b", "c"].map(str::to_owned);
-    let values = store.read_all(&paths).unwrap();
-    assert_eq!(values, [Some(b"4".to_vec()), None, Some(b"six".to_vec())]);
-    let (path, _) = store.event().unwrap().unwrap();
-    assert_eq!(path, "backend/9pfs/3/0/state");
-}
-
-#[test]
-fn a_refusal_among_several_answers_leaves_none_behind() {
-    let (mut store, server) = xenstored(vec![
-        vec![(Kind::READ, b"4")],
-        vec![(Kind::ERROR, b"EIO\0")],
-        vec![(Kind::READ, b"6")],
-        vec![(Kind::READ, b"7")],
-    ]);
-    let paths = ["a", "b", "c"].map(str::to_owned);
-    let refused = store.read_all(&paths).unwrap_err();
-    assert!(matches!(refused, Error::Refused(_)), "{refused}");
-    assert_eq!(store.number("d").unwrap(), Some(7));
-    let asked: Vec<_> = server.join().unwrap();
-    let asked: Vec<&str> = asked.iter().map(|(_, path)| path.as_str()).collect();
-    assert_eq!(asked, ["a\0", "b\0", "c\0", "d\0"]);
-}
-
-#[test]
 fn a_transaction_that_meets_another_is_made_again() {
     let begin = || vec![(Kind::TRANSACTION_START, &b"7\0"[..])];
     let (mut store, server) = xenstored(vec![
