@@ -79,7 +79,9 @@ awk 'NR == FNR { before[$1] = $2; next } { print $1, $2 - before[$1] }' /run/bef
 /// so that xen9pd is in time for the device: on Xen 4.17 QEMU would have it.
 const MAKE: &str = r#"
 set -e
-flock /run/storm xl create -q -p /host/$1.cfg
+until mkdir /run/storm-turn 2>/dev/null; do sleep 0.5; done
+xl create -q -p /host/$1.cfg
+rmdir /run/storm-turn
 until [ -e /run/storm/go ]; do sleep 1; done
 xl unpause $1
 "#;
