@@ -38,7 +38,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # Settings: name, values, meaning, and in brackets the commands that take it. tests/repository/settings.rs compares.
 #: APP        'commands'           what the toolbox runs [run]
 #: BACKEND    xen9pd|qemu|9pfsd    what serves shares in dom0; on trixie xen9pd, on bookworm QEMU [run test-xen]
-#: BED        bookworm|trixie|argo Debian release of dom0: Xen 4.17 with QEMU, Xen 4.20, or 4.17 built with Argo [run bench bench-embed bench-sweep soak test-boot test-hostile test-migrate test-xen]
+#: BED        bookworm|trixie|argo Debian release of dom0: Xen 4.17 with QEMU, Xen 4.20, or 4.17 built with Argo [run bench bench-embed bench-sweep bench-transports soak test-boot test-hostile test-migrate test-xen]
 #: DESTDIR    directory            the root that things are installed below [install]
 #: FEATURES   vchan cache          the library with vchans, a cache, or both, in target/capi-dist-vchan and so on [capi]
 #: IMAGE      file                 another image than target/xen9p.elf [run test-argo test-migrate test-xen]
@@ -176,9 +176,9 @@ bench-costs: packages-for-run samples ## What the clock, a hypercall and copies 
 	+@$(CARGO) build --profile image --features rt --bin bench-costs
 	+@for type in pv pvh; do TYPE=$$type IMAGE=target/image/bench-costs $(RUN_IMAGE) || exit 1; done
 
-bench-transports: packages-for-run kernel ## What it costs to bring bytes from one domain to another, in hypercalls, events, copies and time
+bench-transports: packages-for-run kernel ## What it costs to bring bytes from one domain to another, in hypercalls, events, copies and time; by Argo too with BED=argo
 	$(CARGO) test --quiet --features idc,argo --test idc the_table_of_transports -- --nocapture
-	+@$(CARGO) build --profile image --quiet --features rt,vchan --bin bench-transports
+	+@$(CARGO) build --profile image --quiet --features rt,argo,vchan --bin bench-transports
 	@strip -o target/bench-transports.elf target/image/bench-transports
 	+@$(OWN_TESTS) bench-transports
 

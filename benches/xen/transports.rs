@@ -1,4 +1,4 @@
-//! How long it takes to bring bytes from one domain to another, in each way but Argo. Two guests of this image: `send N` serves
+//! How long it takes to bring bytes from one domain to another, in each way that there is. Two guests of this image: `send N` serves
 //! domain N with bytes, `take N` asks domain N for them and measures. `make bench-transports` runs them.
 //!
 //! Prints lines of `time WAY BYTES NANOSECONDS`: the median of several tries, for one transfer.
@@ -16,7 +16,7 @@ use core::hint::black_box;
 use core::num::NonZeroUsize;
 use core::time::Duration;
 
-use xen9p::hypercall::DomId;
+use xen9p::hypercall::{DomId, XenError};
 use xen9p::platform::PAGE_SIZE;
 use xen9p::println;
 use xen9p::rt::{self, BarePlatform};
@@ -24,6 +24,7 @@ use xen9p::transport::export::Listen;
 use xen9p::transport::stream::ByteStream;
 use xen9p::transport::vchan::{self, Listener, Orders};
 use xen9p::xen::Xen;
+use xen9p::xen::argo::{Address, Argo, Ring};
 use xen9p::xen::event::Events;
 use xen9p::xen::grant::{GrantRef, OwnPages, Remote};
 
@@ -41,6 +42,11 @@ const TRANSFERS: usize = 256;
 /// How long the other guest may take, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// For Argo: the port of both, bytes of the largest message, and of the ring.
+const PORT: u32 = 7;
+const MESSAGE: usize = 64 << 10;
+const RING: usize = 256 << 10;
+
 /// The names and orders of the vchans. All is asked by the first.
 const VCHANS: [(&str, u8); 2] = [("large", 18), ("small", 12)];
 
@@ -52,6 +58,7 @@ type Drivers = Xen<BarePlatform>;
 enum Way {
     /// By the vchan of that number.
     Vchan(usize),
+    Argo,
     /// An answer of a few bytes says that they are in the pages that the sender has granted.
     GrantCopy,
     MapEach,
@@ -64,19 +71,21 @@ enum Way {
 const ASK: usize = 12;
 
 impl Way {
-    const ALL: [Way; 6] = [
+    const ALL: [Way; 7] = [
         Way::Nothing,
         Way::Vchan(1),
         Way::Vchan(0),
         Way::GrantCopy,
         Way::MapEach,
         Way::MapOnce,
+        Way::Argo,
     ];
 
     fn name(self) -> &'static str {
         match self {
             Way::Vchan(0) => "vchan-256K",
             Way::Vchan(_) => "vchan-4K",
+            Way::Argo => "argo-256K",
             Way::GrantCopy => "grant-copy",
             Way::MapEach => "map-each",
             Way::MapOnce => "map-once",
@@ -105,11 +114,15 @@ fn run() -> Result<()> {
     let (role, other) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let other = DomId(other.parse().map_err(text)?);
     let xen = Xen::new(Events::new(BarePlatform)).map_err(text)?;
+    let argo = Argo::new(&xen);
+    if let Err(error) = &argo {
+        println!("no Argo here: {error}");
+    }
     let pages = NonZeroUsize::new((1 << 20) / PAGE_SIZE).ok_or("no pages")?;
     let pages = xen.grants.own_pages(pages).map_err(text)?;
     match role {
-        "send" => send(&xen, other, &pages),
-        "take" => take(&xen, other, &pages),
+        "send" => send(&xen, other, &pages, argo.ok()),
+        "take" => take(&xen, other, &pages, argo.ok()),
         role => Err(format!("it can't {role}")),
     }
 }
@@ -150,6 +163,56 @@ fn get(stream: &mut dyn ByteStream, into: &mut [u8]) -> Result<()> {
     stream.flush().map_err(text)
 }
 
+/// Sends all of it by Argo, and sleeps while the ring is full.
+fn put_by_argo(xen: &Drivers, argo: &Argo<BarePlatform>, to: DomId, bytes: &[u8]) -> Result<()> {
+    let to = Address {
+        domain: to,
+        port: PORT,
+    };
+    for piece in bytes.chunks(MESSAGE) {
+        let deadline = xen.events.now() + PATIENCE;
+        loop {
+            let seen = xen.events.generation();
+            match argo.send(PORT, to, &[piece], 0) {
+                Ok(()) => break,
+                Err(XenError::EAGAIN) if xen.events.now() < deadline => {
+                    xen.events.wait(seen, deadline);
+                }
+                Err(error) => return Err(text(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes messages off the ring until the buffer is full.
+fn get_by_argo(
+    xen: &Drivers,
+    argo: &Argo<BarePlatform>,
+    ring: &mut Ring<BarePlatform>,
+    into: &mut [u8],
+) -> Result<()> {
+    let deadline = xen.events.now() + PATIENCE;
+    let mut filled = 0;
+    while filled < into.len() {
+        let seen = xen.events.generation();
+        match ring.peek().map_err(|broken| broken.0.to_string())? {
+            Some(message) => {
+                let end = filled + message.len as usize;
+                let place = into.get_mut(filled..end).ok_or("too many bytes came")?;
+                ring.copy_out(0, place);
+                filled = end;
+                if ring.consume(MESSAGE as u32) {
+                    argo.wake_senders().map_err(text)?;
+                }
+            }
+            None if xen.events.now() >= deadline => return Err("no bytes came".into()),
+            None => xen.events.wait(seen, deadline),
+        }
+    }
+    Ok(())
+}
+
 /// Waits for the other guest to connect.
 fn accept<L: Listen>(xen: &Drivers, listener: &mut L) -> Result<L::Stream>
 where
@@ -168,7 +231,12 @@ where
 }
 
 /// Does as it is asked, until it is asked for a way that there is not.
-fn send(xen: &Drivers, other: DomId, pages: &OwnPages<BarePlatform>) -> Result<()> {
+fn send(
+    xen: &Drivers,
+    other: DomId,
+    pages: &OwnPages<BarePlatform>,
+    argo: Option<Argo<BarePlatform>>,
+) -> Result<()> {
     let bytes = content(pages.size());
     pages.memory().copy_in(0, &bytes);
     let lent = pages.lend(other).map_err(text)?;
@@ -196,6 +264,7 @@ fn send(xen: &Drivers, other: DomId, pages: &OwnPages<BarePlatform>) -> Result<(
         for _ in 0..count {
             match way {
                 Way::Vchan(index) => put(&mut vchans[index], bytes)?,
+                Way::Argo => put_by_argo(xen, argo.as_ref().ok_or("no Argo")?, other, bytes)?,
                 _ => put(&mut vchans[0], &ask)?,
             }
         }
@@ -219,11 +288,17 @@ struct Taker<'a> {
     pages: &'a OwnPages<BarePlatform>,
     refs: Vec<GrantRef>,
     vchans: Vec<vchan::Stream<BarePlatform>>,
+    argo: Option<(Argo<BarePlatform>, Ring<BarePlatform>)>,
     bytes: Vec<u8>,
     got: Vec<u8>,
 }
 
-fn take(xen: &Drivers, other: DomId, pages: &OwnPages<BarePlatform>) -> Result<()> {
+fn take(
+    xen: &Drivers,
+    other: DomId,
+    pages: &OwnPages<BarePlatform>,
+    argo: Option<Argo<BarePlatform>>,
+) -> Result<()> {
     let mut vchans = Vec::new();
     for (name, _) in VCHANS {
         vchans.push(vchan::connect(xen, other, name, PATIENCE).map_err(text)?);
@@ -234,12 +309,20 @@ fn take(xen: &Drivers, other: DomId, pages: &OwnPages<BarePlatform>) -> Result<(
         .chunks(4)
         .map(|bytes| GrantRef(little(bytes)))
         .collect();
+    let argo = match argo {
+        None => None,
+        Some(argo) => {
+            let ring = argo.register(PORT, other, RING).map_err(text)?;
+            Some((argo, ring))
+        }
+    };
     let mut taker = Taker {
         xen,
         other,
         pages,
         refs,
         vchans,
+        argo,
         bytes: content(pages.size()),
         got: vec![0; pages.size()],
     };
@@ -259,9 +342,15 @@ impl Taker<'_> {
                 };
                 note("two-copies", self.two_copies(size, count));
                 for (number, way) in Way::ALL.into_iter().enumerate() {
+                    if way == Way::Argo && self.argo.is_none() {
+                        continue;
+                    }
                     note(way.name(), self.asked(number, way, size, count)?);
                 }
-                note("vchan-stream", self.streamed(size, count)?);
+                note("vchan-stream", self.streamed(Way::Vchan(0), size, count)?);
+                if self.argo.is_some() {
+                    note("argo-stream", self.streamed(Way::Argo, size, count)?);
+                }
             }
             for (name, mut times) in all {
                 times.sort_unstable();
@@ -313,6 +402,10 @@ impl Taker<'_> {
             let got = &mut this.got[..size];
             match way {
                 Way::Vchan(index) => return get(&mut this.vchans[index], got),
+                Way::Argo => {
+                    let (argo, ring) = this.argo.as_mut().ok_or("no Argo")?;
+                    return get_by_argo(this.xen, argo, ring, got);
+                }
                 _ => get(&mut this.vchans[0], &mut [0; ASK])?,
             }
             match way {
@@ -342,16 +435,23 @@ impl Taker<'_> {
         }
     }
 
-    /// All are asked for at once, and come by the large vchan as fast as they can.
-    fn streamed(&mut self, size: usize, count: usize) -> Result<u64> {
-        let number = Way::ALL.iter().position(|way| *way == Way::Vchan(0));
+    /// All are asked for at once, and come as fast as they can.
+    fn streamed(&mut self, way: Way, size: usize, count: usize) -> Result<u64> {
+        let number = Way::ALL.iter().position(|known| *known == way);
         let number = number.ok_or("no such way")?;
         let mut left = Some(count);
         self.timed(count, |this| {
             if let Some(count) = left.take() {
                 this.ask(number, size, count)?;
             }
-            get(&mut this.vchans[0], &mut this.got[..size])
+            let got = &mut this.got[..size];
+            match way {
+                Way::Argo => {
+                    let (argo, ring) = this.argo.as_mut().ok_or("no Argo")?;
+                    get_by_argo(this.xen, argo, ring, got)
+                }
+                _ => get(&mut this.vchans[0], got),
+            }
         })
     }
 
