@@ -105,7 +105,9 @@ fn storm(lab: &mut Lab<'_>) -> Result<()> {
         path: PathBuf::new(),
         in_dom0: "/run/storm".into(),
     };
-    lab.dom0("mkdir -p /run/storm; truncate -s 900G /run/storm/large.bin")?;
+    lab.dom0(
+        "rm -rf /run/storm /run/storm-turn; mkdir /run/storm; truncate -s 900G /run/storm/large.bin",
+    )?;
     let mut readers: Vec<(String, Domain)> = Vec::new();
     for _ in 0..GUESTS {
         let mut guest = lab.guest("rings=1 sha256 /large.bin").with("share", &share);
