@@ -79,9 +79,16 @@ awk 'NR == FNR { before[$1] = $2; next } { print $1, $2 - before[$1] }' /run/bef
 /// so that xen9pd is in time for the device: on Xen 4.17 QEMU would have it.
 const MAKE: &str = r#"
 set -e
-until mkdir /run/storm-turn 2>/dev/null; do sleep 0.5; done
-xl create -q -p /host/$1.cfg
+turn=
+for try in $(seq 1200); do
+    ! mkdir /run/storm-turn 2>/dev/null || { turn=1; break; }
+    sleep 0.5
+done
+[ $turn ]
+made=0
+xl create -q -p /host/$1.cfg || made=$?
 rmdir /run/storm-turn
+[ $made = 0 ]
 until [ -e /run/storm/go ]; do sleep 1; done
 xl unpause $1
 "#;
