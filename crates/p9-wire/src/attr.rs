@@ -1,6 +1,6 @@
 //! Attributes of files and file systems in 9P2000.L.
 
-use super::buffer::{Fault, Field, Reader, Writer};
+use super::buffer::{Field, Reader, Writer};
 use super::flags::{AttrMask, SetAttrMask};
 use super::types::Qid;
 
@@ -18,8 +18,8 @@ macro_rules! structure {
                 $(self.$field.put(w);)*
             }
 
-            fn get(r: &mut Reader<'_>) -> Result<Self, Fault> {
-                Ok($name { $($field: Field::get(r)?,)* })
+            fn get(r: &mut Reader<'_>) -> Self {
+                $name { $($field: Field::get(r),)* }
             }
         }
     };

@@ -21,9 +21,12 @@ pub struct Reader<'a> {
     now: &'a [u8],
     next: &'a [u8],
     scratch: &'a mut [u8],
+    /// What went wrong first since it was last asked.
+    fault: Option<Fault>,
     dialect: Dialect,
 }
 
+/// Reading goes on after a fault, with values of no meaning: as with a [`Writer`], it is asked for at the end of each field.
 impl<'a> Reader<'a> {
     /// The message in `bytes`, from the size field on.
     pub fn new(bytes: &'a [u8], dialect: Dialect) -> Self {
@@ -41,8 +44,19 @@ impl<'a> Reader<'a> {
             now: head,
             next: tail,
             scratch,
+            fault: None,
             dialect,
         }
+    }
+
+    /// Notes that a value can't be read, or makes no sense.
+    pub(super) fn fail(&mut self, fault: Fault) {
+        self.fault.get_or_insert(fault);
+    }
+
+    /// What went wrong first since this was last asked.
+    pub(super) fn take_fault(&mut self) -> Option<Fault> {
+        self.fault.take()
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -66,52 +80,48 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `N` bytes by value.
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    pub(super) fn array<const N: usize>(&mut self) -> [u8; N] {
         if let Some((array, rest)) = self.now.split_first_chunk() {
             self.now = rest;
-            return Ok(*array);
+            return *array;
         }
-        let Payload(head, tail) = self.pieces(N)?;
         let mut array = [0; N];
-        for (place, byte) in array.iter_mut().zip(head.iter().chain(tail)) {
-            *place = *byte;
-        }
-        Ok(array)
+        self.pieces(N).copy_to(&mut array);
+        array
     }
 
     /// The next `count` bytes in one piece, joined in the scratch space if need be.
-    fn slice(&mut self, count: usize) -> Result<&'a [u8], Fault> {
-        let Payload(head, tail) = self.pieces(count)?;
-        if tail.is_empty() {
-            return Ok(head);
+    fn slice(&mut self, count: usize) -> &'a [u8] {
+        let pieces = self.pieces(count);
+        if pieces.1.is_empty() {
+            return pieces.0;
         }
-        let (joined, rest) = mem::take(&mut self.scratch)
-            .split_at_mut_checked(count)
-            .ok_or(Fault::Seam)?;
+        let scratch = mem::take(&mut self.scratch);
+        let Some((joined, rest)) = scratch.split_at_mut_checked(count) else {
+            self.fail(Fault::Seam);
+            return &[];
+        };
         self.scratch = rest;
-        for (place, byte) in joined.iter_mut().zip(head.iter().chain(tail)) {
-            *place = *byte;
-        }
-        Ok(joined)
-    }
-
-    pub(super) fn take_payload(&mut self, count: u32) -> Result<Payload<'a>, Fault> {
-        self.pieces(usize::try_from(count).map_err(|_| Fault::Short)?)
+        pieces.copy_to(joined);
+        joined
     }
 
     /// The next `count` bytes where they lie. The second piece is empty unless they cross the seam.
-    fn pieces(&mut self, count: usize) -> Result<Payload<'a>, Fault> {
+    pub(super) fn pieces(&mut self, count: usize) -> Payload<'a> {
         if self.now.is_empty() {
             self.now = mem::take(&mut self.next);
         }
         if let Some((all, rest)) = self.now.split_at_checked(count) {
             self.now = rest;
-            return Ok(Payload(all, &[]));
+            return Payload(all, &[]);
         }
         let beyond = count.saturating_sub(self.now.len());
-        let (tail, rest) = self.next.split_at_checked(beyond).ok_or(Fault::Short)?;
+        let Some((tail, rest)) = self.next.split_at_checked(beyond) else {
+            self.fail(Fault::Short);
+            return Payload::default();
+        };
         self.next = &[];
-        Ok(Payload(mem::replace(&mut self.now, rest), tail))
+        Payload(mem::replace(&mut self.now, rest), tail)
     }
 }
 
@@ -178,7 +188,8 @@ impl<'a> Writer<'a> {
 /// What can stand in a message.
 pub(super) trait Field<'a>: Sized {
     fn put(&self, w: &mut Writer<'_>);
-    fn get(r: &mut Reader<'a>) -> Result<Self, Fault>;
+    /// A value of no meaning where the [`Reader`] notes a fault.
+    fn get(r: &mut Reader<'a>) -> Self;
 }
 
 macro_rules! integers {
@@ -188,8 +199,8 @@ macro_rules! integers {
                 w.bytes(&self.to_le_bytes());
             }
 
-            fn get(r: &mut Reader<'_>) -> Result<Self, Fault> {
-                Ok(<$t>::from_le_bytes(r.array()?))
+            fn get(r: &mut Reader<'_>) -> Self {
+                <$t>::from_le_bytes(r.array())
             }
         }
     )*};
@@ -208,8 +219,8 @@ impl<'a> Field<'a> for &'a [u8] {
         }
     }
 
-    fn get(r: &mut Reader<'a>) -> Result<Self, Fault> {
-        let len: u16 = Field::get(r)?;
+    fn get(r: &mut Reader<'a>) -> Self {
+        let len: u16 = Field::get(r);
         r.slice(usize::from(len))
     }
 }

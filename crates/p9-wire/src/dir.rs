@@ -1,7 +1,7 @@
 //! The data of directories: Rreaddir's entries, and the stats that reading a directory gives in
 //! 9P2000 and 9P2000.u.
 
-use super::buffer::{Fault, Field, Reader, Writer};
+use super::buffer::{Field, Reader, Writer};
 use super::error::WireError;
 use super::flags::{DirEntryKind, FileKind, QidKind};
 use super::message::{count, kind};
@@ -54,13 +54,13 @@ impl<'a> DirEntry<'a> {
         Ok(w.len())
     }
 
-    fn get(r: &mut Reader<'a>) -> Result<Self, Fault> {
-        Ok(DirEntry {
-            qid: Field::get(r)?,
-            offset: Field::get(r)?,
-            kind: Field::get(r)?,
-            name: Field::get(r)?,
-        })
+    fn get(r: &mut Reader<'a>) -> Self {
+        DirEntry {
+            qid: Field::get(r),
+            offset: Field::get(r),
+            kind: Field::get(r),
+            name: Field::get(r),
+        }
     }
 }
 
@@ -95,10 +95,14 @@ impl<'a> Iterator for DirEntries<'a> {
         if self.rest.remaining() == 0 {
             return None;
         }
-        Some(DirEntry::get(&mut self.rest).map_err(|_| {
-            self.rest.skip_rest();
-            truncated(kind::RREADDIR)
-        }))
+        let entry = DirEntry::get(&mut self.rest);
+        Some(match self.rest.take_fault() {
+            None => Ok(entry),
+            Some(_) => {
+                self.rest.skip_rest();
+                Err(truncated(kind::RREADDIR))
+            }
+        })
     }
 }
 
@@ -155,7 +159,10 @@ impl<'a> StatEntries<'a> {
         let size = usize::from(u16::from_le_bytes(*size));
         let (stat, rest) = rest.split_at_checked(size)?;
         let mut r = Reader::new(stat, self.dialect);
-        let stat = Stat::get_fields(&mut r).ok()?;
+        let stat = Stat::get_fields(&mut r);
+        if r.take_fault().is_some() {
+            return None;
+        }
         self.rest = rest;
         self.unclaimed = rest.len();
         (r.remaining() == 0).then_some(stat)
@@ -163,10 +170,13 @@ impl<'a> StatEntries<'a> {
 
     fn xen9pfsd(&mut self) -> Option<Stat<'a>> {
         let mut r = Reader::new(self.rest, self.dialect);
-        let outer: u16 = Field::get(&mut r).ok()?;
-        let inner: u16 = Field::get(&mut r).ok()?;
+        let outer: u16 = Field::get(&mut r);
+        let inner: u16 = Field::get(&mut r);
         let start = r.remaining();
-        let stat = Stat::get_fields(&mut r).ok()?;
+        let stat = Stat::get_fields(&mut r);
+        if r.take_fault().is_some() {
+            return None;
+        }
         let fields = start.checked_sub(r.remaining())?;
         let claimed = usize::from(outer);
         if usize::from(inner) != fields + 10 || claimed != fields + 12 {

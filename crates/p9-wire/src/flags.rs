@@ -5,7 +5,7 @@
 
 use bitflags::bitflags;
 
-use super::buffer::{Fault, Field, Reader, Writer};
+use super::buffer::{Field, Reader, Writer};
 
 bitflags! {
     /// What kind of file a [`Qid`](super::Qid) stands for; no bits: an ordinary file.
@@ -314,8 +314,8 @@ macro_rules! flag_fields {
                 self.bits().put(w);
             }
 
-            fn get(r: &mut Reader<'_>) -> Result<Self, Fault> {
-                Ok(<$t>::from_bits_retain(Field::get(r)?))
+            fn get(r: &mut Reader<'_>) -> Self {
+                <$t>::from_bits_retain(Field::get(r))
             }
         }
     )*};
@@ -339,8 +339,8 @@ macro_rules! number_fields {
                 self.0.put(w);
             }
 
-            fn get(r: &mut Reader<'_>) -> Result<Self, Fault> {
-                Ok($t(Field::get(r)?))
+            fn get(r: &mut Reader<'_>) -> Self {
+                $t(Field::get(r))
             }
         }
     )*};

@@ -172,26 +172,32 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// A message that is read: its header, and the fields from the next one on.
+/// A message that is read: its header, the fields from the next one on, and what has gone wrong so far.
 pub(super) struct Decoder<'r, 'a> {
     r: &'r mut Reader<'a>,
     pub(super) header: Header,
     /// The number of the next field.
     next: u8,
+    wrong: Option<WireError>,
 }
 
 impl<'r, 'a> Decoder<'r, 'a> {
     /// Reads the header and checks that the size is that of the reader's bytes.
     pub(super) fn new(r: &'r mut Reader<'a>) -> Result<Self, WireError> {
         let got = r.remaining();
-        let size = |said| WireError::Size {
-            said,
-            got: count(got),
-        };
-        let header = parse_header(&r.array().map_err(|_| size(0))?);
+        let header = parse_header(&r.array());
+        let sound = r.take_fault().is_none();
         match usize::try_from(header.size) {
-            Ok(said) if said == got => Ok(Decoder { r, header, next: 0 }),
-            _ => Err(size(header.size)),
+            Ok(said) if sound && said == got => Ok(Decoder {
+                r,
+                header,
+                next: 0,
+                wrong: None,
+            }),
+            _ => Err(WireError::Size {
+                said: header.size,
+                got: count(got),
+            }),
         }
     }
 
@@ -199,28 +205,38 @@ impl<'r, 'a> Decoder<'r, 'a> {
         self.r.dialect()
     }
 
-    /// Reads one field.
-    pub(super) fn field<T: Field<'a>>(&mut self) -> Result<T, WireError> {
-        match T::get(self.r) {
-            Ok(value) => {
-                self.next += 1;
-                Ok(value)
-            }
-            Err(fault) => Err(wrong(self.header.kind, self.next, fault)),
+    /// Reads one field: a value of no meaning once something is [wrong](Self::close).
+    pub(super) fn field<T: Field<'a>>(&mut self) -> T {
+        let value = T::get(self.r);
+        self.check();
+        value
+    }
+
+    /// Notes whether the field that was read is wrong.
+    fn check(&mut self) {
+        let field = self.next;
+        self.next += 1;
+        if let Some(fault) = self.r.take_fault()
+            && self.wrong.is_none()
+        {
+            self.wrong = Some(wrong(self.header.kind, field, fault));
         }
     }
 
     /// Reads a field that may be missing from the end of a message.
-    pub(super) fn late_field<T: Field<'a>>(&mut self, absent: T) -> Result<T, WireError> {
+    pub(super) fn late_field<T: Field<'a>>(&mut self, absent: T) -> T {
         if self.r.remaining() == 0 {
             self.next += 1;
-            return Ok(absent);
+            return absent;
         }
         self.field()
     }
 
-    /// Checks that nothing is left.
+    /// Checks that all fields were there, and that nothing is left.
     pub(super) fn close(&self) -> Result<(), WireError> {
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
+        }
         match self.r.remaining() {
             0 => Ok(()),
             bytes => Err(WireError::Trailing {
@@ -370,10 +386,10 @@ macro_rules! messages {
         $encoder.extended_field($field)
     };
     (@get $decoder:ident) => {
-        $decoder.field()?
+        $decoder.field()
     };
     (@get $decoder:ident $absent:expr) => {
-        $decoder.late_field($absent)?
+        $decoder.late_field($absent)
     };
 }
 pub(super) use messages;

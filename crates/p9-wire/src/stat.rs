@@ -1,6 +1,6 @@
 //! The directory entry of 9P2000 and 9P2000.u: what Tstat, Twstat and reads of directories carry.
 
-use super::buffer::{Fault, Field, Reader, Writer};
+use super::buffer::{Field, Reader, Writer};
 use super::error::WireError;
 use super::flags::DirMode;
 use super::message::{count, kind};
@@ -136,31 +136,31 @@ impl<'a> Stat<'a> {
     }
 
     /// The fields after the size field.
-    pub(super) fn get_fields(r: &mut Reader<'a>) -> Result<Self, Fault> {
+    pub(super) fn get_fields(r: &mut Reader<'a>) -> Self {
         let plain = Stat {
-            kind: Field::get(r)?,
-            dev: Field::get(r)?,
-            qid: Field::get(r)?,
-            mode: Field::get(r)?,
-            atime: Field::get(r)?,
-            mtime: Field::get(r)?,
-            length: Field::get(r)?,
-            name: Field::get(r)?,
-            uid: Field::get(r)?,
-            gid: Field::get(r)?,
-            muid: Field::get(r)?,
+            kind: Field::get(r),
+            dev: Field::get(r),
+            qid: Field::get(r),
+            mode: Field::get(r),
+            atime: Field::get(r),
+            mtime: Field::get(r),
+            length: Field::get(r),
+            name: Field::get(r),
+            uid: Field::get(r),
+            gid: Field::get(r),
+            muid: Field::get(r),
             ..Stat::UNCHANGED
         };
         if !r.dialect().is_extended() {
-            return Ok(plain);
+            return plain;
         }
-        Ok(Stat {
-            extension: Field::get(r)?,
-            n_uid: Field::get(r)?,
-            n_gid: Field::get(r)?,
-            n_muid: Field::get(r)?,
+        Stat {
+            extension: Field::get(r),
+            n_uid: Field::get(r),
+            n_gid: Field::get(r),
+            n_muid: Field::get(r),
             ..plain
-        })
+        }
     }
 }
 
@@ -177,10 +177,10 @@ impl<'a> Field<'a> for Stat<'a> {
         }
     }
 
-    fn get(r: &mut Reader<'a>) -> Result<Self, Fault> {
-        let _: [u8; 4] = r.array()?;
-        let stat = Stat::get_fields(r)?;
+    fn get(r: &mut Reader<'a>) -> Self {
+        let _: [u8; 4] = r.array();
+        let stat = Stat::get_fields(r);
         r.skip_rest();
-        Ok(stat)
+        stat
     }
 }

@@ -167,6 +167,13 @@ impl<'a> Payload<'a> {
         self.0.len() + self.1.len()
     }
 
+    /// Copies the bytes to `into`, as far as there are bytes and room.
+    pub(super) fn copy_to(&self, into: &mut [u8]) {
+        for (place, byte) in into.iter_mut().zip(self.bytes()) {
+            *place = byte;
+        }
+    }
+
     /// Whether there are no bytes.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
@@ -198,8 +205,8 @@ impl Field<'_> for Fid {
         self.0.put(w);
     }
 
-    fn get(r: &mut Reader<'_>) -> Result<Self, Fault> {
-        Ok(Fid(Field::get(r)?))
+    fn get(r: &mut Reader<'_>) -> Self {
+        Fid(Field::get(r))
     }
 }
 
@@ -208,8 +215,8 @@ impl Field<'_> for Tag {
         self.0.put(w);
     }
 
-    fn get(r: &mut Reader<'_>) -> Result<Self, Fault> {
-        Ok(Tag(Field::get(r)?))
+    fn get(r: &mut Reader<'_>) -> Self {
+        Tag(Field::get(r))
     }
 }
 
@@ -220,12 +227,12 @@ impl Field<'_> for Qid {
         self.path.put(w);
     }
 
-    fn get(r: &mut Reader<'_>) -> Result<Self, Fault> {
-        Ok(Qid {
-            kind: Field::get(r)?,
-            version: Field::get(r)?,
-            path: Field::get(r)?,
-        })
+    fn get(r: &mut Reader<'_>) -> Self {
+        Qid {
+            kind: Field::get(r),
+            version: Field::get(r),
+            path: Field::get(r),
+        }
     }
 }
 
@@ -237,15 +244,16 @@ impl<'a, T: Field<'a> + Copy + Default> Field<'a> for Elements<T> {
         }
     }
 
-    fn get(r: &mut Reader<'a>) -> Result<Self, Fault> {
-        let count: u16 = Field::get(r)?;
+    fn get(r: &mut Reader<'a>) -> Self {
+        let count: u16 = Field::get(r);
         let mut all = Self::new();
         for _ in 0..count {
-            if !all.push(T::get(r)?) {
-                return Err(Fault::Invalid);
+            if !all.push(T::get(r)) {
+                r.fail(Fault::Invalid);
+                break;
             }
         }
-        Ok(all)
+        all
     }
 }
 
@@ -258,8 +266,8 @@ impl<'a> Field<'a> for Payload<'a> {
         }
     }
 
-    fn get(r: &mut Reader<'a>) -> Result<Self, Fault> {
-        let count: u32 = Field::get(r)?;
-        r.take_payload(count)
+    fn get(r: &mut Reader<'a>) -> Self {
+        let count: u32 = Field::get(r);
+        r.pieces(usize::try_from(count).unwrap_or(usize::MAX))
     }
 }
