@@ -4,10 +4,34 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::engine::Engine;
 use super::fid_table::FidTable;
+use crate::Error;
 use p9_wire::{
     AttrMask, Fid, LockKind, LockStatus, OpenFlags, OpenMode, Qid, QidKind, Reply, Request, kind,
 };
+
+/// What an engine does besides when its session recovers. Called by way of this alone: a program that makes no
+/// [`Recovery`](super::Recovery) has no code for it.
+pub(super) struct Journal {
+    /// What becomes of a request when the connection is lost.
+    pub(super) replay: fn(&Request<'_>, &FidTable) -> ReplayPolicy,
+    /// What a request changes that is on its way.
+    pub(super) update: fn(&Request<'_>, &FidTable) -> Option<FidUpdate>,
+    /// The server has done it.
+    pub(super) apply: fn(FidUpdate, &Reply<'_>, &mut FidTable) -> Option<Fid>,
+    /// The connection is lost.
+    pub(super) break_off: fn(&mut Engine, Error),
+}
+
+impl Journal {
+    pub(super) const KEPT: &Journal = &Journal {
+        replay: ReplayPolicy::of,
+        update: FidUpdate::of,
+        apply: FidUpdate::apply,
+        break_off: Engine::break_off,
+    };
+}
 
 /// How a tree was attached to.
 #[derive(Clone, Debug)]
@@ -135,7 +159,7 @@ pub(super) enum ReplayPolicy {
 }
 
 impl ReplayPolicy {
-    pub(super) fn of(request: &Request<'_>, fids: &FidTable) -> ReplayPolicy {
+    fn of(request: &Request<'_>, fids: &FidTable) -> ReplayPolicy {
         let snapshot = |fid| fids.snapshot(fid);
         match *request {
             // The end of an extended attribute's fid is what sets it, and of some files' what removes them.
@@ -188,7 +212,7 @@ pub(super) enum FidUpdate {
 }
 
 impl FidUpdate {
-    pub(super) fn of(request: &Request<'_>, fids: &FidTable) -> Option<FidUpdate> {
+    fn of(request: &Request<'_>, fids: &FidTable) -> Option<FidUpdate> {
         let path_in = |dir: Fid, name: &[u8]| {
             let snapshot = fids.snapshot(dir)?;
             Some((snapshot.root, below(&snapshot.path, name)))
@@ -282,7 +306,7 @@ impl FidUpdate {
     }
 
     /// The server has answered with `reply`, which is no error. Returns the fid that was attached or opened, if one was.
-    pub(super) fn apply(self, reply: &Reply<'_>, fids: &mut FidTable) -> Option<Fid> {
+    fn apply(self, reply: &Reply<'_>, fids: &mut FidTable) -> Option<Fid> {
         match (self, reply) {
             (FidUpdate::Bound(fid, mut snapshot, 0), Reply::Attach { qid }) => {
                 snapshot.root = fids.next_root();

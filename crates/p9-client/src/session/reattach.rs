@@ -221,7 +221,7 @@ impl Reattach {
     async fn call<'a, T>(
         &'a self,
         request: Request<'a>,
-        read: impl FnOnce(&Reply<'_>) -> Option<T>,
+        read: impl FnMut(&Reply<'_>) -> Option<T>,
     ) -> Result<T, Error> {
         let left = self.until - self.session.now();
         let timeout = self.timeout.min(left);

@@ -23,6 +23,7 @@ use core::time::Duration;
 
 use super::Session;
 use super::engine::{Engine, Shape};
+use super::journal::Journal;
 use super::link::Link;
 use super::reattach::Reattach;
 use crate::Error;
@@ -88,12 +89,11 @@ pub struct Recovery {
     timeout: Duration,
     /// Whether a server whose trees are others is no server to go on with.
     same_trees: bool,
-    /// [`Session::find_server`]. Called by way of this alone: a program that makes no `Recovery` has no code for it.
-    find: Find,
+    /// [`Session::go_on`]. Called by way of this alone: a program that makes no `Recovery` has no code for it.
+    go_on: fn(&Session, Recovery, Error),
+    /// The same for what the engine does.
+    journal: &'static Journal,
 }
-
-/// Looks for a server; `None` when that was interrupted.
-type Find = fn(&Session, &mut Recovery, Error) -> Option<Result<(), Error>>;
 
 impl Recovery {
     /// Looks for a server with `redial`, for at most so long each time; a last try may take longer, by the
@@ -103,7 +103,8 @@ impl Recovery {
             redial: Box::new(redial),
             timeout,
             same_trees: false,
-            find: Session::find_server,
+            go_on: Session::go_on,
+            journal: Journal::KEPT,
         }
     }
 
@@ -136,8 +137,8 @@ impl Session {
     /// answered in time is a loss of the connection too, and a server that wants
     /// [authentication](Self::auth) is refused.
     pub fn set_recovery(&self, recovery: Recovery) {
-        let same_trees = recovery.same_trees;
-        self.with_or((), |engine| engine.set_recovers(same_trees));
+        let (journal, same_trees) = (recovery.journal, recovery.same_trees);
+        self.with_or((), |engine| engine.set_recovers(journal, same_trees));
         *self.shared.recovery.borrow_mut() = Some(recovery);
     }
 
@@ -149,13 +150,18 @@ impl Session {
             return;
         }
         // Nothing if this is called from within itself, by the idle hook.
-        let Some(mut recovery) = self.shared.recovery.borrow_mut().take() else {
-            return;
-        };
+        let recovery = self.shared.recovery.borrow_mut().take();
+        if let Some(recovery) = recovery {
+            (recovery.go_on)(self, recovery, lost);
+        }
+    }
+
+    /// Looks for a server and goes on with it, after the connection was lost for this reason.
+    fn go_on(&self, mut recovery: Recovery, lost: Error) {
         log::warn!("9P session: {lost}; looking for a server");
         let begun = self.now();
         self.with_or((), |engine| engine.set_searching(true));
-        let outcome = (recovery.find)(self, &mut recovery, lost);
+        let outcome = self.find_server(&mut recovery, lost);
         *self.shared.recovery.borrow_mut() = Some(recovery);
         self.with_or((), |engine| engine.set_searching(false));
         self.shared.nested.set(false);
@@ -172,7 +178,7 @@ impl Session {
         }
     }
 
-    /// Looks for a server, after the connection was lost for this reason. `None`: it was interrupted.
+    /// Looks for a server; `None` when that was interrupted.
     fn find_server(&self, recovery: &mut Recovery, lost: Error) -> Option<Result<(), Error>> {
         let until = self.now() + recovery.timeout;
         self.close_transport();

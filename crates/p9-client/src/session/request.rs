@@ -15,6 +15,17 @@ use crate::Error;
 use p9_wire::{Errno, Reply, Request};
 use xen9p_time::Instant;
 
+/// Reads a reply, or finds something wrong with it.
+pub(super) type ReadReply<'a> = dyn FnMut(&Reply<'_>) -> Result<(), Violation> + 'a;
+
+/// What a reader of replies says that takes those of one type.
+pub(super) fn right_type(is_right: bool) -> Result<(), Violation> {
+    match is_right {
+        true => Ok(()),
+        false => Err(Violation::WrongType),
+    }
+}
+
 /// A request in flight. Dropping it takes the request back.
 #[derive(Debug)]
 pub(super) struct PendingRequest {
@@ -38,10 +49,7 @@ impl PendingRequest {
 
     /// Lets `read` see the reply that [`poll`](Self::poll) announced.
     #[inline(never)]
-    pub(super) fn take(
-        &mut self,
-        read: &mut dyn FnMut(&Reply<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub(super) fn take(&mut self, read: &mut ReadReply<'_>) -> Result<(), Error> {
         let index = self.index.ok_or(Error::Closed)?;
         self.session.with_or(Err(Error::WouldBlock), |engine| {
             self.index = None;
@@ -128,28 +136,11 @@ impl PendingRequest {
         }
     }
 
-    /// Waits for the reply and reads it; `None` from `read` for one of another type ends the session.
-    pub(super) async fn answer<T>(
-        &mut self,
-        read: impl FnOnce(&Reply<'_>) -> Option<T>,
-    ) -> Result<T, Error> {
+    /// Waits for the reply and lets `read` see it.
+    pub(super) async fn answer(&mut self, read: &mut ReadReply<'_>) -> Result<(), Error> {
         poll_fn(|cx| self.poll(cx)).await?;
-        take(self, &mut Some(read))
+        self.take(read)
     }
-}
-
-/// Reads the reply that has come.
-fn take<T>(
-    pending: &mut PendingRequest,
-    read: &mut Option<impl FnOnce(&Reply<'_>) -> Option<T>>,
-) -> Result<T, Error> {
-    let wrong = Error::from(Violation::WrongType);
-    let mut found = None;
-    pending.take(&mut |reply| {
-        found = read.take().and_then(|read| read(reply));
-        found.is_some().then_some(()).ok_or(wrong)
-    })?;
-    found.ok_or(wrong)
 }
 
 /// A request on its way out and back. All requests but those of large transfers share this one state
@@ -215,25 +206,39 @@ impl<'a> RequestFuture<'a> {
             .as_mut()
             .map_or(Poll::Pending, |pending| Poll::Ready(Ok(pending)))
     }
+
+    /// Lets `read` see the reply once it is there.
+    fn poll_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: &mut ReadReply<'_>,
+    ) -> Poll<Result<(), Error>> {
+        let pending = ready!(self.poll(cx))?;
+        Poll::Ready(pending.take(read))
+    }
 }
 
 /// The future of a request whose reply is read by `F`.
 #[must_use = "futures do nothing unless they are polled"]
 pub(super) struct ReplyFuture<'a, F> {
     request: RequestFuture<'a>,
-    read: Option<F>,
+    read: F,
 }
 
 // Nothing in it is ever pinned.
 impl<F> Unpin for ReplyFuture<'_, F> {}
 
-impl<T, F: FnOnce(&Reply<'_>) -> Option<T>> Future for ReplyFuture<'_, F> {
+impl<T, F: FnMut(&Reply<'_>) -> Option<T>> Future for ReplyFuture<'_, F> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
         let ReplyFuture { request, read } = &mut *self;
-        let pending = ready!(request.poll(cx))?;
-        Poll::Ready(take(pending, read))
+        let mut found = None;
+        ready!(request.poll_reply(cx, &mut |reply| {
+            found = read(reply);
+            right_type(found.is_some())
+        }))?;
+        Poll::Ready(found.ok_or(Error::Closed))
     }
 }
 
@@ -438,14 +443,14 @@ impl Session {
 
     /// Makes a request and reads its reply. `read` gives `None` for a reply of another type, which
     /// ends the session.
-    pub(super) fn call<'a, T, F: FnOnce(&Reply<'_>) -> Option<T>>(
+    pub(super) fn call<'a, T, F: FnMut(&Reply<'_>) -> Option<T>>(
         &'a self,
         request: Request<'a>,
         read: F,
     ) -> ReplyFuture<'a, F> {
         ReplyFuture {
             request: RequestFuture::new(self, request),
-            read: Some(read),
+            read,
         }
     }
 
@@ -453,7 +458,7 @@ impl Session {
     pub(super) fn call_unit<'a>(
         &'a self,
         request: Request<'a>,
-    ) -> ReplyFuture<'a, impl FnOnce(&Reply<'_>) -> Option<()>> {
+    ) -> ReplyFuture<'a, impl FnMut(&Reply<'_>) -> Option<()>> {
         // The type was checked on arrival.
         self.call(request, |_| Some(()))
     }

@@ -1,4 +1,4 @@
-//! Changes of attributes, in each dialect.
+//! Attributes and their changes, in each dialect.
 
 use p9_wire::{Attr, AttrMask, Qid, SetAttr, SetAttrMask};
 
@@ -7,11 +7,13 @@ use crate::Dialect;
 use crate::fs::{Error, FileType, Metadata, Permissions, Result};
 use crate::session::Fid;
 
-/// The attributes of a root. In 9P2000.u they are made up: xen-9pfsd dies when it is asked for them, and takes the files
-/// of all its other guests along.
-pub(super) async fn root_attr(fid: &Fid, qid: Qid) -> Result<Attr> {
-    if fid.session().dialect() != Dialect::Unix {
-        return classic::attr(fid).await;
+/// The attributes of a file in any dialect, and whether it is the root. In 9P2000.u those of a root are made up: xen-9pfsd dies
+/// when it is asked for them, and takes the files of all its other guests along.
+pub(super) async fn attr(fid: &Fid, qid: Qid, is_root: bool, mask: AttrMask) -> Result<Attr> {
+    match fid.session().dialect() {
+        Dialect::Linux => return fid.getattr(mask).await,
+        Dialect::Unix if is_root => {}
+        _ => return classic::attr(fid).await,
     }
     let metadata = Metadata::of_dir(qid);
     Ok(Attr {

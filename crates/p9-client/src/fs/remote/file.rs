@@ -17,7 +17,7 @@ use p9_wire::{
 };
 
 use super::ahead::Ahead;
-use super::attributes::{root_attr, setattr};
+use super::attributes::{self, setattr};
 use super::identity::check_identity;
 use super::listing::Listing;
 use super::{Mount, RemoteNode, classic, fid, writes};
@@ -287,29 +287,25 @@ impl OpenFile for RemoteFile {
     }
 
     async fn write_and_close(self, content: &[u8]) -> Result<()> {
-        let new = self.open.flags.contains(OpenFlags::EXCLUSIVE);
-        if !new || content.is_empty() || content.len() > self.chunk() {
-            let mut done = 0;
-            while let Some(rest) = content.get(done..).filter(|rest| !rest.is_empty()) {
-                done += self.write(rest, done as u64).await?;
+        let (mut file, mut done) = (self, 0);
+        let new = file.open.flags.contains(OpenFlags::EXCLUSIVE);
+        if new && (1..=file.chunk()).contains(&content.len()) {
+            let Opened {
+                fid, mount, path, ..
+            } = *file.open;
+            done = fid.write_and_close(content).await?;
+            if done >= content.len() {
+                return Ok(());
             }
-            return self.close().await;
-        }
-        let Opened {
-            fid, mount, path, ..
-        } = *self.open;
-        let mut done = fid.write_and_close(content).await?;
-        if done < content.len() {
             let names: Vec<&[u8]> = path.names().collect();
             let root = RemoteNode::root(mount);
             let again = root.open_at(&names, OpenFlags::WRITE_ONLY).await?;
-            let again = again.through()?;
-            while let Some(rest) = content.get(done..).filter(|rest| !rest.is_empty()) {
-                done += again.write(rest, done as u64).await?;
-            }
-            again.close().await?;
+            file = again.through()?;
         }
-        Ok(())
+        while let Some(rest) = content.get(done..).filter(|rest| !rest.is_empty()) {
+            done += file.write(rest, done as u64).await?;
+        }
+        file.close().await
     }
 
     async fn readdir(
@@ -330,13 +326,8 @@ impl OpenFile for RemoteFile {
 
     async fn getattr(&self, mask: AttrMask) -> Result<Attr> {
         self.settle().await?;
-        let attr = if fid::is_linux(&self.open.fid) {
-            self.open.fid.getattr(mask).await?
-        } else if self.open.path.is_root() {
-            root_attr(&self.open.fid, self.open.qid).await?
-        } else {
-            classic::attr(&self.open.fid).await?
-        };
+        let (fid, is_root) = (&self.open.fid, self.open.path.is_root());
+        let attr = attributes::attr(fid, self.open.qid, is_root, mask).await?;
         if self.open.flags.contains(OpenFlags::APPEND) && attr.valid.contains(AttrMask::SIZE) {
             self.open.known_len.set(Some(attr.size));
         }

@@ -7,7 +7,7 @@ use p9_wire::{
     Attr, AttrMask, Errno, MAX_ELEMENTS, OpenFlags, QidKind, SetAttr, UnlinkFlags, XattrFlags, kind,
 };
 
-use super::attributes::{root_attr, setattr};
+use super::attributes::{self, setattr};
 use super::parents::may_be_stale;
 use super::{Handle, Mount, RemoteFile, RemoteNode, check_kind, classic, fid, xattr};
 use crate::fs::{Error, Result};
@@ -230,13 +230,7 @@ impl RemoteNode {
     }
 
     pub(super) async fn getattr_now(&self, mask: AttrMask) -> Result<Attr> {
-        if self.is_linux() {
-            return self.fid().getattr(mask).await;
-        }
-        if self.is_root() {
-            return root_attr(self.fid(), self.qid).await;
-        }
-        classic::attr(self.fid()).await
+        attributes::attr(self.fid(), self.qid, self.is_root(), mask).await
     }
 
     pub(super) async fn setattr_now(&self, attr: &SetAttr) -> Result<()> {

@@ -357,8 +357,8 @@ fn written(pending: &mut PendingRequest, sent: usize) -> Result<usize, Error> {
             taken = count as usize;
             Ok(())
         }
-        Reply::Write { .. } => Err(Error::from(Violation::TooMuchWritten)),
-        _ => Err(Error::from(Violation::WrongType)),
+        Reply::Write { .. } => Err(Violation::TooMuchWritten),
+        _ => Err(Violation::WrongType),
     })?;
     Ok(taken)
 }

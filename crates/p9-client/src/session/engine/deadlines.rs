@@ -41,7 +41,7 @@ impl Engine {
             let timeout = match slot.state {
                 State::Waiting | State::Suspect { .. } if slot.late => continue,
                 // Who waits for its outcome gives the request up first, and then the server is.
-                State::Detached if !self.recovers => 2 * self.timeout,
+                State::Detached if self.journal.is_none() => 2 * self.timeout,
                 State::Suspect { wanted: true } => self.timeout,
                 state if state == State::Waiting || state.is_unattended() => self.timeout,
                 _ => continue,
@@ -78,7 +78,7 @@ impl Engine {
 
     /// A request was not answered in time. That is its own misfortune, or with recovery a loss of the connection.
     pub(in crate::session) fn overdue(&mut self) {
-        if self.recovers && self.is_up() {
+        if self.journal.is_some() && self.is_up() {
             self.fail(LATE.into());
         }
     }

@@ -10,6 +10,7 @@ use core::time::Duration;
 use super::{Engine, Lanes};
 use crate::session::Stats;
 use crate::session::fid_table::{FidStatus, FidTable};
+use crate::session::journal::Journal;
 use crate::transport::TransportError;
 use crate::{Dialect, Error};
 use xen9p_time::Instant;
@@ -78,12 +79,12 @@ impl Engine {
 
     /// Whether the loss of the connection is not the end of the session.
     pub(in crate::session) fn recovers(&self) -> bool {
-        self.recovers
+        self.journal.is_some()
     }
 
     /// The loss of the connection is not the end of the session; whether its trees have to be the same afterwards.
-    pub(in crate::session) fn set_recovers(&mut self, same_trees: bool) {
-        self.recovers = true;
+    pub(in crate::session) fn set_recovers(&mut self, journal: &'static Journal, same_trees: bool) {
+        self.journal = Some(journal);
         self.same_trees = same_trees;
     }
 

@@ -10,7 +10,7 @@ use xen9p_time::Instant;
 
 impl Engine {
     /// The connection is lost: says of each request in flight what becomes of it.
-    pub(super) fn break_off(&mut self, error: Error) {
+    pub(in crate::session) fn break_off(&mut self, error: Error) {
         self.lost = Some(error);
         self.stats.losses += 1;
         self.flushes_due = 0;

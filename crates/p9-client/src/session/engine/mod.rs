@@ -30,6 +30,7 @@ pub(super) use lanes::{Lanes, Shape};
 pub(super) use slot::{Outcome, unlocks};
 
 use super::fid_table::FidTable;
+use super::journal::Journal;
 use super::{Config, Stats};
 use crate::transport::{Lane, TransportError};
 use crate::{Dialect, Error};
@@ -93,8 +94,8 @@ pub(super) struct Engine {
     dead: Option<Error>,
     /// The same until it is logged.
     unlogged_error: Option<Error>,
-    /// Whether the loss of the connection is not the end of the session.
-    recovers: bool,
+    /// Set if the loss of the connection is not the end of the session.
+    journal: Option<&'static Journal>,
     /// Whether its trees have to be the same afterwards.
     same_trees: bool,
     /// Why the connection is lost, until there is a new one.
@@ -188,7 +189,7 @@ impl Engine {
             changes: 0,
             dead: None,
             unlogged_error: None,
-            recovers: false,
+            journal: None,
             same_trees: false,
             lost: None,
             searching: false,
@@ -238,11 +239,13 @@ impl Engine {
         if let Some(first) = self.dead.or(self.lost) {
             return first;
         }
-        if self.recovers && self.fids.has_roots() {
-            self.break_off(error);
-            return error;
+        match self.journal {
+            Some(journal) if self.fids.has_roots() => {
+                (journal.break_off)(self, error);
+                error
+            }
+            _ => self.end(error),
         }
-        self.end(error)
     }
 
     /// Ends the session: every operation from now on fails with `error`, unless an earlier one has

@@ -196,17 +196,19 @@ impl Engine {
                 self.fids.attached(fid);
             }
         }
-        let opened = match slot.change.take() {
-            Some(change) if !is_error && place == Place::Inline => {
-                let bytes = slot.inline.get(..slot.len as usize).unwrap_or(&[]);
-                let (_, reply) =
-                    Reply::decode(Reader::new(bytes, self.dialect)).map_err(Error::Malformed)?;
-                let root = slot.info.kind == kind::TATTACH;
-                let known = change.apply(&reply, &mut self.fids);
-                known.filter(|_| self.same_trees || !root)
-            }
-            _ => None,
-        };
+        let mut opened = None;
+        if let Some(journal) = self.journal
+            && let Some(change) = slot.change.take()
+            && !is_error
+            && place == Place::Inline
+        {
+            let bytes = slot.inline.get(..slot.len as usize).unwrap_or(&[]);
+            let (_, reply) =
+                Reply::decode(Reader::new(bytes, self.dialect)).map_err(Error::Malformed)?;
+            let root = slot.info.kind == kind::TATTACH;
+            let known = (journal.apply)(change, &reply, &mut self.fids);
+            opened = known.filter(|_| self.same_trees || !root);
+        }
         match slot.state {
             State::Waiting | State::Suspect { wanted: true } => {
                 slot.state = State::Ready(place);

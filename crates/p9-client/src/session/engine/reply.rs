@@ -7,6 +7,7 @@ use core::task::{Poll, Waker};
 use super::slot::{Outcome, Place, State};
 use super::{Engine, Lanes, RETRYABLE_LOSS, wake_later};
 use crate::Error;
+use crate::session::request::ReadReply;
 use crate::session::violation::{Scope, Violation};
 use p9_tree::Span;
 use p9_wire::{READ_HEADER_LEN, Reader, Reply};
@@ -65,11 +66,12 @@ impl Engine {
         }
     }
 
-    /// Hands a reply that [`poll_reply`](Self::poll_reply) announced to `read` and ends the request.
+    /// Hands a reply that [`poll_reply`](Self::poll_reply) announced to `read` and ends the request. What `read` finds wrong with it
+    /// ends the session.
     pub(in crate::session) fn take_reply(
         &mut self,
         index: u16,
-        read: &mut dyn FnMut(&Reply<'_>) -> Result<(), Error>,
+        read: &mut ReadReply<'_>,
     ) -> Result<(), Error> {
         let dialect = self.dialect;
         let slot = self.slot(index)?;
@@ -79,7 +81,7 @@ impl Engine {
                 Reply::decode(Reader::new(bytes, dialect)).map_err(Error::Malformed)?;
             match reply.errno() {
                 Some(errno) => Err(Error::refusal(errno, kind, dialect)),
-                None => read(&reply),
+                None => read(&reply).map_err(Error::from),
             }
         });
         self.retire(index);

@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use super::slot::{RequestInfo, State};
 use super::{Engine, Lanes};
 use crate::Error;
-use crate::session::journal::{FidUpdate, ReplayPolicy};
 use crate::transport::{Lane, TransportError};
 use p9_wire::{Request, Tag, WireError, kind};
 use xen9p_time::Instant;
@@ -74,12 +73,14 @@ impl Engine {
         if let Some(lane) = self.lanes.get_mut(usize::from(lane.0)) {
             lane.load += u64::from(load);
         }
+        if let Some(journal) = self.journal {
+            let change = (journal.update)(request, &self.fids);
+            self.slot(index)?.change = change;
+        }
         let grace = self.grace;
-        let change = self.recovers.then(|| FidUpdate::of(request, &self.fids));
         let slot = self.slot(index)?;
         slot.state = State::Waiting;
         slot.info = info;
-        slot.change = change.flatten();
         (slot.limit, slot.budget) = (limit, budget);
         slot.load = load;
         // Time spent reconnecting does not count towards a request's timeout.
@@ -117,11 +118,11 @@ impl Engine {
     fn info(&mut self, request: &Request<'_>) -> Result<RequestInfo, Error> {
         let mut info = RequestInfo::of(request);
         info.confirmed = info.is_confirmed(&self.fids);
-        if self.recovers {
+        if let Some(journal) = self.journal {
             for fid in info.fids.into_iter().flatten() {
                 self.fids.check(fid, request)?;
             }
-            info.replay = ReplayPolicy::of(request, &self.fids);
+            info.replay = (journal.replay)(request, &self.fids);
         }
         Ok(info)
     }

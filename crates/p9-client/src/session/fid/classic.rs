@@ -1,6 +1,6 @@
 //! The requests of 9P2000 and 9P2000.u.
 
-use super::Fid;
+use super::{Fid, opened};
 use crate::Error;
 use p9_wire::{DirMode, OpenMode, Qid, Reply, Request, Stat};
 
@@ -16,10 +16,7 @@ impl Fid {
             fid: self.number(),
             mode,
         };
-        self.session().call(request, |reply| match *reply {
-            Reply::Open { qid, iounit } => Some((qid, iounit)),
-            _ => None,
-        })
+        self.session().call(request, opened)
     }
 
     /// Makes a file, directory, link or device in this directory and opens it; the fid stands for it
@@ -42,10 +39,7 @@ impl Fid {
             mode,
             extension,
         };
-        self.session().call(request, |reply| match *reply {
-            Reply::Create { qid, iounit } => Some((qid, iounit)),
-            _ => None,
-        })
+        self.session().call(request, opened)
     }
 
     /// Hands the attributes to `read` and returns what that makes of them. xen-9pfsd dies of this if
@@ -53,12 +47,12 @@ impl Fid {
     ///
     /// # Errors
     /// What the server refuses.
-    pub fn stat<T>(
-        &self,
-        read: impl FnOnce(&Stat<'_>) -> T,
+    pub fn stat<'a, T>(
+        &'a self,
+        mut read: impl FnMut(&Stat<'_>) -> T + 'a,
     ) -> impl Future<Output = Result<T, Error>> {
         let request = Request::Stat { fid: self.number() };
-        self.session().call(request, |reply| match reply {
+        self.session().call(request, move |reply| match reply {
             Reply::Stat { stat } => Some(read(stat)),
             _ => None,
         })

@@ -49,6 +49,17 @@ impl Drop for Fid {
     }
 }
 
+/// What the server says of a file that it has opened: which it is, and the largest read or write.
+fn opened(reply: &Reply<'_>) -> Option<(Qid, u32)> {
+    match *reply {
+        Reply::Open { qid, iounit }
+        | Reply::Create { qid, iounit }
+        | Reply::Lopen { qid, iounit }
+        | Reply::Lcreate { qid, iounit } => Some((qid, iounit)),
+        _ => None,
+    }
+}
+
 macro_rules! reply {
     ($variant:ident { $field:ident }) => {
         |reply| match *reply {
@@ -150,14 +161,21 @@ impl Fid {
         pending: &mut PendingRequest,
         names: usize,
     ) -> Result<Walk, Error> {
-        let walk = pending.answer(|reply| match reply {
-            Reply::Walk { qids } => Some(Walk {
-                names: qids.len(),
-                last: qids.last().copied(),
-            }),
-            _ => None,
-        });
-        let walk = walk.await?;
+        let mut walk = Walk {
+            names: 0,
+            last: None,
+        };
+        let read = &mut |reply: &Reply<'_>| match reply {
+            Reply::Walk { qids } => {
+                walk = Walk {
+                    names: qids.len(),
+                    last: qids.last().copied(),
+                };
+                Ok(())
+            }
+            _ => Err(Violation::WrongType),
+        };
+        pending.answer(read).await?;
         if walk.names > names {
             return Err(self.session.protocol_error(Violation::TooManyNames));
         }
@@ -236,10 +254,7 @@ impl Fid {
             fid: self.number,
             flags,
         };
-        self.session.call(request, |reply| match *reply {
-            Reply::Lopen { qid, iounit } => Some((qid, iounit)),
-            _ => None,
-        })
+        self.session.call(request, opened)
     }
 
     /// Makes a file in this directory and opens it; the fid stands for the file then.
@@ -261,10 +276,7 @@ impl Fid {
             mode,
             gid,
         };
-        self.session.call(request, |reply| match *reply {
-            Reply::Lcreate { qid, iounit } => Some((qid, iounit)),
-            _ => None,
-        })
+        self.session.call(request, opened)
     }
 
     /// Attributes of the file.

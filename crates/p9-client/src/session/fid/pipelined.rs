@@ -5,32 +5,47 @@
 //! waits for the one before it. If the walk ends early the server knows no such fid, and refuses what was
 //! sent behind it without having done anything.
 
-use super::Fid;
 use super::way::Way;
+use super::{Fid, opened};
 use crate::Error;
 use crate::session::engine::RETRYABLE_LOSS;
-use crate::session::request::{PendingRequest, Retries};
+use crate::session::request::{ReadReply, Retries, right_type};
+use crate::session::violation::Violation;
 use p9_tree::Walked;
-use p9_wire::{Attr, AttrMask, OpenFlags, Payload, Qid, Reply, Request};
+use p9_wire::{self as wire, Attr, AttrMask, OpenFlags, Payload, Qid, Reply, Request};
 
-fn attributes(reply: &Reply<'_>) -> Option<Attr> {
-    match *reply {
-        Reply::Getattr { attr } => Some(attr),
-        _ => None,
-    }
+/// What is asked of a fid that a walk makes.
+#[derive(Clone, Copy)]
+enum Question<'a> {
+    /// No fid is kept for this one.
+    Getattr(AttrMask),
+    Lopen(OpenFlags),
+    Lcreate {
+        name: &'a [u8],
+        flags: OpenFlags,
+        mode: u32,
+        gid: u32,
+    },
 }
 
-fn opened(reply: &Reply<'_>) -> Option<(Qid, u32)> {
-    match *reply {
-        Reply::Lopen { qid, iounit } => Some((qid, iounit)),
-        _ => None,
-    }
-}
-
-fn created(reply: &Reply<'_>) -> Option<(Qid, u32)> {
-    match *reply {
-        Reply::Lcreate { qid, iounit } => Some((qid, iounit)),
-        _ => None,
+impl<'a> Question<'a> {
+    fn of(self, fid: wire::Fid) -> Request<'a> {
+        match self {
+            Question::Getattr(mask) => Request::Getattr { fid, mask },
+            Question::Lopen(flags) => Request::Lopen { fid, flags },
+            Question::Lcreate {
+                name,
+                flags,
+                mode,
+                gid,
+            } => Request::Lcreate {
+                fid,
+                name,
+                flags,
+                mode,
+                gid,
+            },
+        }
     }
 }
 
@@ -46,36 +61,24 @@ impl Fid {
         names: &[&[u8]],
         mask: AttrMask,
     ) -> Result<Walked<Attr>, Error> {
-        again(async || self.walk_getattr_once(qid, names, mask).await).await
-    }
-
-    async fn walk_getattr_once(
-        &self,
-        qid: Qid,
-        names: &[&[u8]],
-        mask: AttrMask,
-    ) -> Result<Walked<Attr>, Error> {
-        let session = self.session();
-        let new = Fid::new(session)?;
-        let request = self.walk_message(&new, names)?;
-        let mut walk = session.send(&request).await?;
-        let fid = new.number();
-        let mut ahead = walk.send_pipelined(&Request::Getattr { fid, mask })?;
-        if ahead.is_some()
-            && let Some(clunk) = walk.send_pipelined(&Request::Clunk { fid })?
-        {
-            clunk.detach();
-        }
-        let walked = match ahead {
-            Some(_) => self.walk_answer(&mut walk, names.len()).await,
-            None => self.walked(&mut walk, &request, names.len()).await,
+        let mut found = Attr::default();
+        let read = &mut |reply: &Reply<'_>| match *reply {
+            Reply::Getattr { attr } => {
+                found = attr;
+                Ok(())
+            }
+            _ => Err(Violation::WrongType),
         };
-        let walked = ended(Way::new(qid).go(walked, names.len()), &mut ahead)?;
-        let answer = async |()| match ahead {
-            Some(mut pending) => pending.answer(attributes).await,
-            None => new.getattr(mask).await,
-        };
-        walked.then(answer).await
+        let question = Question::Getattr(mask);
+        let walked = self.walk_and_ask(qid, names, question, read).await?;
+        Ok(match walked {
+            Walked::Through((_, answer), qid) => {
+                answer?;
+                Walked::Through(found, qid)
+            }
+            Walked::Link(at) => Walked::Link(at),
+            Walked::Blocked(at, error) => Walked::Blocked(at, error),
+        })
     }
 
     /// Walks `names`, at least one and at most 16, from this file, which has the identity `qid`, and opens what they lead to.
@@ -94,38 +97,14 @@ impl Fid {
         flags: OpenFlags,
     ) -> Result<Walked<(Fid, Result<(Qid, u32), Error>)>, Error> {
         debug_assert!(!flags.contains(OpenFlags::TRUNCATE));
-        again(async || self.walk_lopen_once(qid, names, flags).await).await
-    }
-
-    #[allow(clippy::type_complexity, reason = "a fid, and what Rlopen says")]
-    async fn walk_lopen_once(
-        &self,
-        qid: Qid,
-        names: &[&[u8]],
-        flags: OpenFlags,
-    ) -> Result<Walked<(Fid, Result<(Qid, u32), Error>)>, Error> {
-        let session = self.session();
-        let new = Fid::new(session)?;
-        let request = self.walk_message(&new, names)?;
-        let mut walk = session.send(&request).await?;
-        let fid = new.number();
-        let mut ahead = walk.send_pipelined(&Request::Lopen { fid, flags })?;
-        let walked = match ahead {
-            Some(_) => self.walk_answer(&mut walk, names.len()).await,
-            None => self.walked(&mut walk, &request, names.len()).await,
+        let mut found = None;
+        let read = &mut |reply: &Reply<'_>| {
+            found = opened(reply);
+            right_type(found.is_some())
         };
-        let walked = ended(Way::new(qid).go(walked, names.len()), &mut ahead)?;
-        let answer = async |()| {
-            let open = match ahead {
-                Some(mut pending) => match pending.answer(opened).await {
-                    Err(error @ RETRYABLE_LOSS) => return Err(error),
-                    open => open,
-                },
-                None => new.lopen(flags).await,
-            };
-            Ok((new, open))
-        };
-        walked.then(answer).await
+        let question = Question::Lopen(flags);
+        let walked = self.walk_and_ask(qid, names, question, read).await?;
+        Ok(walked.map(|(fid, answer)| (fid, answer.and(found.ok_or(Error::Closed)))))
     }
 
     /// Makes a file in this directory and opens it, with a new fid.
@@ -139,46 +118,100 @@ impl Fid {
         mode: u32,
         gid: u32,
     ) -> Result<(Fid, Qid, u32), Error> {
-        again(async || self.create_in_once(name, flags, mode, gid).await).await
-    }
-
-    async fn create_in_once(
-        &self,
-        name: &[u8],
-        flags: OpenFlags,
-        mode: u32,
-        gid: u32,
-    ) -> Result<(Fid, Qid, u32), Error> {
-        let session = self.session();
-        let mut new = Fid::new(session)?;
-        let request = self.walk_message(&new, &[])?;
-        let mut walk = session.send(&request).await?;
-        let mut ahead = walk.send_pipelined(&Request::Lcreate {
-            fid: new.number(),
+        let mut found = None;
+        let read = &mut |reply: &Reply<'_>| {
+            found = opened(reply);
+            right_type(found.is_some())
+        };
+        let question = Question::Lcreate {
             name,
             flags,
             mode,
             gid,
-        })?;
+        };
+        let walked = self.walk_and_ask(Qid::default(), &[], question, read);
+        let (fid, answer) = walked.await?.through()?;
+        let (qid, iounit) = answer.and(found.ok_or(Error::Closed))?;
+        Ok((fid, qid, iounit))
+    }
+
+    /// Walks `names`, at most 16, from this file, which has the identity `qid`, and asks `question` of the fid that this makes.
+    /// Gives the fid, and what became of the question, whose answer `read` has seen.
+    ///
+    /// All of it is done again when a request behind the walk is lost with the connection: the fid that the walk made may be gone,
+    /// and had nothing done to it that would be wrong twice.
+    async fn walk_and_ask(
+        &self,
+        qid: Qid,
+        names: &[&[u8]],
+        question: Question<'_>,
+        read: &mut ReadReply<'_>,
+    ) -> Result<Walked<(Fid, Result<(), Error>)>, Error> {
+        let mut retries = Retries::default();
+        loop {
+            match self.walk_and_ask_once(qid, names, question, read).await {
+                Err(error) if retries.again(error) => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn walk_and_ask_once(
+        &self,
+        qid: Qid,
+        names: &[&[u8]],
+        question: Question<'_>,
+        read: &mut ReadReply<'_>,
+    ) -> Result<Walked<(Fid, Result<(), Error>)>, Error> {
+        let session = self.session();
+        let new = Fid::new(session)?;
+        let request = self.walk_message(&new, names)?;
+        let mut walk = session.send(&request).await?;
+        let fid = new.number();
+        let mut ahead = walk.send_pipelined(&question.of(fid))?;
+        if ahead.is_some()
+            && matches!(question, Question::Getattr(_))
+            && let Some(clunk) = walk.send_pipelined(&Request::Clunk { fid })?
+        {
+            clunk.detach();
+        }
         let walked = match &mut ahead {
-            Some(pending) => match self.walk_answer(&mut walk, 0).await {
+            None => self.walked(&mut walk, &request, names.len()).await,
+            Some(pending) => match self.walk_answer(&mut walk, names.len()).await {
                 // What was refused was not done; of what was not answered, only the lost server knows.
-                Err(lost @ RETRYABLE_LOSS) => Err(match pending.answer(created).await {
-                    Err(Error::Errno(_)) => lost,
-                    Err(error) => error,
-                    Ok(_) => Error::MaybeApplied,
-                }),
+                Err(lost @ RETRYABLE_LOSS) if matches!(question, Question::Lcreate { .. }) => {
+                    Err(match pending.answer(read).await {
+                        Err(Error::Errno(_)) => lost,
+                        Err(error) => error,
+                        Ok(()) => Error::MaybeApplied,
+                    })
+                }
                 walked => walked,
             },
-            None => self.walked(&mut walk, &request, 0).await,
         };
-        let walked = Way::new(Qid::default()).go(walked, 0);
-        ended(walked, &mut ahead)?.through()?;
-        let (qid, iounit) = match ahead {
-            Some(mut pending) => pending.answer(created).await?,
-            None => new.lcreate(name, flags, mode, gid).await?,
+        let walked = Way::new(qid).go(walked, names.len())?;
+        if !matches!(walked, Walked::Through(..))
+            && let Some(pending) = ahead.take()
+        {
+            // Left to fail.
+            pending.detach();
+        }
+        let qid = match walked {
+            Walked::Through((), qid) => qid,
+            Walked::Link(at) => return Ok(Walked::Link(at)),
+            Walked::Blocked(at, error) => return Ok(Walked::Blocked(at, error)),
         };
-        Ok((new, qid, iounit))
+        let answer = match &mut ahead {
+            Some(pending) => match pending.answer(read).await {
+                Err(error @ RETRYABLE_LOSS) => return Err(error),
+                answer => answer,
+            },
+            None => {
+                let read = |reply: &Reply<'_>| read(reply).ok();
+                session.call(question.of(fid), read).await
+            }
+        };
+        Ok(Walked::Through((new, answer), qid))
     }
 
     /// Writes all of the data to the open file, no more than fits into a request, and closes it.
@@ -205,36 +238,11 @@ impl Fid {
             session.wrote(count);
         }
         let closed = match clunk {
-            Some(mut pending) => pending.answer(|_| Some(())).await,
+            Some(mut pending) => pending.answer(&mut |_| Ok(())).await,
             None => self.close().await,
         };
         let count = count?;
         closed?;
         Ok(count)
     }
-}
-
-/// Does all of it again when a request behind the walk is lost with the connection: the fid that the walk made may be gone, and
-/// had nothing done to it that would be wrong twice.
-async fn again<T>(all: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
-    let mut retries = Retries::default();
-    loop {
-        match all().await {
-            Err(error) if retries.again(error) => {}
-            result => return result,
-        }
-    }
-}
-
-/// How a walk ended. If not at its end, what was sent behind it is left to fail.
-fn ended<T>(
-    walked: Result<Walked<T>, Error>,
-    ahead: &mut Option<PendingRequest>,
-) -> Result<Walked<T>, Error> {
-    if let Ok(Walked::Link(_) | Walked::Blocked(..)) = walked
-        && let Some(pending) = ahead.take()
-    {
-        pending.detach();
-    }
-    walked
 }
