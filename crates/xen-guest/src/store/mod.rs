@@ -217,11 +217,7 @@ impl<P: Platform> XenStore<P> {
             .iter()
             .map(|(path, token)| self.submit_watch(path, *token))
             .collect();
-        let deadline = self.deadline();
-        requests
-            .into_iter()
-            .map(|request| self.answer(Kind::WATCH, request?, deadline).map(drop))
-            .fold(Ok(()), Result::and)
+        self.answers(Kind::WATCH, requests)
     }
 
     /// Drops all watches of this domain where xenstored is known to have the request; an old one
@@ -284,10 +280,7 @@ impl<P: Platform> XenStore<P> {
         const { assert!(N <= MAX_PIPELINED) };
         let deadline = self.deadline();
         paths
-            .map(|path| {
-                wire::check_path(path)?;
-                self.submit(Kind::READ, NO_TRANSACTION, &[path.as_bytes(), b"\0"])
-            })
+            .map(|path| self.submit_path(Kind::READ, NO_TRANSACTION, path))
             .map(|request| self.answer(Kind::READ, request?, deadline))
     }
 
@@ -355,7 +348,11 @@ impl<P: Platform> XenStore<P> {
 
     fn directory_in(&self, transaction: u32, path: &str) -> Result<Vec<String>, StoreError> {
         match self.path_request(Kind::DIRECTORY, transaction, path) {
-            Ok(answer) => wire::strings(&answer).map(wire::text).collect(),
+            Ok(answer) => {
+                let mut names = Vec::new();
+                wire::add_names(&answer, &mut names)?;
+                Ok(names)
+            }
             Err(StoreError::Refused(Refusal::TooBig)) => {
                 let deadline = self.deadline();
                 for _ in 0..LISTING_TRIES {
@@ -398,9 +395,7 @@ impl<P: Platform> XenStore<P> {
                 _ => return Err(bad),
             };
             if !part.is_empty() {
-                for name in part.split(|&b| b == 0) {
-                    names.push(wire::text(name)?);
-                }
+                wire::add_names(part, &mut names)?;
                 offset += part.len() + 1;
             }
             if names.len() > LISTING_MAX {
@@ -419,8 +414,14 @@ impl<P: Platform> XenStore<P> {
         transaction: u32,
         path: &str,
     ) -> Result<Vec<u8>, StoreError> {
+        let request = self.submit_path(kind, transaction, path)?;
+        self.answer(kind, request, self.deadline())
+    }
+
+    /// Queues a request whose payload is a path.
+    fn submit_path(&self, kind: Kind, transaction: u32, path: &str) -> Result<u32, StoreError> {
         wire::check_path(path)?;
-        self.request(kind, transaction, &[path.as_bytes(), b"\0"])
+        self.submit(kind, transaction, &[path.as_bytes(), b"\0"])
     }
 
     /// Makes a request, waits for the answer and returns its payload.
@@ -465,6 +466,22 @@ impl<P: Platform> XenStore<P> {
                 Err(error)
             }
         }
+    }
+
+    /// Waits for the answers to requests of this kind, of which some may not have been made. Every answer is taken before the first
+    /// error is returned.
+    fn answers(
+        &self,
+        kind: Kind,
+        requests: Vec<Result<u32, StoreError>>,
+    ) -> Result<(), StoreError> {
+        let deadline = self.deadline();
+        let mut all = Ok(());
+        for request in requests {
+            let answer = request.and_then(|request| self.answer(kind, request, deadline));
+            all = all.and(answer.map(drop));
+        }
+        all
     }
 
     fn deadline(&self) -> Instant {

@@ -48,15 +48,7 @@ impl<P: Platform> Transaction<'_, P> {
                     self.store.submit(Kind::WRITE, self.id, &payload)
                 })
                 .collect();
-            let deadline = self.store.deadline();
-            // Every answer is taken before the first error is returned.
-            requests
-                .into_iter()
-                .map(|request| {
-                    let answer = self.store.answer(Kind::WRITE, request?, deadline);
-                    answer.map(drop)
-                })
-                .fold(Ok(()), Result::and)?;
+            self.store.answers(Kind::WRITE, requests)?;
         }
         Ok(())
     }

@@ -247,6 +247,17 @@ pub fn strings(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     payload.split(|&byte| byte == 0).filter(move |_| !empty)
 }
 
+/// Adds the strings in such a payload to `names`.
+///
+/// # Errors
+/// As [`text`].
+pub(super) fn add_names(payload: &[u8], names: &mut Vec<String>) -> Result<(), StoreError> {
+    for name in strings(payload) {
+        names.push(text(name)?);
+    }
+    Ok(())
+}
+
 /// The path and the token of a watch event.
 pub fn watch_event(payload: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = strings(payload);
