@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::cmdline::TraceFile;
-use super::{memory_info, now, options, print, system};
+use super::{Files, memory_info, now, options, print, system};
 use crate::fs::Fs;
 use crate::p9::trace::{Capture, Traced};
 use crate::platform::Platform;
@@ -33,8 +33,9 @@ pub(super) fn watched(transport: Box<dyn Transport>) -> Box<dyn Transport> {
     }
 }
 
-/// Writes the capture, if there is one, to the file that the options name.
-pub(super) fn write() {
+/// Writes the capture, if there is one, to the file that the options name, by what the app has for files: generic, and so
+/// made for the app, the code for writing a file is in the image once.
+pub(super) fn write<F: Files>() {
     let Some((capture, file)) = system().capture.as_ref().zip(options().trace.as_ref()) else {
         return;
     };
@@ -48,10 +49,7 @@ pub(super) fn write() {
     }
     let done = share(file).and_then(|fs| {
         let write = || {
-            // The toolbox has files by name spaces alone, and most apps by mounts alone: an image has room for one.
-            #[cfg(feature = "toolbox")]
-            let fs = crate::ns::Namespace::new(fs);
-            let to = fs.create(&file.path)?;
+            let to = F::of_share(fs).create(&file.path)?;
             for piece in &pieces {
                 to.write_all(piece)?;
             }

@@ -12,10 +12,13 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use crate::ns::{Layout, OptionError};
-use crate::transport::serving::{ExportError, Target};
+#[cfg(feature = "vchan")]
+use crate::transport::serving::ExportError;
+use crate::transport::serving::Target;
 
 /// What the options of the command line ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +67,7 @@ pub struct ExportOption {
 }
 
 /// The parts of an export: whether it is for reading alone, the source, and the target.
+#[cfg(feature = "vchan")]
 fn export_parts(entry: &str) -> Option<(bool, &str, &str)> {
     let (read_only, entry) = match entry.strip_prefix("ro=") {
         Some(entry) => (true, entry),
@@ -121,6 +125,7 @@ pub enum CmdlineError {
     /// A mount or bind option that makes no sense.
     Layout(&'static str, String, OptionError),
     /// An export to no domain, or by no way that there is.
+    #[cfg(feature = "vchan")]
     Export(String, ExportError),
     /// Both `share=` and `mount=` say what the root is.
     TwoRoots,
@@ -143,6 +148,7 @@ impl fmt::Display for CmdlineError {
                 )
             }
             CmdlineError::Layout(key, value, error) => write!(f, "{key}={value}: {error}"),
+            #[cfg(feature = "vchan")]
             CmdlineError::Export(value, error) => write!(f, "export={value}: {error}"),
             CmdlineError::TwoRoots => {
                 f.write_str("share= and mount=TAG:/ both say what the root is; leave one out")
@@ -205,9 +211,9 @@ impl Options {
                 let added = self.layout.add_binds(value);
                 added.map_err(|error| CmdlineError::Layout("bind", value.to_string(), error))?;
             }
-            "export" if !cfg!(feature = "vchan") => {
-                return Err(CmdlineError::LeftOut("export", "vchan"));
-            }
+            #[cfg(not(feature = "vchan"))]
+            "export" => return Err(CmdlineError::LeftOut("export", "vchan")),
+            #[cfg(feature = "vchan")]
             "export" => {
                 let expected = "SOURCE:9pfs or SOURCE:vchan!DOMID!NAME, or ro= and that, and more of them after commas";
                 for entry in value.split(',') {
@@ -229,12 +235,14 @@ impl Options {
                 );
             }
             "rings" => {
-                let rings = value.parse().ok().filter(|n| *n > 0);
-                self.rings = Some(rings.ok_or_else(|| bad("rings", "a number from 1 on"))?);
+                let rings = number(value, 1..=u16::MAX.into());
+                let rings = rings.ok_or_else(|| bad("rings", "a number from 1 on"))?;
+                self.rings = Some(rings as u16);
             }
             "order" => {
-                let order = value.parse().ok().filter(|n| (2..=9).contains(n));
-                self.order = Some(order.ok_or_else(|| bad("order", "a number from 2 to 9"))?);
+                let order = number(value, 2..=9);
+                let order = order.ok_or_else(|| bad("order", "a number from 2 to 9"))?;
+                self.order = Some(order as u8);
             }
             "recovery" if !cfg!(feature = "recovery") && value != "fail" => {
                 return Err(CmdlineError::LeftOut("recovery", "recovery"));
@@ -242,9 +250,7 @@ impl Options {
             "recovery" => {
                 self.recovery = match value.split_once(':').unwrap_or((value, "60")) {
                     ("fail", "60") => None,
-                    ("reattach", seconds) => Some(seconds)
-                        .and_then(|seconds| seconds.parse().ok())
-                        .filter(|n| (1..=86_400).contains(n))
+                    ("reattach", seconds) => number(seconds, 1..=86_400)
                         .map(Duration::from_secs)
                         .ok_or_else(|| bad("recovery", "reattach:SECONDS, from 1 to 86400"))?
                         .into(),
@@ -256,12 +262,10 @@ impl Options {
             }
             "cache" => {
                 let (how, mib) = value.split_once(':').unwrap_or((value, ""));
-                let bytes = mib.parse::<usize>().ok();
-                let bytes = bytes.filter(|n| (1..=1 << 20).contains(n));
-                self.cache = match (how, mib, bytes) {
+                self.cache = match (how, mib, number(mib, 1..=1 << 20)) {
                     ("off", "", None) if value == how => None,
                     ("open", "", None) if value == how => Some(0),
-                    ("open", _, Some(mib)) => Some(mib << 20),
+                    ("open", _, Some(mib)) => Some((mib as usize) << 20),
                     _ => return Err(bad("cache", "off, open or open:MIB, from 1 to 1048576")),
                 };
             }
@@ -275,7 +279,7 @@ impl Options {
                 self.trace = Some(file);
             }
             "timeout" => {
-                let seconds = value.parse().ok().filter(|n| (1..=3600).contains(n));
+                let seconds = number(value, 1..=3600);
                 let seconds =
                     seconds.ok_or_else(|| bad("timeout", "a number of seconds from 1 to 3600"))?;
                 self.timeout = Some(Duration::from_secs(seconds));
@@ -309,7 +313,12 @@ fn parse_size(text: &str) -> Option<u32> {
         b'm' | b'M' => (text.get(..text.len() - 1)?, 1 << 20),
         _ => (text, 1),
     };
-    digits.parse::<u32>().ok()?.checked_mul(unit)
+    number(digits, 0..=(u32::MAX / unit).into()).map(|n| n as u32 * unit)
+}
+
+/// The number that `text` is, if it is one of these.
+fn number(text: &str, range: RangeInclusive<u64>) -> Option<u64> {
+    text.parse().ok().filter(|n| range.contains(n))
 }
 
 /// Splits `text` into words, for an app whose arguments are one list. A `;` that is not quoted

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use core::fmt;
+use core::ops::Deref;
 
 use super::cmdline::Options;
 use super::shares::{Mounted, is_of_domain};
@@ -13,12 +14,13 @@ use super::{
     ExitCode, ShareError, ShareInfo, StartError, options, print_bytes, read_console, system,
     uptime, wall_clock,
 };
+use crate::fs::aio::RemoteNode;
 use crate::fs::{self, Fs, SystemTime};
 use crate::ns::{DialError, MemTree, Namespace, Synthetic, Tree};
 use crate::platform::{PAGE_SIZE, Platform};
 use crate::rt::{BarePlatform, memory_info};
 use crate::transport::xen9pfs;
-use crate::tree::files::Failure;
+use crate::tree::{DynNode, Node, files};
 use crate::xen::xenbus::Device;
 
 /// What memory a tree made by the source `#mem` may take, as a share of the domain's.
@@ -32,17 +34,23 @@ const NODE: usize = 512;
 /// [`Fs`] is the share that `share=` names, or the first one; the options `mount=`, `bind=` and `export=` are then
 /// refused. [`Namespace`] has that share at its root, and whatever `mount=` and `bind=` add, and serves what `export=`
 /// says; a part of the image only when it is asked for.
-pub trait Files: Sized + 'static {
+pub trait Files: Deref<Target = files::Fs<Self::Node>> + Sized + 'static {
+    /// What they are made of.
+    #[doc(hidden)]
+    type Node: Node;
+
     /// Mounts them.
     #[doc(hidden)]
     fn open() -> Result<Self, StartError>;
 
-    /// The last operation on them that failed.
+    /// Those of one share, as files of the same kind: an image has code for one kind.
     #[doc(hidden)]
-    fn last_failure(&self) -> Option<Failure>;
+    fn of_share(share: Fs) -> Self;
 }
 
 impl Files for Fs {
+    type Node = RemoteNode;
+
     fn open() -> Result<Self, StartError> {
         let Options {
             layout,
@@ -54,19 +62,21 @@ impl Files for Fs {
         if mounts || !exports.is_empty() || cache.is_some() {
             return Err(StartError::new(
                 ExitCode::USAGE,
-                "this app works on one share: the options mount=, bind=, export= and cache= are not for it",
+                &"this app works on one share: the options mount=, bind=, export= and cache= are not for it",
             ));
         }
         let root = system().shares.root().map(|share| share.fs);
-        root.map_err(|error| StartError::new(ExitCode::FAILURE, error))
+        root.map_err(|error| StartError::new(ExitCode::FAILURE, &error))
     }
 
-    fn last_failure(&self) -> Option<Failure> {
-        (**self).last_failure()
+    fn of_share(share: Fs) -> Self {
+        share
     }
 }
 
 impl Files for Namespace {
+    type Node = DynNode;
+
     fn open() -> Result<Self, StartError> {
         let fails = |error: &dyn fmt::Display| StartError::new(ExitCode::FAILURE, error);
         let layout = &options().layout;
@@ -89,8 +99,8 @@ impl Files for Namespace {
         Ok(ns)
     }
 
-    fn last_failure(&self) -> Option<Failure> {
-        (**self).last_failure()
+    fn of_share(share: Fs) -> Self {
+        Namespace::new(share)
     }
 }
 

@@ -35,6 +35,7 @@ use crate::tree::files::{Failure, failed};
 use crate::xen::Xen;
 use crate::xen::event::{EventStats, Events};
 use crate::xen::shutdown::ShutdownWatch;
+use crate::xen::store::StoreError;
 
 use cmdline::{CmdlineError, Options};
 use exports::Serve;
@@ -162,7 +163,7 @@ impl<T: Termination, M: FnOnce() -> T> App<()> for M {
     type Files = Namespace;
 
     fn call(self, name: &str, files: &Namespace) -> ExitCode {
-        self().report(name, Files::last_failure(files))
+        self().report(name, files.last_failure())
     }
 }
 
@@ -234,7 +235,7 @@ fn system() -> &'static System {
 pub struct StartError(ExitCode, String);
 
 impl StartError {
-    fn new(code: ExitCode, error: impl fmt::Display) -> Self {
+    fn new(code: ExitCode, error: &dyn fmt::Display) -> Self {
         StartError(code, alloc::format!("{error}"))
     }
 }
@@ -245,13 +246,12 @@ pub fn run<Taken, A: App<Taken>>(name: &str, app: A) -> ! {
     let status = match start::<A::Files>() {
         Ok(files) => {
             let code = app.call(name, &files);
-            drop(files);
-            finish();
+            finish(Some(files));
             code
         }
         Err(StartError(code, why)) => {
             print(format_args!("xen9p: {why}\n"));
-            finish();
+            finish(None::<A::Files>);
             code
         }
     };
@@ -265,11 +265,11 @@ fn start<F: Files>() -> Result<F, StartError> {
     let events = Events::new(BarePlatform);
     output::open(&events);
     let line = str::from_utf8(command_line())
-        .map_err(|_| StartError::new(ExitCode::USAGE, "the command line is not UTF-8 text"))?;
+        .map_err(|_| StartError::new(ExitCode::USAGE, &"the command line is not UTF-8 text"))?;
     let (options, app_line) =
-        cmdline::parse(line).map_err(|error| StartError::new(ExitCode::USAGE, error))?;
+        cmdline::parse(line).map_err(|error| StartError::new(ExitCode::USAGE, &error))?;
     output::set_log(options.log.as_deref().unwrap_or_default())
-        .map_err(|error| StartError::new(ExitCode::USAGE, error))?;
+        .map_err(|error| StartError::new(ExitCode::USAGE, &error))?;
     let memory = memory_info();
     log::info!(
         "memory: {} KiB of {} KiB in use after boot",
@@ -277,7 +277,7 @@ fn start<F: Files>() -> Result<F, StartError> {
         memory.total / 1024
     );
 
-    let fails = |error| StartError::new(ExitCode::FAILURE, error);
+    let fails = |error: StoreError| StartError::new(ExitCode::FAILURE, &error);
     let xen = Xen::new(events).map_err(fails)?;
     let watch = ShutdownWatch::new(&xen.store, suspend::is_possible()).map_err(fails)?;
     SYSTEM.get().get_or_init(|| System {
@@ -299,15 +299,16 @@ fn start<F: Files>() -> Result<F, StartError> {
     Ok(files)
 }
 
-/// Closes what the app left open.
-fn finish() {
+/// Closes the app's files, if there are any, and what it left open.
+fn finish<F: Files>(files: Option<F>) {
+    drop(files);
     if let Some(system) = SYSTEM.get().get() {
         system.files.take();
         if let Some(exports) = system.exports.get() {
             exports.close();
         }
         #[cfg(feature = "trace")]
-        capture::write();
+        capture::write::<F>();
         system.shares.unmount_all();
     }
 }

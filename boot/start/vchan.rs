@@ -1,7 +1,6 @@
 //! Trees that other domains serve, and those that are served to them.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -123,7 +122,10 @@ pub(super) fn start(files: Option<&Namespace>) -> Result<(), StartError> {
             continue;
         }
         let fails = |status, error: &dyn core::fmt::Display| {
-            StartError::new(status, format!("export of {}: {error}", option.source))
+            StartError::new(
+                status,
+                &format_args!("export of {}: {error}", option.source),
+            )
         };
         let failed = |error: &dyn core::fmt::Display| fails(ExitCode::FAILURE, error);
         let tree: Rc<dyn Tree> = match files {

@@ -117,9 +117,7 @@ fn devices_are_listed_and_picked_by_tag() {
     assert_eq!(find(None).unwrap(), "0");
     assert_eq!(find(Some("two")).unwrap(), "2");
     let wrong = find(Some("tw")).unwrap_err();
-    assert!(
-        matches!(wrong, ConnectError::NoSuchTag(tags) if tags.as_str() == "zero, two, ten, two")
-    );
+    assert!(matches!(&wrong, ConnectError::NoSuchTag(tags) if tags == "zero, two, ten, two"));
     assert!(
         wrong
             .to_string()

@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use super::config::Config;
 use super::endpoint::{RingChannel, Xen9pfs};
-use super::error::{ConnectError, Tags};
+use super::error::ConnectError;
 use super::monitor::{ConnectionState, Monitor};
 use super::ring::{Order, Ring};
 use crate::platform::Platform;
@@ -43,17 +43,16 @@ pub fn devices<P: Platform>(xen: &Xen<P>) -> Result<Vec<Device<P>>, ConnectError
 /// # Errors
 /// [`ConnectError::NoDevice`], [`ConnectError::NoSuchTag`], [`ConnectError::Store`].
 pub fn device<P: Platform>(xen: &Xen<P>, tag: Option<&str>) -> Result<Device<P>, ConnectError> {
-    let devices = devices(xen)?;
-    if devices.is_empty() {
-        return Err(ConnectError::NoDevice);
-    }
-    let tags = Tags::new(devices.iter().filter_map(Device::tag));
-    let mut those = devices
-        .into_iter()
-        .filter(|device| tag.is_none() || device.tag() == tag);
-    let taken = those.next().ok_or(ConnectError::NoSuchTag(tags))?;
+    let mut devices = devices(xen)?;
+    let place = devices
+        .iter()
+        .position(|device| tag.is_none() || device.tag() == tag);
+    let Some(place) = place else {
+        return Err(none_of(&devices));
+    };
+    let taken = devices.remove(place);
     if let Some(tag) = tag {
-        for other in those {
+        for other in devices.iter().filter(|other| other.tag() == Some(tag)) {
             log::warn!(
                 "two 9pfs devices have the tag '{tag}': number {} is taken; number {} needs a tag of its own in the xl config",
                 taken.id(),
@@ -62,6 +61,21 @@ pub fn device<P: Platform>(xen: &Xen<P>, tag: Option<&str>) -> Result<Device<P>,
         }
     }
     Ok(taken)
+}
+
+/// That the device in question is none of these.
+fn none_of<P: Platform>(devices: &[Device<P>]) -> ConnectError {
+    if devices.is_empty() {
+        return ConnectError::NoDevice;
+    }
+    let mut tags = String::new();
+    for tag in devices.iter().filter_map(Device::tag) {
+        if !tags.is_empty() {
+            tags.push_str(", ");
+        }
+        tags.push_str(tag);
+    }
+    ConnectError::NoSuchTag(tags)
 }
 
 /// Connects: brings back a device that was left in some other state, agrees on rings, shares them

@@ -1,5 +1,6 @@
 //! Why a connection did not come about, for people.
 
+use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
@@ -10,13 +11,13 @@ use crate::xen::store::StoreError;
 use crate::xen::xenbus::{XenbusError, XenbusState};
 
 /// Why connecting to a 9pfs device failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The domain has no 9pfs device at all.
     NoDevice,
-    /// No device has the tag; these are there.
-    NoSuchTag(Tags),
+    /// No device has the tag; these are there, with commas between them.
+    NoSuchTag(String),
     /// The backend did not do in time what this side waited for.
     Waited {
         /// What that was.
@@ -132,86 +133,5 @@ impl From<XenbusError> for ConnectError {
             XenbusError::Refused(state) => ConnectError::Refused(state),
             XenbusError::Gone => ConnectError::Gone,
         }
-    }
-}
-
-/// The tags of the devices that are there, as far as they fit.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Tags {
-    text: [u8; Self::MAX],
-    len: u8,
-}
-
-impl Tags {
-    /// Three tags of QEMU's greatest length, or many short ones.
-    const MAX: usize = 104;
-
-    /// The list of these tags.
-    pub fn new<'a>(tags: impl Iterator<Item = &'a str>) -> Tags {
-        let mut list = Tags {
-            text: [0; Self::MAX],
-            len: 0,
-        };
-        for (index, tag) in tags.enumerate() {
-            let separator = if index > 0 { ", " } else { "" };
-            if !(list.push(separator) && list.push(tag)) {
-                list.push("…");
-                break;
-            }
-        }
-        list
-    }
-
-    /// Adds a piece, leaving room for a last "…"; `false` when it does not fit.
-    fn push(&mut self, piece: &str) -> bool {
-        let reserve = if piece == "…" { 0 } else { "…".len() };
-        let start = usize::from(self.len);
-        let Some(room) = self.text.get_mut(start..Self::MAX - reserve) else {
-            return false;
-        };
-        let Some(room) = room.get_mut(..piece.len()) else {
-            return false;
-        };
-        room.copy_from_slice(piece.as_bytes());
-        self.len += piece.len() as u8;
-        true
-    }
-
-    /// The tags, separated by commas.
-    pub fn as_str(&self) -> &str {
-        // Only whole pieces were added: never empty by error.
-        core::str::from_utf8(&self.text[..self.len.into()]).unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for Tags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
-}
-
-impl fmt::Display for Tags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::string::String;
-
-    #[test]
-    fn a_list_of_tags_is_cut_between_tags() {
-        let list = |tags: &[&str]| String::from(Tags::new(tags.iter().copied()).as_str());
-        assert_eq!(list(&[]), "");
-        assert_eq!(list(&["share"]), "share");
-        assert_eq!(list(&["share", "schön"]), "share, schön");
-        let long = "x".repeat(48);
-        assert_eq!(
-            list(&[&long, &long, "yyyy"]),
-            alloc::format!("{long}, {long}, …")
-        );
-        assert_eq!(list(&["a", &"y".repeat(300)]), "a, …");
     }
 }

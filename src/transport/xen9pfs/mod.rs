@@ -32,6 +32,6 @@ pub mod ring;
 pub use config::{Config, MAX_RINGS};
 pub use connect::{connect, device, devices};
 pub use endpoint::Xen9pfs;
-pub use error::{ConnectError, Tags};
+pub use error::ConnectError;
 pub use follow::{EndpointEvent, Endpoints};
 pub use lifecycle::{Change, DeviceLifecycle, Stage};
