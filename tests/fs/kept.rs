@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use xen9p::errno::Errno;
-use xen9p::fs::{Error, MountOptions};
+use xen9p::fs::{Error, Fs, MountOptions, Permissions};
 use xen9p_testing::bed::memory::{Bed, bed, bed_with};
 use xen9p_testing::server::lanes::LaneOptions;
 use xen9p_testing::server::mem::MemOptions;
@@ -126,6 +126,60 @@ fn what_others_make_again_is_removed_as_a_whole() {
     other.create_dir_all("/a/b/c/d").unwrap();
     bed.fs.remove_dir_all("/a/b/c").unwrap();
     assert_eq!(other.read_dir("/a/b").unwrap().count(), 0);
+    finish(bed, other);
+}
+
+/// What a directory passes on to new files is known of one that was just made, or in which names were just changed, until that
+/// is changed, or another directory is there.
+#[test]
+fn what_is_known_of_a_directory_is_not_known_of_another() {
+    let (bed, other) = keeping("/a/b");
+    let fs = &bed.fs;
+    let share = |fs: &Fs, dir: &str| {
+        fs.chown(dir, None, Some(55)).unwrap();
+        fs.set_permissions(dir, Permissions::from_mode(0o2775))
+            .unwrap();
+    };
+    let group = |path: &str| fs.metadata(path).unwrap().gid();
+    // New, and changed at once.
+    fs.create_dir("/a/new").unwrap();
+    let ((), cost) = bed.cost(|fs| fs.write("/a/new/0", "0").unwrap());
+    assert_eq!(cost, 4, "walk, create, write, clunk: whose group is known");
+    share(fs, "/a/new");
+    fs.write("/a/new/1", "1").unwrap();
+    assert_eq!((group("/a/new/0"), group("/a/new/1")), (0, 55));
+    // Kept, and changed.
+    fs.write("/a/b/4", "4").unwrap();
+    share(fs, "/a/b");
+    fs.write("/a/b/5", "5").unwrap();
+    assert_eq!((group("/a/b/4"), group("/a/b/5")), (0, 55));
+    // Made in one that passes its group on.
+    fs.create_dir("/a/b/below").unwrap();
+    fs.write("/a/b/below/6", "6").unwrap();
+    assert_eq!(group("/a/b/below/6"), 55);
+    // Another in its place.
+    other.create_dir("/theirs").unwrap();
+    share(&other, "/theirs");
+    fs.create_dir("/a/ours").unwrap();
+    other.rename("/theirs", "/a/ours").unwrap();
+    fs.write("/a/ours/7", "7").unwrap();
+    assert_eq!(group("/a/ours/7"), 55);
+    finish(bed, other);
+}
+
+/// A program that goes to and fro between directories, as one that copies a tree.
+#[test]
+fn directories_that_take_turns_are_kept() {
+    let (bed, other) = keeping("/a/b");
+    bed.fs.create_dir("/copy").unwrap();
+    for number in 0..6 {
+        let dir = format!("/copy/{number}");
+        let ((), cost) = bed.cost(|fs| fs.create_dir(&dir).unwrap());
+        assert!(number < 2 || cost == 1, "{dir}: {cost}");
+        for name in 0..3 {
+            bed.fs.write(format!("{dir}/{name}"), "x").unwrap();
+        }
+    }
     finish(bed, other);
 }
 

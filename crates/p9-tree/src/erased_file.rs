@@ -38,6 +38,7 @@ pub(crate) trait AnyFile {
     fn driver(&self) -> &dyn Driver;
     fn concurrent(self: Box<Self>) -> DynFile;
     fn qid(&self) -> Option<Qid>;
+    fn has_few_fids(&self) -> bool;
     fn chunk(&self) -> usize;
     fn whole_reads(&self) -> usize;
     fn write_behind(&mut self, bytes: usize);
@@ -91,6 +92,10 @@ impl<F: OpenFile + 'static> AnyFile for F {
 
     fn qid(&self) -> Option<Qid> {
         OpenFile::qid(self)
+    }
+
+    fn has_few_fids(&self) -> bool {
+        OpenFile::has_few_fids(self)
     }
 
     fn chunk(&self) -> usize {
@@ -226,6 +231,10 @@ impl OpenFile for DynFile {
 
     fn qid(&self) -> Option<Qid> {
         self.0.qid()
+    }
+
+    fn has_few_fids(&self) -> bool {
+        self.0.has_few_fids()
     }
 
     fn chunk(&self) -> usize {

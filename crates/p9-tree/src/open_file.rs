@@ -35,6 +35,11 @@ pub trait OpenFile {
         None
     }
 
+    /// [`Node::has_few_fids`](crate::Node::has_few_fids), of the tree that the file is in.
+    fn has_few_fids(&self) -> bool {
+        false
+    }
+
     /// The most bytes that travel in one request.
     fn chunk(&self) -> usize {
         64 << 10

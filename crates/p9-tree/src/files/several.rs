@@ -155,9 +155,11 @@ impl<N: Node + 'static> Fs<N> {
         let drivers = [&from.above.driver(), &target.above.driver()].map(|driver| driver.share());
         let both = Both::new(drivers, waits.clone());
         let refuse: Rc<dyn Fn(&Metadata) -> bool> = Rc::new(refuse);
-        let tasks = names.into_iter().take(DIRS_AT_ONCE).map(|name| {
+        let names = names.into_iter().take(DIRS_AT_ONCE).enumerate();
+        let tasks = names.map(|(index, name)| {
             let (target, refuse) = (target.above.clone(), refuse.clone());
-            from.clone().copying(name, target, refuse, waits.clone())
+            let task = from.clone();
+            task.copying(name, target, refuse, waits.clone(), index == 0)
         });
         let dirs = Tasks::new(tasks)?.run(&both)?;
         let wrap = |inner| CopyingDir { inner };

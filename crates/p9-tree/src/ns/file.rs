@@ -65,6 +65,13 @@ impl OpenFile for NsFile {
         }
     }
 
+    fn has_few_fids(&self) -> bool {
+        match &self.0 {
+            Open::File(_, _, file) => file.has_few_fids(),
+            Open::Dir(node, _) => node.has_few_fids(),
+        }
+    }
+
     fn chunk(&self) -> usize {
         match &self.0 {
             Open::File(_, _, file) => file.chunk(),

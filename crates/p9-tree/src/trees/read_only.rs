@@ -142,6 +142,10 @@ impl<N: Node> Node for ReadOnlyNode<N> {
 pub struct ReadOnlyFile<F>(F);
 
 impl<F: OpenFile> OpenFile for ReadOnlyFile<F> {
+    fn has_few_fids(&self) -> bool {
+        self.0.has_few_fids()
+    }
+
     async fn read(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         self.0.read(into, offset).await
     }

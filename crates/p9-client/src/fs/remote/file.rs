@@ -196,6 +196,10 @@ impl OpenFile for RemoteFile {
         Some(self.open.qid)
     }
 
+    fn has_few_fids(&self) -> bool {
+        !fid::is_linux(&self.open.fid)
+    }
+
     fn chunk(&self) -> usize {
         let most = self.session().msize() - p9_wire::IO_HEADER_LEN;
         let chunk = match self.open.iounit {
@@ -340,6 +344,7 @@ impl OpenFile for RemoteFile {
             return Err(Error::InvalidInput(&"the file is not open for writing"));
         }
         self.settle().await?;
+        self.open.mount.forget_inherited(self.open.qid, attr);
         self.open.known_len.set(None);
         let (path, seen) = (&self.open.path, &self.open.changes_seen);
         check_identity(&self.open.mount, &self.open.fid, self.open.qid, path, seen).await?;

@@ -88,7 +88,11 @@ impl RemoteNode {
             return classic::make(self.own().await?, name, what, mode, may_ask).await;
         }
         let made = match what {
-            Make::Dir => self.fid().mkdir(name, mode & 0o7777, gid).await,
+            Make::Dir => {
+                let path = self.path_to(&[name])?;
+                let made = self.fid().mkdir(name, mode & 0o7777, gid).await;
+                made.map(|qid| self.note_made(path, qid, mode))
+            }
             Make::Symlink(target) => self.fid().symlink(name, target, gid).await,
             Make::Node { major, minor } => self.fid().mknod(name, mode, (major, minor), gid).await,
         };
@@ -163,7 +167,10 @@ impl RemoteNode {
         }
         let path = self.path_to(names)?;
         Ok(match self.fid().walk_all(self.qid, names).await? {
-            Walked::Through(fid, qid) => Walked::Through(self.at(path, Handle::own(fid), qid), qid),
+            Walked::Through(fid, qid) => {
+                let inherits = self.mount.inherits_in(&path, qid);
+                Walked::Through(self.at(path, Handle::Own(fid, inherits), qid), qid)
+            }
             Walked::Link(at) => Walked::Link(at),
             Walked::Blocked(at, error) => Walked::Blocked(at, error),
         })
@@ -230,13 +237,23 @@ impl RemoteNode {
     }
 
     pub(super) async fn getattr_now(&self, mask: AttrMask) -> Result<Attr> {
-        attributes::attr(self.fid(), self.qid, self.is_root(), mask).await
+        let attr = attributes::attr(self.fid(), self.qid, self.is_root(), mask).await?;
+        if self.is_linux() {
+            self.learn(&attr);
+        }
+        Ok(attr)
     }
 
     pub(super) async fn setattr_now(&self, attr: &SetAttr) -> Result<()> {
-        // It may be the setgid bit, or the group.
-        self.inherits().set(None);
-        setattr(self.fid(), attr).await
+        // It may be the setgid bit, or the group. Another operation may be told the old ones meanwhile.
+        let forget = || {
+            self.inherits().set(None);
+            self.mount.forget_inherited(self.qid, attr);
+        };
+        forget();
+        let changed = setattr(self.fid(), attr).await;
+        forget();
+        changed
     }
 
     pub(super) async fn into_open_now(self, flags: OpenFlags) -> Result<RemoteFile> {

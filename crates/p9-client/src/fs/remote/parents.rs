@@ -16,17 +16,30 @@ use crate::fs::{Error, Result};
 use crate::session::Fid;
 use p9_tree::CleanPath;
 use p9_wire::Errno;
-use p9_wire::{AttrMask, Qid};
+use p9_wire::{Attr, AttrMask, Qid, QidKind, SetAttr, SetAttrMask};
 use xen9p_time::Instant;
 
-/// How many are kept.
+/// How many are kept, and how many were looked up last.
 const MOST: usize = 4;
+
+/// Of how many it is known that they were made just now.
+const MOST_MADE: usize = 16;
 
 #[derive(Default)]
 pub(super) struct Parents {
     kept: Vec<Kept>,
-    /// The directory that was looked up last. When it is needed a second time it is kept.
-    last: Option<CleanPath>,
+    /// The directories that were looked up last. One that is needed a second time is kept: also where a program, such as one
+    /// that copies a tree, goes to and fro between two.
+    last: Vec<CleanPath>,
+    made: Vec<Made>,
+}
+
+/// A directory that this mount made, without the setgid bit and in one that had none: files in it inherit nothing.
+struct Made {
+    path: Rc<CleanPath>,
+    qid: Qid,
+    /// Until when that is believed: no longer than what was known of the one above.
+    until: Instant,
 }
 
 struct Kept {
@@ -64,17 +77,24 @@ pub(super) type Inherits = Cell<Option<(Inherited, Instant)>>;
 const SET_GID: u32 = 0o2000;
 
 impl Parents {
-    fn find(&self, path: &CleanPath, now: Instant) -> Option<Rc<KeptDir>> {
-        let kept = self.kept.iter().find(|kept| kept.path == *path)?;
+    /// The one that goes first for others is the one that was not used for longest.
+    fn find(&mut self, path: &CleanPath, now: Instant) -> Option<Rc<KeptDir>> {
+        let at = self.kept.iter().position(|kept| kept.path == *path)?;
+        let rest = self.kept.get_mut(at..)?;
+        rest.rotate_left(1);
+        let kept = rest.last()?;
         (now < kept.until).then(|| kept.dir.clone())
     }
 
-    /// Whether to keep a directory that was just looked up: it was the last one, too.
+    /// Whether to keep a directory that was just looked up: it is one of the last ones.
     fn is_next(&mut self, path: &CleanPath) -> bool {
-        if self.last.as_ref() == Some(path) {
+        if self.last.contains(path) {
             return true;
         }
-        self.last = Some(path.clone());
+        if self.last.len() >= MOST {
+            self.last.remove(0);
+        }
+        self.last.push(path.clone());
         false
     }
 
@@ -100,10 +120,44 @@ impl Parents {
 impl Mount {
     /// The directory that is kept for a path, if one is.
     pub(super) fn kept_dir(&self, path: &CleanPath) -> Option<Rc<KeptDir>> {
-        self.parents.borrow().find(path, self.session().now())
+        self.parents.borrow_mut().find(path, self.session().now())
     }
 
-    /// A directory that was just looked up: kept if it was looked up before it, too.
+    /// Notes a directory that was made.
+    fn note_made(&self, path: Rc<CleanPath>, qid: Qid, until: Instant) {
+        let mut parents = self.parents.borrow_mut();
+        if parents.made.len() >= MOST_MADE {
+            parents.made.remove(0);
+        }
+        // Without memory the server is asked.
+        if parents.made.try_reserve(1).is_ok() {
+            parents.made.push(Made { path, qid, until });
+        }
+    }
+
+    /// What is known of what files inherit that are made in a directory which was just walked to.
+    pub(super) fn inherits_in(&self, path: &CleanPath, qid: Qid) -> Inherits {
+        let parents = self.parents.borrow();
+        let mut made = parents.made.iter();
+        // Another directory may have that name by now.
+        let made = made.find(|made| made.qid.path == qid.path && *made.path == *path);
+        Cell::new(made.map(|made| (None, made.until)))
+    }
+
+    /// Forgets what new files inherit, if attributes are changed that decide about it, of a directory.
+    pub(super) fn forget_inherited(&self, qid: Qid, attr: &SetAttr) {
+        let decide = SetAttrMask::MODE | SetAttrMask::UID | SetAttrMask::GID;
+        if qid.kind.contains(QidKind::DIR) && attr.valid.intersects(decide) {
+            let mut parents = self.parents.borrow_mut();
+            parents.made.clear();
+            for kept in &parents.kept {
+                kept.dir.inherits.set(None);
+            }
+            self.root_inherits.set(None);
+        }
+    }
+
+    /// A directory that was just looked up: kept if it was looked up a moment ago, too.
     pub(super) fn keep_or_own(
         &self,
         path: &CleanPath,
@@ -113,11 +167,8 @@ impl Mount {
     ) -> Handle {
         match keep {
             Some(time) if self.parents.borrow_mut().is_next(path) => {
-                let dir = Rc::new(KeptDir {
-                    fid,
-                    qid,
-                    inherits: Cell::new(None),
-                });
+                let inherits = self.inherits_in(path, qid);
+                let dir = Rc::new(KeptDir { fid, qid, inherits });
                 let until = self.session().now() + time;
                 let mut parents = self.parents.borrow_mut();
                 let gone = parents.keep(path, dir.clone(), until);
@@ -125,7 +176,7 @@ impl Mount {
                 drop(gone);
                 Handle::Kept(dir)
             }
-            _ => Handle::own(fid),
+            _ => Handle::Own(fid, self.inherits_in(path, qid)),
         }
     }
 
@@ -139,6 +190,7 @@ impl Mount {
     /// Forgets the directory at `path` and those below it: they are moved or removed.
     pub(super) fn forget(&self, path: &CleanPath) {
         let mut parents = self.parents.borrow_mut();
+        parents.made.retain(|made| made.path.below(path).is_none());
         let gone = parents.take(|kept| kept.path.below(path).is_some());
         drop(parents);
         drop(gone);
@@ -171,17 +223,41 @@ impl RemoteNode {
         let inherited = match known {
             Some((inherited, _)) => inherited,
             None => {
-                let attr = self.fid().getattr(AttrMask::MODE | AttrMask::GID).await?;
-                let inherited = (attr.mode & SET_GID != 0).then_some(attr.gid);
-                let keep = self.mount.keep_dirs;
-                if !keep.is_zero() {
-                    inherits.set(Some((inherited, self.session().now() + keep)));
-                }
-                inherited
+                let attr = self.fid().getattr(DECIDE).await?;
+                self.learn(&attr);
+                inherited_of(&attr)
             }
         };
         Ok(inherited.map_or((gid, 0), |gid| (gid, SET_GID)))
     }
+}
+
+impl RemoteNode {
+    /// Takes what new files inherit from the attributes that the server has just told.
+    pub(super) fn learn(&self, attr: &Attr) {
+        let keep = self.mount.keep_dirs;
+        if !keep.is_zero() && attr.valid.contains(DECIDE) && self.qid.kind.contains(QidKind::DIR) {
+            let until = self.session().now() + keep;
+            self.inherits().set(Some((inherited_of(attr), until)));
+        }
+    }
+
+    /// Notes a directory of this mode that was made in this one.
+    pub(super) fn note_made(&self, path: Rc<CleanPath>, qid: Qid, mode: u32) {
+        // A bit that was asked for may have been refused.
+        if mode & SET_GID == 0
+            && let Some((None, until)) = self.inherits().get()
+        {
+            self.mount.note_made(path, qid, until);
+        }
+    }
+}
+
+/// What decides about what new files inherit.
+const DECIDE: AttrMask = AttrMask::MODE.union(AttrMask::GID);
+
+fn inherited_of(attr: &Attr) -> Inherited {
+    (attr.mode & SET_GID != 0).then_some(attr.gid)
 }
 
 /// Whether an error could mean that a directory is not where it was.

@@ -389,7 +389,7 @@ impl Fid {
         })
     }
 
-    /// Makes a directory in this directory.
+    /// Makes a directory in this directory, and tells its qid.
     ///
     /// # Errors
     /// What the server refuses.
@@ -398,13 +398,14 @@ impl Fid {
         name: &'a [u8],
         mode: u32,
         gid: u32,
-    ) -> impl Future<Output = Result<(), Error>> {
-        self.session.call_unit(Request::Mkdir {
+    ) -> impl Future<Output = Result<Qid, Error>> {
+        let request = Request::Mkdir {
             dfid: self.number,
             name,
             mode,
             gid,
-        })
+        };
+        self.session.call(request, reply!(Mkdir { qid }))
     }
 
     /// Moves `old` of this directory to `new` of directory `to`.

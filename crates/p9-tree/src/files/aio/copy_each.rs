@@ -5,13 +5,14 @@ use alloc::rc::Rc;
 
 use p9_wire::{Errno, OpenFlags, QidKind};
 
+use super::each::Place;
 use super::file::stat_open;
 use super::{DirEntry, Each, Fs, ReadDir};
 use crate::drive::{Waits, waiting};
 use crate::files::failed;
 use crate::in_order::Task;
 use crate::span::zeroed;
-use crate::{FileType, Node, OpenFile, Result, Walked};
+use crate::{FileType, Node, OpenFile, Result};
 
 /// The largest file that is copied together with others, in bytes: what each of them may take of memory.
 const SMALL: u64 = 64 << 10;
@@ -75,7 +76,7 @@ impl<N: Node + 'static> ReadDir<N> {
 }
 
 async fn copy<N: Node, M: Node>(
-    directory: Option<N>,
+    directory: Option<Place<N>>,
     entry: &DirEntry<N>,
     target: M,
     waits: &Waits,
@@ -84,12 +85,10 @@ async fn copy<N: Node, M: Node>(
     let (true, Some(directory)) = (is_file, directory) else {
         return Ok(None);
     };
-    let names = [entry.name.as_slice()];
-    let open = directory.open_at(&names, OpenFlags::empty());
+    let open = directory.open(&entry.name);
     let file = match waiting(&waits.0, open).await? {
-        Walked::Through(file, qid) if !qid.kind.contains(QidKind::DIR) => file,
-        Walked::Through(..) | Walked::Link(_) => return Ok(None),
-        Walked::Blocked(_, error) => return Err(error),
+        Some((file, qid)) if !qid.kind.contains(QidKind::DIR) => file,
+        Some(_) | None => return Ok(None),
     };
     let found = waiting(&waits.0, stat_open(&file)).await?;
     if !found.is_file() || found.len() > SMALL || found.nlink() > 1 {

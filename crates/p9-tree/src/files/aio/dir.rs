@@ -36,6 +36,8 @@ pub struct ReadDir<N: Node> {
     pub(super) path: Rc<Vec<u8>>,
     /// The directory itself, where it was kept for what is done with the entries.
     pub(super) dir: Option<N>,
+    /// Otherwise the one above, and the name of the directory there, if it is known to be one by itself.
+    pub(super) above: Option<Rc<(N, Vec<u8>)>>,
     /// Entries that were taken of the listing.
     pub(super) ready: VecDeque<DirEntry<N>>,
     /// Where to go on behind them.
@@ -58,6 +60,7 @@ impl<N: Node> ReadDir<N> {
             file,
             path: Rc::new(path),
             dir: None,
+            above: None,
             ready: VecDeque::new(),
             offset: 0,
             ended: false,

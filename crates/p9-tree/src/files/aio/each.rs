@@ -2,18 +2,62 @@
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use core::{fmt, mem};
 
-use p9_wire::{Errno, UnlinkFlags};
+use p9_wire::{Attr, Errno, OpenFlags, Qid, QidKind, UnlinkFlags};
 
 use super::{ATTRIBUTES, DirEntry, ReadDir};
 use crate::drive::{Waits, waiting};
 use crate::files::failed;
 use crate::in_order::{AT_ONCE, InOrder, Task};
-use crate::{Driver, Error, FileType, Metadata, Node, Result};
+use crate::{Driver, Error, FileType, Metadata, Node, OpenFile, Result, Walked};
 
 /// What is done with an entry, given its directory: none where that is not needed.
-type Work<N, T> = dyn Fn(Option<N>, DirEntry<N>) -> Task<'static, (DirEntry<N>, T)>;
+type Work<N, T> = dyn Fn(Option<Place<N>>, DirEntry<N>) -> Task<'static, (DirEntry<N>, T)>;
+
+/// The way to a directory with whose entries something is done.
+#[derive(Clone)]
+pub(super) enum Place<N> {
+    /// The directory itself.
+    Here(N),
+    /// The directory above it, and its name there.
+    Below(Rc<(N, Vec<u8>)>),
+}
+
+impl<N: Node> Place<N> {
+    /// Where the way begins.
+    fn node(&self) -> &N {
+        match self {
+            Place::Here(node) => node,
+            Place::Below(above) => &above.0,
+        }
+    }
+
+    /// The attributes of an entry, and of no link on the way.
+    async fn getattr(&self, name: &[u8]) -> Result<Walked<Attr>> {
+        match self {
+            Place::Here(node) => node.getattr_at(&[name], ATTRIBUTES).await,
+            Place::Below(above) => above.0.getattr_at(&[&above.1, name], ATTRIBUTES).await,
+        }
+    }
+
+    /// Opens an entry to be read; `None` for a link.
+    pub(super) async fn open(&self, name: &[u8]) -> Result<Option<(N::File, Qid)>> {
+        let flags = OpenFlags::empty();
+        let walked = match self {
+            Place::Here(node) => node.open_at(&[name], flags).await?,
+            Place::Below(above) => above.0.open_at(&[&above.1, name], flags).await?,
+        };
+        match (walked, self) {
+            (Walked::Through(file, qid), _) => Ok(Some((file, qid))),
+            // The directory itself is none any more.
+            (Walked::Link(0), Place::Below(_)) => Err(Errno::ENOTDIR.into()),
+            (Walked::Link(_), _) => Ok(None),
+            (Walked::Blocked(_, error), _) => Err(error),
+        }
+    }
+}
 
 /// The entries with their attributes; see [`ReadDir::with_metadata`].
 pub type WithMetadata<N> = Each<N, Result<Metadata>>;
@@ -26,7 +70,7 @@ pub type Removing<N> = Each<N, Option<Result<()>>>;
 pub struct Each<N: Node, T> {
     listing: ReadDir<N>,
     /// The directory, once it was needed.
-    directory: Option<N>,
+    directory: Option<Place<N>>,
     work: Box<Work<N, T>>,
     /// Whether the directory is needed for an entry.
     pub(super) needs_directory: fn(&DirEntry<N>) -> bool,
@@ -68,7 +112,7 @@ impl<N: Node + 'static> ReadDir<N> {
     /// # Errors
     /// [`Error::HiddenLinks`] ends the listing before anything is removed that may be seen through a link.
     pub fn removing(self, which: impl Fn(&DirEntry<N>) -> bool + 'static) -> Removing<N> {
-        let work = move |directory: Option<N>, entry: DirEntry<N>| {
+        let work = move |directory: Option<Place<N>>, entry: DirEntry<N>| {
             let is_meant = entry.kind != Some(FileType::DIR) && which(&entry);
             let directory = directory.filter(|_| is_meant);
             Box::pin(remove(directory, entry)) as Task<'static, _>
@@ -83,7 +127,7 @@ impl<N: Node + 'static, T: 'static> Each<N, T> {
     pub(super) fn new(mut listing: ReadDir<N>, work: Box<Work<N, T>>) -> Self {
         Each {
             // One that has few fids is found anew, and then worked in entry by entry.
-            directory: listing.dir.take().filter(|dir| !dir.has_few_fids()),
+            directory: (listing.dir.take().filter(|dir| !dir.has_few_fids())).map(Place::Here),
             listing,
             work,
             needs_directory: |_| true,
@@ -101,7 +145,7 @@ impl<N: Node + 'static, T: 'static> Each<N, T> {
     /// How to wait for what is under way in the directory's tree.
     pub(in crate::files) fn driver(&self) -> &dyn Driver {
         match &self.directory {
-            Some(directory) => directory.driver(),
+            Some(directory) => directory.node().driver(),
             None => self.listing.driver(),
         }
     }
@@ -182,7 +226,10 @@ impl<N: Node + 'static, T: 'static> Each<N, T> {
     }
 
     /// `None` where it has few fids and the work goes without it.
-    async fn directory(&mut self) -> Result<Option<N>> {
+    async fn directory(&mut self) -> Result<Option<Place<N>>> {
+        if self.directory.is_none() {
+            self.directory = self.way_from_above().await?;
+        }
         if self.directory.is_none() {
             let found = self.listing.fs.find(&self.listing.path, true).await?;
             if found.node.has_few_fids() {
@@ -192,14 +239,34 @@ impl<N: Node + 'static, T: 'static> Each<N, T> {
                     return Ok(None);
                 }
             }
-            self.directory = Some(found.node.concurrent());
+            self.directory = Some(Place::Here(found.node.concurrent()));
         }
         Ok(self.directory.clone())
+    }
+
+    /// The directory by the way from the one above, where that is known. To few entries one goes by a name more, which takes no
+    /// fid; many are worth a fid.
+    async fn way_from_above(&mut self) -> Result<Option<Place<N>>> {
+        let above = self.listing.above.clone();
+        let Some(above) = above.filter(|_| !self.listing.get_ref().has_few_fids()) else {
+            return Ok(None);
+        };
+        if self.listing.ready.len() <= AT_ONCE {
+            return Ok(Some(Place::Below(above)));
+        }
+        match above.0.walk_at(&[&above.1]).await? {
+            Walked::Through(dir, qid) if qid.kind.contains(QidKind::DIR) => {
+                Ok(Some(Place::Here(dir)))
+            }
+            Walked::Blocked(_, error) => Err(error),
+            // It was one when it was opened.
+            Walked::Through(..) | Walked::Link(_) => Err(Errno::ENOTDIR.into()),
+        }
     }
 }
 
 async fn ask<N: Node>(
-    directory: Option<N>,
+    directory: Option<Place<N>>,
     mut entry: DirEntry<N>,
 ) -> (DirEntry<N>, Result<Metadata>) {
     if let Some(listed) = entry.listed.take() {
@@ -208,7 +275,7 @@ async fn ask<N: Node>(
     let Some(directory) = directory else {
         return (entry, Err(Errno::ENOENT.into()));
     };
-    let answer = match directory.getattr_at(&[&entry.name], ATTRIBUTES).await {
+    let answer = match directory.getattr(&entry.name).await {
         Ok(walked) => walked.through().map(|attr| Metadata::from(&attr)),
         Err(error) => Err(error),
     };
@@ -216,12 +283,16 @@ async fn ask<N: Node>(
 }
 
 async fn remove<N: Node>(
-    directory: Option<N>,
+    directory: Option<Place<N>>,
     entry: DirEntry<N>,
 ) -> (DirEntry<N>, Option<Result<()>>) {
     let Some(directory) = directory else {
         return (entry, None);
     };
-    let removed = directory.unlink(&entry.name, UnlinkFlags::empty()).await;
+    let removed = match directory {
+        Place::Here(node) => node.unlink(&entry.name, UnlinkFlags::empty()).await,
+        // Names are removed in the directory itself.
+        Place::Below(_) => Err(Errno::ENOTDIR.into()),
+    };
     (entry, Some(removed.map_err(failed)))
 }

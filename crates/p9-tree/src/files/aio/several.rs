@@ -6,14 +6,15 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
-use p9_wire::{Errno, OpenFlags, QidKind, UnlinkFlags};
+use p9_wire::{AttrMask, Errno, OpenFlags, QidKind, UnlinkFlags};
 
-use super::{ATTRIBUTES, CopyingFiles, DirEntry, Fs, ReadDir, Removing, WithMetadata};
-use crate::drive::{Waits, waiting};
+use super::file::stat_open;
+use super::{CopyingFiles, DirEntry, Fs, ReadDir, Removing, WithMetadata};
+use crate::drive::{Waits, join, waiting};
 use crate::files::failed;
 use crate::in_order::{AT_ONCE, InOrder, Task};
 use crate::memory::{try_copy, try_push};
-use crate::{Driver, Error, Make, Metadata, Node, Result, block_on};
+use crate::{Driver, Error, Make, Metadata, Node, Result, Walked, block_on};
 
 /// How many directories are looked into at the same time: each takes a few requests one after the other.
 pub(in crate::files) const DIRS_AT_ONCE: usize = 8;
@@ -68,12 +69,32 @@ impl<N: Node + 'static> Fs<N> {
 }
 
 impl<N: Node + 'static> Several<N> {
-    /// The listing of one. The directory is kept where `keep` says so.
-    async fn list(&self, name: &[u8], keep: bool) -> Result<ReadDir<N>> {
+    /// The listing of one, found and opened in one go.
+    async fn list(&self, name: &[u8]) -> Result<ReadDir<N>> {
+        let names = [name];
+        let open = self.above.open_at(&names, OpenFlags::DIRECTORY);
+        match open.await? {
+            Walked::Through(file, qid) if qid.kind.contains(QidKind::DIR) => {
+                Ok(ReadDir::new(self.fs.clone(), file, self.path_of(name)?))
+            }
+            Walked::Through(..) | Walked::Link(_) => Err(Errno::ENOTDIR.into()),
+            Walked::Blocked(_, error) => Err(error),
+        }
+    }
+
+    /// The listing of one, and the directory itself, to change names in it.
+    async fn list_and_keep(&self, name: &[u8]) -> Result<ReadDir<N>> {
         let dir = self.above.walk_at(&[name]).await?.through()?;
         if !dir.qid().kind.contains(QidKind::DIR) {
             return Err(Errno::ENOTDIR.into());
         }
+        let file = dir.open(OpenFlags::DIRECTORY).await?;
+        let mut listing = ReadDir::new(self.fs.clone(), file, self.path_of(name)?);
+        listing.dir = Some(dir);
+        Ok(listing)
+    }
+
+    fn path_of(&self, name: &[u8]) -> Result<Vec<u8>> {
         let mut path = Vec::new();
         path.try_reserve_exact(self.path.len() + 1 + name.len())
             .map_err(|_| Error::OutOfMemory)?;
@@ -82,28 +103,21 @@ impl<N: Node + 'static> Several<N> {
             path.push(b'/');
         }
         path.extend_from_slice(name);
-        let kept = keep.then(|| dir.clone());
-        let file = match keep {
-            true => dir.open(OpenFlags::DIRECTORY).await?,
-            false => dir.into_open(OpenFlags::DIRECTORY).await?,
-        };
-        let mut listing = ReadDir::new(self.fs.clone(), file, path);
-        listing.dir = kept;
-        Ok(listing)
+        Ok(path)
     }
 
-    /// The listing of one, and its attributes.
+    /// The listing of one, whose entries are found by the way from above, and its attributes.
     async fn look_at(&self, name: &[u8]) -> Result<(ReadDir<N>, Metadata)> {
-        let listing = self.list(name, true).await?;
-        let dir = listing.dir.as_ref().unwrap_or(&self.above);
-        let attr = dir.getattr(ATTRIBUTES).await?;
-        Ok((listing, Metadata::from(&attr)))
+        let mut listing = self.list(name).await?;
+        listing.above = Some(Rc::new((self.above.clone(), try_copy(name)?)));
+        let metadata = stat_open(listing.get_ref()).await?;
+        Ok((listing, metadata))
     }
 
     /// The listing of one, of which the first entries are there.
     pub(in crate::files) fn listing(self, name: Vec<u8>) -> Task<'static, Result<ReadDir<N>>> {
         Box::pin(async move {
-            let mut listing = self.list(&name, false).await?;
+            let mut listing = self.list(&name).await?;
             listing.fill_up().await?;
             Ok(listing)
         })
@@ -126,7 +140,7 @@ impl<N: Node + 'static> Several<N> {
     pub(in crate::files) fn removing(self, name: Vec<u8>) -> Task<'static, Result<RemovingDir<N>>> {
         Box::pin(async move {
             let mut entries = self
-                .list(&name, true)
+                .list_and_keep(&name)
                 .await?
                 .removing(|_: &DirEntry<N>| true);
             entries.start(AT_ONCE).await;
@@ -149,9 +163,18 @@ impl<N: Node + 'static> Several<N> {
         to: M,
         refuse: Rc<dyn Fn(&Metadata) -> bool>,
         waits: Rc<Waits>,
+        is_first: bool,
     ) -> Task<'static, Result<CopyingDir<N>>> {
         Box::pin(async move {
-            let (listing, metadata) = waiting(&waits.0, self.look_at(&name)).await?;
+            // What is made in `to` inherits its group: asked for once, and not by each that makes something there.
+            let ask = async {
+                if is_first {
+                    to.getattr(AttrMask::MODE | AttrMask::GID).await.ok();
+                }
+            };
+            let look = waiting(&waits.0, self.look_at(&name));
+            let (found, ()) = join(look, waiting(&waits.1, ask)).await;
+            let (listing, metadata) = found?;
             if refuse(&metadata) {
                 return Err(Errno::EINVAL.into());
             }

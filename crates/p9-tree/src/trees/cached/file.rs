@@ -210,6 +210,10 @@ impl<F: OpenFile> OpenFile for CachedFile<F> {
         self.inner.qid()
     }
 
+    fn has_few_fids(&self) -> bool {
+        self.inner.has_few_fids()
+    }
+
     fn chunk(&self) -> usize {
         self.inner.chunk()
     }
