@@ -23,16 +23,26 @@ macro_rules! blocking {
     )*};
 }
 
-/// Methods that have the work done, wait for it, and note what failed, with its paths.
+/// Methods that have the work done by the one of [`waiting_for`], and note what failed, with its paths.
 macro_rules! blocking_by_path {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty = $work:ident($($pass:expr),*);)*) => {$(
         $(#[$doc])*
         pub fn $name(&self, $($arg: $ty),*) -> Result<$out> {
-            let result = block_on(self.inner.driver(), self.inner.$work($($pass),*));
+            let result = self.$work($($pass),*);
             if let Err(error) = &result {
                 self.last.note(stringify!($name), paths_of!(($($arg),*) $($arg),*), *error);
             }
             result.map(Into::into)
+        }
+    )*};
+}
+
+/// Functions that wait for the work of the same name. They know nothing of how paths are given: a program has one of each, where
+/// the methods that call them are there for each type of path, and in each crate.
+macro_rules! waiting_for {
+    ($(fn $work:ident($($arg:ident: $ty:ty),*) -> $out:ty;)*) => {$(
+        fn $work(&self, $($arg: $ty),*) -> Result<$out> {
+            block_on(self.inner.driver(), self.inner.$work($($arg),*))
         }
     )*};
 }

@@ -23,6 +23,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use p9_wire::SetAttr;
+
 use self::aio::{mode_of, owner_of, size_of};
 use crate::io::format_to;
 use crate::{
@@ -85,6 +87,34 @@ impl<N> From<aio::Fs<N>> for Fs<N> {
 
 impl<N: Node> Fs<N> {
     fs_operations!(blocking_by_path);
+
+    waiting_for! {
+        fn open_path(path: &[u8], options: &OpenOptions) -> aio::File<N::File>;
+        fn read_whole(path: &[u8]) -> Vec<u8>;
+        fn read_text(path: &[u8]) -> String;
+        fn write_whole(path: &[u8], content: &[u8]) -> ();
+        fn stat(path: &[u8], follow: bool) -> Metadata;
+        fn is_there(path: &[u8]) -> bool;
+        fn list(path: &[u8]) -> aio::ReadDir<N>;
+        fn make_dir(path: &[u8], mode: u32) -> ();
+        fn make_dirs(path: &[u8]) -> ();
+        fn unlink(path: &[u8]) -> ();
+        fn unlink_dir(path: &[u8]) -> ();
+        fn remove_tree(path: &[u8]) -> ();
+        fn move_name(from: &[u8], to: &[u8]) -> ();
+        fn add_name(original: &[u8], link: &[u8]) -> ();
+        fn make_link(target: &[u8], link: &[u8]) -> ();
+        fn link_target(path: &[u8]) -> Vec<u8>;
+        fn real_path(path: &[u8]) -> Vec<u8>;
+        fn make_node(path: &[u8], mode: u32, major: u32, minor: u32) -> ();
+        fn change(path: &[u8], follow: bool, attr: SetAttr) -> ();
+        fn resize(path: &[u8], size: u64) -> ();
+        fn stat_system(path: &[u8]) -> StatFs;
+        fn get_xattr(path: &[u8], name: &[u8]) -> Vec<u8>;
+        fn xattr_names(path: &[u8]) -> Vec<Vec<u8>>;
+        fn put_xattr(path: &[u8], name: &[u8], value: &[u8]) -> ();
+        fn drop_xattr(path: &[u8], name: &[u8]) -> ();
+    }
 
     /// The tree that begins with `root`.
     pub fn new(root: N) -> Self {
