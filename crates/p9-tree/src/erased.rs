@@ -29,8 +29,12 @@ impl fmt::Debug for DynNode {
 }
 
 impl DynNode {
-    /// The same node behind this type.
+    /// The same node behind this type; one that has it already stays as it is.
     pub fn new(node: impl Node<File: 'static> + 'static) -> Self {
+        node.into_dyn()
+    }
+
+    pub(crate) fn of_other_type(node: impl Node<File: 'static> + 'static) -> Self {
         DynNode(Rc::new(node))
     }
 
@@ -336,6 +340,10 @@ impl<N: Node<File: 'static> + 'static> AnyNode for N {
 
 impl Node for DynNode {
     type File = DynFile;
+
+    fn into_dyn(self) -> DynNode {
+        self
+    }
 
     fn qid(&self) -> Qid {
         self.0.qid()

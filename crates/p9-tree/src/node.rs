@@ -6,7 +6,7 @@ use p9_wire::{
     Attr, AttrMask, Errno, OpenFlags, Qid, QidKind, SetAttr, Statfs, UnlinkFlags, XattrFlags,
 };
 
-use crate::{Driver, NeverWaits, OpenFile, Result, Walked};
+use crate::{Driver, DynNode, NeverWaits, OpenFile, Result, Walked};
 
 /// A file of a tree: what a fid stands for. Clones mean the same file.
 ///
@@ -36,6 +36,16 @@ pub trait Node: Clone {
     /// The identity of the file, as it was when the node was made: kind, version, and a number that no other file of the
     /// tree has at the same time.
     fn qid(&self) -> Qid;
+
+    /// The same node behind one type for the nodes of all trees: [`DynNode::new`]. Only that type overrides it, so that nothing
+    /// stands behind it twice.
+    fn into_dyn(self) -> DynNode
+    where
+        Self: 'static,
+        Self::File: 'static,
+    {
+        DynNode::of_other_type(self)
+    }
 
     /// How callers that block wait for this tree. Override it where a tree waits.
     fn driver(&self) -> &dyn Driver {
