@@ -25,18 +25,6 @@ use crate::{
 const MAX_ENTRIES: usize = 1 << 17;
 
 impl NsNode {
-    /// Does something with the node of the first element; `otherwise` is the error for a directory that only leads to mount
-    /// points.
-    async fn on<T>(
-        &self,
-        otherwise: Errno,
-        work: impl AsyncFnOnce(&DynNode) -> Result<T>,
-    ) -> Result<T> {
-        let (element, node) = self.real(otherwise).await?;
-        let work = Box::pin(work(&node));
-        element.tree.wait(self.view.wait, work).await
-    }
-
     /// What was made by this name in that element.
     fn made(&self, dir: &Element, name: &[u8], node: DynNode) -> Result<Self> {
         let element = dir.join(&[name])?;
@@ -258,8 +246,9 @@ impl Node for NsNode {
     }
 
     async fn setattr(&self, attr: &SetAttr) -> Result<()> {
-        self.on(Errno::EROFS, async |node| node.setattr(attr).await)
-            .await
+        let (element, node) = self.real(Errno::EROFS).await?;
+        let done = node.any().setattr(attr);
+        element.tree.wait(self.view.wait, done).await
     }
 
     async fn open(&self, flags: OpenFlags) -> Result<NsFile> {
@@ -412,32 +401,38 @@ impl Node for NsNode {
     }
 
     async fn readlink(&self) -> Result<Vec<u8>> {
-        self.on(Errno::EINVAL, async |node| node.readlink().await)
-            .await
+        let (element, node) = self.real(Errno::EINVAL).await?;
+        let done = node.any().readlink();
+        element.tree.wait(self.view.wait, done).await
     }
 
     async fn statfs(&self) -> Result<Statfs> {
-        self.on(Errno::EOPNOTSUPP, async |node| node.statfs().await)
-            .await
+        let (element, node) = self.real(Errno::EOPNOTSUPP).await?;
+        let done = node.any().statfs();
+        element.tree.wait(self.view.wait, done).await
     }
 
     async fn xattr(&self, name: &[u8], max: usize) -> Result<Vec<u8>> {
-        self.on(Errno::EOPNOTSUPP, async |node| node.xattr(name, max).await)
-            .await
+        let (element, node) = self.real(Errno::EOPNOTSUPP).await?;
+        let done = node.any().xattr(name, max);
+        element.tree.wait(self.view.wait, done).await
     }
 
     async fn list_xattrs(&self, max: usize) -> Result<Vec<u8>> {
-        self.on(Errno::EOPNOTSUPP, async |node| node.list_xattrs(max).await)
-            .await
+        let (element, node) = self.real(Errno::EOPNOTSUPP).await?;
+        let done = node.any().list_xattrs(max);
+        element.tree.wait(self.view.wait, done).await
     }
 
     async fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
-        let set = async |node: &DynNode| node.set_xattr(name, value, flags).await;
-        self.on(Errno::EROFS, set).await
+        let (element, node) = self.real(Errno::EROFS).await?;
+        let done = node.any().set_xattr(name, value, flags);
+        element.tree.wait(self.view.wait, done).await
     }
 
     async fn remove_xattr(&self, name: &[u8]) -> Result<()> {
-        self.on(Errno::EROFS, async |node| node.remove_xattr(name).await)
-            .await
+        let (element, node) = self.real(Errno::EROFS).await?;
+        let done = node.any().remove_xattr(name);
+        element.tree.wait(self.view.wait, done).await
     }
 }
