@@ -18,11 +18,17 @@ use xen9p_time::Instant;
 /// Reads a reply, or finds something wrong with it.
 pub(super) type ReadReply<'a> = dyn FnMut(&Reply<'_>) -> Result<(), Violation> + 'a;
 
-/// What a reader of replies says that takes those of one type.
-pub(super) fn right_type(is_right: bool) -> Result<(), Violation> {
-    match is_right {
-        true => Ok(()),
-        false => Err(Violation::WrongType),
+/// Reads what `read` finds in a reply into `found`. One in which it finds nothing is of a wrong type.
+pub(super) fn into<T>(
+    found: &mut Option<T>,
+    mut read: impl FnMut(&Reply<'_>) -> Option<T>,
+) -> impl FnMut(&Reply<'_>) -> Result<(), Violation> {
+    move |reply| {
+        *found = read(reply);
+        match found {
+            Some(_) => Ok(()),
+            None => Err(Violation::WrongType),
+        }
     }
 }
 
@@ -234,10 +240,7 @@ impl<T, F: FnMut(&Reply<'_>) -> Option<T>> Future for ReplyFuture<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
         let ReplyFuture { request, read } = &mut *self;
         let mut found = None;
-        ready!(request.poll_reply(cx, &mut |reply| {
-            found = read(reply);
-            right_type(found.is_some())
-        }))?;
+        ready!(request.poll_reply(cx, &mut into(&mut found, read)))?;
         Poll::Ready(found.ok_or(Error::Closed))
     }
 }

@@ -69,6 +69,9 @@ impl<N: Node + 'static> Fs<N> {
     /// time. Symbolic links are copied, not followed; the last one of `from` neither. New files and directories get
     /// the permission bits of the old ones, less the umask; directories those of their owner in any case.
     ///
+    /// Where another client puts a directory in the place of one that is being copied, the copy may have the names of the old one with the
+    /// contents of the new one, or fail. A link in its place is never followed.
+    ///
     /// # Errors
     /// The first error ends it, and leaves what was copied until then. ENOTDIR for what is no directory, EEXIST where `to` is
     /// there, [`Error::InvalidInput`] for a copy into itself, and for what is no file, directory or

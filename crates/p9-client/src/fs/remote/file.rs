@@ -344,11 +344,15 @@ impl OpenFile for RemoteFile {
             return Err(Error::InvalidInput(&"the file is not open for writing"));
         }
         self.settle().await?;
-        self.open.mount.forget_inherited(self.open.qid, attr);
         self.open.known_len.set(None);
         let (path, seen) = (&self.open.path, &self.open.changes_seen);
         check_identity(&self.open.mount, &self.open.fid, self.open.qid, path, seen).await?;
-        setattr(&self.open.fid, attr).await
+        // Another operation may be told the old attributes meanwhile.
+        let forget = || self.open.mount.forget_inherited(self.open.qid, attr);
+        forget();
+        let changed = setattr(&self.open.fid, attr).await;
+        forget();
+        changed
     }
 
     async fn fsync(&self, data_only: bool) -> Result<()> {

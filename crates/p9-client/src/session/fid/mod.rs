@@ -8,7 +8,7 @@ mod way;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::session::request::PendingRequest;
+use crate::session::request::{PendingRequest, into};
 use crate::session::violation::Violation;
 use crate::session::{Deferred, Session};
 use crate::{Dialect, Error};
@@ -161,21 +161,16 @@ impl Fid {
         pending: &mut PendingRequest,
         names: usize,
     ) -> Result<Walk, Error> {
-        let mut walk = Walk {
-            names: 0,
-            last: None,
+        let mut found = None;
+        let read = |reply: &Reply<'_>| match reply {
+            Reply::Walk { qids } => Some(Walk {
+                names: qids.len(),
+                last: qids.last().copied(),
+            }),
+            _ => None,
         };
-        let read = &mut |reply: &Reply<'_>| match reply {
-            Reply::Walk { qids } => {
-                walk = Walk {
-                    names: qids.len(),
-                    last: qids.last().copied(),
-                };
-                Ok(())
-            }
-            _ => Err(Violation::WrongType),
-        };
-        pending.answer(read).await?;
+        pending.answer(&mut into(&mut found, read)).await?;
+        let walk = found.ok_or(Error::Closed)?;
         if walk.names > names {
             return Err(self.session.protocol_error(Violation::TooManyNames));
         }

@@ -9,8 +9,7 @@ use super::way::Way;
 use super::{Fid, opened};
 use crate::Error;
 use crate::session::engine::RETRYABLE_LOSS;
-use crate::session::request::{ReadReply, Retries, right_type};
-use crate::session::violation::Violation;
+use crate::session::request::{ReadReply, Retries, into};
 use p9_tree::Walked;
 use p9_wire::{self as wire, Attr, AttrMask, OpenFlags, Payload, Qid, Reply, Request};
 
@@ -61,24 +60,20 @@ impl Fid {
         names: &[&[u8]],
         mask: AttrMask,
     ) -> Result<Walked<Attr>, Error> {
-        let mut found = Attr::default();
-        let read = &mut |reply: &Reply<'_>| match *reply {
-            Reply::Getattr { attr } => {
-                found = attr;
-                Ok(())
-            }
-            _ => Err(Violation::WrongType),
+        let mut found = None;
+        let read = |reply: &Reply<'_>| match *reply {
+            Reply::Getattr { attr } => Some(attr),
+            _ => None,
         };
         let question = Question::Getattr(mask);
-        let walked = self.walk_and_ask(qid, names, question, read).await?;
-        Ok(match walked {
-            Walked::Through((_, answer), qid) => {
-                answer?;
-                Walked::Through(found, qid)
-            }
-            Walked::Link(at) => Walked::Link(at),
-            Walked::Blocked(at, error) => Walked::Blocked(at, error),
-        })
+        let walked = self
+            .walk_and_ask(qid, names, question, &mut into(&mut found, read))
+            .await?;
+        let answer = async |(_, answer): (Fid, Result<(), Error>)| {
+            answer?;
+            found.ok_or(Error::Closed)
+        };
+        walked.then(answer).await
     }
 
     /// Walks `names`, at least one and at most 16, from this file, which has the identity `qid`, and opens what they lead to.
@@ -98,12 +93,10 @@ impl Fid {
     ) -> Result<Walked<(Fid, Result<(Qid, u32), Error>)>, Error> {
         debug_assert!(!flags.contains(OpenFlags::TRUNCATE));
         let mut found = None;
-        let read = &mut |reply: &Reply<'_>| {
-            found = opened(reply);
-            right_type(found.is_some())
-        };
         let question = Question::Lopen(flags);
-        let walked = self.walk_and_ask(qid, names, question, read).await?;
+        let walked = self
+            .walk_and_ask(qid, names, question, &mut into(&mut found, opened))
+            .await?;
         Ok(walked.map(|(fid, answer)| (fid, answer.and(found.ok_or(Error::Closed)))))
     }
 
@@ -119,18 +112,16 @@ impl Fid {
         gid: u32,
     ) -> Result<(Fid, Qid, u32), Error> {
         let mut found = None;
-        let read = &mut |reply: &Reply<'_>| {
-            found = opened(reply);
-            right_type(found.is_some())
-        };
         let question = Question::Lcreate {
             name,
             flags,
             mode,
             gid,
         };
-        let walked = self.walk_and_ask(Qid::default(), &[], question, read);
-        let (fid, answer) = walked.await?.through()?;
+        let walked = self
+            .walk_and_ask(Qid::default(), &[], question, &mut into(&mut found, opened))
+            .await?;
+        let (fid, answer) = walked.through()?;
         let (qid, iounit) = answer.and(found.ok_or(Error::Closed))?;
         Ok((fid, qid, iounit))
     }

@@ -111,7 +111,9 @@ impl<N: Node + 'static> ReadDir<N> {
     ///
     /// # Errors
     /// [`Error::HiddenLinks`] ends the listing before anything is removed that may be seen through a link.
-    pub fn removing(self, which: impl Fn(&DirEntry<N>) -> bool + 'static) -> Removing<N> {
+    pub fn removing(mut self, which: impl Fn(&DirEntry<N>) -> bool + 'static) -> Removing<N> {
+        // Names are removed in the directory itself.
+        self.above = None;
         let work = move |directory: Option<Place<N>>, entry: DirEntry<N>| {
             let is_meant = entry.kind != Some(FileType::DIR) && which(&entry);
             let directory = directory.filter(|_| is_meant);
@@ -254,14 +256,17 @@ impl<N: Node + 'static, T: 'static> Each<N, T> {
         if self.listing.ready.len() <= AT_ONCE {
             return Ok(Some(Place::Below(above)));
         }
-        match above.0.walk_at(&[&above.1]).await? {
-            Walked::Through(dir, qid) if qid.kind.contains(QidKind::DIR) => {
-                Ok(Some(Place::Here(dir)))
-            }
-            Walked::Blocked(_, error) => Err(error),
-            // It was one when it was opened.
-            Walked::Through(..) | Walked::Link(_) => Err(Errno::ENOTDIR.into()),
-        }
+        let dir = walk_to_dir(&above.0, &above.1).await?;
+        Ok(Some(Place::Here(dir)))
+    }
+}
+
+/// The directory of this name, and no link to one.
+pub(super) async fn walk_to_dir<N: Node>(above: &N, name: &[u8]) -> Result<N> {
+    match above.walk_at(&[name]).await? {
+        Walked::Through(dir, qid) if qid.kind.contains(QidKind::DIR) => Ok(dir),
+        Walked::Through(..) | Walked::Link(_) => Err(Errno::ENOTDIR.into()),
+        Walked::Blocked(_, error) => Err(error),
     }
 }
 
@@ -286,13 +291,9 @@ async fn remove<N: Node>(
     directory: Option<Place<N>>,
     entry: DirEntry<N>,
 ) -> (DirEntry<N>, Option<Result<()>>) {
-    let Some(directory) = directory else {
+    let Some(Place::Here(directory)) = directory else {
         return (entry, None);
     };
-    let removed = match directory {
-        Place::Here(node) => node.unlink(&entry.name, UnlinkFlags::empty()).await,
-        // Names are removed in the directory itself.
-        Place::Below(_) => Err(Errno::ENOTDIR.into()),
-    };
+    let removed = directory.unlink(&entry.name, UnlinkFlags::empty()).await;
     (entry, Some(removed.map_err(failed)))
 }

@@ -8,6 +8,7 @@ use core::cell::Cell;
 
 use p9_wire::{AttrMask, Errno, OpenFlags, QidKind, UnlinkFlags};
 
+use super::each::walk_to_dir;
 use super::file::stat_open;
 use super::{CopyingFiles, DirEntry, Fs, ReadDir, Removing, WithMetadata};
 use crate::drive::{Waits, join, waiting};
@@ -84,10 +85,7 @@ impl<N: Node + 'static> Several<N> {
 
     /// The listing of one, and the directory itself, to change names in it.
     async fn list_and_keep(&self, name: &[u8]) -> Result<ReadDir<N>> {
-        let dir = self.above.walk_at(&[name]).await?.through()?;
-        if !dir.qid().kind.contains(QidKind::DIR) {
-            return Err(Errno::ENOTDIR.into());
-        }
+        let dir = walk_to_dir(&self.above, name).await?;
         let file = dir.open(OpenFlags::DIRECTORY).await?;
         let mut listing = ReadDir::new(self.fs.clone(), file, self.path_of(name)?);
         listing.dir = Some(dir);
