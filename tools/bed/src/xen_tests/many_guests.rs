@@ -77,12 +77,16 @@ awk 'NR == FNR { before[$1] = $2; next } { print $1, $2 - before[$1] }' /run/bef
 
 /// What guests are made by: three pipes, so that those that wait take no time away from what they wait for. `turn` has one line, for the
 /// guest that may be made; `made` gets a line from each guest; `go` has a line for each as soon as all are made.
-const PIPES: &str = r#"
+///
+/// And dom0 gets as much of the processors as all guests together. By default Xen treats it as one guest of many, and then the guests that
+/// work leave xenstored no time for those that begin.
+const BEGIN: &str = r#"
 rm -rf /run/storm /run/storm-pipes; mkdir /run/storm /run/storm-pipes; truncate -s 900G /run/storm/large.bin
 cd /run/storm-pipes; mkfifo turn made go
 (exec 7<>turn 8<>made 9<>go; exec sleep 1800) >/dev/null 2>&1 </dev/null &
 echo $! >/run/storm-pipes/holder
 echo >turn
+xl sched-credit2 -d Domain-0 -w 8192
 "#;
 
 /// Makes the guest `$1`, which doesn't run before all are made: each that works leaves less time for making the next. One at a time,
@@ -106,11 +110,7 @@ for guest in $(seq $1); do read -t 600 made <&8 || { xl list; exit 1; }; done
 for guest in $(seq $1); do echo >&9; done
 "#;
 
-/// Gives dom0 as much of the processors as all guests together. By default Xen treats it as one guest of many, and then the
-/// guests that work leave xenstored no time for those that begin.
-const WEIGHT: &str = "xl sched-credit2 -d Domain-0 -w 8192";
-
-/// Ends all guests.
+/// Ends all guests, and what [`BEGIN`] has begun.
 const END: &str = r#"
 for name in $(xl list | awk 'NR > 2 { print $1 }'); do xl destroy $name; done
 kill $(cat /run/storm-pipes/holder); xl sched-credit2 -d Domain-0 -w 256
@@ -119,6 +119,21 @@ kill $(cat /run/storm-pipes/holder); xl sched-credit2 -d Domain-0 -w 256
 /// 32 guests read as fast as they can, and then one of them gives way to a guest that sends requests as fast as it can: the others
 /// keep at least half of what each had.
 fn storm(lab: &mut Lab<'_>) -> Result<()> {
+    lab.dom0(BEGIN)?;
+    let shares = fair_and_least(lab);
+    let ended = lab.dom0(END);
+    let (fair, least) = shares?;
+    ended?;
+    only(lab, &[])?;
+    at_rest(lab)?;
+    match least >= fair / 2 {
+        true => Ok(()),
+        false => Err(fail!("one guest had only {least} of {fair} bytes")),
+    }
+}
+
+/// How many bytes a guest reads on average, and the least that one reads beside a storm.
+fn fair_and_least(lab: &mut Lab<'_>) -> Result<(u64, u64)> {
     const GUESTS: usize = 32;
     const SECONDS: u32 = 20;
 
@@ -126,8 +141,6 @@ fn storm(lab: &mut Lab<'_>) -> Result<()> {
         path: PathBuf::new(),
         in_dom0: "/run/storm".into(),
     };
-    lab.dom0(PIPES)?;
-    lab.dom0(WEIGHT)?;
     let mut readers: Vec<(String, Domain)> = Vec::new();
     for _ in 0..GUESTS {
         let mut guest = lab.guest("rings=1 sha256 /large.bin").with("share", &share);
@@ -161,11 +174,5 @@ fn storm(lab: &mut Lab<'_>) -> Result<()> {
     let fair = before.iter().sum::<u64>() / before.len() as u64;
     let [least, most] = [after.iter().min(), after.iter().max()].map(|bytes| *bytes.unwrap_or(&0));
     say!("a guest's fair share is {fair} bytes; beside a storm each had {least} to {most}");
-    lab.dom0(END)?;
-    only(lab, &[])?;
-    at_rest(lab)?;
-    match least >= fair / 2 {
-        true => Ok(()),
-        false => Err(fail!("one guest had only {least} of {fair} bytes")),
-    }
+    Ok((fair, least))
 }
