@@ -26,7 +26,7 @@ pub struct Reader<'a> {
     dialect: Dialect,
 }
 
-/// Reading goes on after a fault, with values of no meaning: as with a [`Writer`], it is asked for at the end of each field.
+/// Reading goes on after a fault, with values of no meaning: as with a `Writer`, it is asked for at the end of each field.
 impl<'a> Reader<'a> {
     /// The message in `bytes`, from the size field on.
     pub fn new(bytes: &'a [u8], dialect: Dialect) -> Self {
