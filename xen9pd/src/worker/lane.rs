@@ -210,8 +210,9 @@ impl Lane {
     /// Sends an event if there is something that the frontend was not told of.
     pub fn tell(&self, out: &mut Out) {
         if out.untold.take().is_some() {
-            self.channel.notify();
+            // First, so that what a frontend has got is counted already.
             self.counters.add(Counter::Notifications, 1);
+            self.channel.notify();
         }
     }
 
