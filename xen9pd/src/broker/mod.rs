@@ -6,10 +6,11 @@
 mod device;
 pub mod nodes;
 mod place;
+mod queue;
 pub mod status;
 pub mod workers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,7 +21,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::xen::store::{self, Store};
 use device::Device;
-use nodes::{Key, Kind, Order};
+use nodes::{Key, Kind, Order, Scope};
+use queue::Queue;
 
 /// Where the broker keeps its files unless it is told otherwise.
 pub const DIRECTORY: &str = "/run/xen9pd";
@@ -99,7 +101,9 @@ pub struct Broker<'a> {
     store: Store,
     devices: BTreeMap<Key, Device>,
     /// Devices at which there is something to be done.
-    restless: BTreeSet<Key>,
+    restless: Queue<Key>,
+    /// Domains that may be gone: xenstore says that one is, and not which.
+    doubtful: Queue<u16>,
     listener: UnixListener,
     /// This is a driver domain: the toolstack, in another one, waits until the directories of its devices are removed.
     is_driver: bool,
@@ -160,7 +164,8 @@ impl<'a> Broker<'a> {
             workers,
             store,
             devices: BTreeMap::new(),
-            restless: BTreeSet::new(),
+            restless: Queue::default(),
+            doubtful: Queue::default(),
             listener,
             is_driver: false,
             _lock: lock,
@@ -192,7 +197,7 @@ impl<'a> Broker<'a> {
                 log::info!("{key}: goes on with worker {}", worker.number);
                 let device = Device::adopting(key, worker, task);
                 self.devices.insert(key, device);
-                self.restless.insert(key);
+                self.restless.push(key);
             }
         }
         Ok(())
@@ -209,14 +214,19 @@ impl<'a> Broker<'a> {
             while let Some((path, token)) = self.store.event()? {
                 self.notice(&path, &token)?;
             }
-            if let Some(key) = self.restless.pop_first() {
+            if let Some(key) = self.restless.pop() {
                 self.attend(key)?;
                 continue;
             }
-            // Last, and one at a time: another device may be QEMU's if it is invited too late.
+            // One at a time: another device may be QEMU's if it is invited too late.
             let mut devices = self.devices.values_mut();
-            match devices.find(|device| device.lacks_spare()) {
-                Some(device) => device.prepare(self.settings.program),
+            if let Some(device) = devices.find(|device| device.lacks_spare()) {
+                device.prepare(self.settings.program);
+                continue;
+            }
+            // Last: no guest waits for that.
+            match self.doubtful.pop() {
+                Some(domain) => self.check(domain)?,
                 None => return Ok(()),
             }
         }
@@ -224,29 +234,29 @@ impl<'a> Broker<'a> {
 
     /// Takes note of what may have changed.
     fn notice(&mut self, path: &str, token: &str) -> Result<(), Error> {
-        match (token, Key::from_path(path)) {
-            (BACKENDS, Some(key)) => {
-                self.restless.insert(key);
+        match token {
+            BACKENDS => {
+                let scope = Scope::of(path);
+                self.restless.extend(scope.devices(&mut self.store)?);
+                let known = self.devices.keys().filter(|key| scope.covers(key));
+                self.restless.extend(known.copied());
             }
-            // A directory above: all there is, and all there was.
-            (BACKENDS, None) => {
-                self.restless.extend(nodes::devices(&mut self.store)?);
-                self.restless.extend(self.devices.keys());
+            RELEASED => self
+                .doubtful
+                .extend(self.devices.keys().map(|key| key.domain)),
+            frontend => self.restless.extend(Key::from_name(frontend)),
+        }
+        Ok(())
+    }
+
+    /// Has the devices of a domain attended to if it is gone.
+    fn check(&mut self, domain: u16) -> Result<(), Error> {
+        if !self.store.is_alive(domain)? {
+            let of_it = self.devices.iter_mut();
+            for (key, device) in of_it.filter(|(key, _)| key.domain == domain) {
+                device.domain_is_gone();
+                self.restless.push(*key);
             }
-            (RELEASED, _) => {
-                let domains: BTreeSet<u16> = self.devices.keys().map(|key| key.domain).collect();
-                for domain in domains {
-                    if !self.store.is_alive(domain)? {
-                        let of_it = self.devices.iter_mut();
-                        for (key, device) in of_it.filter(|(key, _)| key.domain == domain) {
-                            device.domain_is_gone();
-                            self.restless.insert(*key);
-                        }
-                    }
-                }
-            }
-            // A frontend.
-            (key, _) => self.restless.extend(Key::from_name(key)),
         }
         Ok(())
     }
@@ -308,7 +318,7 @@ impl<'a> Broker<'a> {
             if let Some(device) = self.devices.get_mut(&key) {
                 device.hear();
             }
-            self.restless.insert(key);
+            self.restless.push(key);
         }
         let now = device::now();
         let overdue = self.devices.iter().filter(|(_, device)| {

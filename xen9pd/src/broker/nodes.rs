@@ -87,19 +87,70 @@ impl fmt::Display for Key {
     }
 }
 
-/// All devices that have nodes.
-pub fn devices(store: &mut Store) -> Result<Vec<Key>> {
-    let mut keys = Vec::new();
-    for kind in Kind::ALL {
-        let top = format!("backend/{}", kind.name());
-        for domain in store.directory(&top)?.unwrap_or_default() {
-            let devices = store.directory(&format!("{top}/{domain}"))?;
-            for device in devices.unwrap_or_default() {
-                keys.extend(Key::from_path(&format!("{top}/{domain}/{device}")));
+/// Which devices an event in the backends' directories is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// A node of one device.
+    Device(Key),
+    /// The directory of a domain.
+    Domain(Kind, u16),
+    /// A directory above: it may be all of them.
+    All,
+}
+
+impl Scope {
+    /// Of the path that an event names.
+    pub fn of(path: &str) -> Scope {
+        if let Some(key) = Key::from_path(path) {
+            return Scope::Device(key);
+        }
+        let domain = Kind::ALL.into_iter().find_map(|kind| {
+            let rest = path.strip_prefix("backend/")?.strip_prefix(kind.name())?;
+            Some(Scope::Domain(kind, rest.strip_prefix('/')?.parse().ok()?))
+        });
+        domain.unwrap_or(Scope::All)
+    }
+
+    /// Whether it is about this device.
+    pub fn covers(self, key: &Key) -> bool {
+        match self {
+            Scope::Device(one) => one == *key,
+            Scope::Domain(kind, domain) => (key.kind, key.domain) == (kind, domain),
+            Scope::All => true,
+        }
+    }
+
+    /// The devices in it that may have nodes. A domain costs one question, so that what happens to one of many does not
+    /// cost a question for each of the others.
+    pub fn devices(self, store: &mut Store) -> Result<Vec<Key>> {
+        match self {
+            Scope::Device(key) => Ok(vec![key]),
+            Scope::Domain(kind, domain) => {
+                let top = format!("backend/{}/{domain}", kind.name());
+                let names = store.directory(&top)?.unwrap_or_default();
+                let numbers = names.iter().filter_map(|name| name.parse().ok());
+                Ok(numbers
+                    .map(|device| Key {
+                        kind,
+                        domain,
+                        device,
+                    })
+                    .collect())
+            }
+            Scope::All => {
+                let mut keys = Vec::new();
+                for kind in Kind::ALL {
+                    let domains = store.directory(&format!("backend/{}", kind.name()))?;
+                    for domain in domains.unwrap_or_default() {
+                        if let Ok(domain) = domain.parse() {
+                            keys.extend(Scope::Domain(kind, domain).devices(store)?);
+                        }
+                    }
+                }
+                Ok(keys)
             }
         }
     }
-    Ok(keys)
 }
 
 /// What the toolstack has written about a device when it made it.
@@ -294,6 +345,7 @@ pub fn forget_report(store: &mut Store, key: &Key) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::xen::store::fake::World;
 
     #[test]
     fn devices_are_told_by_their_paths() {
@@ -314,5 +366,49 @@ mod tests {
         ] {
             assert_eq!(Key::from_path(other), None);
         }
+    }
+
+    #[test]
+    fn an_event_at_one_of_many_domains_asks_only_for_that_one() {
+        let world = World::default();
+        for domain in 1..=32 {
+            world.write(&format!("backend/xen_9pfs/{domain}/0/state"), "1");
+        }
+        world.write("backend/9pfs/7/0/state", "1");
+        world.write("backend/xen_9pfs/7/1/state", "1");
+        let key = |kind, domain, device| Key {
+            kind,
+            domain,
+            device,
+        };
+        let mut store = world.connect();
+        for (path, scope, expected, questions) in [
+            (
+                "backend/xen_9pfs/7/1/state",
+                Scope::Device(key(Kind::Daemon, 7, 1)),
+                vec![key(Kind::Daemon, 7, 1)],
+                0,
+            ),
+            (
+                "backend/xen_9pfs/7",
+                Scope::Domain(Kind::Daemon, 7),
+                vec![key(Kind::Daemon, 7, 0), key(Kind::Daemon, 7, 1)],
+                1,
+            ),
+            ("backend/9pfs/70", Scope::Domain(Kind::Any, 70), vec![], 1),
+        ] {
+            assert_eq!(Scope::of(path), scope, "{path}");
+            let before = world.questions();
+            assert_eq!(scope.devices(&mut store).unwrap(), expected, "{path}");
+            assert_eq!(world.questions() - before, questions, "{path}");
+            assert!(expected.iter().all(|key| scope.covers(key)), "{path}");
+            assert!(!scope.covers(&key(Kind::Any, 7, 1)), "{path}");
+        }
+        for path in ["backend", "backend/9pfs", "backend/xen_9pfs/x"] {
+            assert_eq!(Scope::of(path), Scope::All, "{path}");
+        }
+        let all = Scope::All.devices(&mut store).unwrap();
+        assert_eq!(all.len(), 34);
+        assert!(all.iter().all(|key| Scope::All.covers(key)));
     }
 }

@@ -19,6 +19,8 @@ pub struct World(Arc<Mutex<Known>>);
 struct Known {
     nodes: BTreeMap<String, Vec<u8>>,
     domains: BTreeSet<u16>,
+    /// Requests until now.
+    questions: usize,
 }
 
 impl Known {
@@ -28,6 +30,21 @@ impl Known {
             self.nodes.entry(path[..end].into()).or_default();
         }
         self.nodes.insert(path.into(), value.into());
+    }
+
+    fn names(&self, path: &str) -> Option<Vec<u8>> {
+        self.nodes.get(path)?;
+        let below = format!("{path}/");
+        let nodes = self
+            .nodes
+            .keys()
+            .filter_map(|name| name.strip_prefix(&below));
+        let names = nodes.filter(|name| !name.contains('/'));
+        Some(
+            names
+                .flat_map(|name| [name.as_bytes(), b"\0"].concat())
+                .collect(),
+        )
     }
 
     fn remove(&mut self, path: &str) {
@@ -80,6 +97,11 @@ impl World {
         value.map(|value| String::from_utf8(value).unwrap())
     }
 
+    /// How many requests there were.
+    pub fn questions(&self) -> usize {
+        self.known().questions
+    }
+
     /// Says whether a domain is there.
     pub fn set_alive(&self, domain: u16, alive: bool) {
         let domains = &mut self.known().domains;
@@ -93,7 +115,9 @@ impl World {
         let text = String::from_utf8(payload.to_vec()).unwrap();
         let (path, value) = text.split_once('\0').unwrap_or((&text, ""));
         let mut known = self.known();
+        known.questions += 1;
         match kind {
+            Kind::DIRECTORY => known.names(path),
             Kind::READ => known.nodes.get(path).cloned(),
             Kind::WRITE => {
                 known.write(path, value);
