@@ -35,6 +35,8 @@ pub struct Device {
     spare: Option<Spare>,
     /// The frontend was invited, and there is no next worker yet.
     lacks_spare: bool,
+    /// What the frontend offers, once it was read.
+    offer: nodes::Offered,
     deadline: Option<Instant>,
     watched: bool,
     reported: bool,
@@ -56,6 +58,7 @@ impl Device {
             worker,
             spare: None,
             lacks_spare: false,
+            offer: None,
             deadline: None,
             watched: false,
             reported: false,
@@ -91,7 +94,7 @@ impl Device {
         };
         // Another daemon may take what is not for this one alone.
         if key.kind == Kind::Daemon {
-            let view = nodes::look(store, &key, "")?;
+            let view = nodes::look(store, &key, "", &mut None)?;
             if view.backend != XenbusState::Closed
                 && nodes::set(store, &key, view.backend, XenbusState::Closed)?
             {
@@ -122,6 +125,11 @@ impl Device {
     /// When to look at it in any case.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// The frontend has written its state: what it offers may be another thing now.
+    pub fn frontend_has_moved(&mut self) {
+        self.offer = None;
     }
 
     /// The domain does not exist any more, whatever its nodes say.
@@ -190,31 +198,34 @@ impl Device {
             self.watched = true;
         }
         self.deadline = None;
+        let mut seen = None;
         for _ in 0..MAX_STEPS {
-            let mut view = nodes::look(store, &self.key, &self.order.frontend)?;
-            if self.domain_is_gone {
-                view.frontend = XenbusState::Unknown;
-            }
-            if is_driver {
-                self.machine.correct(&mut view);
-            }
-            self.states = (view.backend, view.frontend);
-            if !self.machine.has_worker() && nodes::is_taken(store, &self.key, &view)? {
-                log::info!("another backend was first");
-                return self.forget(store, &state, &token);
-            }
+            // What the own steps change is known, and of all else an event comes.
+            let mut view = match seen.take() {
+                Some(view) => view,
+                None => {
+                    let view = self.look(store, is_driver)?;
+                    if !self.machine.has_worker() && nodes::is_taken(store, &self.key, &view)? {
+                        log::info!("another backend was first");
+                        return self.forget(store, &state, &token);
+                    }
+                    view
+                }
+            };
             match self.machine.next(&view, now()) {
                 Step::Invite => {
-                    if nodes::invite(store, &self.key, view.backend)? {
-                        self.machine.has_written(XenbusState::InitWait);
-                        self.lacks_spare = self.spare.is_none();
+                    if !nodes::invite(store, &self.key, view.backend)? {
+                        continue;
                     }
+                    self.has_written(XenbusState::InitWait, &mut view);
+                    self.lacks_spare = self.spare.is_none();
                 }
                 Step::Set(state) => {
-                    if nodes::set(store, &self.key, view.backend, state)? {
-                        self.machine.has_written(state);
-                        self.mention(state);
+                    if !nodes::set(store, &self.key, view.backend, state)? {
+                        continue;
                     }
+                    self.has_written(state, &mut view);
+                    self.mention(state);
                 }
                 Step::Start(offer) => self.start(offer, settings, workers),
                 Step::Stop => self.worker.iter().for_each(Worker::stop),
@@ -232,6 +243,7 @@ impl Device {
                 }
                 Step::Wait(None) if is_driver && self.is_over(store, &view)? => {
                     store.remove(&self.key.path())?;
+                    continue;
                 }
                 Step::Wait(until) => {
                     self.deadline = until;
@@ -239,10 +251,34 @@ impl Device {
                 }
                 Step::Forget => return self.forget(store, &state, &token),
             }
+            seen = Some(view);
         }
         // Its nodes are written without end: the other devices first.
         self.deadline = Some(now());
         Ok(false)
+    }
+
+    /// How the device stands. While there is a worker, what the frontend offers is read again only if its state was written.
+    fn look(&mut self, store: &mut Store, is_driver: bool) -> Result<View> {
+        if !self.machine.has_worker() {
+            // It may have been written, and the event not be noticed yet.
+            self.offer = None;
+        }
+        let mut view = nodes::look(store, &self.key, &self.order.frontend, &mut self.offer)?;
+        if self.domain_is_gone {
+            view.frontend = XenbusState::Unknown;
+        }
+        if is_driver {
+            self.machine.correct(&mut view);
+        }
+        self.states = (view.backend, view.frontend);
+        Ok(view)
+    }
+
+    fn has_written(&mut self, state: XenbusState, view: &mut View) {
+        self.machine.has_written(state);
+        view.backend = state;
+        self.states.0 = state;
     }
 
     /// Whether the device's directory is of no more use.

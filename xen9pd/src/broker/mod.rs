@@ -244,7 +244,14 @@ impl<'a> Broker<'a> {
             RELEASED => self
                 .doubtful
                 .extend(self.devices.keys().map(|key| key.domain)),
-            frontend => self.restless.extend(Key::from_name(frontend)),
+            frontend => {
+                if let Some(key) = Key::from_name(frontend) {
+                    if let Some(device) = self.devices.get_mut(&key) {
+                        device.frontend_has_moved();
+                    }
+                    self.restless.push(key);
+                }
+            }
         }
         Ok(())
     }

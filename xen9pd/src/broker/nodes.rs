@@ -269,8 +269,11 @@ pub fn is_taken(store: &mut Store, key: &Key, view: &View) -> Result<bool> {
     Ok(claim.is_none())
 }
 
-/// How the device stands.
-pub fn look(store: &mut Store, key: &Key, frontend: &str) -> Result<View> {
+/// What a frontend offers, or what is wrong with that; `None`: it was not read yet.
+pub type Offered = Option<std::result::Result<Offer, String>>;
+
+/// How the device stands. `offered` is read where it is wanted and not known.
+pub fn look(store: &mut Store, key: &Key, frontend: &str, offered: &mut Offered) -> Result<View> {
     let back = key.path();
     let backend = store.read(&format!("{back}/state"))?;
     let mut view = View {
@@ -286,8 +289,13 @@ pub fn look(store: &mut Store, key: &Key, frontend: &str) -> Result<View> {
     let state = store.read(&format!("{frontend}/state"))?;
     view.frontend = XenbusState::from_value(&state.unwrap_or_default());
     if view.frontend == XenbusState::Initialised {
-        let read = |node: &str| store.read(&format!("{frontend}/{node}"));
-        view.offer = Offer::read(MAX_RINGS, read)?;
+        let offer = match offered.take() {
+            Some(known) => known,
+            None => Offer::read(MAX_RINGS, |node: &str| {
+                store.read(&format!("{frontend}/{node}"))
+            })?,
+        };
+        view.offer = offered.insert(offer).clone();
     }
     Ok(view)
 }

@@ -84,6 +84,66 @@ fn a_device_that_qemu_takes_first_is_left_to_it() {
     assert!(Device::found(key, &mut store, &All).unwrap().is_none());
 }
 
+/// All devices of a machine wait while one question to xenstore is answered.
+#[test]
+fn a_connection_takes_few_questions() {
+    let key = key(Kind::Daemon);
+    let world = plugged(Kind::Daemon, FRONTEND);
+    let mut store = world.connect();
+    let dir = tempfile::tempdir().unwrap();
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/worker.sh");
+    let settings = Settings {
+        directory: dir.path(),
+        program: &program,
+        policy: &All,
+    };
+    let mut device = Device::found(key, &mut store, &All).unwrap().unwrap();
+    let mut step = |device: &mut Device, expected: &str, most: usize| {
+        let before = world.questions();
+        assert!(
+            !device
+                .work(&mut store, &settings, dir.path(), false)
+                .unwrap()
+        );
+        let questions = world.questions() - before;
+        assert!(questions <= most, "{questions} questions until {expected}");
+        assert_eq!(state(&world, Kind::Daemon), expected);
+    };
+    // A watch, three nodes, and a transaction of four nodes that looks first.
+    step(&mut device, "2", 1 + 3 + 7);
+    for (node, value) in [
+        ("version", "1"),
+        ("num-rings", "4"),
+        ("ring-ref0", "8"),
+        ("event-channel-0", "9"),
+        ("ring-ref1", "10"),
+        ("event-channel-1", "11"),
+        ("ring-ref2", "12"),
+        ("event-channel-2", "13"),
+        ("ring-ref3", "14"),
+        ("event-channel-3", "15"),
+        ("state", "3"),
+    ] {
+        world.write(&format!("{FRONTEND}/{node}"), value);
+    }
+    device.frontend_has_moved();
+    step(&mut device, "2", 3 + 10);
+    while device.connections == 0 {
+        device.hear();
+    }
+    // The transaction looks first here, too.
+    step(&mut device, "4", 3 + 4);
+    // The event of the own state.
+    step(&mut device, "4", 3);
+    // The frontend begins anew with other rings, of which the event was not noticed yet.
+    world.write(&format!("{FRONTEND}/ring-ref3"), "16");
+    step(&mut device, "4", 3);
+    device.frontend_has_moved();
+    step(&mut device, "4", 3 + 10);
+    assert!(!device.machine.is_serving(), "its worker has to end");
+    device.worker.take().unwrap().bury();
+}
+
 #[test]
 fn a_device_is_forgotten_with_its_domain_though_its_nodes_stay() {
     for kind in Kind::ALL {
