@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use rustix::event::Timespec;
 
 use super::counters::{Counter, Counters};
-use super::patience::Patience;
 use crate::xen::evtchn::Events;
 use crate::xen::ring::{Lie, Replies, Requests};
 use crate::xen::span::Sink;
@@ -251,7 +250,7 @@ impl Lane {
     ///
     /// # Errors
     /// It lies, or the machine fails.
-    pub fn rest(&self, requests: &mut Requests, patience: &mut Patience) -> Result<(), Broken> {
+    pub fn rest(&self, requests: &mut Requests) -> Result<(), Broken> {
         loop {
             let mut out = self.out();
             let all = self.send_backlog(&mut out)?;
@@ -262,7 +261,9 @@ impl Lane {
                 break;
             }
         }
-        if !patience.look(|| Ok::<_, Broken>(requests.front()?.is_some()))? {
+        // What came while it was told costs no sleep. To go on looking for longer pays only where a PV guest has many requests
+        // in flight: 200 us made these a seventh faster, and most else, with many guests above all, a twentieth slower.
+        if requests.front()?.is_none() {
             // Events that came since the last one was taken come now.
             self.channel.unmask()?;
             self.channel.wait(None)?;

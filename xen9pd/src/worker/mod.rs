@@ -8,7 +8,6 @@ pub mod connect;
 pub mod counters;
 pub mod direct;
 mod lane;
-mod patience;
 mod serve;
 mod share;
 

@@ -16,7 +16,6 @@ use super::connect::Ring;
 use super::counters::{Counter, Counters};
 use super::direct::Direct;
 use super::lane::{Broken, Lane, Out};
-use super::patience::Patience;
 use crate::crew::Crew;
 use crate::xen::ring::Requests;
 
@@ -136,7 +135,6 @@ where
         let lane = &self.lanes[index];
         let mut message = Vec::new();
         let mut buffer = vec![0; self.msize as usize];
-        let mut patience = Patience::default();
         loop {
             while let Some(size) = requests.front()? {
                 lane.send_left()?;
@@ -166,7 +164,7 @@ where
                     }
                 }
             }
-            lane.rest(&mut requests, &mut patience)?;
+            lane.rest(&mut requests)?;
         }
     }
 
