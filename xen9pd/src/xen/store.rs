@@ -1,18 +1,27 @@
-//! Xenstore: `/dev/xen/xenbus`, by which Linux passes messages on to xenstored.
+//! Xenstore, by the socket of a xenstored that runs in this domain, or else by `/dev/xen/xenbus`, by which Linux passes messages
+//! on, with a thread and two event channels more.
 //!
-//! Relative paths begin at the own domain's directory, as everywhere in xenstore, so that this works in a driver domain too.
+//! Relative paths begin at the own domain's directory, as everywhere in xenstore, so that this works in a driver domain too. On
+//! the socket, which belongs to no domain, this module puts the directory of domain 0 in front.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use xen_guest::store::Refusal;
 use xen_guest::store::wire::{self, Decoder, Header, Kind, Message};
+
+/// Where a xenstored of this domain listens (tools/libs/store/xs.c). It is dom0's: others have it in a domain of its own, or none.
+const SOCKET: &str = "/run/xenstored/socket";
+
+/// The directory that relative paths begin at on the socket.
+const SOCKET_HOME: &str = "/local/domain/0/";
 
 /// How long xenstored may take for an answer. It answers in less than a millisecond.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -73,6 +82,8 @@ impl<T: Read + Write + AsFd> Channel for T {}
 /// A connection to xenstored.
 pub struct Store<C = File> {
     channel: C,
+    /// What stands in front of relative paths on the wire.
+    home: &'static str,
     decoder: Decoder,
     /// Events that came while an answer was waited for: path and token.
     events: VecDeque<(String, String)>,
@@ -85,18 +96,32 @@ impl Store {
     /// # Errors
     /// This is no domain of Xen's with a xenstore, or the process may not open it.
     pub fn open() -> io::Result<Store> {
-        Ok(Store::on(super::open("xenbus", OFlags::empty())?))
+        // A socket may be left of a xenstored that was there once.
+        if let Ok(socket) = UnixStream::connect(SOCKET) {
+            return Ok(Store::on(OwnedFd::from(socket).into(), SOCKET_HOME));
+        }
+        Ok(Store::on(super::open("xenbus", OFlags::empty())?, ""))
     }
 }
 
 impl<C: Channel> Store<C> {
-    fn on(channel: C) -> Store<C> {
+    fn on(channel: C, home: &'static str) -> Store<C> {
         Store {
             channel,
+            home,
             decoder: Decoder::default(),
             events: VecDeque::new(),
             watches: BTreeSet::new(),
         }
+    }
+
+    /// A path as it stands on the wire.
+    fn full(&self, path: &str) -> Vec<u8> {
+        let home = match path.starts_with(['/', '@']) {
+            true => "",
+            false => self.home,
+        };
+        [home.as_bytes(), path.as_bytes(), b"\0"].concat()
     }
 
     /// Readable when an event may have come. [`event`](Self::event) has to have said that there is none before this is
@@ -119,7 +144,7 @@ impl<C: Channel> Store<C> {
     }
 
     fn read_in(&mut self, transaction: u32, path: &str) -> Result<Option<Vec<u8>>> {
-        let answer = self.request(Kind::READ, transaction, &[path.as_bytes(), b"\0"]);
+        let answer = self.request(Kind::READ, transaction, &[&self.full(path)]);
         answer.optional()
     }
 
@@ -147,7 +172,7 @@ impl<C: Channel> Store<C> {
     /// # Errors
     /// As [`read`](Self::read). A listing that does not fit into a message is refused (E2BIG).
     pub fn directory(&mut self, path: &str) -> Result<Option<Vec<String>>> {
-        let answer = self.request(Kind::DIRECTORY, 0, &[path.as_bytes(), b"\0"]);
+        let answer = self.request(Kind::DIRECTORY, 0, &[&self.full(path)]);
         let Some(names) = answer.optional()? else {
             return Ok(None);
         };
@@ -168,7 +193,7 @@ impl<C: Channel> Store<C> {
     }
 
     fn write_in(&mut self, transaction: u32, path: &str, value: &str) -> Result<()> {
-        let parts = [path.as_bytes(), b"\0", value.as_bytes()];
+        let parts = [&self.full(path)[..], value.as_bytes()];
         self.request(Kind::WRITE, transaction, &parts).map(drop)
     }
 
@@ -177,7 +202,7 @@ impl<C: Channel> Store<C> {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn remove(&mut self, path: &str) -> Result<()> {
-        self.request(Kind::RM, 0, &[path.as_bytes(), b"\0"])
+        self.request(Kind::RM, 0, &[&self.full(path)])
             .optional()
             .map(drop)
     }
@@ -228,7 +253,7 @@ impl<C: Channel> Store<C> {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn watch(&mut self, path: &str, token: &str) -> Result<()> {
-        let parts = [path.as_bytes(), b"\0", token.as_bytes(), b"\0"];
+        let parts = [&self.full(path)[..], token.as_bytes(), b"\0"];
         self.request(Kind::WATCH, 0, &parts)?;
         self.watches.insert((path.to_owned(), token.to_owned()));
         Ok(())
@@ -240,7 +265,7 @@ impl<C: Channel> Store<C> {
     /// As [`read`](Self::read).
     pub fn unwatch(&mut self, path: &str, token: &str) -> Result<()> {
         if self.watches.remove(&(path.to_owned(), token.to_owned())) {
-            let parts = [path.as_bytes(), b"\0", token.as_bytes(), b"\0"];
+            let parts = [&self.full(path)[..], token.as_bytes(), b"\0"];
             self.request(Kind::UNWATCH, 0, &parts).optional()?;
             self.events.retain(|(_, of): &(String, String)| of != token);
         }
@@ -323,6 +348,7 @@ impl<C: Channel> Store<C> {
                 answer = Some(message);
             } else if let Some((path, token)) = wire::watch_event(&message.payload) {
                 let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                let path = path.strip_prefix(self.home.as_bytes()).unwrap_or(path);
                 self.events.push_back((text(path), text(token)));
             }
         }

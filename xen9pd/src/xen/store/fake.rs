@@ -74,7 +74,7 @@ impl World {
                 theirs.write_all(&message).unwrap();
             }
         });
-        Store::on(File::from(OwnedFd::from(own)))
+        Store::on(File::from(OwnedFd::from(own)), "")
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -8,6 +8,13 @@ type Sent = (Kind, &'static [u8]);
 /// A connection to a xenstored that answers each request with what comes next in this list, in pieces of a few bytes; at
 /// its end it returns what it was asked.
 fn xenstored(answers: Vec<Vec<Sent>>) -> (Store<UnixStream>, JoinHandle<Vec<(Kind, String)>>) {
+    xenstored_at("", answers)
+}
+
+fn xenstored_at(
+    home: &'static str,
+    answers: Vec<Vec<Sent>>,
+) -> (Store<UnixStream>, JoinHandle<Vec<(Kind, String)>>) {
     let (own, mut theirs) = UnixStream::pair().unwrap();
     let server = thread::spawn(move || {
         let mut asked = Vec::new();
@@ -32,7 +39,7 @@ fn xenstored(answers: Vec<Vec<Sent>>) -> (Store<UnixStream>, JoinHandle<Vec<(Kin
         }
         asked
     });
-    (Store::on(own), server)
+    (Store::on(own, home), server)
 }
 
 const EVENT: Sent = (Kind::WATCH_EVENT, b"backend/9pfs/3/0/state\0t\0");
@@ -55,6 +62,69 @@ fn events_between_answers_are_kept_in_order() {
             (Kind::READ, "nothing\0".into())
         ]
     );
+}
+
+/// Of what belongs to no domain, xenstored takes relative paths for others.
+#[test]
+fn on_the_socket_relative_paths_are_those_of_domain_0() {
+    let ok = || vec![(Kind::WRITE, &b"OK\0"[..])];
+    let (mut store, server) = xenstored_at(
+        SOCKET_HOME,
+        vec![vec![(Kind::READ, b"4")], ok(), ok(), ok(), ok(), ok(), ok()],
+    );
+    assert_eq!(store.number("backend/9pfs/3/0/state").unwrap(), Some(4));
+    store.write("libxl/pid", "1").unwrap();
+    store.remove("error/x").unwrap();
+    store.directory("backend").unwrap();
+    store.watch("backend", "t").unwrap();
+    store.unwatch("backend", "t").unwrap();
+    store.watch("@releaseDomain", "t").unwrap();
+    let asked: Vec<String> = server
+        .join()
+        .unwrap()
+        .into_iter()
+        .map(|asked| asked.1)
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            "/local/domain/0/backend/9pfs/3/0/state\0",
+            "/local/domain/0/libxl/pid\x001",
+            "/local/domain/0/error/x\0",
+            "/local/domain/0/backend\0",
+            "/local/domain/0/backend\0t\0",
+            "/local/domain/0/backend\0t\0",
+            "@releaseDomain\0t\0",
+        ]
+    );
+}
+
+#[test]
+fn on_the_socket_events_in_the_own_directory_have_relative_paths() {
+    let (mut store, server) = xenstored_at(
+        SOCKET_HOME,
+        vec![vec![
+            (
+                Kind::WATCH_EVENT,
+                b"/local/domain/0/backend/9pfs/3/0/state\0t\0",
+            ),
+            (Kind::WATCH_EVENT, b"/local/domain/3/state\0u\0"),
+            (Kind::WATCH_EVENT, b"@releaseDomain\0v\0"),
+            (Kind::READ, b"4"),
+        ]],
+    );
+    assert_eq!(store.number("/local/domain/3/x").unwrap(), Some(4));
+    let events: Vec<_> = std::iter::from_fn(|| store.event().ok()?).collect();
+    let paths: Vec<&str> = events.iter().map(|(path, _)| &path[..]).collect();
+    assert_eq!(
+        paths,
+        [
+            "backend/9pfs/3/0/state",
+            "/local/domain/3/state",
+            "@releaseDomain"
+        ]
+    );
+    assert_eq!(server.join().unwrap()[0].1, "/local/domain/3/x\0");
 }
 
 #[test]
@@ -122,5 +192,5 @@ fn a_xenstored_that_is_gone_or_talks_nonsense_is_an_error() {
     assert!(matches!(store.read("x"), Err(Error::Lost(_))));
     let (own, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(&[0xff; 16]).unwrap();
-    assert!(matches!(Store::on(own).event(), Err(Error::Lost(_))));
+    assert!(matches!(Store::on(own, "").event(), Err(Error::Lost(_))));
 }
