@@ -1,50 +1,28 @@
 //! Parts of a ring as places that bulk data is moved to and from, by the kernel or by this process.
 
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::NonNull;
 
 use rustix::io::Errno;
-use xen_guest::shared::{copy_from_shared, copy_to_shared};
+use xen_guest::shared::SharedMemory;
 
-/// A part of a ring that lies in one piece.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    /// Where it begins.
-    pub(super) at: NonNull<u8>,
-    /// How many bytes it has.
-    pub(super) len: usize,
-}
-
-/// Two pieces of a ring, the second of them mostly empty, which stay mapped and are this process's to use for `'r`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span<'r> {
-    pieces: [Piece; 2],
-    _ring: PhantomData<&'r ()>,
-}
+/// Two pieces of a ring, the second of them mostly empty.
+#[derive(Clone, Copy)]
+pub(super) struct Span<'r>([SharedMemory<'r>; 2]);
 
 /// Bytes of a request.
-#[derive(Debug)]
 pub struct Source<'r>(Span<'r>);
 
 /// Room for bytes of a reply, which the frontend is not shown yet.
-#[derive(Debug)]
 pub struct Sink<'r>(Span<'r>);
 
-impl Span<'_> {
-    /// # Safety
-    /// The pieces lie in a ring that stays mapped for the lifetime, where this process goes atomically or by system calls
-    /// only.
-    pub(super) unsafe fn new(pieces: [Piece; 2]) -> Self {
-        Span {
-            pieces,
-            _ring: PhantomData,
-        }
+impl<'r> Span<'r> {
+    pub(super) fn new(pieces: [SharedMemory<'r>; 2]) -> Self {
+        Span(pieces)
     }
 
     fn len(&self) -> usize {
-        self.pieces[0].len + self.pieces[1].len
+        self.0[0].len() + self.0[1].len()
     }
 
     /// Has the kernel move data, and tries again when a signal came in between.
@@ -52,11 +30,11 @@ impl Span<'_> {
         &self,
         call: impl Fn(*const libc::iovec, libc::c_int) -> isize,
     ) -> rustix::io::Result<usize> {
-        let vectors = self.pieces.map(|piece| libc::iovec {
-            iov_base: piece.at.as_ptr().cast(),
-            iov_len: piece.len,
+        let vectors = self.0.map(|piece| libc::iovec {
+            iov_base: piece.as_ptr().as_ptr().cast(),
+            iov_len: piece.len(),
         });
-        let count = if self.pieces[1].len == 0 { 1 } else { 2 };
+        let count = if self.0[1].is_empty() { 1 } else { 2 };
         loop {
             if let Ok(bytes) = usize::try_from(call(vectors.as_ptr(), count)) {
                 return Ok(bytes);
@@ -90,7 +68,7 @@ impl<'r> Source<'r> {
     /// Those of pwritev.
     pub fn write_to(&self, file: BorrowedFd<'_>, offset: u64) -> rustix::io::Result<usize> {
         self.0.moved(|vectors, count| {
-            // SAFETY: the vectors lie in a ring that is mapped; the kernel only reads there.
+            // SAFETY: the vectors lie in memory that is mapped for `'r`; the kernel only reads there.
             unsafe { libc::pwritev(file.as_raw_fd(), vectors, count, offset as libc::off_t) }
         })
     }
@@ -98,10 +76,9 @@ impl<'r> Source<'r> {
     /// Copies the first of them out, as many as `into` takes; returns how many those are.
     pub fn copy_to(&self, into: &mut [u8]) -> usize {
         let mut done = 0;
-        for piece in self.0.pieces {
-            let part = piece.len.min(into.len() - done);
-            // SAFETY: the piece lies in a ring that is mapped and accessed atomically.
-            unsafe { copy_from_shared(piece.at, &mut into[done..done + part]) };
+        for piece in self.0.0 {
+            let part = piece.len().min(into.len() - done);
+            piece.copy_out(0, &mut into[done..done + part]);
             done += part;
         }
         done
@@ -129,7 +106,7 @@ impl<'r> Sink<'r> {
     /// Those of preadv.
     pub fn read_from(&mut self, file: BorrowedFd<'_>, offset: u64) -> rustix::io::Result<usize> {
         self.0.moved(|vectors, count| {
-            // SAFETY: the vectors lie in a ring that is mapped; it is reached atomically or by system calls, here and now by
+            // SAFETY: the vectors lie in memory that is mapped for `'r`; it is reached atomically or by system calls, here and now by
             // none but this thread, and by the frontend, which learns nothing new from what the kernel does there.
             unsafe { libc::preadv(file.as_raw_fd(), vectors, count, offset as libc::off_t) }
         })
@@ -138,10 +115,9 @@ impl<'r> Sink<'r> {
     /// Copies the first of these bytes there, as many as it takes; returns how many those are.
     pub fn copy_from(&mut self, from: &[u8]) -> usize {
         let mut done = 0;
-        for piece in self.0.pieces {
-            let part = piece.len.min(from.len() - done);
-            // SAFETY: as in `Source::copy_to`.
-            unsafe { copy_to_shared(&from[done..done + part], piece.at) };
+        for piece in self.0.0 {
+            let part = piece.len().min(from.len() - done);
+            piece.copy_in(0, &from[done..done + part]);
             done += part;
         }
         done

@@ -139,7 +139,7 @@ struct Ring<'a> {
     own: u32,
 }
 
-impl Ring<'_> {
+impl<'a> Ring<'a> {
     fn load_theirs(&self) -> u32 {
         self.theirs.load(Ordering::Acquire)
     }
@@ -153,6 +153,21 @@ impl Ring<'_> {
     /// Where the byte `offset` behind the own index lies.
     fn at(&self, offset: u32) -> usize {
         (self.own.wrapping_add(offset) & (self.size - 1)) as usize
+    }
+
+    /// The `len` bytes from `offset` behind the own index on: two pieces, the second of them mostly empty.
+    fn pieces(&self, offset: u32, len: usize) -> [SharedMemory<'a>; 2] {
+        let size = self.size as usize;
+        assert!(
+            offset <= self.size && len <= size - offset as usize,
+            "a piece lies within the ring"
+        );
+        let at = self.at(offset);
+        let first = len.min(size - at);
+        [
+            self.bytes.subslice(at, first),
+            self.bytes.subslice(0, len - first),
+        ]
     }
 }
 
@@ -208,6 +223,42 @@ impl Requests<'_> {
         }
     }
 
+    /// The beginning of the nth request from the front on, if all of it is there. It may be another when it is its turn.
+    pub fn ahead<const LEN: usize>(&self, n: usize) -> Option<[u8; LEN]> {
+        let queued = self.ring.load_theirs().wrapping_sub(self.ring.own);
+        let mut left = queued.min(self.ring.size);
+        let mut at = 0;
+        for skipped in 0..=n {
+            if left < HEADER_SIZE {
+                return None;
+            }
+            let mut size = [0; 4];
+            let from = self.ring.at(at);
+            self.ring.bytes.copy_out_around(from, &mut size);
+            let size = u32::from_le_bytes(size);
+            if size < HEADER_SIZE || size > left {
+                return None;
+            }
+            if skipped == n {
+                let mut beginning = [0; LEN];
+                let is_there = size as usize >= LEN;
+                is_there.then(|| self.ring.bytes.copy_out_around(from, &mut beginning))?;
+                return Some(beginning);
+            }
+            (at, left) = (at + size, left - size);
+        }
+        None
+    }
+
+    /// Where `len` bytes of the request at the front are, from `offset` on: two pieces, the second of them mostly empty. For a
+    /// kernel that moves them itself; the frontend can write there at any moment.
+    ///
+    /// # Panics
+    /// The ring has not so many bytes.
+    pub fn pieces(&self, offset: u32, len: usize) -> [SharedMemory<'_>; 2] {
+        self.ring.pieces(offset, len)
+    }
+
     /// Gives the room of the request at the front back to the frontend. Does not notify.
     pub fn consume(&mut self) {
         if let Some(size) = self.size.take() {
@@ -248,6 +299,15 @@ impl Replies<'_> {
         self.ring.bytes.copy_in_around(at, from);
     }
 
+    /// The place of `len` bytes of the next reply, from `offset` on: two pieces, the second of them mostly empty. There has to be
+    /// room.
+    ///
+    /// # Panics
+    /// The ring has not so many bytes.
+    pub fn pieces(&mut self, offset: u32, len: usize) -> [SharedMemory<'_>; 2] {
+        self.ring.pieces(offset, len)
+    }
+
     /// Shows the next `size` bytes to the frontend, by one store. Does not notify.
     pub fn publish(&mut self, size: u32) {
         self.ring.publish(size);
@@ -260,74 +320,4 @@ impl Replies<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::boxed::Box;
-    use alloc::vec;
-    use core::ptr::NonNull;
-    use proptest::prelude::*;
-
-    const SIZE: u32 = 4096;
-
-    #[repr(C, align(4096))]
-    struct Pages([u8; 3 * PAGE_SIZE]);
-
-    /// The memory of a ring of one page in each direction, whose indices all begin at `start`.
-    fn memory(start: u32) -> [SharedMemory<'static>; 2] {
-        let place = NonNull::from(Box::leak(Box::new(Pages([0; 3 * PAGE_SIZE]))));
-        // SAFETY: never freed, and used here alone.
-        let memory = unsafe { SharedMemory::new(place.cast(), 3 * PAGE_SIZE) };
-        for offset in [0, 4, 64, 68] {
-            memory.word::<u32>(offset).store(start, Ordering::Relaxed);
-        }
-        [
-            memory.subslice(0, PAGE_SIZE),
-            memory.subslice(PAGE_SIZE, 2 * PAGE_SIZE),
-        ]
-    }
-
-    proptest! {
-        /// Whatever is in the index page, the backend finds a lie or stays within the ring.
-        #[test]
-        fn no_indices_lead_out_of_the_ring(start: u32, words: [u32; 4], size: u32) {
-            let [interface, data] = memory(start);
-            let (mut requests, replies) = split(interface, data);
-            let at = (start & (SIZE - 1)) as usize;
-            data.subslice(SIZE as usize, SIZE as usize).copy_in_around(at, &size.to_le_bytes());
-            for (offset, word) in [0, 4, 64, 68].into_iter().zip(words) {
-                interface.word::<u32>(offset).store(word, Ordering::Relaxed);
-            }
-            let queued = words[3].wrapping_sub(start);
-            match requests.front() {
-                Ok(Some(found)) => {
-                    prop_assert_eq!(found, size);
-                    prop_assert!((HEADER_SIZE..=SIZE).contains(&size) && size <= queued);
-                    requests.copy_out(0, &mut vec![0; size as usize]);
-                    requests.consume();
-                }
-                Ok(None) => prop_assert!(queued <= SIZE),
-                Err(Lie::Sent(count)) => prop_assert!(count == queued && count > SIZE),
-                Err(lie) => prop_assert!(lie == Lie::Size(size) && !(HEADER_SIZE..=SIZE).contains(&size)),
-            }
-            let left = start.wrapping_sub(words[0]);
-            prop_assert_eq!(replies.room(), SIZE.checked_sub(left).ok_or(Lie::Taken(left)));
-        }
-    }
-
-    #[test]
-    fn a_size_that_changes_after_it_was_read_is_not_seen() {
-        let [interface, data] = memory(0);
-        let (mut requests, _replies) = split(interface, data);
-        let ring = data.subslice(SIZE as usize, SIZE as usize);
-        ring.copy_in(0, &[20, 0, 0, 0, 1, 2, 3]);
-        let sent = interface.word::<u32>(68);
-        sent.store(7, Ordering::Release);
-        assert_eq!(requests.front(), Ok(None));
-        ring.copy_in(0, &[0xff; 4]);
-        sent.store(20, Ordering::Release);
-        assert_eq!(requests.front(), Ok(Some(20)));
-        let mut header = [0; 7];
-        requests.copy_out(0, &mut header);
-        assert_eq!(header, [20, 0, 0, 0, 1, 2, 3]);
-    }
-}
+mod tests;
