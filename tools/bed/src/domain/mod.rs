@@ -37,12 +37,12 @@ exit $status
 "#;
 
 /// Waits until domain `$name` has stopped, says so in xl's words, and removes it. Each save stops it for a while, with
-/// reason 2; it may be gone after that, and another domain may have its name. xl 4.20 may have gone on following it, and
-/// removed it first.
+/// reason 2; it may be gone after that, and another domain may have its name. xl 4.20 goes on following it, and may have
+/// removed it first: `$log` has what that xl printed.
 const FOLLOW: &str = r#"
 id=$(xl domid $name)
 while code=$(xl list -v $id 2>/dev/null | awk 'NR == 2 { print $8 }'); [ "$code" = - ] || [ "$code" = 2 ]; do sleep 0.2; done
-[ -n "$code" ] || { grep 'has shut down' /run/create-$name.log 2>/dev/null | tail -n 1; exit 0; }
+[ -n "$code" ] || { grep -h 'has shut down' $log /run/create-$name.log 2>/dev/null | tail -n 1; exit 0; }
 echo "Domain $id has shut down, reason code $code"
 xl destroy $id
 "#;
@@ -166,7 +166,10 @@ impl Domain {
     /// Waits for the end of a domain that went on after a checkpoint: xl stops to follow it when it is suspended.
     pub fn follow(&mut self, bed: &mut Bed) -> Result<()> {
         if !self.followed {
-            self.job = bed.start_job(&format!("name={}\n{FOLLOW}", self.name))?;
+            let log = bed.output_path(&self.job);
+            let log = log.file_name().unwrap_or_default().display();
+            let script = format!("name={} log=/host/job/{log}\n{FOLLOW}", self.name);
+            self.job = bed.start_job(&script)?;
             self.followed = true;
         }
         Ok(())
