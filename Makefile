@@ -33,22 +33,22 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 # The parts of `make test` each fill the machine.
 .NOTPARALLEL:
 
-.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static posix-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-clients bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-fast-beside test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel cache-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
+.PHONY: help run samples kernel install deb test-deb xen9pd-release xen9pd-static posix-static lying-frontend idc-guest bootcheck embed capi bench bench-embed bench-sweep bench-clients bench-clients-bed bench-count bench-costs bench-transports bench-size sized-images bench-programs hostile test test-fast test-slow test-fast-beside test-host test-features test-elf test-size test-capi test-boot guests test-guests test-xen test-hostile test-hostile-short test-argo argo-kernel cache-kernel packages-for-argo test-migrate soak test-xen9pd test-trixie test-posix test-oldest-rust test-other-targets test-miri clean packages-for-run packages-for-test packages-for-test-xen packages-for-posix packages-for-count
 
 # Settings: name, values, meaning, and in brackets the commands that take it. tests/repository/settings.rs compares.
 #: APP        'commands'           what the toolbox runs [run]
 #: BACKEND    xen9pd|qemu|9pfsd    what serves shares in dom0; on trixie xen9pd, on bookworm QEMU [run test-xen]
-#: BED        bookworm|trixie|argo Debian release of dom0: Xen 4.17 with QEMU, Xen 4.20, or 4.17 built with Argo [run bench bench-embed bench-sweep bench-transports soak test-boot test-hostile test-migrate test-xen]
+#: BED        bookworm|trixie|argo Debian release of dom0: Xen 4.17 with QEMU, Xen 4.20, or 4.17 built with Argo [run bench bench-clients-bed bench-embed bench-sweep bench-transports soak test-boot test-hostile test-migrate test-xen]
 #: DESTDIR    directory            the root that things are installed below [install]
 #: FEATURES   vchan cache          the library with vchans, a cache, or both, in target/capi-dist-vchan and so on [capi]
 #: IMAGE      file                 another image than target/xen9p.elf [run test-argo test-migrate test-xen]
 #: MEMORY     MiB                  of the guest; 64 [run]
 #: MINUTES    n                    how long it works; 3 [soak]
-#: ONLY       part of a name       only tests with that, or one of a,b,c, in their name; bench takes pv or pvh, bench-clients a part of a row's [bench bench-clients test-argo test-boot test-guests test-hostile test-migrate test-posix test-trixie test-xen test-xen9pd]
+#: ONLY       part of a name       only tests with that, or one of a,b,c, in their name; bench takes pv or pvh, bench-clients a part of a row's [bench bench-clients bench-clients-bed test-argo test-boot test-guests test-hostile test-migrate test-posix test-trixie test-xen test-xen9pd]
 #: PACKAGE_IN bookworm|trixie      the Debian release that the package is installed in, to try it [test-deb]
 #: PREFIX     directory            /usr/local [install]
-#: ROUNDS     n                    how often each thing is measured [bench bench-clients bench-embed bench-sweep bench-transports]
-#: SCALE      n                    files are one part in n of the full amounts; 25 [bench]
+#: ROUNDS     n                    how often each thing is measured [bench bench-clients bench-clients-bed bench-embed bench-sweep bench-transports]
+#: SCALE      n                    files, or operations, are one part in n of the full amounts; 25, 16 of bench-clients-bed, 1 of bench-clients [bench bench-clients bench-clients-bed]
 #: SEED       n                    the same random work again [soak test-posix]
 #: SERVERS    name,name            the servers that the suites are run over, of xen9pd, qemu, qemu-mapped, diod, p9; all [test-posix]
 #: SHARE      directory            files for the guest [run]
@@ -144,7 +144,12 @@ CLIENTS := --release --quiet --manifest-path benches/clients/Cargo.toml --target
 bench-clients: xen9pd-release ## Measure p9-client beside 9P clients of others, on this host and one xen9pd; leaves a report in target/bench
 	+@$(CARGO) test $(CLIENTS)
 	+@$(CARGO) build $(CLIENTS)
-	@target/clients/release/bench-clients
+	@target/clients/release/bench-clients target/release/xen9pd target/bench/clients
+
+bench-clients-bed: packages-for-run xen9pd-static ## The same in dom0, whose Linux has a 9P client as well, v9fs
+	+@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build $(CLIENTS) --target x86_64-unknown-linux-gnu
+	@strip -o target/bench-clients.static target/clients/x86_64-unknown-linux-gnu/release/bench-clients
+	+@$(OWN_TESTS) bench-clients
 
 # Each operation's counts are a dump of callgrind's, with its name and the sum of so many operations.
 bench-count: packages-for-count ## Instructions per operation of codec, ring and client, natively under callgrind

@@ -1,5 +1,9 @@
 //! The same work on the same server by p9-client and by 9P clients that others wrote: one `xen9pd --listen`, one Unix socket,
-//! by turns. Called by `make bench-clients`; docs/clients.md has what came of it.
+//! by turns. Called by `make bench-clients`, and by `make bench-clients-bed` where Linux has a client, too; docs/clients.md has
+//! what came of it.
+//!
+//! `bench-clients PROGRAM OUT`: PROGRAM is xen9pd. Its files, its sockets and its log are in the directory OUT, and the report is
+//! beside it, in OUT.md. OUT is short, as paths of sockets have to be.
 //!
 //! Time is taken on connections straight to the server, with nothing counted. Allocations and messages are counted in a round of
 //! their own, through a relay, in which each byte is checked as well.
@@ -14,12 +18,12 @@ use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use client::{Client, Directory, Done, Failed, Kind, V9fs};
 use count::{Counting, Relay};
-use report::{Cell, Column};
+use report::{Cell, Column, Place};
 use rows::Row;
 use tree::{Server, Tree};
 
@@ -29,10 +33,46 @@ static ALLOCATOR: Counting = Counting;
 /// The crates whose versions are reported.
 const CRATES: [&str; 3] = ["ninep", "plan9", "tokio"];
 
-/// The server.
-const PROGRAM: &str = "target/release/xen9pd";
-/// Where its files, its sockets and its log are; the report stands beside it.
-const OUT: &str = "target/bench/clients";
+/// What the user asked for.
+struct Settings {
+    /// The server.
+    program: PathBuf,
+    /// Where its files, its sockets and its log are; the report stands beside it.
+    out: PathBuf,
+    /// How often each thing is measured.
+    rounds: usize,
+    /// A measurement is one part in so many of the full one.
+    scale: usize,
+    /// Only rows with this in their name.
+    only: String,
+}
+
+impl Settings {
+    fn new() -> Result<Settings, String> {
+        let mut arguments = env::args_os().skip(1).map(PathBuf::from);
+        let (Some(program), Some(out), None) =
+            (arguments.next(), arguments.next(), arguments.next())
+        else {
+            return Err("usage: bench-clients PROGRAM OUT".into());
+        };
+        // make hands on what is empty, too.
+        let given = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let number = |name: &str, usual: usize| match given(name) {
+            None => Ok(usual),
+            Some(text) => match text.to_str().and_then(|text| text.parse().ok()) {
+                Some(number @ 1..) => Ok(number),
+                _ => Err(format!("{name} is no number above 0")),
+            },
+        };
+        Ok(Settings {
+            program,
+            out,
+            rounds: number("ROUNDS", 5)?,
+            scale: number("SCALE", 1)?,
+            only: given("ONLY").map_or(String::new(), |only| only.to_string_lossy().into_owned()),
+        })
+    }
+}
 
 /// A client that takes its turns.
 struct Turn {
@@ -41,12 +81,11 @@ struct Turn {
 }
 
 impl Turn {
-    fn new(name: &'static str, is_client: bool, client: Box<dyn Client>, rows: &[Row]) -> Turn {
-        let cells = rows.iter().copied().map(Cell::new).collect();
+    fn new(name: &'static str, place: Place, client: Box<dyn Client>, cells: &[Cell]) -> Turn {
         let column = Column {
             name,
-            is_client,
-            cells,
+            place,
+            cells: cells.to_vec(),
         };
         Turn { client, column }
     }
@@ -54,10 +93,8 @@ impl Turn {
     fn time(&mut self, at: usize, tree: &Tree) -> Done<()> {
         let cell = &mut self.column.cells[at];
         let row = cell.row;
-        match row.time(&mut *self.client, tree) {
-            Ok(time) => cell
-                .rates
-                .push(row.operations() as f64 / time.as_secs_f64()),
+        match row.time(&mut *self.client, tree, cell.operations) {
+            Ok(time) => cell.rates.push(cell.operations as f64 / time.as_secs_f64()),
             Err(Failed::Cannot(reason)) => cell.cannot = Some(reason),
             Err(error) => return Err(named(self.column.name, row, &error)),
         }
@@ -73,7 +110,7 @@ fn named(client: &str, row: Row, error: &Failed) -> Failed {
 fn count(turn: &mut Turn, client: &mut dyn Client, tree: &Tree, relay: Option<&Relay>) -> Done<()> {
     for cell in &mut turn.column.cells {
         let row = cell.row;
-        match row.cost(client, tree, relay) {
+        match row.cost(client, tree, cell.operations, relay) {
             Ok(cost) => cell.cost = Some(cost),
             Err(Failed::Cannot(reason)) => cell.cannot = Some(reason),
             Err(error) => return Err(named(turn.column.name, row, &error)),
@@ -82,18 +119,15 @@ fn count(turn: &mut Turn, client: &mut dyn Client, tree: &Tree, relay: Option<&R
     Ok(())
 }
 
-fn run(rounds: usize, only: &str) -> Done<String> {
-    let out = Path::new(OUT);
-    let rows: Vec<Row> = Row::ALL
-        .into_iter()
-        .filter(|row| row.name().contains(only))
-        .collect();
-    if rows.is_empty() {
+fn run(settings: &Settings) -> Done<String> {
+    let (out, only, rounds) = (&settings.out, &settings.only, settings.rounds);
+    let rows = Row::ALL.into_iter().filter(|row| row.name().contains(only));
+    let cells: Vec<Cell> = rows.map(|row| Cell::new(row, settings.scale)).collect();
+    if cells.is_empty() {
         return Err(Failed::Error(format!("no row has \"{only}\" in its name")));
     }
     fs::create_dir_all(out)?;
     let tree = Tree::make(out.join("share"))?;
-    // Both paths are short, as those of sockets have to be: they are relative.
     let sockets = ["server", "relay"].map(|name| out.join(name));
     for socket in &sockets {
         match fs::remove_file(socket) {
@@ -103,27 +137,37 @@ fn run(rounds: usize, only: &str) -> Done<String> {
     }
     let [at, relayed] = sockets;
     let log = fs::File::create(out.join("xen9pd.log"))?;
-    let server = Server::start(Path::new(PROGRAM), &tree, at, log)?;
+    let server = Server::start(&settings.program, &tree, at, log)?;
     let relay = Relay::start(relayed, server.socket())?;
     let mount = V9fs::mount(server.socket(), out.join("v9fs"));
+    let mounted = match &mount {
+        Ok(mount) => format!("`{}`", mount.options()?),
+        Err(error) => format!("not measured: {error}"),
+    };
 
     let mut turns = Vec::new();
     for kind in Kind::ALL {
-        let mut turn = Turn::new(kind.name(), true, kind.connect(server.socket())?, &rows);
+        let client = kind.connect(server.socket())?;
+        let mut turn = Turn::new(kind.name(), Place::Program, client, &cells);
         let mut counted = kind.connect(relay.socket())?;
         count(&mut turn, &mut *counted, &tree, Some(&relay))?;
         turns.push(turn);
     }
     if let Ok(mount) = &mount {
         let client = Box::new(Directory::new(mount.path()));
-        turns.push(Turn::new("Linux v9fs", true, client, &rows));
+        let mut turn = Turn::new("Linux v9fs", Place::Kernel, client, &cells);
+        let relayed = V9fs::mount(relay.socket(), out.join("v9fs-relayed"))?;
+        let mut counted = Directory::new(relayed.path());
+        count(&mut turn, &mut counted, &tree, Some(&relay))?;
+        turns.push(turn);
     }
-    let mut none = Turn::new("no 9P", false, Box::new(Directory::new(tree.root())), &rows);
+    let client = Box::new(Directory::new(tree.root()));
+    let mut none = Turn::new("no 9P", Place::Nowhere, client, &cells);
     count(&mut none, &mut Directory::new(tree.root()), &tree, None)?;
     turns.push(none);
 
     for round in 0..rounds {
-        for row in 0..rows.len() {
+        for row in 0..cells.len() {
             // Another one is the first each time.
             for n in 0..turns.len() {
                 let at = (n + round) % turns.len();
@@ -134,10 +178,8 @@ fn run(rounds: usize, only: &str) -> Done<String> {
     }
 
     let columns: Vec<Column> = turns.into_iter().map(|turn| turn.column).collect();
-    let mut text = facts(rounds);
-    if let Err(error) = &mount {
-        let _ = writeln!(text, "| Linux v9fs | not measured: {error} |");
-    }
+    let mut text = facts(settings);
+    let _ = writeln!(text, "| Linux v9fs | {mounted} |");
     let _ = write!(
         text,
         "\n{}\n{}",
@@ -152,7 +194,7 @@ fn run(rounds: usize, only: &str) -> Done<String> {
 }
 
 /// On what it was measured.
-fn facts(rounds: usize) -> String {
+fn facts(settings: &Settings) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
     let models = cpus
@@ -169,7 +211,14 @@ fn facts(rounds: usize) -> String {
         read("/proc/sys/kernel/osrelease").trim(),
         load.split(' ').next().unwrap_or_default(),
     );
-    let _ = writeln!(text, "| rounds | {rounds} |");
+    let _ = writeln!(text, "| rounds | {} |", settings.rounds);
+    if settings.scale > 1 {
+        let _ = writeln!(
+            text,
+            "| operations | 1/{} of the full number |",
+            settings.scale
+        );
+    }
     let lock = include_str!("../Cargo.lock");
     for name in CRATES {
         let entry = lock.split_once(&format!("name = \"{name}\"\nversion = \""));
@@ -180,19 +229,12 @@ fn facts(rounds: usize) -> String {
 }
 
 fn main() -> ExitCode {
-    // make hands on what is empty, too.
-    let given = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-    let rounds = match given("ROUNDS") {
-        None => Some(5),
-        Some(text) => text.to_str().and_then(|text| text.parse().ok()),
+    let report = |settings: Settings| {
+        let text = run(&settings)?;
+        fs::write(settings.out.with_extension("md"), &text)?;
+        Ok(text)
     };
-    let Some(rounds @ 1..) = rounds else {
-        eprintln!("bench-clients: ROUNDS is no number of rounds");
-        return ExitCode::FAILURE;
-    };
-    let report = Path::new(OUT).with_extension("md");
-    let only = given("ONLY").map_or(String::new(), |only| only.to_string_lossy().into_owned());
-    match run(rounds, &only).and_then(|text| Ok(fs::write(report, &text).map(|()| text)?)) {
+    match Settings::new().map_err(Failed::Error).and_then(report) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS

@@ -9,6 +9,8 @@ use crate::rows::{Cost, Row};
 pub struct Cell {
     /// The row.
     pub row: Row,
+    /// How often it is done in one measurement.
+    pub operations: usize,
     /// Why the client can't do it.
     pub cannot: Option<&'static str>,
     /// Operations per second, in each round.
@@ -18,10 +20,11 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Nothing yet.
-    pub fn new(row: Row) -> Cell {
+    /// Nothing yet, of measurements that are one part in `scale` of the full ones.
+    pub fn new(row: Row, scale: usize) -> Cell {
         Cell {
             row,
+            operations: row.operations(scale),
             cannot: None,
             rates: Vec::new(),
             cost: None,
@@ -29,12 +32,23 @@ impl Cell {
     }
 }
 
+/// Where a client is, which decides what can be seen of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In this program: all is seen.
+    Program,
+    /// In the kernel: its allocations are not seen.
+    Kernel,
+    /// There is none: it sends no messages, and is not compared.
+    Nowhere,
+}
+
 /// A client and what it made of the rows, in their order.
 pub struct Column {
     /// What it is called.
     pub name: &'static str,
-    /// Whether it asks the server: only then are there messages, and is it compared.
-    pub is_client: bool,
+    /// Where it is.
+    pub place: Place,
     /// Its cells.
     pub cells: Vec<Cell>,
 }
@@ -108,7 +122,7 @@ fn ratio(columns: &[Column], of: usize, row: usize) -> Option<f64> {
     let (first, other) = (&columns[0].cells[row], &columns[of].cells[row]);
     let ratios = first.rates.iter().zip(&other.rates);
     let ratios: Vec<f64> = ratios.map(|(ours, theirs)| ours / theirs).collect();
-    (of > 0 && columns[of].is_client && !ratios.is_empty()).then(|| median(&ratios))
+    (of > 0 && columns[of].place != Place::Nowhere && !ratios.is_empty()).then(|| median(&ratios))
 }
 
 /// Operations or bytes per second, with what the first client is ahead.
@@ -152,11 +166,15 @@ pub fn costs(columns: &[Column]) -> String {
             let name = if at == 0 { row.name() } else { "" };
             let _ = write!(table, "| {name} | {what} |");
             for column in columns {
-                let _ = match &column.cells[n].cost {
-                    Some(cost) if column.is_client || at == 0 => {
-                        write!(table, " {} |", counted(number(cost)))
-                    }
-                    _ => write!(table, " – |"),
+                let is_seen = match column.place {
+                    Place::Program => true,
+                    Place::Kernel => at > 0,
+                    Place::Nowhere => at == 0,
+                };
+                let cost = column.cells[n].cost.as_ref().filter(|_| is_seen);
+                let _ = match cost {
+                    Some(cost) => write!(table, " {} |", counted(number(cost))),
+                    None => write!(table, " – |"),
                 };
             }
             table.push('\n');
@@ -194,13 +212,13 @@ mod tests {
     #[test]
     fn the_ratio_is_that_of_the_rounds() {
         let cells = |rates: [f64; 3]| {
-            let mut cells: Vec<Cell> = Row::ALL.into_iter().map(Cell::new).collect();
+            let mut cells = Row::ALL.map(|row| Cell::new(row, 1)).to_vec();
             cells[0].rates = rates.into();
             cells
         };
         let column = |name, rates| Column {
             name,
-            is_client: true,
+            place: Place::Program,
             cells: cells(rates),
         };
         // The medians say 30 to 20; by turns the first was behind twice.
@@ -212,5 +230,30 @@ mod tests {
         assert_eq!(behind(&columns), "- stat of a path, other: 0.50\n");
         assert_eq!(ratio(&columns, 0, 0), None);
         assert_eq!(ratio(&columns, 1, 1), None);
+    }
+
+    #[test]
+    fn only_what_is_seen_of_a_client_is_shown() {
+        let mut cell = Cell::new(Row::ListWithSizes, 25);
+        assert_eq!(cell.operations, 1);
+        cell.cost = Some(Cost {
+            allocations: 7.0,
+            requests: 8.0,
+            waits: 9.0,
+        });
+        let places = [Place::Program, Place::Kernel, Place::Nowhere];
+        let columns = places.map(|place| Column {
+            name: "name",
+            place,
+            cells: vec![cell.clone()],
+        });
+        let table = costs(&columns);
+        let lines: Vec<&str> = table.lines().skip(2).collect();
+        let expected = [
+            "| list 1,000 names with sizes | allocations | 7 | – | 7 |",
+            "|  | requests | 8 | 8 | – |",
+            "|  | waits | 9 | 9 | – |",
+        ];
+        assert_eq!(lines, expected);
     }
 }

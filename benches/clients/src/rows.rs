@@ -70,16 +70,17 @@ impl Row {
         }
     }
 
-    /// How often in one measurement.
-    pub const fn operations(self) -> usize {
-        match self {
+    /// How often in one measurement, which is one part in `scale` of a full one.
+    pub fn operations(self, scale: usize) -> usize {
+        let full = match self {
             Row::Stat | Row::SmallAnywhere | Row::StatHeld => 4000,
             Row::ReadWhole | Row::MakeAndRemove => 1500,
             Row::SmallInOrder => LARGE_FILE / SMALL,
             Row::LargeReads | Row::LargeWrites => LARGE_FILE / LARGE,
             Row::List => 20,
             Row::ListWithSizes => 10,
-        }
+        };
+        (full / scale).max(1)
     }
 
     /// Bytes that an operation brings or takes, where these are measured.
@@ -101,11 +102,18 @@ impl Row {
         }
     }
 
-    /// Does it, and checks the amount; each byte as well, if `check`.
-    fn run(self, client: &mut dyn Client, tree: &Tree, buffer: &mut [u8], check: bool) -> Done<()> {
+    /// Does it so often, and checks the amount; each byte as well, if `check`.
+    fn run(
+        self,
+        client: &mut dyn Client,
+        tree: &Tree,
+        operations: usize,
+        buffer: &mut [u8],
+        check: bool,
+    ) -> Done<()> {
         let content = tree.content();
         let mut place = 1_u64;
-        for n in 0..self.operations() {
+        for n in 0..operations {
             match self {
                 Row::Stat => {
                     let size = client.stat(&tree.small()[n % SMALL_FILES])?;
@@ -168,33 +176,40 @@ impl Row {
         done
     }
 
-    /// How long the operations take.
-    pub fn time(self, client: &mut dyn Client, tree: &Tree) -> Done<Duration> {
+    /// How long so many operations take.
+    pub fn time(self, client: &mut dyn Client, tree: &Tree, operations: usize) -> Done<Duration> {
         let mut buffer = vec![0; LARGE];
         self.around(client, |client| {
             let start = Instant::now();
-            self.run(client, tree, &mut buffer, false)?;
+            self.run(client, tree, operations, &mut buffer, false)?;
             Ok(start.elapsed())
         })
     }
 
-    /// What an operation costs beside time, by way of a relay if the client sends messages. Checks each byte.
-    pub fn cost(self, client: &mut dyn Client, tree: &Tree, relay: Option<&Relay>) -> Done<Cost> {
+    /// What one of so many operations costs beside time, by way of a relay if the client sends messages. Checks each byte.
+    pub fn cost(
+        self,
+        client: &mut dyn Client,
+        tree: &Tree,
+        operations: usize,
+        relay: Option<&Relay>,
+    ) -> Done<Cost> {
         let messages = || relay.map_or_else(Messages::default, Relay::messages);
         let mut buffer = vec![0; LARGE];
         let cost = self.around(client, |client| {
             let before = messages();
-            let (done, allocated) = allocations(|| self.run(client, tree, &mut buffer, true));
+            let work = || self.run(client, tree, operations, &mut buffer, true);
+            let (done, allocated) = allocations(work);
             done?;
             let after = messages();
-            let each = |count: u64| count as f64 / self.operations() as f64;
+            let each = |count: u64| count as f64 / operations as f64;
             Ok(Cost {
                 allocations: each(allocated),
                 requests: each(after.requests - before.requests),
                 waits: each(after.waits - before.waits),
             })
         })?;
-        if self == Row::LargeWrites && !tree.check_written()? {
+        if self == Row::LargeWrites && !tree.check_written(operations * LARGE)? {
             return Err(Failed::Error("something else was written".into()));
         }
         if std::fs::read_dir(tree.root().join(MADE))?.next().is_some() {

@@ -114,6 +114,7 @@ fn main() -> ExitCode {
     let command = env::args().nth(1).unwrap_or_default();
     let status = Settings::from_environment().and_then(|settings| match command.as_str() {
         "bench" => bench::run(&settings),
+        "bench-clients" => bench::clients(&settings),
         "bench-embed" => bench::embedded(&settings),
         "bench-sweep" => bench::sweep(&settings),
         "bench-transports" => xen_tests::run_transports(&settings),
@@ -124,7 +125,7 @@ fn main() -> ExitCode {
         "test-migrate" => xen_tests::run_migrate(&settings),
         "soak" => xen_tests::run_soak(&settings),
         _ => Err(fail!(
-            "usage: own-tests bench | bench-embed | bench-sweep | bench-transports | test-boot | test-xen | test-hostile | test-argo | test-migrate | soak"
+            "usage: own-tests bench | bench-clients | bench-embed | bench-sweep | bench-transports | test-boot | test-xen | test-hostile | test-argo | test-migrate | soak"
         )),
     });
     match status {

@@ -129,6 +129,22 @@ impl V9fs {
     pub fn path(&self) -> &Path {
         &self.at
     }
+
+    /// The options that it has in the end, as the kernel says them.
+    ///
+    /// # Errors
+    /// What is mounted can't be read, or this is not among it.
+    pub fn options(&self) -> io::Result<String> {
+        let at = self.at.canonicalize()?;
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let options = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ');
+            let path = words.nth(1)?.replace("\\040", " ");
+            (Path::new(&path) == at).then(|| words.nth(1))?
+        });
+        let options = options.ok_or(io::ErrorKind::NotFound)?;
+        Ok(options.to_owned())
+    }
 }
 
 impl Drop for V9fs {

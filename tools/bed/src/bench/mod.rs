@@ -3,6 +3,7 @@
 mod backends;
 mod caches;
 mod chart;
+mod clients;
 mod data;
 mod embedded;
 pub(crate) mod facts;
@@ -21,6 +22,7 @@ use data::{Column, Results, Server};
 use facts::Facts;
 use stage::Stage;
 
+pub use clients::run as clients;
 pub use embedded::run as embedded;
 pub use sweep::run as sweep;
 
