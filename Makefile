@@ -48,7 +48,7 @@ XEN9PD := $(if $(filter xen9pd,$(BACKEND))$(if $(BACKEND),,$(filter trixie,$(BED
 #: PACKAGE_IN bookworm|trixie      the Debian release that the package is installed in, to try it [test-deb]
 #: PREFIX     directory            /usr/local [install]
 #: ROUNDS     n                    how often each thing is measured [bench bench-clients bench-clients-bed bench-embed bench-sweep bench-transports]
-#: SCALE      n                    files, or operations, are one part in n of the full amounts; 25, 16 of bench-clients-bed, 1 of bench-clients [bench bench-clients bench-clients-bed]
+#: SCALE      n                    files, or operations, are one part in n of the full amounts; 25, of bench-clients 1 [bench bench-clients bench-clients-bed]
 #: SEED       n                    the same random work again [soak test-posix]
 #: SERVERS    name,name            the servers that the suites are run over, of xen9pd, qemu, qemu-mapped, diod, p9; all [test-posix]
 #: SHARE      directory            files for the guest [run]

@@ -116,6 +116,7 @@ fn count(turn: &mut Turn, client: &mut dyn Client, tree: &Tree, relay: Option<&R
             Err(error) => return Err(named(turn.column.name, row, &error)),
         }
     }
+    eprintln!("counted {}", turn.column.name);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::{Settings, daemon, dom0, fail, say, tail};
 const ROUNDS: usize = 5;
 
 /// A measurement is one part in so many of that on a host, so that all is over in minutes.
-const SCALE: u32 = 16;
+const SCALE: u32 = 25;
 
 /// Time that it may take.
 const CLIENTS_TIMEOUT: Duration = Duration::from_secs(1800);
