@@ -226,7 +226,7 @@ fn visit_all(plan: Plan, make: &dyn Fn(&PlainRing) -> Box<dyn Backend>) {
 
 #[test]
 fn no_state_that_can_be_reached_is_one_in_which_both_sleep() {
-    for budget in [2000, 7] {
+    for budget in [2000, 7, 0] {
         let plan = Plan {
             requests: 3,
             reply: 2000,

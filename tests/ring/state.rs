@@ -163,6 +163,29 @@ fn requests_fill_their_half_to_the_last_byte() {
     assert_eq!(backend.troubles(), []);
 }
 
+/// The backend is told of room only where another reply may be waiting for it.
+#[test]
+fn room_is_told_of_where_another_reply_may_wait_for_it() {
+    let half = order(4).max_message();
+    for (other, is_told) in [(None, false), (Some(half - 13), true), (Some(0), true)] {
+        let memory = PlainRing::new(order(4));
+        let mut ring = memory.frontend(0);
+        let mut backend = Qemu::new(vec![memory.backend()], echo::handler());
+        ring.set_max_message(half + 24);
+        for budget in [Some(half - 13), other].into_iter().flatten() {
+            let request = echo::request(100, echo::PATIENT, 0, half - 13, 1);
+            assert_eq!(ring.send(&[&request], budget), Ok(true));
+        }
+        assert!(ring.take_event_due(), "of the requests");
+        backend.event(0);
+        backend.run(100);
+        assert!(ring.peek().unwrap().is_some());
+        ring.consume();
+        ring.release(half - 13);
+        assert_eq!(ring.take_event_due(), is_told, "{other:?}");
+    }
+}
+
 /// What the frontend makes of a reply, of 100 bytes where 1000 are the most, told with a lie.
 fn told(lie: Lie) -> Result<Option<Vec<u8>>, Violation> {
     let mut outcomes = [2, u32::MAX - 20].map(|start| {
@@ -333,16 +356,17 @@ fn the_backends_punish_a_frontend_that_breaks_their_rules() {
             backend.event(0);
             backend.run(100);
         }
-        (backend.troubles().to_vec(), backend.serving())
+        let waits = backend.waits_for_room();
+        (backend.troubles().to_vec(), waits, backend.serving())
     };
     assert_eq!(
         attempt(3000, echo::IMPATIENT, 3, 0),
-        (vec![Trouble::NoRoom], false)
+        (vec![Trouble::NoRoom], 0, false)
     );
-    assert_eq!(attempt(3000, echo::PATIENT, 3, 0), (vec![], true));
+    assert_eq!(attempt(3000, echo::PATIENT, 3, 0), (vec![], 1, true));
     assert_eq!(
         attempt(4096, echo::PATIENT, 3, 0),
-        (vec![Trouble::Overwrite], true)
+        (vec![Trouble::Overwrite], 0, true)
     );
 
     let raw = |bytes: &[u8], rings: usize| {

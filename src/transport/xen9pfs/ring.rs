@@ -19,7 +19,7 @@
 //! assert_eq!(Order::new(10), None);
 //! ```
 
-use core::mem::offset_of;
+use core::mem::{self, offset_of};
 use core::num::NonZeroUsize;
 use core::sync::atomic::Ordering;
 
@@ -104,6 +104,10 @@ pub struct Ring {
     arriving: Option<Header>,
     /// Sum of the worst-case replies of all outstanding requests.
     reserved_reply_bytes: u32,
+    /// A request was sent that takes nothing of the reply budget: that sum no longer tells whether any is outstanding.
+    has_unbudgeted: bool,
+    /// The last reply to be consumed left the backend no room, as it could see: one that waits for some is to be told.
+    was_full: bool,
     /// The backend has to be told of something.
     event_due: bool,
     broken: Option<Violation>,
@@ -154,6 +158,8 @@ impl Ring {
             last_in_prod: start,
             arriving: None,
             reserved_reply_bytes: 0,
+            has_unbudgeted: false,
+            was_full: false,
             event_due: false,
             broken: None,
         };
@@ -238,6 +244,7 @@ impl Ring {
         self.shared.out_prod.store(out_prod, Ordering::Release);
         self.out_prod = out_prod;
         self.reserved_reply_bytes += reply;
+        self.has_unbudgeted |= reply == 0;
         self.event_due = true;
         Ok(true)
     }
@@ -282,11 +289,7 @@ impl Ring {
     }
 
     /// Drops the message that [`peek`](Self::peek) showed; its room is the backend's again.
-    ///
-    /// The backend is only to be told when it may be waiting for room: when the ring, as the
-    /// backend last could see it, had none left for a largest reply. (Within the reply budget that
-    /// never holds a reply up; a server that answers at greater length than its reply should have
-    /// been is still woken.)
+    /// [`release`](Self::release) says whether the backend is to be told.
     pub fn consume(&mut self) {
         let Some(header) = self.arriving.take_if(|h| {
             let queued = self.in_prod.wrapping_sub(self.in_cons);
@@ -300,29 +303,34 @@ impl Ring {
         // wrote.
         self.shared.in_cons.publish(self.in_cons);
         let filled = self.load_in_prod().wrapping_sub(before);
-        if filled > self.size - self.max_message {
-            self.event_due = true;
-        }
+        self.was_full |= filled > self.size - self.max_message;
     }
 
     /// Gives back `reply` bytes of the reply budget. To be called after [`consume`](Self::consume).
+    ///
+    /// The backend is only to be told when it may be waiting for room: when another request is outstanding, and the
+    /// ring, as the backend last could see it, had none left for a largest reply. (Within the reply budget that
+    /// never holds a reply up; a server that answers at greater length than its reply should have
+    /// been is still woken.)
     pub fn release(&mut self, reply: u32) {
         debug_assert!(
             reply <= self.reserved_reply_bytes,
             "released more than was sent"
         );
         self.reserved_reply_bytes = self.reserved_reply_bytes.saturating_sub(reply);
+        let is_waited_for = self.reserved_reply_bytes > 0 || self.has_unbudgeted;
+        self.event_due |= mem::take(&mut self.was_full) && is_waited_for;
     }
 
     /// Whether the backend has written replies since this was last asked or `peek` last looked.
     pub fn has_new_replies(&mut self) -> bool {
         let in_prod = self.load_in_prod();
-        core::mem::replace(&mut self.last_in_prod, in_prod) != in_prod
+        mem::replace(&mut self.last_in_prod, in_prod) != in_prod
     }
 
     /// Whether the backend has to be told of something; forgets that.
     pub fn take_event_due(&mut self) -> bool {
-        core::mem::take(&mut self.event_due)
+        mem::take(&mut self.event_due)
     }
 
     /// Bytes of the reply budget that are taken.

@@ -27,6 +27,7 @@ pub struct Daemon {
     rings: Vec<DaemonRing>,
     handler: Handler,
     troubles: Vec<Trouble>,
+    waits_for_room: usize,
     lies: Lies,
 }
 
@@ -52,6 +53,7 @@ impl Daemon {
             rings,
             handler,
             troubles: Vec::new(),
+            waits_for_room: 0,
             lies: Lies::default(),
         }
     }
@@ -123,6 +125,7 @@ impl Backend for Daemon {
                 self.lies.after(ring.lie.take(), &ring.view, ring.start);
                 Step::Event
             } else {
+                self.waits_for_room += 1;
                 Step::Progress
             };
         }
@@ -171,6 +174,10 @@ impl Backend for Daemon {
 
     fn troubles(&self) -> &[Trouble] {
         &self.troubles
+    }
+
+    fn waits_for_room(&self) -> usize {
+        self.waits_for_room
     }
 
     fn view(&self, ring: usize) -> &RingView {

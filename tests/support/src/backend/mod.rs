@@ -76,6 +76,8 @@ pub trait Backend {
     fn serving(&self) -> bool;
     /// What went wrong so far.
     fn troubles(&self) -> &[Trouble];
+    /// How often a reply waited for room so far.
+    fn waits_for_room(&self) -> usize;
     /// The memory of a ring.
     fn view(&self, ring: usize) -> &RingView;
     /// The frontend was sent an event for `ring`: whatever lie goes on then does.

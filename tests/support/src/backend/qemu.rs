@@ -37,6 +37,7 @@ pub struct Qemu {
     handler: Handler,
     serving: bool,
     troubles: Vec<Trouble>,
+    waits_for_room: usize,
     lies: Lies,
 }
 
@@ -55,6 +56,7 @@ impl Qemu {
             handler,
             serving: true,
             troubles: Vec::new(),
+            waits_for_room: 0,
             lies: Lies::default(),
         }
     }
@@ -111,6 +113,7 @@ impl Qemu {
         let len = reply.len() as u32;
         if len > believed_free {
             return if reply[4] == RREAD {
+                self.waits_for_room += 1;
                 Stage::Blocked(request, reply)
             } else {
                 self.trouble(Trouble::NoRoom)
@@ -199,6 +202,10 @@ impl Backend for Qemu {
 
     fn troubles(&self) -> &[Trouble] {
         &self.troubles
+    }
+
+    fn waits_for_room(&self) -> usize {
+        self.waits_for_room
     }
 
     fn view(&self, ring: usize) -> &RingView {

@@ -207,6 +207,12 @@ impl Share {
         troubles
     }
 
+    /// How often a reply waited for room in the connection that is there.
+    pub fn waits_for_room(&self) -> usize {
+        let connection = self.connection.as_ref();
+        connection.map_or(0, |connection| connection.backend.waits_for_room())
+    }
+
     /// Ends the program, as `kill -9` does: nothing in xenstore changes.
     pub fn kill(&mut self) {
         self.disconnect();
