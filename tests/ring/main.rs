@@ -11,5 +11,6 @@ mod loss;
 mod losses;
 mod schedule;
 mod silence;
+mod small;
 mod state;
 mod threads;

@@ -92,7 +92,7 @@ impl RemoteFile {
     }
 
     fn ask_ahead(&self, ahead: &mut Ahead) {
-        let size = self.chunk().min(ahead.window);
+        let size = self.part_len().min(ahead.window);
         ahead.queue.ask(self.fid(), size, ahead.window);
     }
 }

@@ -113,6 +113,11 @@ impl RemoteFile {
         self.open.mount.read_ahead
     }
 
+    /// The most bytes of one of several requests.
+    pub(super) fn part_len(&self) -> usize {
+        self.open.fid.part_len(self.open.iounit)
+    }
+
     /// Refuses to read a directory as a file. Servers differ: some refuse with another error, some give entries.
     fn check_readable(&self) -> Result<()> {
         match self.open.qid.kind.contains(QidKind::DIR) {
@@ -268,7 +273,7 @@ impl OpenFile for RemoteFile {
     }
 
     fn write_behind(&mut self, bytes: usize) {
-        let queue = RefCell::new(WriteBehindQueue::new(bytes, self.chunk()));
+        let queue = RefCell::new(WriteBehindQueue::new(bytes, self.part_len()));
         self.open.behind = Some(Box::new((bytes, queue)));
     }
 

@@ -14,6 +14,9 @@ use xen9p_time::Instant;
 /// The most requests that one transfer has in flight.
 const MAX_PARTS: usize = 32;
 
+/// The block that servers round the iounit down to, in bytes: that of most file systems.
+const BLOCK: u32 = 4096;
+
 /// What is transferred.
 enum Data<'a> {
     Read(&'a mut [u8]),
@@ -64,8 +67,9 @@ struct Transfer<'a> {
 }
 
 impl Fid {
-    /// Reads from the open file at `offset` into `into`, in as many requests of `iounit` bytes (0: as
-    /// large as a message allows) as it takes, all in flight at once. Returns how many bytes came:
+    /// Reads from the open file at `offset` into `into`, in as many requests as it takes, all in flight at once. Each asks for
+    /// `iounit` bytes; for as many as a message carries where that is 0, or leaves much of each message empty by being
+    /// rounded down to blocks. Returns how many bytes came:
     /// 0 at the end of the file, possibly fewer than asked for elsewhere.
     ///
     /// # Errors
@@ -144,9 +148,23 @@ impl Fid {
         {
             return Err(Error::InvalidInput(&"file offset beyond 2^63 - 1"));
         }
+        Ok(self.part_len(iounit))
+    }
+
+    /// The most bytes that one request of a transfer carries, on a file with this iounit.
+    ///
+    /// A server that rounds the iounit down to blocks (QEMU) leaves as much as a block of each message empty. Of a large message
+    /// that is little, and data that keeps to blocks is worth it. On a small ring it is a quarter or half of each message: they are
+    /// filled there all the same. The protocol allows it: msize is the limit, and the iounit is what the server does in one piece.
+    pub(crate) fn part_len(&self, iounit: u32) -> usize {
         let most = self.session().msize() - IO_HEADER_LEN;
-        let chunk = if iounit == 0 { most } else { iounit.min(most) };
-        Ok(chunk as usize)
+        let is_rounded = iounit > 0 && iounit == most / BLOCK * BLOCK;
+        let part = match iounit {
+            0 => most,
+            _ if is_rounded && most - iounit > most / 16 => most,
+            _ => iounit.min(most),
+        };
+        part as usize
     }
 }
 
