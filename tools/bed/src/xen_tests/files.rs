@@ -25,7 +25,8 @@ pub const ONCE: &[&str] = &["deep-directories", "two-thousand-entries"];
 fn selftest(lab: &mut Lab<'_>) -> Result<()> {
     let share = Share {
         path: PathBuf::new(),
-        in_dom0: format!("/run/selftest-{}", lab.kind.name()),
+        // Its own: a run may ask several backends in one dom0.
+        in_dom0: format!("/run/selftest-{}-{}", lab.backend.name(), lab.kind.name()),
     };
     lab.dom0(&format!("mkdir {}", share.in_dom0))?;
     lab.succeeds(&share, "selftest; stats")?;
