@@ -106,7 +106,7 @@ pub struct Ring {
     reserved_reply_bytes: u32,
     /// A request was sent that takes nothing of the reply budget: that sum no longer tells whether any is outstanding.
     has_unbudgeted: bool,
-    /// The last reply to be consumed left the backend no room, as it could see: one that waits for some is to be told.
+    /// The last reply that was consumed had left the backend no room, as it could see: one that waits for some has to hear.
     was_full: bool,
     /// The backend has to be told of something.
     event_due: bool,
@@ -289,7 +289,7 @@ impl Ring {
     }
 
     /// Drops the message that [`peek`](Self::peek) showed; its room is the backend's again.
-    /// [`release`](Self::release) says whether the backend is to be told.
+    /// [`release`](Self::release) says whether the backend has to hear of it.
     pub fn consume(&mut self) {
         let Some(header) = self.arriving.take_if(|h| {
             let queued = self.in_prod.wrapping_sub(self.in_cons);
@@ -308,7 +308,7 @@ impl Ring {
 
     /// Gives back `reply` bytes of the reply budget. To be called after [`consume`](Self::consume).
     ///
-    /// The backend is only to be told when it may be waiting for room: when another request is outstanding, and the
+    /// The backend is only told when it may be waiting for room: when another request is outstanding, and the
     /// ring, as the backend last could see it, had none left for a largest reply. (Within the reply budget that
     /// never holds a reply up; a server that answers at greater length than its reply should have
     /// been is still woken.)
