@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use xen_abi::xen_9pfs_data_intf as Interface;
-use xen_guest::shared::copy_from_shared;
+use xen_guest::shared::SharedMemory;
+use xen_guest::xenbus::backend::ring;
 
 use crate::xen::evtchn::{EventChannel, Events};
 use crate::xen::gntdev::Mapping;
@@ -57,21 +57,11 @@ impl fmt::Display for Fault {
 pub fn ring(domain: u16, reference: u32, port: u32) -> Result<Ring, Fault> {
     let interface =
         Mapping::new(domain, &[reference]).map_err(|error| Fault::Interface(reference, error))?;
-    let word = |offset: usize| {
-        let mut bytes = [0; 4];
-        // SAFETY: a word of the page, which is mapped, and which this process accesses atomically.
-        unsafe { copy_from_shared(interface.address().add(offset), &mut bytes) };
-        u32::from_le_bytes(bytes)
-    };
-    // Each word is read once.
-    let order = word(std::mem::offset_of!(Interface, ring_order));
-    if !(1..=MAX_ORDER).contains(&order) {
-        return Err(Fault::Order(order));
-    }
-    let first = std::mem::offset_of!(Interface, ref_);
-    let references: Vec<u32> = (0..1 << order)
-        .map(|index| word(first + 4 * index))
-        .collect();
+    // SAFETY: the page is mapped as long as `interface` lives, and this process accesses it atomically.
+    let page = unsafe { SharedMemory::new(interface.address(), interface.size()) };
+    let references = ring::references(page, MAX_ORDER).map_err(Fault::Order)?;
+    let references: Vec<u32> = references.iter().map(|reference| reference.0).collect();
+    let order = references.len().ilog2();
     let data = Mapping::new(domain, &references).map_err(Fault::Data)?;
     let channel = EventChannel::bind(domain, port).map_err(|error| Fault::Channel(port, error))?;
     if let Err(error) = channel.restrict(domain) {

@@ -163,7 +163,7 @@ impl Domain {
         }
     }
 
-    /// Waits for the end of a domain that went on after a checkpoint: xl stops to follow it when it is suspended.
+    /// Waits for the end of a domain that went on after a checkpoint: xl before 4.20 stops to follow it when it is suspended.
     pub fn follow(&mut self, bed: &mut Bed) -> Result<()> {
         if !self.followed {
             let log = bed.output_path(&self.job);

@@ -1,6 +1,13 @@
 use super::*;
 use crate::xen::store::fake::World;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::path::PathBuf;
+
+/// How long a worker may take to say that it serves.
+const TIMEOUT: Timespec = Timespec {
+    tv_sec: 60,
+    tv_nsec: 0,
+};
 
 /// Serves everything.
 struct All;
@@ -128,9 +135,11 @@ fn a_connection_takes_few_questions() {
     }
     device.frontend_has_moved();
     step(&mut device, "2", 3 + 10);
-    while device.connections == 0 {
-        device.hear();
-    }
+    let mouth = device.worker().and_then(Worker::mouth).unwrap();
+    let mut files = [PollFd::from_borrowed_fd(mouth, PollFlags::IN)];
+    assert_eq!(poll(&mut files, Some(&TIMEOUT)), Ok(1));
+    device.hear();
+    assert_eq!(device.connections, 1);
     // The transaction looks first here, too.
     step(&mut device, "4", 3 + 4);
     // The event of the own state.
