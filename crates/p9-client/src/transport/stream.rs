@@ -148,10 +148,13 @@ impl<S: ByteStream> Framed<S> {
         let wanted = whole.max(self.end + CHUNK);
         if self.incoming.len() < wanted {
             let more = wanted - self.incoming.len();
-            if self.incoming.try_reserve(more).is_err() {
+            let is_there = self.incoming.try_reserve(more).is_ok();
+            // What was set aside when its request was sent does for this message.
+            let len = wanted.min(self.incoming.capacity());
+            if !is_there && len < whole.max(self.end + 1) && !self.has_message() {
                 return self.fail(TransportError::Lost(&"there is no memory for a message"));
             }
-            self.incoming.resize(wanted, 0);
+            self.incoming.resize(len, 0);
         }
         Ok(())
     }
@@ -161,6 +164,9 @@ impl<S: ByteStream> Framed<S> {
         while self.arrived().len() < self.max_reply as usize {
             self.make_room()?;
             let room = self.incoming.get_mut(self.end..).unwrap_or(&mut []);
+            if room.is_empty() {
+                break;
+            }
             let read = self.stream.read(room);
             match self.noted(read) {
                 0 => break,
@@ -208,7 +214,9 @@ impl<S: ByteStream> Transport for Framed<S> {
             self.outgoing.drain(..self.sent);
             self.sent = 0;
         }
-        if self.outgoing.try_reserve(len).is_err() {
+        let for_reply = (reply as usize).saturating_sub(self.incoming.len());
+        if self.outgoing.try_reserve(len).is_err() || self.incoming.try_reserve(for_reply).is_err()
+        {
             // As if the other side were slow: it may come to that.
             return Ok(false);
         }
