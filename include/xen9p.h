@@ -273,7 +273,7 @@ struct xen9p_mount_options {
    * version 10 can't: it ends, and with it every share of the domain. */
   uint32_t disconnect;
   /* How many bytes at most are read ahead of a program that reads a file from front to back in pieces of no more than half
-   * as many; each file that is read so holds as many. 0: 128 KiB, or a 256th of the kernel's memory if that is less.
+   * as many; each file that is read so holds as many. 0: 4 MiB, or a 64th of the kernel's memory if that is less.
    * Below 8192: none, and each xen9p_read() gets what the server has at that moment. */
   uint32_t read_ahead;
   /* How many bytes at most of what was read are kept for those who ask again: data, listings, attributes, what links say.

@@ -48,7 +48,7 @@ pub struct xen9p_mount_options {
     /// version 10 can't: it ends, and with it every share of the domain.
     pub disconnect: u32,
     /// How many bytes at most are read ahead of a program that reads a file from front to back in pieces of no more than half
-    /// as many; each file that is read so holds as many. 0: 128 KiB, or a 256th of the kernel's memory if that is less.
+    /// as many; each file that is read so holds as many. 0: 4 MiB, or a 64th of the kernel's memory if that is less.
     /// Below 8192: none, and each xen9p_read() gets what the server has at that moment.
     pub read_ahead: u32,
     /// How many bytes at most of what was read are kept for those who ask again: data, listings, attributes, what links say.
@@ -99,8 +99,8 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is read ahead in a file if the options do not say: at most this, and this part of the kernel's memory.
-const READ_AHEAD: usize = 128 << 10;
-const READ_AHEAD_SHARE: usize = 256;
+const READ_AHEAD: usize = 4 << 20;
+const READ_AHEAD_SHARE: usize = 64;
 
 /// How the addresses of vchans begin.
 const VCHAN: &str = "vchan!";

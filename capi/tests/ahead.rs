@@ -140,8 +140,8 @@ fn as_much_is_read_ahead_as_options_and_memory_allow() {
     assert!(requests(64 << 20, 0, 200) < 40);
     assert!(requests(64 << 20, 256 << 10, 200) < 40);
     assert_eq!(requests(64 << 20, 4096, 200), 200);
-    // A 256th of this is too little for pieces of this size.
-    assert_eq!(requests(1 << 20, 0, 200), 200);
+    // A 64th of this is too little for pieces of this size.
+    assert_eq!(requests(500 << 10, 0, 200), 200);
 }
 
 #[test]

@@ -66,6 +66,36 @@ fn the_next_requests_are_in_flight_while_the_program_works() {
     bed.finish();
 }
 
+/// Rings answer in no order among each other: what comes before its turn waits where it is, and is copied once.
+#[test]
+fn what_comes_early_is_not_copied_twice() {
+    let lanes = LaneOptions {
+        lanes: 4,
+        capacity: (1 << 20) + 2 * 24,
+        latency: (Duration::from_millis(1), Duration::from_millis(9)),
+        ..LaneOptions::default()
+    };
+    let server = MemOptions {
+        msize: 1 << 20,
+        iounit: 512 << 10,
+        ..MemOptions::default()
+    };
+    let wanted = content(32 * MIB);
+    let bed = bed_with(lanes, server, |server| server.put("/f", &wanted));
+    let fs = reading_ahead(&bed, 4 * MIB);
+    for call in [4096, 100_000, MIB] {
+        let file = fs.open("/f").unwrap();
+        let mut buffer = vec![0; call];
+        for piece in wanted.chunks(call) {
+            file.read_exact(&mut buffer[..piece.len()]).unwrap();
+            assert!(buffer[..piece.len()] == *piece);
+        }
+        assert_eq!(fs.stats().spills, 0, "by calls of {call}");
+    }
+    fs.unmount().unwrap();
+    bed.finish();
+}
+
 #[test]
 fn other_files_have_their_share_of_requests() {
     for window in [1, 2, 4, 64] {

@@ -63,7 +63,7 @@ impl MountOptions {
             umask: 0o022,
             msize,
             window,
-            read_ahead: 128 << 10,
+            read_ahead: 4 << 20,
             keep_dirs: Duration::from_secs(1),
             timeout,
             dialects: Dialect::ALL.to_vec(),
@@ -109,8 +109,9 @@ impl MountOptions {
     }
 
     /// How many bytes at most are read ahead of a program that reads a file from front to back in
-    /// pieces of no more than half as many. So many are asked for before the program does, and in flight while it works: of
-    /// a file that is read in calls of 1 MiB, 4 MiB keep every ring busy. 0 for none: then every read sees what the server
+    /// pieces of no more than half as many: 4 MiB by default, which keep every ring busy. So many are asked for before the program does, and
+    /// in flight while it works; at first few, and twice as many each time that the program has come half way. They wait in the rings,
+    /// or in memory where others need the rings. 0 for none: then every read sees what the server
     /// has at that moment. Otherwise what others than this mount's session change may be missed within the bytes read ahead.
     #[must_use]
     pub const fn read_ahead(mut self, bytes: usize) -> Self {

@@ -92,7 +92,7 @@ impl RemoteFile {
     }
 
     fn ask_ahead(&self, ahead: &mut Ahead) {
-        let size = self.part_len().min(ahead.window);
+        let size = self.part_len().min(ahead.window / 2);
         ahead.queue.ask(self.fid(), size, ahead.window);
     }
 }

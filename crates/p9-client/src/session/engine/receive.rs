@@ -1,7 +1,7 @@
 //! Taking replies in, and sending what waits to be sent.
 
 use super::probe::{FORGOTTEN, is_forgotten};
-use super::slot::{INLINE, Place, State};
+use super::slot::{INLINE, Place, Slot, State};
 use super::{Engine, Lanes, MAX_HEAD_PUMPS, wake_later};
 use crate::session::journal::identify;
 use crate::session::violation::Violation;
@@ -358,7 +358,7 @@ impl Engine {
         }
     }
 
-    /// Moves all bulk replies at the heads of lanes out of the way: their owners do not come, and
+    /// Moves the bulk replies at the heads of lanes out of the way of others: their owners do not come, and
     /// the tasks that wait for the replies behind them must not wait for them.
     pub(in crate::session) fn spill_heads<L: Lanes + ?Sized>(&mut self, lanes: &mut L) {
         self.tie_up(lanes);
@@ -372,14 +372,22 @@ impl Engine {
         if !self.is_up() {
             return;
         }
+        let Some(index) = self
+            .lanes
+            .get(usize::from(lane.0))
+            .and_then(|state| state.head)
+        else {
+            return;
+        };
+        let blocks_others = self.blocks_others(lane);
         let Some(state) = self.lanes.get_mut(usize::from(lane.0)) else {
             return;
         };
-        let Some(index) = state.head else { return };
+        state.seen = 0;
         let Some(slot) = self.slots.get_mut(usize::from(index)) else {
             return;
         };
-        if slot.state != State::Ready(Place::Head) {
+        if slot.state != State::Ready(Place::Head) || !blocks_others {
             return;
         }
         let size = slot.len as usize;
@@ -394,8 +402,23 @@ impl Engine {
         lanes.consume(lane, slot.budget);
         slot.state = State::Ready(place);
         state.head = None;
-        state.seen = 0;
         self.stats.spills += 1;
+    }
+
+    /// Whether the reply at the head of its lane has to be moved. What was read ahead may stay there, so that its owner copies it
+    /// once, as long as only more of that is behind it and nothing waits for room.
+    fn blocks_others(&self, lane: Lane) -> bool {
+        let is_blocked = |(index, slot): (usize, &Slot)| match slot.state {
+            State::Free | State::Lost { .. } => false,
+            State::FlushDue | State::Suspect { .. } => true,
+            _ if self.lane_of(index as u16) != lane => false,
+            State::Waiting | State::Ready(Place::Head) => slot.awaited,
+            State::Ready(_) => false,
+            State::Detached | State::Flushing { .. } | State::UnwantedHead => true,
+        };
+        !self.waiting.is_empty()
+            || self.fids.to_be_clunked() > 0
+            || self.slots.iter().enumerate().any(is_blocked)
     }
 }
 
