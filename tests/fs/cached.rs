@@ -162,6 +162,31 @@ fn what_is_known_costs_no_request() {
     bed.finish();
 }
 
+/// Nor a look at the clock, but for what is believed for a time.
+#[test]
+fn what_is_known_costs_few_looks_at_the_clock() {
+    let bed = bed();
+    let cached = bed.fs.cached(4 << 20);
+    let whole = || assert!(cached.read("/mib").unwrap() == vec![9; 1 << 20]);
+    second(&bed, &whole);
+    let file = cached.open("/mib").unwrap();
+    let looks = |work: &mut dyn FnMut()| {
+        let before = bed.control.looks();
+        work();
+        bed.control.looks() - before
+    };
+    let mut page = [0; 4096];
+    let mut read = || assert_eq!(file.read_at(&mut page, 4096 * 7).unwrap(), 4096);
+    assert_eq!(looks(&mut read), 0, "4 KiB of an open file");
+    let mut fstat = || assert_eq!(file.metadata().unwrap().len(), 1 << 20);
+    assert_eq!(looks(&mut fstat), 1, "attributes of an open file");
+    let mut stat = || assert_eq!(cached.metadata("/d/f").unwrap().len(), 10_000);
+    stat();
+    assert_eq!(looks(&mut stat), 1, "stat");
+    drop((file, cached));
+    bed.finish();
+}
+
 #[test]
 fn nor_does_it_through_a_name_space() {
     let bed = bed();

@@ -173,6 +173,8 @@ pub struct Bed {
     pub root: Root,
     pub writer: Fs<MemNode>,
     pub clock: Rc<Cell<Duration>>,
+    /// How often the cache looked at the clock.
+    pub looks: Rc<Cell<u64>>,
     pub asked: Rc<Cell<(u64, u64)>>,
     pub is_slow: Rc<Cell<bool>>,
 }
@@ -189,12 +191,18 @@ pub fn bed(tick: Duration, bytes: usize) -> Bed {
         asked: Rc::clone(&asked),
         is_slow: Rc::clone(&is_slow),
     };
-    let root = CachedNode::new(below, bytes, move || cache.get());
+    let looks = Rc::new(Cell::new(0));
+    let counted = looks.clone();
+    let root = CachedNode::new(below, bytes, move || {
+        counted.set(counted.get() + 1);
+        cache.get()
+    });
     Bed {
         reader: Fs::new(root.clone()),
         root,
         writer: Fs::new(tree.root()),
         clock,
+        looks,
         asked,
         is_slow,
     }
@@ -211,5 +219,12 @@ impl Bed {
         work();
         let after = self.asked.get();
         (after.0 - before.0, after.1 - before.1)
+    }
+
+    /// How often `work` has the cache look at the clock.
+    pub fn looks(&self, work: impl FnOnce()) -> u64 {
+        let before = self.looks.get();
+        work();
+        self.looks.get() - before
     }
 }

@@ -76,6 +76,43 @@ fn what_did_not_change_is_not_asked_for_again() {
     assert_eq!(file.read_at(&mut buffer, 10_000).unwrap(), 1);
 }
 
+/// On some machines a look at the clock takes longer than a copy of a page.
+#[test]
+fn the_clock_is_looked_at_only_where_time_counts() {
+    let bed = bed(Duration::from_millis(4), 1 << 20);
+    bed.writer.write("/f", vec![7; 50_000]).unwrap();
+    bed.pass(Duration::from_secs(10));
+    let open = || bed.reader.open("/f").unwrap();
+    let file = open();
+    let mut page = [0; 4096];
+    let mut read = |at| assert_eq!(file.read_at(&mut page, at).unwrap(), 4096);
+    let mut cost = |at| {
+        let mut asked = (0, 0);
+        let looks = bed.looks(|| asked = bed.asked(|| read(at)));
+        (looks, asked.0)
+    };
+    // What is read soon after the stamp was seen is not kept for long.
+    assert_eq!((cost(0), cost(0)), ((1, 1), (0, 0)));
+    bed.pass(Duration::from_millis(30));
+    assert_eq!((cost(4096), cost(8192)), ((1, 1), (0, 1)));
+    for at in [0, 1, 5000, 8192] {
+        assert_eq!(cost(at), (0, 0), "at {at}");
+    }
+    // The file's end, and attributes, are believed for a time.
+    let end = || assert_eq!(file.read_at(&mut [0; 9], 50_000).unwrap(), 0);
+    assert_eq!(bed.looks(end), 1);
+    assert_eq!(bed.looks(|| assert!(file.metadata().is_ok())), 1);
+    let stat = || assert!(bed.reader.metadata("/f").is_ok());
+    stat();
+    assert_eq!(bed.looks(stat), 1);
+    assert_eq!(bed.looks(|| drop(open())), 1);
+    let list = || assert_eq!(bed.reader.read_dir("/").unwrap().count(), 1);
+    assert_eq!(bed.looks(list), 1);
+    bed.pass(Duration::from_millis(30));
+    list();
+    assert_eq!(bed.looks(list), 0);
+}
+
 /// Files that are made up when they are read say that they are empty, or one size whatever they have.
 #[test]
 fn what_is_made_up_is_not_kept() {

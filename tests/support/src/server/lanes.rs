@@ -144,6 +144,8 @@ struct Shared {
     lenient: bool,
     served: Vec<(u8, u16)>,
     most_in_flight: usize,
+    /// How often the client looked at the clock.
+    looks: Cell<u64>,
     chance: u64,
 }
 
@@ -181,6 +183,7 @@ pub fn lanes(
         lenient: false,
         served: Vec::new(),
         most_in_flight: 0,
+        looks: Cell::new(0),
         chance: options.seed | 1,
         options,
     }));
@@ -271,6 +274,11 @@ impl Control {
     /// The most requests that were waiting at the same time.
     pub fn most_in_flight(&self) -> usize {
         self.0.borrow().most_in_flight
+    }
+
+    /// How often the client looked at the clock.
+    pub fn looks(&self) -> u64 {
+        self.0.borrow().looks.get()
     }
 
     /// Bytes still kept free for replies on all lanes: 0 after a client that gives everything back.
@@ -514,7 +522,9 @@ impl Transport for Lanes {
     }
 
     fn now(&self) -> Instant {
-        self.0.borrow().now()
+        let shared = self.0.borrow();
+        shared.looks.set(shared.looks.get() + 1);
+        shared.now()
     }
 
     fn wait(&mut self, deadline: Instant) -> Result<(), TransportError> {

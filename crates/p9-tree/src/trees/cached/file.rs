@@ -63,12 +63,19 @@ impl<F: OpenFile> CachedFile<F> {
         if reads(flags) && !is_dir && !is_empty && file.cache.remembers() {
             let (seen, _) = file.cache.changes();
             // Without them, no data is kept; an error that lasts is told by what comes next.
-            if let Ok(attr) = file.getattr(Stamp::MASK).await {
+            if let Ok(attr) = file.inner.getattr(Stamp::MASK).await {
+                let now = file.cache.now();
+                file.told(Stamp::MASK, attr, now, seen);
                 file.ino = Some(attr.qid.path);
-                file.entry = file.cache.opened(&attr, seen);
+                file.entry = file.cache.opened(&attr, seen, now);
             }
         }
         file
+    }
+
+    /// Believes attributes for a while that were asked for after so many changes of ours.
+    fn told(&self, mask: AttrMask, attr: Attr, now: Duration, seen: u64) {
+        self.told.set(Some((mask, attr, now + BELIEVED, seen)));
     }
 
     /// Where data is kept, and by which ids.
@@ -86,29 +93,31 @@ impl<F: OpenFile> CachedFile<F> {
         }
     }
 
-    /// Reads out of what is kept, and what comes behind it from below.
+    /// Reads out of what is kept, and what comes behind it from below. Without a look at the clock, which some machines take
+    /// long for, where all of it is kept.
     async fn read_kept(&self, into: &mut [u8], offset: u64, on: bool) -> Result<usize> {
         let Some((entry, ids)) = self.kept() else {
             return self.ask(into, offset, on).await;
         };
         let done = self.cache.take(entry, into, offset);
+        let at = offset.saturating_add(done as u64);
         let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) else {
             return Ok(done);
         };
-        // A look at the clock takes longer than a page from the cache: only where the tree below is asked.
-        let (at, begun) = (offset.saturating_add(done as u64), self.cache.now());
-        if entry.size(begun).is_some_and(|size| at >= size) {
+        if entry.ends_at(at, &self.cache) {
             return Ok(done);
         }
+        let is_early = entry.is_early(&self.cache);
         let skip = (at % PAGE as u64) as usize;
         let wide = (skip + rest.len()).next_multiple_of(PAGE);
         if wide <= WIDENED
+            && wide != rest.len()
             && let Ok(mut pages) = zeroed(wide)
         {
             let start = at - skip as u64;
             let count = self.ask(&mut pages, start, on).await?;
             let read = pages.get(..count).unwrap_or(&[]);
-            self.cache.keep(entry, ids, begun, read, start);
+            self.cache.keep(entry, ids, is_early, read, start);
             // A tree may give less than there is, but nothing only at the end.
             if count == 0 || count > skip {
                 return Ok(done + copy_out(read, rest, skip as u64));
@@ -116,7 +125,7 @@ impl<F: OpenFile> CachedFile<F> {
         }
         let count = self.ask(rest, at, on).await?;
         let read = rest.get(..count).unwrap_or(&[]);
-        self.cache.keep(entry, ids, begun, read, at);
+        self.cache.keep(entry, ids, is_early, read, at);
         Ok(done + count)
     }
 
@@ -288,8 +297,7 @@ impl<F: OpenFile> OpenFile for CachedFile<F> {
         }
         let attr = self.inner.getattr(mask).await?;
         if self.cache.remembers() {
-            let until = self.cache.now() + BELIEVED;
-            self.told.set(Some((mask, attr, until, seen)));
+            self.told(mask, attr, self.cache.now(), seen);
         }
         Ok(attr)
     }

@@ -90,7 +90,13 @@ pub(super) struct Dir {
 }
 
 impl Dir {
-    /// What is known of a directory that has this stamp now; `known` is what was known before.
+    /// The listing, if it is one to be believed of a directory that has this stamp now.
+    pub(super) fn listing_of(&self, stamp: Stamp) -> Option<Rc<Listing>> {
+        let is_it = self.stamp == stamp && !self.is_early.get();
+        is_it.then(|| self.listing.borrow().clone())?
+    }
+
+    /// A directory that has this stamp now, and whose listing is not known; `known` is what was known before.
     pub(super) fn seen(known: Option<&Rc<Dir>>, stamp: Stamp, now: Duration) -> Rc<Dir> {
         let same = known.filter(|known| known.stamp == stamp);
         match same {
@@ -106,10 +112,6 @@ impl Dir {
 
     pub(super) fn has_listing(&self) -> bool {
         self.listing.borrow().is_some()
-    }
-
-    fn listing(&self) -> Option<Rc<Listing>> {
-        self.listing.borrow().clone()
     }
 
     /// Forgets the listing, and not since when the directory is as it is.
@@ -196,21 +198,23 @@ pub(super) enum Listed {
 }
 
 impl Listed {
-    /// Of a directory with this number that is listed from the beginning, by what the cache knows of it.
-    pub(super) fn of(dir: Rc<Dir>, ino: u64, cache: &Cache, epoch: u64) -> Listed {
-        match dir.listing() {
-            Some(listing) => Listed::Kept(Kept {
-                listing,
-                epoch,
-                next: (0, 0),
-            }),
-            None => Listed::Noted(Noted {
-                dir,
-                ino,
-                begun: cache.now(),
-                listing: Listing::new(cache.listings_used()),
-                last: 0,
-            }),
-        }
+    /// All of it, which the cache has, in this epoch of what is below.
+    pub(super) fn kept(listing: Rc<Listing>, epoch: u64) -> Listed {
+        Listed::Kept(Kept {
+            listing,
+            epoch,
+            next: (0, 0),
+        })
+    }
+
+    /// Nothing yet, of a directory with this number that is listed from the beginning, which begins now.
+    pub(super) fn noted(dir: Rc<Dir>, ino: u64, now: Duration, used: Used) -> Listed {
+        Listed::Noted(Noted {
+            dir,
+            ino,
+            begun: now,
+            listing: Listing::new(used),
+            last: 0,
+        })
     }
 }

@@ -74,8 +74,8 @@ pub(super) struct Entry {
     stamp: Cell<Option<Stamp>>,
     /// Until when the size in the stamp is believed.
     sized_until: Cell<Duration>,
-    /// When the stamp was first seen.
-    since: Duration,
+    /// When the stamp was first seen; none when that is known to be a tick ago.
+    since: Cell<Option<Duration>>,
 }
 
 /// By which the pages of a file are found.
@@ -94,10 +94,18 @@ impl Entry {
         self.ids.get()
     }
 
-    /// How long the file is, if that is believed.
-    pub(super) fn size(&self, now: Duration) -> Option<u64> {
-        let stamp = self.stamp.get().filter(|_| now < self.sized_until.get());
-        stamp.map(|stamp| stamp.size)
+    /// Whether the file is believed to end at `offset`, or before.
+    pub(super) fn ends_at(&self, offset: u64, cache: &Cache) -> bool {
+        let stamp = self.stamp.get();
+        stamp.is_some_and(|stamp| offset >= stamp.size) && cache.now() < self.sized_until.get()
+    }
+
+    /// Whether what is read from now on may be older than the stamp says.
+    pub(super) fn is_early(&self, cache: &Cache) -> bool {
+        let since = self.since.get();
+        let still = since.filter(|&since| cache.now() < since + TICK);
+        self.since.set(still);
+        still.is_some()
     }
 }
 
@@ -290,15 +298,21 @@ impl Cache {
         let (Some(stamp), true) = (Stamp::of_dir(attr), self.moment() == moment) else {
             return Listed::Unknown;
         };
-        let (ino, now) = (attr.qid.path, self.now());
+        let ino = attr.qid.path;
+        let known = self.store.borrow().dirs.get(&ino).cloned();
+        let listing = known.as_ref().and_then(|dir| dir.listing_of(stamp));
+        if let Some(listing) = listing {
+            return Listed::kept(listing, moment.1);
+        }
+        let now = self.now();
+        let dir = Dir::seen(known.as_ref(), stamp, now);
         let mut store = self.store.borrow_mut();
-        let dir = Dir::seen(store.dirs.get(&ino), stamp, now);
         if store.dirs.len() >= MOST_FILES {
             store.dirs.retain(|_, dir| dir.has_listing());
         }
         store.dirs.insert(ino, dir.clone());
         drop(store);
-        Listed::of(dir, ino, self, moment.1)
+        Listed::noted(dir, ino, now, self.listings_used())
     }
 
     /// Keeps a listing that has come to its end, unless the directory may have changed meanwhile.
@@ -320,19 +334,23 @@ impl Cache {
 
     /// The attributes of what is at a path, and its identity.
     pub(super) fn attr(&self, path: &[u8], mask: AttrMask) -> Option<(Attr, Qid)> {
-        let store = self.store.borrow();
-        let known = store.names.get(path)?;
-        let &(asked, attr, until) = known.attr.as_ref()?;
-        (asked.contains(mask) && self.now() < until).then_some((attr, known.qid))
+        let ((asked, attr, until), qid) = {
+            let store = self.store.borrow();
+            let known = store.names.get(path)?;
+            (known.attr?, known.qid)
+        };
+        (asked.contains(mask) && self.now() < until).then_some((attr, qid))
     }
 
     /// What the symbolic link at a path says; only if it is this one, where that is known.
     pub(super) fn link(&self, path: &[u8], qid: Option<Qid>) -> Option<(Vec<u8>, Qid)> {
-        let store = self.store.borrow();
-        let known = store.names.get(path)?;
-        let (link, until) = known.link.as_ref()?;
-        let is_it = qid.is_none_or(|qid| qid == known.qid) && self.now() < *until;
-        is_it.then(|| crate::try_copy(link).ok().map(|link| (link, known.qid)))?
+        let (link, until, of) = {
+            let store = self.store.borrow();
+            let known = store.names.get(path)?;
+            let (link, until) = known.link.as_ref()?;
+            (crate::try_copy(link).ok()?, *until, known.qid)
+        };
+        (qid.is_none_or(|qid| qid == of) && self.now() < until).then_some((link, of))
     }
 
     /// Keeps the attributes of what is at a path, which were asked for after so many changes.
@@ -378,10 +396,9 @@ impl Cache {
     }
 
     /// What is kept of the file with this identity, which was opened just now and then asked for these attributes, after so
-    /// many changes.
-    pub(super) fn opened(&self, attr: &Attr, seen: u64) -> Option<Rc<Entry>> {
+    /// many changes. `now`: when they were there.
+    pub(super) fn opened(&self, attr: &Attr, seen: u64, now: Duration) -> Option<Rc<Entry>> {
         let stamp = Stamp::of(attr)?;
-        let now = self.now();
         let mut store = self.store.borrow_mut();
         let is_now = self.changes.get() == seen;
         if let Some(entry) = store.files.get(&attr.qid.path).cloned() {
@@ -402,7 +419,7 @@ impl Cache {
             ids: Cell::new(store.next_ids()),
             stamp: Cell::new(is_now.then_some(stamp)),
             sized_until: Cell::new(now + BELIEVED),
-            since: now,
+            since: Cell::new(Some(now)),
         });
         store.files.insert(attr.qid.path, entry.clone());
         Some(entry)
@@ -415,12 +432,13 @@ impl Cache {
         ids.map_or(0, |ids| store.pages.take(ids, into, offset))
     }
 
-    /// Keeps what was read of a file at `offset`. The read began at `begun`, when the file had these `ids`.
-    pub(super) fn keep(&self, entry: &Entry, ids: Ids, begun: Duration, bytes: &[u8], offset: u64) {
+    /// Keeps what was read of a file at `offset`. When the read began, the file had these `ids`, and it [was early](Entry::is_early)
+    /// or not.
+    pub(super) fn keep(&self, entry: &Entry, ids: Ids, is_early: bool, bytes: &[u8], offset: u64) {
         let Some(now) = entry.ids.get() else {
             return;
         };
-        let (id, is_same) = match begun < entry.since + TICK {
+        let (id, is_same) = match is_early {
             true => (ids.early, ids == now),
             false => (ids.lasting, ids.lasting == now.lasting),
         };
