@@ -271,6 +271,7 @@ fn client(bench: &Bench) {
             file.write_all_at(&buffer[..size], 0).expect("a write")
         });
     }
+    cache(bench, &fs);
     bench.measure("metadata of an open file", 0, || {
         black_box(file.metadata().expect("attributes"));
     });
@@ -279,5 +280,25 @@ fn client(bench: &Bench) {
     });
     bench.measure("open and close", 0, || {
         fs.open("/f").and_then(|file| file.close()).expect("a file")
+    });
+}
+
+/// What is kept, again and again.
+fn cache(bench: &Bench, fs: &Fs) {
+    let cached = fs.cached(16 << 20);
+    let file = cached.open("/f").expect("it is there");
+    let mut buffer = vec![0; 1 << 20];
+    file.read_exact_at(&mut buffer, 0).expect("a read");
+    for (name, size) in [("4 KiB", 4 << 10), ("64 KiB", 64 << 10)] {
+        bench.measure(&format!("read {name} from the cache"), size, || {
+            file.read_exact_at(&mut buffer[..size], 4 << 10)
+                .expect("a read")
+        });
+    }
+    bench.measure("metadata of an open file from the cache", 0, || {
+        black_box(file.metadata().expect("attributes"));
+    });
+    bench.measure("metadata of a path from the cache", 0, || {
+        black_box(cached.metadata("/usr/share/doc").expect("attributes"));
     });
 }
