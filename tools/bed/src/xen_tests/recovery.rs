@@ -53,7 +53,7 @@ fn script(guest: &Guest, parts: &[&str]) -> String {
 }
 
 fn backend_killed_while_copying(lab: &mut Lab<'_>) -> Result<()> {
-    const SIZE: usize = 96 << 20;
+    const SIZE: usize = 128 << 20;
     /// Early, so that the guest still has work when the second one is found and killed.
     const KILL_EVERY: usize = 6 << 20;
 
