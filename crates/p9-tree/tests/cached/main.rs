@@ -132,38 +132,6 @@ fn what_is_made_up_is_not_kept() {
     }
 }
 
-/// In a domain a look at the clock can take longer than a page out of the cache.
-#[test]
-fn what_is_kept_is_read_without_a_look_at_the_clock() {
-    let looks = Rc::new(Cell::new(0));
-    let counted = looks.clone();
-    let time = Rc::new(Cell::new(Duration::from_secs(9)));
-    let clock = time.clone();
-    let tree = MemTree::with_clock(1 << 20, || Duration::from_secs(1).into());
-    let fs = Fs::new(CachedNode::new(tree.root(), 1 << 20, move || {
-        counted.set(counted.get() + 1);
-        clock.get()
-    }));
-    let content = vec![7; 64 << 10];
-    fs.write("/f", &content).unwrap();
-    time.set(time.get() + Duration::from_secs(9));
-    let file = fs.open("/f").unwrap();
-    let mut buffer = vec![0; content.len()];
-    let mut read = |piece: usize| {
-        let before = looks.get();
-        for at in (0..buffer.len()).step_by(piece) {
-            let into = &mut buffer[at..at + piece];
-            assert_eq!(file.read_at(into, at as u64).unwrap(), piece);
-        }
-        assert!(buffer == content);
-        looks.get() - before
-    };
-    assert!(read(16 << 10) > 0, "nothing is kept yet");
-    for piece in [1024, 4096, 64 << 10] {
-        assert_eq!(read(piece), 0, "looks for reads of {piece}");
-    }
-}
-
 #[test]
 fn memory_is_bounded_and_given_back() {
     let limit = 256 << 10;
