@@ -165,7 +165,12 @@ impl Guest {
 
     /// Sends requests and takes their replies, which are no errors.
     fn exchange(&mut self, ring: usize, requests: &[Request<'_>]) {
-        self.send(ring, 1, requests);
+        self.exchange_from(ring, 1, requests);
+    }
+
+    /// The same with tags from `tag` on: all rings of a guest share the tags.
+    fn exchange_from(&mut self, ring: usize, tag: u16, requests: &[Request<'_>]) {
+        self.send(ring, tag, requests);
         for (kind, _) in self.replies(ring, requests.len()) {
             assert_ne!(kind, kind::RLERROR);
         }
@@ -264,7 +269,7 @@ fn a_frontend_that_takes_no_replies_is_waited_for_and_makes_no_heap() {
     guest.send(0, 1, &looks);
     // The other ring is none the worse for it.
     for _ in 0..100 {
-        guest.exchange(1, &[look(ROOT)]);
+        guest.exchange_from(1, many as u16 + 1, &[look(ROOT)]);
     }
     let done = guest.count(Counter::Requests);
     assert!(done <= (2 + many + 100) as u64);
