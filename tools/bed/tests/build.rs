@@ -94,10 +94,11 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// Whether a process is there that has not ended.
+/// Whether a process is there that has not ended. One that has is a zombie until it is waited for, and dead for a moment after.
 fn is_alive(pid: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();
-    !status.is_empty() && !status.contains("\nState:\tZ")
+    let has_ended = ["\nState:\tZ", "\nState:\tX"];
+    !status.is_empty() && !has_ended.iter().any(|state| status.contains(state))
 }
 
 fn errors(output: &Output) -> String {
