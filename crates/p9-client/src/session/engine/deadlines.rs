@@ -43,13 +43,13 @@ impl Engine {
                 // Who waits for its outcome gives the request up first, and then the server is.
                 State::Detached if self.journal.is_none() => 2 * self.timeout,
                 State::Suspect { wanted: true } => self.timeout,
-                state if state == State::Waiting || state.is_unattended() => self.timeout,
+                state if state.is_waiting() || state.is_unattended() => self.timeout,
                 _ => continue,
             };
             let deadline = *slot.deadline.get_or_insert(now + timeout);
             if now < deadline {
                 // A request that no task polls (read-ahead) is not timed out.
-                if slot.state != State::Waiting || slot.waker.is_some() {
+                if !slot.state.is_waiting() || slot.waker.is_some() {
                     earliest = earliest.min(deadline);
                 }
                 continue;

@@ -26,7 +26,7 @@ impl Engine {
             let (state, info) = (slot.state, slot.info);
             let again = info.replay == ReplayPolicy::Retry;
             if let Some(fid) = info.clunks
-                && state != State::Free
+                && !state.is_free()
             {
                 self.fids.ended(fid);
             }
@@ -70,7 +70,7 @@ impl Engine {
         lanes.resize_with(usize::from(count), LaneState::default);
         for (index, slot) in (0..self.window).zip(&mut self.slots).rev() {
             slot.load = 0;
-            if slot.state == State::Free
+            if slot.state.is_free()
                 && let Some(lane) = lanes.get_mut(usize::from(index % count))
             {
                 lane.free.push(index);

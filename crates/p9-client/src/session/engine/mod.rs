@@ -36,7 +36,7 @@ use crate::transport::{Lane, TransportError};
 use crate::{Dialect, Error};
 use p9_wire::Tag;
 use probe::Probe;
-use slot::{Slot, State};
+use slot::Slot;
 use xen9p_time::Instant;
 
 /// How many pumps a bulk reply may stay at the head of its lane before it is moved out of the way.
@@ -106,9 +106,9 @@ pub(super) struct Engine {
     grace: Instant,
     /// Whether the server understands Tflush.
     can_flush: bool,
-    /// Slots in [`State::FlushDue`].
+    /// Slots in [`State::FlushDue`](slot::State::FlushDue).
     flushes_due: u16,
-    /// Slots in [`State::UnwantedHead`].
+    /// Slots in [`State::UnwantedHead`](slot::State::UnwantedHead).
     unwanted_heads: u16,
     /// When the clock was read last, and the earliest deadline of the tasks that waited then.
     last_clock_read: Instant,
@@ -315,6 +315,6 @@ impl Engine {
 
     /// Whether requests are in flight, or have to be sent yet.
     pub(super) fn is_busy(&self) -> bool {
-        self.fids.to_be_clunked() > 0 || self.slots.iter().any(|slot| slot.state != State::Free)
+        self.fids.to_be_clunked() > 0 || self.slots.iter().any(|slot| !slot.state.is_free())
     }
 }

@@ -36,7 +36,7 @@ impl Engine {
         let dialect = self.dialect;
         let slot = self.slot(index)?;
         let errno = slot.error(dialect);
-        let wanted = slot.state == State::Waiting;
+        let wanted = slot.state.is_waiting();
         slot.state = State::Suspect { wanted };
         if self.probe.is_none() {
             let fid = self.fids.root().and_then(|_| self.fids.alloc());

@@ -143,7 +143,7 @@ impl Engine {
             return self.probe_answered(index, place, is_error);
         }
         if is_error
-            && place == Place::Inline
+            && matches!(place, Place::Inline)
             && matches!(slot.state, State::Waiting | State::Detached)
             && is_forgotten(slot, &self.fids, self.dialect)
         {
@@ -200,7 +200,7 @@ impl Engine {
         if let Some(journal) = self.journal
             && let Some(change) = slot.change.take()
             && !is_error
-            && place == Place::Inline
+            && matches!(place, Place::Inline)
         {
             let bytes = slot.inline.get(..slot.len as usize).unwrap_or(&[]);
             let (_, reply) =
@@ -387,7 +387,7 @@ impl Engine {
         let Some(slot) = self.slots.get_mut(usize::from(index)) else {
             return;
         };
-        if slot.state != State::Ready(Place::Head) || !blocks_others {
+        if !slot.state.is_at_head() || !blocks_others {
             return;
         }
         let size = slot.len as usize;

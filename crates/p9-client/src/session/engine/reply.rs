@@ -26,7 +26,7 @@ impl Engine {
         let dead = self.dead;
         let interrupted = self.interrupt.load(Ordering::Relaxed);
         if let Some(slot) = self.slots.get(usize::from(index))
-            && slot.state == State::Waiting
+            && slot.state.is_waiting()
             && slot.late
         {
             self.overdue();
@@ -39,7 +39,7 @@ impl Engine {
             (State::Ready(Place::Head) | State::Waiting | State::Suspect { .. }, Some(error)) => {
                 Poll::Ready(Err(error))
             }
-            (State::Ready(place), _) if place != Place::Head || !away => {
+            (State::Ready(place), _) if !away || !matches!(place, Place::Head) => {
                 slot.arrived = 0;
                 Poll::Ready(Ok(()))
             }
@@ -101,7 +101,7 @@ impl Engine {
             room if room < count => Err(Error::from(Violation::TooMuchData)),
             _ => Ok(count),
         };
-        if self.slot(index)?.state == State::Ready(Place::Head) {
+        if self.slot(index)?.state.is_at_head() {
             let Some(lanes) = lanes else {
                 self.abandon(index);
                 return Err(Error::WouldBlock);
@@ -207,7 +207,7 @@ impl Engine {
     /// The request is carried through, and its reply ignored, or noted in `outcome`.
     pub(in crate::session) fn detach(&mut self, index: u16, outcome: Option<Rc<Outcome>>) {
         let Ok(slot) = self.slot(index) else { return };
-        if slot.state != State::Waiting {
+        if !slot.state.is_waiting() {
             // A Tclunk that met the loss of the connection is done, and no reply will come.
             self.retire(index);
             return;
@@ -236,7 +236,7 @@ impl Engine {
         let lane = self.lane_of(index);
         let slot = self.slot(index).map(|slot| (slot.budget, slot.state));
         let (budget, state) = slot.unwrap_or((0, State::Free));
-        if state == State::UnwantedHead {
+        if matches!(state, State::UnwantedHead) {
             self.unwanted_heads -= 1;
         }
         if let Some(state) = self.lanes.get_mut(usize::from(lane.0)) {
@@ -259,7 +259,7 @@ impl Engine {
         see: &mut dyn FnMut(&mut Span<'_>),
     ) -> Result<usize, Error> {
         let lane = self.lane_of(index);
-        if self.slot(index)?.state == State::Ready(Place::Head) {
+        if self.slot(index)?.state.is_at_head() {
             let Some(lanes) = lanes else {
                 self.abandon(index);
                 return Err(Error::WouldBlock);

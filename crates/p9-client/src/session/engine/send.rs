@@ -206,7 +206,7 @@ impl Engine {
         if request.kind() == kind::TVERSION {
             let window = self.window;
             let slot = self.slots.get(usize::from(window));
-            if slot.is_none_or(|slot| slot.state != State::Free) {
+            if slot.is_none_or(|slot| !slot.state.is_free()) {
                 return Ok(None);
             }
             let sent = send(Lane(Tag::NONE.0 % count), Tag::NONE.0)?;
@@ -264,7 +264,7 @@ impl Engine {
     pub(super) fn retire(&mut self, index: u16) {
         let lane = self.lane_of(self.tag(index));
         let Ok(slot) = self.slot(index) else { return };
-        if slot.state == State::Free {
+        if slot.state.is_free() {
             return;
         }
         slot.state = State::Free;
@@ -286,7 +286,7 @@ impl Engine {
         self.give_back(index);
         self.wake_waiting();
         if limit > self.msize {
-            let in_flight = self.slots.iter().filter(|slot| slot.state != State::Free);
+            let in_flight = self.slots.iter().filter(|slot| !slot.state.is_free());
             self.largest = in_flight.map(|slot| slot.limit).fold(self.msize, u32::max);
         }
     }

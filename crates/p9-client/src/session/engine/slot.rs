@@ -64,7 +64,23 @@ pub(super) enum State {
     },
 }
 
+/// What is asked for each request is asked by patterns: comparing an error that a state may have takes longer than all of that.
 impl State {
+    /// Whether the slot has no request.
+    pub(super) fn is_free(self) -> bool {
+        matches!(self, State::Free)
+    }
+
+    /// Whether a task waits for the reply.
+    pub(super) fn is_waiting(self) -> bool {
+        matches!(self, State::Waiting)
+    }
+
+    /// Whether the reply is at the head of its lane, for its owner to take.
+    pub(super) fn is_at_head(self) -> bool {
+        matches!(self, State::Ready(Place::Head))
+    }
+
     /// Whether there is a detached request in flight.
     pub(super) fn is_unattended(self) -> bool {
         matches!(
