@@ -77,7 +77,7 @@ impl<'a> Args<'a> {
             Some((name, value)) => (name, Some(value)),
             None => (long, None),
         };
-        let unknown = || Fail::Usage(format!("unknown option --{name}"));
+        let unknown = || Fail::usage(format_args!("unknown option --{name}"));
         let named = LONG.iter().filter(|(it, _)| *it == name);
         let mut letters = named.flat_map(|(_, letters)| letters.chars());
         let letter = letters.find(|&letter| known.contains(letter));
@@ -86,7 +86,9 @@ impl<'a> Args<'a> {
             (true, Some(value)) => value,
             (true, None) => words.next().ok_or_else(|| missing(&format!("-{name}")))?,
             (false, None) => "",
-            (false, Some(_)) => return Err(Fail::Usage(format!("option --{name} takes no value"))),
+            (false, Some(_)) => {
+                return Err(Fail::usage(format_args!("option --{name} takes no value")));
+            }
         };
         self.options.push((letter, value));
         Ok(())
@@ -106,7 +108,7 @@ impl<'a> Args<'a> {
                     self.operands.push(word);
                     return Ok(());
                 }
-                return Err(Fail::Usage(format!("unknown option -{letter}")));
+                return Err(Fail::usage(format_args!("unknown option -{letter}")));
             }
             if !takes_value(known, letter) {
                 self.options.push((letter, ""));
@@ -163,5 +165,5 @@ fn takes_value(known: &str, letter: char) -> bool {
 }
 
 fn missing(option: &str) -> Fail {
-    Fail::Usage(format!("option -{option} needs a value"))
+    Fail::usage(format_args!("option -{option} needs a value"))
 }

@@ -28,12 +28,17 @@ pub fn bench(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         [] => (NAME, Some(MIB)),
         [path] => (path, Some(MIB)),
         [path, mib] => (path, digits(mib)),
-        _ => return Err(Fail::Usage("a path and a number are expected".into())),
+        _ => {
+            return Err(Fail::usage(format_args!(
+                "a path and a number are expected"
+            )));
+        }
     };
     let size = mib
         .filter(|mib| (1..1 << 20).contains(mib))
         .map(|mib| mib << 20);
-    let size = size.ok_or_else(|| Fail::Usage("the size is a number of MiB from 1 on".into()))?;
+    let size =
+        size.ok_or_else(|| Fail::usage(format_args!("the size is a number of MiB from 1 on")))?;
     let place = shell.place(path)?;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);

@@ -1,7 +1,5 @@
 //! Commands that change what is known of files, or their names: touch, ln, chmod, chown, rmdir.
 
-use alloc::format;
-
 use xen9p::errno::Errno;
 use xen9p::fs::{FileTimes, Metadata, OpenOptions, Permissions};
 
@@ -60,7 +58,7 @@ pub fn rmdir(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
 
 pub fn ln(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let (targets, last) = match &*args.operands {
-        [] => return Err(Fail::Usage("a target is missing".into())),
+        [] => return Err(Fail::usage(format_args!("a target is missing"))),
         [target] => (core::slice::from_ref(target), "."),
         [targets @ .., last] => (targets, *last),
     };
@@ -138,9 +136,9 @@ fn throughout(
 
 pub fn chmod(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let [mode, paths @ ..] = &*args.operands else {
-        return Err(Fail::Usage("a mode is missing".into()));
+        return Err(Fail::usage(format_args!("a mode is missing")));
     };
-    let invalid = || Fail::Usage(format!("invalid mode '{mode}'"));
+    let invalid = || Fail::usage(format_args!("invalid mode '{mode}'"));
     // Judged once, before anything is changed.
     changed(mode, 0, false).ok_or_else(invalid)?;
     throughout(shell, args, paths, |shell, place, named| {
@@ -251,14 +249,14 @@ pub fn changed(text: &str, old: u32, is_dir: bool) -> Option<u32> {
 
 pub fn chown(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let [owner, paths @ ..] = &*args.operands else {
-        return Err(Fail::Usage("an owner is missing".into()));
+        return Err(Fail::usage(format_args!("an owner is missing")));
     };
     let (user, group) = owner.split_once([':', '.']).unwrap_or((owner, ""));
     let number = |text: &str| match text {
         "" => Ok(None),
         "root" => Ok(Some(0)),
         text => text.parse().map(Some).map_err(|_| {
-            Fail::Usage(format!(
+            Fail::usage(format_args!(
                 "'{text}' is no number; names of users are not known here"
             ))
         }),

@@ -68,7 +68,7 @@ pub fn selftest(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let directory = match *args.operands {
         [] => "/",
         [directory] => directory,
-        _ => return Err(Fail::Usage("one directory is expected".into())),
+        _ => return Err(Fail::usage(format_args!("one directory is expected"))),
     };
     let parent = shell.place(directory)?;
     let name = format!(".selftest-{:x}", shell.host.now().as_nanos());

@@ -8,7 +8,7 @@ const TROUBLE: u8 = 2;
 
 pub fn cmp(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let [first, second] = *args.operands else {
-        return Err(Fail::Usage("two paths are expected".into()));
+        return Err(Fail::usage(format_args!("two paths are expected")));
     };
     match compare(shell, args.has('s'), first, second) {
         Err(Fail::Error(text)) => {

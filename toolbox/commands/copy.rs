@@ -11,7 +11,7 @@ use xen9p::tree::files::{CopyError, Copying, CopyingDir, CopyingFiles};
 
 use super::descent::{Begun, begun, directories, next_begun};
 use super::kept::{Keep, Kept};
-use super::listing::{Names, Selection, out_of_memory};
+use super::listing::{Names, Selection};
 use super::moving::{are_the_same, beside};
 use super::place::Place;
 use super::progress::{Amount, Progress, found};
@@ -248,7 +248,7 @@ pub fn copy_tree(
                     tell_copied(shell, &from, &to, how);
                 }
                 let (dirs, more) = copy_entries(shell, &from, &to, files, &mut failed, how)?;
-                levels.try_reserve(1).map_err(|_| out_of_memory())?;
+                levels.try_reserve(1).map_err(|_| Fail::out_of_memory())?;
                 levels.push(Level {
                     found,
                     len: (from.path.len(), to.path.len()),

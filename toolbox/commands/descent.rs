@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use xen9p::fs;
 use xen9p::ns::DirEntry;
 
-use super::listing::{Names, Selection, out_of_memory};
+use super::listing::{Names, Selection};
 use super::place::Place;
 use super::{Fail, Shell};
 
@@ -78,7 +78,7 @@ pub fn descend<V: Visitor>(
         if core::mem::take(&mut begins) {
             match visitor.enter(shell, &at, looked.take()) {
                 Ok((dirs, more)) => {
-                    levels.try_reserve(1).map_err(|_| out_of_memory())?;
+                    levels.try_reserve(1).map_err(|_| Fail::out_of_memory())?;
                     levels.push(Level {
                         len: at.path.len(),
                         dirs,

@@ -12,10 +12,12 @@ use super::{Args, Fail, Shell};
 /// A source, and a target.
 fn operands<'a>(args: &Args<'a>) -> Result<(&'a str, Target), Fail> {
     let [source, target] = *args.operands else {
-        return Err(Fail::Usage("a source and a target are expected".into()));
+        return Err(Fail::usage(format_args!(
+            "a source and a target are expected"
+        )));
     };
     let target = target.parse();
-    let target = target.map_err(|error| Fail::Usage(format!("{error}")))?;
+    let target = target.map_err(|error| Fail::usage(format_args!("{error}")))?;
     Ok((source, target))
 }
 
@@ -26,7 +28,10 @@ pub fn serve(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         let tree = serving::directory(&place.ns, &place.path);
         Rc::new(tree.map_err(|error| place.fail(error))?)
     } else {
-        shell.host.tree(source).map_err(Fail::Error)?
+        shell
+            .host
+            .tree(source)
+            .map_err(|text| Fail::error(format_args!("{text}")))?
     };
     let rights = match args.has('r') {
         true => Rights::ReadOnly,
@@ -44,7 +49,7 @@ pub fn unserve(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
 
 pub fn exports(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let [] = *args.operands else {
-        return Err(Fail::Usage("no argument is expected".into()));
+        return Err(Fail::usage(format_args!("no argument is expected")));
     };
     for export in shell.host.exports() {
         let rights = match export.rights {

@@ -1,6 +1,5 @@
 //! Commands on the content of files, and those without any file.
 
-use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -12,7 +11,6 @@ use xen9p::ns::File;
 
 use super::args::units;
 use super::change::changed;
-use super::listing::out_of_memory;
 use super::place::{Place, concat};
 use super::{Args, Fail, Shell};
 
@@ -33,7 +31,7 @@ pub fn buffer(need: u64) -> Result<Vec<u8>, Fail> {
             return Ok(buffer);
         }
         if size <= LEAST_CHUNK {
-            return Err(out_of_memory());
+            return Err(Fail::out_of_memory());
         }
         size /= 2;
     }
@@ -98,7 +96,7 @@ pub fn read_through(
 pub fn mkdir(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let mode = args.value('m').map(|text| {
         let mode = changed(text, 0o777, true);
-        mode.ok_or_else(|| Fail::Usage(format!("invalid mode '{text}'")))
+        mode.ok_or_else(|| Fail::usage(format_args!("invalid mode '{text}'")))
     });
     let mode = mode.transpose()?;
     let verbose = args.has('v');
@@ -188,7 +186,7 @@ pub fn append(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
 fn put(shell: &mut Shell<'_>, args: &Args<'_>, how: &OpenOptions) -> Result<(), Fail> {
     let (end, arguments) = line_end(args);
     let [path, text @ ..] = arguments else {
-        return Err(Fail::Usage("a path is missing".into()));
+        return Err(Fail::usage(format_args!("a path is missing")));
     };
     let place = shell.place(path)?;
     let text = text.join(" ") + end;
@@ -217,9 +215,9 @@ fn line_end<'a>(args: &'a Args<'a>) -> (&'static str, &'a [&'a str]) {
 
 pub fn truncate(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let size = args.value('s');
-    let size = size.ok_or_else(|| Fail::Usage("a size is missing".into()))?;
+    let size = size.ok_or_else(|| Fail::usage(format_args!("a size is missing")))?;
     let bytes = units(size);
-    let bytes = bytes.ok_or_else(|| Fail::Usage(format!("'{size}' is no number of bytes")))?;
+    let bytes = bytes.ok_or_else(|| Fail::usage(format_args!("'{size}' is no number of bytes")))?;
     shell.each(&args.operands, |_, place| {
         let mut options = OpenOptions::new();
         options.write(true).create(!args.has('c'));
@@ -234,12 +232,15 @@ pub fn truncate(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
 
 pub fn sleep(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let [time] = *args.operands else {
-        return Err(Fail::Usage("one number of seconds is expected".into()));
+        return Err(Fail::usage(format_args!(
+            "one number of seconds is expected"
+        )));
     };
     let time = if time == "infinity" {
         Duration::MAX
     } else {
-        seconds(time).ok_or_else(|| Fail::Usage(format!("'{time}' is no number of seconds")))?
+        seconds(time)
+            .ok_or_else(|| Fail::usage(format_args!("'{time}' is no number of seconds")))?
     };
     if shell.host.sleep(time) {
         Ok(())

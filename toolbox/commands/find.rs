@@ -147,11 +147,11 @@ impl<'a> Find<'a> {
             }
             let mut value = || match words.next() {
                 Some(value) => Ok(*value),
-                None => Err(Fail::Usage(format!("{word} needs a value"))),
+                None => Err(Fail::usage(format_args!("{word} needs a value"))),
             };
             let number = |text: &str| {
                 let number = digits(text).and_then(|number| usize::try_from(number).ok());
-                number.ok_or_else(|| Fail::Usage(format!("{word}: '{text}' is no number")))
+                number.ok_or_else(|| Fail::usage(format_args!("{word}: '{text}' is no number")))
             };
             let test = match word {
                 "-name" => Test::Name(value()?, false),
@@ -160,7 +160,7 @@ impl<'a> Find<'a> {
                 "-type" => {
                     let kind = value()?;
                     if kind.is_empty() || kind.contains(|c| !"fdlbcps,".contains(c)) {
-                        return Err(Fail::Usage(format!("-type: unknown type '{kind}'")));
+                        return Err(Fail::usage(format_args!("-type: unknown type '{kind}'")));
                     }
                     Test::Kind(kind)
                 }
@@ -175,7 +175,7 @@ impl<'a> Find<'a> {
                     find.most = number(value()?)?;
                     continue;
                 }
-                other => return Err(Fail::Usage(format!("'{other}' is not there"))),
+                other => return Err(Fail::usage(format_args!("'{other}' is not there"))),
             };
             find.tests.push((test, core::mem::take(&mut not)));
         }
@@ -250,7 +250,11 @@ fn size(text: &str) -> Result<Test<'_>, Fail> {
         _ => (number, 512),
     };
     let count = digits(count);
-    let count = count
-        .ok_or_else(|| Fail::Usage(format!("-size: '{}' is no size", Shown(text.as_bytes()))))?;
+    let count = count.ok_or_else(|| {
+        Fail::usage(format_args!(
+            "-size: '{}' is no size",
+            Shown(text.as_bytes())
+        ))
+    })?;
     Ok(Test::Size(order, count, unit))
 }

@@ -24,7 +24,7 @@ pub fn grep(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let (pattern, paths) = match (args.value('e'), &*args.operands) {
         (Some(pattern), paths) => (pattern, paths),
         (None, [pattern, paths @ ..]) => (*pattern, paths),
-        (None, []) => return Err(Fail::Usage("a pattern is missing".into())),
+        (None, []) => return Err(Fail::usage(format_args!("a pattern is missing"))),
     };
     let recursive = args.has('r') || args.has('R');
     let how = How {
@@ -45,9 +45,9 @@ pub fn grep(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let is_implied = paths.is_empty() && recursive;
     let paths = if is_implied { &["."] } else { paths };
     if paths.is_empty() {
-        return Err(Fail::Usage(
-            "a path is missing, and there is no other input".into(),
-        ));
+        return Err(Fail::usage(format_args!(
+            "a path is missing, and there is no other input"
+        )));
     }
     shell.each(paths, |shell, place| {
         if place.metadata()?.is_dir() && recursive {

@@ -1,6 +1,5 @@
 //! Commands that only look: stat, df, stats, log, devices.
 
-use alloc::format;
 use alloc::vec;
 
 use xen9p::fs::Metadata;
@@ -93,7 +92,7 @@ pub fn stats(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
             Ok(())
         }
         [path] => reads(shell, path),
-        _ => Err(Fail::Usage("one file at most is expected".into())),
+        _ => Err(Fail::usage(format_args!("one file at most is expected"))),
     }
 }
 
@@ -134,26 +133,28 @@ fn reads(shell: &mut Shell<'_>, path: &str) -> Result<(), Fail> {
 
 pub fn log(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let [filter] = *args.operands else {
-        return Err(Fail::Usage(
-            "one filter is expected, such as debug or info,p9=trace".into(),
-        ));
+        return Err(Fail::usage(format_args!(
+            "one filter is expected, such as debug or info,p9=trace"
+        )));
     };
-    shell.host.set_log(filter).map_err(Fail::Error)
+    shell
+        .host
+        .set_log(filter)
+        .map_err(|text| Fail::error(format_args!("{text}")))
 }
 
 pub fn devices(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let count = match *args.operands {
         [] => u64::MAX,
-        [count] => {
-            digits(count).ok_or_else(|| Fail::Usage(format!("'{count}' is no number of events")))?
-        }
-        _ => return Err(Fail::Usage("at most a number is expected".into())),
+        [count] => digits(count)
+            .ok_or_else(|| Fail::usage(format_args!("'{count}' is no number of events")))?,
+        _ => return Err(Fail::usage(format_args!("at most a number is expected"))),
     };
     for _ in 0..count {
         match shell.host.device_event() {
             Ok(Some(event)) => shell.say(format_args!("{event}\n")),
             Ok(None) => return Err(Fail::Interrupted),
-            Err(text) => return Err(Fail::Error(text)),
+            Err(text) => return Err(Fail::error(format_args!("{text}"))),
         }
     }
     Ok(())

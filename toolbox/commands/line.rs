@@ -287,11 +287,13 @@ impl Call {
                 [] => Ok((last, true)),
                 [status] => match status.parse() {
                     Ok(status) => Ok((status, true)),
-                    Err(_) => Err(Fail::Error(
-                        "exit: a status is a number from 0 to 255".into(),
-                    )),
+                    Err(_) => Err(Fail::error(format_args!(
+                        "exit: a status is a number from 0 to 255"
+                    ))),
                 },
-                _ => Err(Fail::Error("exit: one status at most is expected".into())),
+                _ => Err(Fail::error(format_args!(
+                    "exit: one status at most is expected"
+                ))),
             },
             _ => Ok((shell.run(&words), false)),
         }

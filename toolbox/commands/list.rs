@@ -82,7 +82,7 @@ pub fn ls(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         let name = concat(&[place.share.as_bytes(), place.typed()])?;
         match files.push(shell, &name, Ok(found)) {
             true => Ok(()),
-            false => Err(super::listing::out_of_memory()),
+            false => Err(Fail::out_of_memory()),
         }
     })?;
     let several = paths.len() > 1 || how.recursive;

@@ -5,7 +5,6 @@
 
 use alloc::vec::Vec;
 
-use xen9p::errno::Errno;
 use xen9p::fs::{self, Metadata};
 
 use super::place::concat;
@@ -31,11 +30,6 @@ pub struct Names {
     blocks: Vec<Vec<u8>>,
     /// Where each is: its block, and the place there in the lower 16 bits.
     places: Vec<u32>,
-}
-
-/// What is said when memory is short.
-pub fn out_of_memory() -> Fail {
-    Fail::Error(alloc::format!("{}", Errno::ENOMEM))
 }
 
 impl Names {
@@ -68,7 +62,7 @@ impl Names {
     /// # Errors
     /// ENOMEM.
     pub fn push(&mut self, name: &[u8]) -> Result<(), Fail> {
-        let len = u16::try_from(name.len()).map_err(|_| out_of_memory())?;
+        let len = u16::try_from(name.len()).map_err(|_| Fail::out_of_memory())?;
         let need = name.len() + 2;
         let room = self
             .blocks
@@ -78,11 +72,17 @@ impl Names {
             let last = self.blocks.last().map_or(0, Vec::capacity);
             let size = (2 * last).clamp(FIRST_BLOCK, LARGEST_BLOCK).max(need);
             let mut block = Vec::new();
-            block.try_reserve_exact(size).map_err(|_| out_of_memory())?;
-            self.blocks.try_reserve(1).map_err(|_| out_of_memory())?;
+            block
+                .try_reserve_exact(size)
+                .map_err(|_| Fail::out_of_memory())?;
+            self.blocks
+                .try_reserve(1)
+                .map_err(|_| Fail::out_of_memory())?;
             self.blocks.push(block);
         }
-        self.places.try_reserve(1).map_err(|_| out_of_memory())?;
+        self.places
+            .try_reserve(1)
+            .map_err(|_| Fail::out_of_memory())?;
         let nth = self.blocks.len() - 1;
         let block = &mut self.blocks[nth];
         // A block is not larger than places can tell, but for one name that has it alone.
@@ -100,7 +100,7 @@ impl Names {
         if count > 1 {
             names
                 .try_reserve_exact(count)
-                .map_err(|_| out_of_memory())?;
+                .map_err(|_| Fail::out_of_memory())?;
             for nth in nth..nth + count {
                 names.push(concat(&[self.get(nth)])?);
             }

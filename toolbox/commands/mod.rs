@@ -10,6 +10,7 @@ mod copy;
 mod descent;
 mod elsewhere;
 mod exports;
+mod fail;
 mod files;
 mod find;
 pub mod format;
@@ -48,6 +49,7 @@ use xen9p::transport::serving::{ExportError, Exported, Target};
 
 pub use args::Args;
 use elsewhere::{Instead, instead};
+pub use fail::{Fail, Status};
 pub use line::Line;
 use output::Output;
 use place::Place;
@@ -173,23 +175,6 @@ pub trait Host {
     fn counters(&self) -> Vec<(&'static str, u64)>;
 }
 
-/// Why a command did not do what it was told to.
-#[derive(Debug)]
-pub enum Fail {
-    /// It was called in a wrong way; the text says how.
-    Usage(String),
-    /// It met an error; the text is for people.
-    Error(String),
-    /// It met errors and has printed them, and ends with this status.
-    Reported(Status),
-    /// The domain is asked to stop, or Ctrl-C was typed.
-    Interrupted,
-}
-
-/// A status as a shell would report it: 0, 1 for a failed command, 2 for one called wrongly, and 143
-/// (as after SIGTERM) for an interrupted one.
-pub type Status = u8;
-
 /// The status of an interrupted command.
 const INTERRUPTED: Status = 143;
 
@@ -292,7 +277,7 @@ pub fn run(host: &mut dyn Host, line: &str) -> Result<Option<Status>, String> {
 fn help(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     for name in &args.operands {
         if !COMMANDS.iter().any(|command| command.name == *name) {
-            return Err(Fail::Usage(format!("there is no command '{name}'")));
+            return Err(Fail::usage(format_args!("there is no command '{name}'")));
         }
     }
     for command in COMMANDS {
@@ -421,7 +406,7 @@ impl<'a> Shell<'a> {
         mut action: impl FnMut(&mut Self, &Place) -> Result<(), Fail>,
     ) -> Result<(), Fail> {
         if paths.is_empty() {
-            return Err(Fail::Usage("a path is missing".into()));
+            return Err(Fail::usage(format_args!("a path is missing")));
         }
         for path in paths {
             let done = self.place(path).and_then(|place| action(self, &place));

@@ -19,7 +19,7 @@ pub fn cd(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let path = match *args.operands {
         [] => "/",
         [path] => path,
-        _ => return Err(Fail::Usage("one directory is expected".into())),
+        _ => return Err(Fail::usage(format_args!("one directory is expected"))),
     };
     let goes_back = path == "-";
     let place = match goes_back {
@@ -27,7 +27,7 @@ pub fn cd(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         false => shell.place(path)?,
     };
     if goes_back && place.path.is_empty() {
-        return Err(Fail::Error("there was no directory before".into()));
+        return Err(Fail::error(format_args!("there was no directory before")));
     }
     if !place.share.is_empty() {
         return Err(Fail::error(format_args!(
@@ -62,10 +62,17 @@ pub fn mount(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let (source, at) = match *args.operands {
         [] => return ns(shell, args),
         [source, at] => (source, at),
-        _ => return Err(Fail::Usage("a source and a path are expected".into())),
+        _ => {
+            return Err(Fail::usage(format_args!(
+                "a source and a path are expected"
+            )));
+        }
     };
     let place = shell.place(at)?;
-    let mut tree = shell.host.tree(source).map_err(Fail::Error)?;
+    let mut tree = shell
+        .host
+        .tree(source)
+        .map_err(|text| Fail::error(format_args!("{text}")))?;
     if args.has('r') {
         tree = Rc::new(ReadOnly::of(tree));
     }
@@ -75,13 +82,13 @@ pub fn mount(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
 
 pub fn bind(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let [new, old] = *args.operands else {
-        return Err(Fail::Usage("two paths are expected".into()));
+        return Err(Fail::usage(format_args!("two paths are expected")));
     };
     let how = match (args.has('a'), args.has('b')) {
         (false, false) => Bind::REPLACE,
         (true, false) => Bind::AFTER,
         (false, true) => Bind::BEFORE,
-        (true, true) => return Err(Fail::Usage("-a and -b exclude each other".into())),
+        (true, true) => return Err(Fail::usage(format_args!("-a and -b exclude each other"))),
     };
     let how = if args.has('c') { how.create() } else { how };
     let (new, old) = (shell.place(new)?, shell.place(old)?);
@@ -98,7 +105,7 @@ pub fn unmount(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let (new, old) = match *args.operands {
         [old] => (None, old),
         [new, old] => (Some(shell.place(new)?), old),
-        _ => return Err(Fail::Usage("one or two paths are expected".into())),
+        _ => return Err(Fail::usage(format_args!("one or two paths are expected"))),
     };
     let old = shell.place(old)?;
     let done = match new {

@@ -2,7 +2,6 @@
 //!
 //! Matching takes a time that grows with text and pattern multiplied, whatever they are.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Fail;
@@ -164,7 +163,7 @@ fn repeat(sequence: &mut Sequence, optional: bool, repeated: bool) {
 }
 
 fn error(text: &str) -> Fail {
-    Fail::Usage(String::from(text))
+    Fail::usage(format_args!("{text}"))
 }
 
 fn no_groups() -> Fail {

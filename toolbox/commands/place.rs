@@ -1,7 +1,6 @@
 //! Paths on shares, and the file operations that all commands use.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
@@ -10,7 +9,6 @@ use xen9p::fs::{self, Metadata};
 use xen9p::ns::{DirEntry, File, Namespace, ReadDir, WithMetadata};
 
 use super::Fail;
-use super::listing::out_of_memory;
 
 /// A path on one of the shares.
 pub struct Place {
@@ -36,38 +34,13 @@ impl fmt::Display for Place {
 pub fn concat(pieces: &[&[u8]]) -> Result<Vec<u8>, Fail> {
     let mut whole = Vec::new();
     let len = pieces.iter().map(|piece| piece.len()).sum();
-    whole.try_reserve_exact(len).map_err(|_| out_of_memory())?;
+    whole
+        .try_reserve_exact(len)
+        .map_err(|_| Fail::out_of_memory())?;
     for piece in pieces {
         whole.extend_from_slice(piece);
     }
     Ok(whole)
-}
-
-impl Fail {
-    /// The failure with this text, which may have names and paths in it.
-    pub fn error(text: fmt::Arguments<'_>) -> Fail {
-        struct Out(String);
-        impl Write for Out {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
-                self.0.push_str(text);
-                Ok(())
-            }
-        }
-        let mut out = Out(String::new());
-        match fmt::write(&mut out, text) {
-            Ok(()) => Fail::Error(out.0),
-            Err(_) => out_of_memory(),
-        }
-    }
-
-    /// The failure of doing `what` because of `error`.
-    pub fn from_fs(what: fmt::Arguments<'_>, error: fs::Error) -> Fail {
-        match error {
-            fs::Error::Interrupted => Fail::Interrupted,
-            error => Fail::error(format_args!("{what}: {error}")),
-        }
-    }
 }
 
 impl Place {
@@ -161,7 +134,7 @@ impl Place {
         let mut clean = Vec::new();
         clean
             .try_reserve_exact(self.path.len() + 1)
-            .map_err(|_| out_of_memory())?;
+            .map_err(|_| Fail::out_of_memory())?;
         for name in self.path.split(|byte| *byte == b'/') {
             match name {
                 b"" | b"." => {}

@@ -11,7 +11,7 @@ use xen9p::tree::DynNode;
 use xen9p::tree::files::RemovingDir;
 
 use super::descent::{Begun, begun, next_begun};
-use super::listing::{Names, Selection, out_of_memory};
+use super::listing::{Names, Selection};
 use super::place::{Place, concat, is_of_the_path};
 use super::{Args, Fail, Shell};
 
@@ -217,7 +217,7 @@ fn descend(
         ahead: Begun::new(),
         is_gone: dir.as_ref().is_some_and(RemovingDir::is_gone),
     };
-    levels.try_reserve(1).map_err(|_| out_of_memory())?;
+    levels.try_reserve(1).map_err(|_| Fail::out_of_memory())?;
     pass(shell, at, &mut level, dir, verbose)?;
     levels.push(level);
     Ok(())

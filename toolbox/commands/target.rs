@@ -1,6 +1,5 @@
 //! Where the sources of cp and mv go to.
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use super::place::Place;
@@ -14,10 +13,10 @@ pub fn to_target(
     mut action: impl FnMut(&mut Shell<'_>, &Place, &Place) -> Result<(), Fail>,
 ) -> Result<(), Fail> {
     let [sources @ .., target] = paths else {
-        return Err(Fail::Usage("paths are missing".into()));
+        return Err(Fail::usage(format_args!("paths are missing")));
     };
     if sources.is_empty() {
-        return Err(Fail::Usage(format!(
+        return Err(Fail::usage(format_args!(
             "the target after '{target}' is missing"
         )));
     }

@@ -27,7 +27,7 @@ impl Amount {
         let what = if bytes { "bytes" } else { "lines" };
         Ok(Amount {
             count: count
-                .ok_or_else(|| Fail::Usage(format!("invalid number of {what}: '{text}'")))?,
+                .ok_or_else(|| Fail::usage(format_args!("invalid number of {what}: '{text}'")))?,
             bytes,
             from_start: text.starts_with('+'),
         })

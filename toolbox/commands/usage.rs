@@ -1,6 +1,5 @@
 //! `du`.
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use xen9p::fs::{self, Metadata};
@@ -9,7 +8,7 @@ use xen9p::ns::WithMetadata;
 use super::args::digits;
 use super::descent::{Begun, Visitor, descend};
 use super::format::{Human, Kilobytes};
-use super::listing::{Names, Selection, out_of_memory};
+use super::listing::{Names, Selection};
 use super::place::Place;
 use super::{Args, Fail, Shell};
 
@@ -28,7 +27,7 @@ pub fn du(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
         None => usize::MAX,
         Some(text) => {
             let depth = digits(text).and_then(|depth| usize::try_from(depth).ok());
-            depth.ok_or_else(|| Fail::Usage(format!("invalid maximum depth '{text}'")))?
+            depth.ok_or_else(|| Fail::usage(format_args!("invalid maximum depth '{text}'")))?
         }
     };
     let mut usage = Usage {
@@ -103,7 +102,9 @@ impl Visitor for Usage<'_> {
                 Err(error) => shell.settle(Err(place.fail(error)))?,
             }
         }
-        self.sums.try_reserve(1).map_err(|_| out_of_memory())?;
+        self.sums
+            .try_reserve(1)
+            .map_err(|_| Fail::out_of_memory())?;
         self.sums.push(sum);
         Ok(selection.finish())
     }

@@ -13,10 +13,10 @@ use editor::{Editor, Event};
 
 pub fn shell(shell: &mut Shell<'_>, args: &Args<'_>) -> Result<(), Fail> {
     let [] = *args.operands else {
-        return Err(Fail::Usage("no argument is expected".into()));
+        return Err(Fail::usage(format_args!("no argument is expected")));
     };
     if shell.host.is_terminal() {
-        return Err(Fail::Error("this is one already".into()));
+        return Err(Fail::error(format_args!("this is one already")));
     }
     shell.host.set_terminal(true);
     let done = talk(shell.host);
