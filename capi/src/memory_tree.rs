@@ -12,7 +12,7 @@ use xen9p::tree::trees::{MemNode, MemTree};
 use xen9p::tree::{NeverWaits, block_on};
 use xen9p::xen::Xen;
 
-use crate::mount::Connected;
+use crate::mount::connect::Connected;
 use crate::platform::{self, Kernel, known_memory};
 
 /// What such a tree is called when it is mounted.

@@ -139,7 +139,7 @@ pub(crate) fn xen() -> Result<Xen> {
     let endpoints = match endpoints {
         Some(endpoints) => endpoints,
         None => {
-            let endpoints = Endpoints::new(&domain)?;
+            let endpoints = Endpoints::new(&domain);
             with_state(|state| state.endpoints = Some(endpoints.clone()))?;
             endpoints
         }

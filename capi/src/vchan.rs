@@ -12,7 +12,7 @@ use xen9p::xen::Xen;
 use xen9p::xen::grant::MapError;
 
 use crate::error::{Fail, Result};
-use crate::mount::{Connected, RECONNECT_TIMEOUT};
+use crate::mount::connect::{Connected, RECONNECT_TIMEOUT};
 use crate::platform::{Kernel, known_memory, table};
 
 /// What one message may take, as a share of the kernel's memory.

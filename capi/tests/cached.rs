@@ -108,12 +108,18 @@ fn warm(world: &World, fs: xen9p_handle) {
     }
 }
 
+/// A mount with so many bytes of cache, which has read and listed already.
+fn warm_mount(world: &World, cache: u32, recovery: u32) -> xen9p_handle {
+    let fs = mount(world, cache, recovery);
+    warm(world, fs);
+    fs
+}
+
 #[test]
 fn what_is_known_is_not_asked_for_again() {
     let _turn = turn();
     let world = world();
-    let fs = mount(&world, 1 << 20, 0);
-    warm(&world, fs);
+    let fs = warm_mount(&world, 1 << 20, 0);
     // Walk, open, what it is like now, close.
     let read = || assert!(whole(fs) == vec![7; SIZE]);
     assert_eq!(requests(&world, read), 4);
@@ -132,8 +138,7 @@ fn what_is_known_is_not_asked_for_again() {
 fn who_does_not_ask_for_it_gets_none() {
     let _turn = turn();
     let world = world();
-    let fs = mount(&world, 0, 0);
-    warm(&world, fs);
+    let fs = warm_mount(&world, 0, 0);
     assert!(requests(&world, || assert_eq!(entries(fs), 1)) > 4);
     for _ in 0..3 {
         let stat = || assert_eq!(length(fs), SIZE as u64);
@@ -146,8 +151,7 @@ fn who_does_not_ask_for_it_gets_none() {
 fn a_loss_empties_it() {
     let _turn = turn();
     let world = world();
-    let fs = mount(&world, 1 << 20, 30);
-    warm(&world, fs);
+    let fs = warm_mount(&world, 1 << 20, 30);
     outside(|| {
         world.share.borrow_mut().kill();
         world.share.borrow_mut().restart();
@@ -174,8 +178,7 @@ fn a_loss_empties_it() {
 fn memory_that_is_missing_comes_from_it() {
     let _turn = turn();
     let world = world();
-    let fs = mount(&world, 1 << 20, 0);
-    warm(&world, fs);
+    let fs = warm_mount(&world, 1 << 20, 0);
     assert_eq!(requests(&world, || assert_eq!(entries(fs), 1)), 4);
     memory::leave_what_is_given_back();
     assert_eq!(entries(fs), 1);

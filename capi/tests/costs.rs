@@ -79,7 +79,7 @@ fn by_rust() -> Vec<Count> {
     let world = world();
     let events = Events::new(world.kernel.platform.clone());
     let domain = xen::Xen::<FakePlatform>::new(events).unwrap();
-    let endpoints = Endpoints::new(&domain).unwrap();
+    let endpoints = Endpoints::new(&domain);
     let device = xen9pfs::device(&domain, None).unwrap();
     let transport = endpoints
         .connect(device, &Config::for_memory(MEMORY))

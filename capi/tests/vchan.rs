@@ -5,12 +5,12 @@ mod domains;
 mod kernel;
 
 use std::cell::RefCell;
-use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 use std::rc::Rc;
 use std::time::Duration;
 
-use domains::{OTHER, Serving, looping, other, world};
+use domains::{OTHER, Serving, looping, other, serve, world};
+use kernel::calls::{get, mount, put};
 use kernel::memory::{inside, leave, outside};
 use kernel::{GUEST, finish, last_error, now, turn};
 use xen9p::fs::{self, Fs, MountOptions, aio};
@@ -26,60 +26,6 @@ const NULL: *mut xen9p_handle = null_mut();
 const EBADF: i32 = -9;
 const EFAULT: i32 = -14;
 const EINVAL: i32 = -22;
-
-/// # Safety
-/// The library is set up.
-unsafe fn mount(name: &CStr) -> xen9p_handle {
-    let mut fs = 0;
-    // SAFETY: all pointers are valid.
-    let mounted = unsafe { xen9p_mount(name.as_ptr(), null(), &mut fs, NULL) };
-    assert_eq!(mounted, 0, "{name:?}: {}", last_error());
-    fs
-}
-
-/// # Safety
-/// The library is set up.
-unsafe fn serve(address: &CStr, tree: xen9p_handle, flags: u32) -> xen9p_handle {
-    let mut endpoint = 0;
-    // SAFETY: all pointers are valid.
-    let served = unsafe { xen9p_serve(address.as_ptr(), tree, flags, &mut endpoint) };
-    assert_eq!(served, 0, "{address:?}: {}", last_error());
-    endpoint
-}
-
-/// # Safety
-/// The library is set up.
-unsafe fn put(fs: xen9p_handle, path: &CStr, content: &[u8]) {
-    let (mut file, flags) = (0, XEN9P_WRITE | XEN9P_CREATE);
-    // SAFETY: all pointers are valid.
-    unsafe {
-        let opened = xen9p_open(fs, path.as_ptr(), flags, 0o644, &mut file, NULL);
-        assert_eq!(opened, 0, "{}", last_error());
-        let count = xen9p_write(file, content.as_ptr().cast(), content.len(), 0, NULL);
-        assert_eq!(count, content.len() as i64);
-        assert_eq!(xen9p_close(file, NULL), 0);
-    }
-}
-
-/// # Safety
-/// The library is set up.
-unsafe fn get(fs: xen9p_handle, path: &CStr) -> Vec<u8> {
-    let (mut file, mut op) = (0, 0);
-    let mut content = vec![0; 1 << 20];
-    // SAFETY: all pointers are valid.
-    unsafe {
-        let opened = xen9p_open(fs, path.as_ptr(), XEN9P_READ, 0, &mut file, NULL);
-        assert_eq!(opened, 0, "{}", last_error());
-        // Started, and asked about.
-        let into = content.as_mut_ptr().cast();
-        assert_eq!(xen9p_read(file, into, content.len(), 0, &mut op), 0);
-        let count = finish(op);
-        assert!(count >= 0, "{count}: {}", last_error());
-        content.truncate(count as usize);
-        assert_eq!(xen9p_close(file, NULL), 0);
-    }
-    content
-}
 
 #[test]
 fn a_tree_of_another_domain_is_mounted() {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use xen9p::transport::idc::Event;
 use xen9p_testing::random::Random;
 
-use crate::common::{Bed, Domains, Pair, Sockets};
+use crate::common::{Bed, Pair};
+use crate::domains::Domains;
+use crate::sockets::Sockets;
 
 const BREAKS: usize = 1000;
 

@@ -16,7 +16,8 @@ use xen9p::transport::vchan::{self, Export, Listener, Orders};
 use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
 use xen9p_testing::random::content;
 
-use crate::common::{DOMAINS, Domains, Drivers, Pair, content_of, domain};
+use crate::common::{Pair, content_of};
+use crate::domains::{DOMAINS, Domains, Drivers, domain};
 
 /// What happened up to now, in both domains together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

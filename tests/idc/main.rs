@@ -5,10 +5,13 @@ mod both;
 mod breaks;
 mod common;
 mod costs;
+mod domains;
 mod engine;
+mod fused;
 mod lies;
 mod life;
 mod refused;
+mod sockets;
 mod third;
 mod transports;
 

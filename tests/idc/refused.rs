@@ -16,7 +16,9 @@ use xen9p::xen::grant::{CopyError, GrantRef};
 use xen9p_testing::fake::{FakePlatform, FakeXen};
 use xen9p_testing::random::content;
 
-use crate::common::{Bed as _, DOMAINS, Domains, Fuse, Pair, Vchan, content_of, domain, vchan};
+use crate::common::{Bed as _, Pair, content_of};
+use crate::domains::{DOMAINS, Domains, Vchan, domain, vchan};
+use crate::fused::Fuse;
 
 /// More pages than one hypercall copies.
 const PAGES: usize = 70;

@@ -9,7 +9,9 @@ use xen9p::transport::idc::{
 };
 use xen9p_testing::fake::{FakePlatform, FakeXen};
 
-use crate::common::{Drivers, Fuse, Vchan, content_of, domain, vchan};
+use crate::common::content_of;
+use crate::domains::{Drivers, Vchan, domain, vchan};
+use crate::fused::Fuse;
 use xen9p::transport::idc::LocalBuffer;
 
 type End = Endpoint<Vchan, ByGrants<FakePlatform>>;

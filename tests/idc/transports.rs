@@ -12,7 +12,7 @@ use xen9p::xen::grant::Remote;
 use xen9p_testing::fake::{FakePlatform, FakeXen};
 use xen9p_testing::random::content;
 
-use crate::common::{DOMAINS, Drivers, domain};
+use crate::domains::{DOMAINS, Drivers, domain};
 
 const SIZES: [(usize, &str); 4] = [
     (64, "64 B"),

@@ -9,7 +9,7 @@ use xen9p::p9::wire::{READ_HEADER_LEN, kind};
 use xen9p_testing::bed::memory::{Bed, bed_with};
 use xen9p_testing::count::with_memory;
 use xen9p_testing::random::{Random, content};
-use xen9p_testing::server::lanes::{LaneOptions, lanes};
+use xen9p_testing::server::lanes::{Control, LaneOptions, Lanes, lanes};
 use xen9p_testing::server::mem::{MemOptions, MemServer};
 use xen9p_testing::server::real::memory;
 
@@ -17,10 +17,15 @@ const MIB: usize = 1 << 20;
 
 /// As rings of order 9, with an answer after a millisecond.
 fn rings(size: usize) -> Bed {
+    rings_that_answer_within(Duration::from_millis(1), size)
+}
+
+/// The same, with an answer after a millisecond at least and this time at most.
+fn rings_that_answer_within(most: Duration, size: usize) -> Bed {
     let lanes = LaneOptions {
         lanes: 4,
         capacity: (1 << 20) + 2 * 24,
-        latency: (Duration::from_millis(1), Duration::from_millis(1)),
+        latency: (Duration::from_millis(1), most),
         ..LaneOptions::default()
     };
     let server = MemOptions {
@@ -38,6 +43,23 @@ fn reading_ahead(bed: &Bed, bytes: usize) -> Fs {
     bed.fs
         .attach(&MountOptions::new().read_ahead(bytes))
         .unwrap()
+}
+
+/// A lane to a server with what `fill` puts there, for tests that choose how they mount it.
+fn one_lane(fill: impl FnOnce(&mut MemServer)) -> (Lanes, Control) {
+    one_lane_with(fill, |reply| reply)
+}
+
+/// The same, with each reply as `change` makes it.
+fn one_lane_with(
+    fill: impl FnOnce(&mut MemServer),
+    change: impl Fn(Vec<u8>) -> Vec<u8> + 'static,
+) -> (Lanes, Control) {
+    let mut server = MemServer::new(MemOptions::default());
+    fill(&mut server);
+    lanes(LaneOptions::default(), move |request| {
+        change(server.handle(request))
+    })
 }
 
 #[test]
@@ -69,19 +91,8 @@ fn the_next_requests_are_in_flight_while_the_program_works() {
 /// Rings answer in no order among each other: what comes before its turn waits where it is, and is copied once.
 #[test]
 fn what_comes_early_is_not_copied_twice() {
-    let lanes = LaneOptions {
-        lanes: 4,
-        capacity: (1 << 20) + 2 * 24,
-        latency: (Duration::from_millis(1), Duration::from_millis(9)),
-        ..LaneOptions::default()
-    };
-    let server = MemOptions {
-        msize: 1 << 20,
-        iounit: 512 << 10,
-        ..MemOptions::default()
-    };
+    let bed = rings_that_answer_within(Duration::from_millis(9), 32 * MIB);
     let wanted = content(32 * MIB);
-    let bed = bed_with(lanes, server, |server| server.put("/f", &wanted));
     let fs = reading_ahead(&bed, 4 * MIB);
     for call in [4096, 100_000, MIB] {
         let file = fs.open("/f").unwrap();
@@ -99,14 +110,10 @@ fn what_comes_early_is_not_copied_twice() {
 #[test]
 fn other_files_have_their_share_of_requests() {
     for window in [1, 2, 4, 64] {
-        let (transport, control) = {
-            let mut server = MemServer::new(MemOptions::default());
+        let (transport, control) = one_lane(|server| {
             server.put("/f", &content(MIB));
             server.put("/other", b"other");
-            lanes(LaneOptions::default(), move |request| {
-                server.handle(request)
-            })
-        };
+        });
         let options = MountOptions::new().window(window).read_ahead(MIB / 2);
         let fs = Fs::mount(transport, &options).unwrap();
         let file = fs.open("/f").unwrap();
@@ -123,13 +130,7 @@ fn other_files_have_their_share_of_requests() {
 
 #[test]
 fn fids_are_given_back_where_there_is_one_tag() {
-    let (transport, _) = {
-        let mut server = MemServer::new(MemOptions::default());
-        server.put("/f", b"content");
-        lanes(LaneOptions::default(), move |request| {
-            server.handle(request)
-        })
-    };
+    let (transport, _) = one_lane(|server| server.put("/f", b"content"));
     let fs = Fs::mount(transport, &MountOptions::new().window(1)).unwrap();
     for _ in 0..100 {
         assert_eq!(fs.metadata("/f").unwrap().len(), 7);
@@ -206,12 +207,10 @@ fn what_the_session_changes_is_seen_at_once() {
 #[test]
 fn what_others_change_is_missed_within_the_bytes_ahead_at_most() {
     for most in [0, 64 << 10, 256 << 10] {
-        let mut server = MemServer::new(MemOptions::default());
-        server.put("/f", &vec![1; 2 * MIB]);
         let changed = Rc::new(Cell::new(false));
         let is_changed = changed.clone();
-        let (transport, _) = lanes(LaneOptions::default(), move |request| {
-            let mut reply = server.handle(request);
+        let fill = |server: &mut MemServer| server.put("/f", &vec![1; 2 * MIB]);
+        let (transport, _) = one_lane_with(fill, move |mut reply| {
             if is_changed.get() && reply[4] == kind::TREAD + 1 {
                 reply[READ_HEADER_LEN..].fill(2);
             }

@@ -1,6 +1,7 @@
 //! Another domain, in Rust, which serves and mounts trees; and the kernel in C as such a domain meets it.
 
 use std::cell::RefCell;
+use std::ffi::CStr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -15,28 +16,14 @@ use xen9p::time::Instant;
 use xen9p::transport::vchan::{Export, Listener, Orders};
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
-use xen9p::xen::store::{Access, Permission};
 use xen9p_capi::*;
 use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
 
 use crate::kernel::memory::inside;
-use crate::kernel::{GUEST, World};
+use crate::kernel::{GUEST, World, last_error};
 
 /// The other domain.
 pub const OTHER: DomId = DomId(7);
-
-/// Lets a domain write below its own `data`, as xl does.
-pub fn permit(fake: &FakeXen, id: DomId) {
-    let dom0 = fake.dom0();
-    let home = format!("/local/domain/{id}");
-    dom0.write(&format!("{home}/domid"), id.to_string());
-    dom0.write(&format!("{home}/data"), "");
-    let owner = Permission {
-        domain: id,
-        access: Access::None,
-    };
-    dom0.set_permissions(&format!("{home}/data"), &[owner]);
-}
 
 /// The drivers of the other domain, which is in Rust.
 pub fn other(world: &World, pv: bool) -> Xen<FakePlatform> {
@@ -44,7 +31,7 @@ pub fn other(world: &World, pv: bool) -> Xen<FakePlatform> {
     if pv {
         world.fake.make_pv(OTHER);
     }
-    permit(&world.fake, OTHER);
+    world.fake.dom0().make_home(OTHER);
     Xen::new(Events::new(platform)).unwrap()
 }
 
@@ -53,7 +40,7 @@ pub fn world(pv: bool) -> World {
     if pv {
         world.fake.make_pv(GUEST);
     }
-    permit(&world.fake, GUEST);
+    world.fake.dom0().make_home(GUEST);
     world
 }
 
@@ -112,6 +99,18 @@ impl Peer for Serving {
     fn wakes_at(&self) -> Option<Instant> {
         Some(self.export.next_check())
     }
+}
+
+/// Serves a tree by this address.
+///
+/// # Safety
+/// The library is set up.
+pub unsafe fn serve(address: &CStr, tree: xen9p_handle, flags: u32) -> xen9p_handle {
+    let mut endpoint = 0;
+    // SAFETY: all pointers are valid.
+    let served = unsafe { xen9p_serve(address.as_ptr(), tree, flags, &mut endpoint) };
+    assert_eq!(served, 0, "{address:?}: {}", last_error());
+    endpoint
 }
 
 /// The kernel in C while another domain waits: it polls its endpoint.

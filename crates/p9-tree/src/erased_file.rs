@@ -5,7 +5,7 @@ use core::fmt;
 
 use p9_wire::{Attr, AttrMask, DirEntry, LockFlags, LockStatus, Qid, SetAttr, Statfs};
 
-use crate::erased::Boxed;
+use crate::any_node::Boxed;
 use crate::{Driver, HeldLock, Lock, OpenFile, Result, Span, block_on};
 
 /// An open file of a tree of any type; see [`DynNode`](crate::DynNode) for what that costs.

@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+mod any_node;
 mod drive;
 mod erased;
 mod erased_file;

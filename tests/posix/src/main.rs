@@ -4,9 +4,11 @@
 //! Everything happens in a mount and process name space of its own, so that neither a mount nor a
 //! process outlives it, however it ends.
 
+mod answer;
 mod convert;
 mod expected;
 mod fuse;
+mod mount;
 mod nodes;
 mod servers;
 mod suites;

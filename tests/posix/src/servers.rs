@@ -7,7 +7,7 @@ use xen9p::fs::MountOptions;
 use xen9p_testing::server::qemu::{QemuOptions, qemu};
 use xen9p_testing::server::real;
 
-use crate::fuse::Mount;
+use crate::mount::Mount;
 
 /// A server.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,8 @@
 //! [`OpenFile`] override; everything else is here, once for all trees.
 
 #[macro_use]
+mod faces;
+#[macro_use]
 mod list;
 
 pub mod aio;

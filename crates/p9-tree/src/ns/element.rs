@@ -8,8 +8,8 @@ use core::task::{Context, Poll};
 use p9_wire::Errno;
 
 use super::Tree;
+use crate::any_node::Boxed;
 use crate::drive::block_on_pinned;
-use crate::erased::Boxed;
 use crate::{CleanPath, Driver, DynNode, NewFiles, Node, Result};
 
 /// How a tree is waited for.

@@ -12,7 +12,8 @@ use p9_wire::{
 
 use super::listings::Listed;
 use super::pages::PAGE;
-use super::store::{BELIEVED, Cache, Change, Entry, Ids, Stamp};
+use super::stamp::Stamp;
+use super::store::{BELIEVED, Cache, Change, Entry, Ids};
 use crate::span::zeroed;
 use crate::trees::{copy_out, reads};
 use crate::{Driver, HeldLock, Lock, OpenFile, Result, Span};

@@ -7,7 +7,8 @@ use core::time::Duration;
 
 use p9_wire::{Attr, DirEntries, DirEntry};
 
-use super::store::{Cache, Stamp};
+use super::stamp::Stamp;
+use super::store::Cache;
 
 /// Listings may take this share of the cache's room. A longer one is not kept.
 pub(super) const LISTINGS_SHARE: usize = 4;

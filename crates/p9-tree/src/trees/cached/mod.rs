@@ -3,6 +3,7 @@
 mod file;
 mod listings;
 mod pages;
+mod stamp;
 mod store;
 
 use alloc::boxed::Box;

@@ -1,6 +1,9 @@
 //! The files API works with servers that others wrote: random operations agree with a model and with the directory
 //! itself, then the peculiarities of each server.
 
+mod qemu;
+mod xen9pd;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -12,8 +15,7 @@ use xen9p::fs::{
 use xen9p::p9::Dialect;
 use xen9p::transport::Transport;
 use xen9p_testing::server::TempDir;
-use xen9p_testing::server::qemu::{QemuOptions, qemu};
-use xen9p_testing::server::real::{Xen9pd, diod, ninep, p9, xen9pd};
+use xen9p_testing::server::real::{diod, ninep, p9};
 
 fn mount(transport: impl Transport + 'static, options: &MountOptions) -> Fs {
     Fs::mount(transport, options).expect("mount")
@@ -186,87 +188,8 @@ fn xattrs(fs: &Fs) {
     fs.remove_file("/x").unwrap();
 }
 
-fn nothing_left(fs: Fs) {
-    let session = fs.to_async().session().clone();
-    fs.unmount().unwrap();
-    for _ in 0..100 {
-        if session.fids_in_use() == 0 {
-            return;
-        }
-        let soon = session.now() + std::time::Duration::from_millis(20);
-        session.wait(soon);
-    }
-    panic!("{} fids left", session.fids_in_use());
-}
-
-#[test]
-fn qemu_in_linux_dialect() {
-    let export = TempDir::new().unwrap();
-    let Some(transport) = qemu(export.path(), QemuOptions::default()).unwrap() else {
-        return;
-    };
-    let fs = mount(transport, &MountOptions::new());
-    assert_eq!(fs.dialect(), Dialect::Linux);
-    essentials(&fs, export.path());
-    attributes(&fs, export.path());
-    xattrs(&fs);
-    // The host's names, whatever bytes they are.
-    fs.write(b"/\xff\xfe", b"raw").unwrap();
-    assert_eq!(fs.read(b"/\xff\xfe").unwrap(), b"raw");
-    fs.remove_file(b"/\xff\xfe").unwrap();
-    // A directory is not opened for writing, though QEMU would.
-    fs.create_dir("/d").unwrap();
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    assert_eq!(options.open(&fs, "/d").unwrap_err().errno(), Errno::EISDIR);
-    fs.remove_dir("/d").unwrap();
-    // QEMU grants every lock.
-    let file = fs.create("/lock").unwrap();
-    assert!(file.try_lock(LockRange::ALL, true).unwrap().is_some());
-    drop(file);
-    fs.remove_file("/lock").unwrap();
-    let can = Abilities {
-        // It truncates by path.
-        open_unlinked: false,
-        ..LINUX
-    };
-    run(&fs, 1, 3000, can);
-    same_as_host(&fs, export.path(), "");
-    nothing_left(fs);
-}
-
-#[test]
-fn qemu_with_mapped_attributes() {
-    let export = TempDir::new().unwrap();
-    let options = QemuOptions {
-        security_model: "mapped-xattr",
-        msize: 16 << 10,
-        ..QemuOptions::default()
-    };
-    let Some(transport) = qemu(export.path(), options).unwrap() else {
-        return;
-    };
-    let fs = mount(transport, &MountOptions::new());
-    let can = Abilities {
-        open_unlinked: false,
-        ..LINUX
-    };
-    run(&fs, 2, 1500, can);
-    nothing_left(fs);
-}
-
-#[test]
-fn qemu_read_only() {
-    let export = TempDir::new().unwrap();
-    std::fs::write(export.path().join("f"), b"read me").unwrap();
-    let options = QemuOptions {
-        read_only: true,
-        ..QemuOptions::default()
-    };
-    let Some(transport) = qemu(export.path(), options).unwrap() else {
-        return;
-    };
-    let fs = mount(transport, &MountOptions::new());
+/// Of a share with the file "f": it is read, and every change is refused.
+fn is_read_only(fs: &Fs) {
     assert_eq!(fs.read("/f").unwrap(), b"read me");
     for result in [
         fs.write("/f", b""),
@@ -280,54 +203,19 @@ fn qemu_read_only() {
     ] {
         assert_eq!(result.unwrap_err().errno(), Errno::EROFS);
     }
-    nothing_left(fs);
 }
 
-#[test]
-fn qemu_in_unix_dialect() {
-    let export = TempDir::new().unwrap();
-    let Some(transport) = qemu(export.path(), QemuOptions::default()).unwrap() else {
-        return;
-    };
-    let options = MountOptions::new().dialects(&[Dialect::Unix]);
-    let fs = mount(transport, &options);
-    assert_eq!(fs.dialect(), Dialect::Unix);
-    essentials(&fs, export.path());
-    fs.write("/f", b"x").unwrap();
-    fs.set_permissions("/f", Permissions::from_mode(0o4751))
-        .unwrap();
-    let theirs = export.path().join("f").metadata().unwrap();
-    assert_eq!(theirs.permissions().mode() & 0o7777, 0o4751);
-    assert_eq!(fs.metadata("/f").unwrap().mode(), theirs.mode());
-    let time = SystemTime::new(1_000_000_000, 0);
-    fs.set_times("/f", FileTimes::new().set_modified(time))
-        .unwrap();
-    assert_eq!(fs.metadata("/f").unwrap().modified(), time);
-    let file = fs.open("/f").unwrap();
-    for unsupported in [
-        file.sync_all(),
-        fs.statfs("/").map(drop),
-        fs.xattr("/f", "user.x").map(drop),
-        file.try_lock(LockRange::ALL, true).map(drop),
-    ] {
-        assert!(matches!(
-            unsupported,
-            Err(Error::Unsupported {
-                dialect: Dialect::Unix,
-                ..
-            })
-        ));
+fn nothing_left(fs: Fs) {
+    let session = fs.to_async().session().clone();
+    fs.unmount().unwrap();
+    for _ in 0..100 {
+        if session.fids_in_use() == 0 {
+            return;
+        }
+        let soon = session.now() + std::time::Duration::from_millis(20);
+        session.wait(soon);
     }
-    drop(file);
-    fs.remove_file("/f").unwrap();
-    let can = Abilities {
-        full_rename: false,
-        open_unlinked: false,
-        ..LINUX
-    };
-    run(&fs, 3, 1500, can);
-    same_as_host(&fs, export.path(), "");
-    nothing_left(fs);
+    panic!("{} fids left", session.fids_in_use());
 }
 
 #[test]
@@ -354,104 +242,6 @@ fn diod_with_real_locks() {
     };
     run(&fs, 4, 3000, can);
     same_as_host(&fs, export.path(), "");
-    nothing_left(fs);
-}
-
-#[test]
-fn xen9pd_in_linux_dialect() {
-    let export = TempDir::new().unwrap();
-    let Some(server) = Xen9pd::start(export.path(), "").unwrap() else {
-        return;
-    };
-    let fs = mount(server.connect().unwrap(), &MountOptions::new());
-    assert_eq!(fs.dialect(), Dialect::Linux);
-    essentials(&fs, export.path());
-    attributes(&fs, export.path());
-    xattrs(&fs);
-    fs.write(b"/\xff\xfe", b"raw").unwrap();
-    assert_eq!(fs.read(b"/\xff\xfe").unwrap(), b"raw");
-    fs.remove_file(b"/\xff\xfe").unwrap();
-    // Locks between two processes of one machine, and between two machines.
-    let other = mount(server.connect().unwrap(), &MountOptions::new());
-    let (one, two) = (fs.create("/lock").unwrap(), other.create("/lock").unwrap());
-    let lock = one.try_lock(LockRange::ALL, true).unwrap().unwrap();
-    assert!(two.try_lock(LockRange::ALL, true).unwrap().is_none());
-    drop(lock);
-    drop(two.lock(LockRange::ALL, true).unwrap());
-    let lock = two.try_lock(LockRange::ALL, true).unwrap().unwrap();
-    assert!(one.try_lock(LockRange::ALL, true).unwrap().is_none());
-    // A connection that ends holds nothing any more.
-    std::mem::forget(lock);
-    drop(two);
-    nothing_left(other);
-    drop(one.lock(LockRange::ALL, true).unwrap());
-    drop(one);
-    fs.remove_file("/lock").unwrap();
-    let can = Abilities {
-        // The client refuses to truncate where it can't tell two files apart that were last read at the same moment.
-        open_unlinked: false,
-        ..LINUX
-    };
-    run(&fs, 6, 3000, can);
-    same_as_host(&fs, export.path(), "");
-    nothing_left(fs);
-}
-
-#[test]
-fn xen9pd_in_unix_dialect() {
-    let export = TempDir::new().unwrap();
-    let Some(transport) = xen9pd(export.path()).unwrap() else {
-        return;
-    };
-    let options = MountOptions::new().dialects(&[Dialect::Unix]);
-    let fs = mount(transport, &options);
-    assert_eq!(fs.dialect(), Dialect::Unix);
-    essentials(&fs, export.path());
-    let can = Abilities {
-        full_rename: false,
-        open_unlinked: false,
-        ..LINUX
-    };
-    run(&fs, 7, 1500, can);
-    same_as_host(&fs, export.path(), "");
-    nothing_left(fs);
-}
-
-#[test]
-fn xen9pd_in_plan9s_dialect() {
-    let export = TempDir::new().unwrap();
-    let Some(transport) = xen9pd(export.path()).unwrap() else {
-        return;
-    };
-    let options = MountOptions::new().dialects(&[Dialect::Plan9]);
-    let fs = mount(transport, &options);
-    assert_eq!(fs.dialect(), Dialect::Plan9);
-    essentials(&fs, export.path());
-    same_as_host(&fs, export.path(), "");
-    nothing_left(fs);
-}
-
-#[test]
-fn xen9pd_read_only() {
-    let export = TempDir::new().unwrap();
-    std::fs::write(export.path().join("f"), b"read me").unwrap();
-    let Some(server) = Xen9pd::start(export.path(), "ro").unwrap() else {
-        return;
-    };
-    let fs = mount(server.connect().unwrap(), &MountOptions::new());
-    assert_eq!(fs.read("/f").unwrap(), b"read me");
-    for result in [
-        fs.write("/f", b""),
-        fs.write("/new", b""),
-        fs.create_dir("/d"),
-        fs.remove_file("/f"),
-        fs.rename("/f", "/g"),
-        fs.symlink("f", "/l"),
-        fs.truncate("/f", 0),
-        fs.set_permissions("/f", Permissions::from_mode(0o600)),
-    ] {
-        assert_eq!(result.unwrap_err().errno(), Errno::EROFS);
-    }
     nothing_left(fs);
 }
 
