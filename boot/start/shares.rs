@@ -194,7 +194,7 @@ pub fn shares() -> Vec<ShareInfo> {
 /// # Errors
 /// [`ShareError::Connect`]: xenstore does not answer.
 pub fn next_device_event(deadline: Instant) -> Result<Option<EndpointEvent>, ShareError> {
-    let endpoints = system().shares.endpoints().map_err(ShareError::Connect)?;
+    let endpoints = system().shares.endpoints();
     loop {
         let mut next = Ok(None);
         // A backend that is killed makes no event.
@@ -327,12 +327,8 @@ impl Shares {
     }
 
     /// Who follows the devices; from the first use of one on.
-    fn endpoints(&self) -> Result<&Endpoints<BarePlatform>, ConnectError> {
-        if let Some(known) = self.endpoints.get() {
-            return Ok(known);
-        }
-        let fresh = Endpoints::new(&system().xen)?;
-        Ok(self.endpoints.get_or_init(|| fresh))
+    fn endpoints(&self) -> &Endpoints<BarePlatform> {
+        self.endpoints.get_or_init(|| Endpoints::new(&system().xen))
     }
 
     fn mount(&self, tag: Option<&str>) -> Result<Mounted, ShareError> {
@@ -364,7 +360,7 @@ impl Shares {
         }
         let device = xen9pfs::device(xen, tag).map_err(ShareError::Connect)?;
         let tag: String = device.tag().unwrap_or_default().into();
-        let endpoints = self.endpoints().map_err(ShareError::Connect)?;
+        let endpoints = self.endpoints();
         let transport = endpoints
             .connect(device, &config)
             .map_err(|error| match error {
@@ -384,7 +380,7 @@ impl Shares {
         let connect = move || {
             let device = xen9pfs::device(&system().xen, Some(&name));
             let endpoints = system().shares.endpoints();
-            let transport = device.and_then(|device| endpoints?.connect(device, &again));
+            let transport = device.and_then(|device| endpoints.connect(device, &again));
             transport.map(boxed).map_err(ShareError::Connect)
         };
         let info = ShareInfo {

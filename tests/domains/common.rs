@@ -11,7 +11,6 @@ use xen9p::transport::serving::{Serving, Sizes};
 use xen9p::transport::vchan::{self, VchanError};
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
-use xen9p::xen::store::{Access, Permission};
 use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
 
 pub const SERVER: DomId = DomId(2);
@@ -27,15 +26,7 @@ pub type Drivers = Xen<FakePlatform>;
 /// A new domain, with the permission to write below its own `data`, as xl makes it.
 pub fn domain(fake: &FakeXen, id: DomId) -> Drivers {
     let platform = fake.add_domain(id);
-    let dom0 = fake.dom0();
-    let home = format!("/local/domain/{id}");
-    dom0.write(&format!("{home}/domid"), id.to_string());
-    dom0.write(&format!("{home}/data"), "");
-    let access = Access::None;
-    dom0.set_permissions(
-        &format!("{home}/data"),
-        &[Permission { domain: id, access }],
-    );
+    fake.dom0().make_home(id);
     Xen::new(Events::new(platform)).unwrap()
 }
 

@@ -225,7 +225,7 @@ fn a_device_left_in_any_state_is_brought_back() {
         for left in [Initialised, Connected, Closing, Closed] {
             let bed = bed(program);
             // The frontend before us connected, and left it so.
-            let endpoints = Endpoints::new(&bed.xen).unwrap();
+            let endpoints = Endpoints::new(&bed.xen);
             let connect = || endpoints.connect(xen9pfs::device(&bed.xen, None).unwrap(), &config());
             let transport = connect().unwrap();
             let front = format!("{}/state", bed.share.borrow().front());

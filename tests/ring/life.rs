@@ -19,7 +19,7 @@ use xen9p_testing::fake::FakePlatform;
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn follow(bed: &Bed) -> Endpoints<FakePlatform> {
-    let endpoints = Endpoints::new(&bed.xen).unwrap();
+    let endpoints = Endpoints::new(&bed.xen);
     assert_eq!(told(bed, &endpoints), ["0 share: appeared"]);
     endpoints
 }

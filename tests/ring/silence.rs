@@ -91,7 +91,7 @@ fn a_silence_at_any_moment_of_connecting_leaves_nothing_behind() {
         let (mut failed, mut worked) = (0, 0);
         for turns in (0..60).chain((60..200).step_by(7)) {
             let bed = bed(program);
-            for _ in 0..2 {
+            for _ in 0..3 {
                 let speak = silence(&bed, turns);
                 match bed.connect() {
                     Ok(transport) => {
@@ -171,7 +171,7 @@ proptest! {
             }
         }
         let bed = bed(Program::Qemu);
-        let endpoints = Endpoints::new(&bed.xen).unwrap();
+        let endpoints = Endpoints::new(&bed.xen);
         let (front, back) = {
             let share = bed.share.borrow();
             (share.front().to_owned(), share.back().to_owned())

@@ -12,7 +12,6 @@ use xen9p::transport::vchan::{self, VchanError};
 use xen9p::transport::xen9pfs::{self, Config};
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
-use xen9p::xen::store::{Access, Permission};
 use xen9p_testing::fake::{DeviceSpec, FakePlatform, FakeXen, Peer};
 
 use crate::backends::Memory;
@@ -48,15 +47,7 @@ impl Peer for Waiting {
 /// A new domain, with the permission to write below its own `data`, as xl makes it.
 fn domain(fake: &FakeXen, id: DomId) -> Xen<FakePlatform> {
     let platform = fake.add_domain(id);
-    let dom0 = fake.dom0();
-    let home = format!("/local/domain/{id}");
-    dom0.write(&format!("{home}/domid"), id.to_string());
-    dom0.write(&format!("{home}/data"), "");
-    let access = Access::None;
-    dom0.set_permissions(
-        &format!("{home}/data"),
-        &[Permission { domain: id, access }],
-    );
+    fake.dom0().make_home(id);
     Xen::new(Events::new(platform)).unwrap()
 }
 

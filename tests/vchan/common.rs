@@ -26,15 +26,7 @@ pub type Drivers = Xen<FakePlatform>;
 /// A new domain, with the permission to write below its own `data`, as xl makes it.
 pub fn domain(fake: &FakeXen, id: DomId) -> Drivers {
     let platform = fake.add_domain(id);
-    let dom0 = fake.dom0();
-    let home = format!("/local/domain/{id}");
-    dom0.write(&format!("{home}/domid"), id.to_string());
-    dom0.write(&format!("{home}/data"), "");
-    let owner = xen9p::xen::store::Permission {
-        domain: id,
-        access: xen9p::xen::store::Access::None,
-    };
-    dom0.set_permissions(&format!("{home}/data"), &[owner]);
+    fake.dom0().make_home(id);
     Xen::new(Events::new(platform)).unwrap()
 }
 

@@ -13,6 +13,7 @@ mod platform_conformance;
 mod shutdown;
 mod store;
 mod store_lies;
+mod storm;
 mod suspend;
 mod xenbus;
 

@@ -2,25 +2,21 @@
 //! brought back.
 
 use std::cell::RefCell;
-use std::num::NonZeroUsize;
-use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use xen9p::hypercall::{DomId, XenError};
-use xen9p::platform::{BuilderRing, DomainState, Frame, Page, Platform};
-use xen9p::time::Instant;
-use xen9p::xen::event::{Events, Port};
+use xen9p::hypercall::DomId;
+use xen9p::xen::event::Events;
 use xen9p::xen::shutdown::ShutdownWatch;
-use xen9p::xen::store::XenStore;
+use xen9p::xen::store::{Access, Permission, XenStore};
 use xen9p::xen::xenbus::{self, Device, Ready, XenbusError, XenbusState};
 use xen9p_testing::fake::{DeviceSpec, FakePlatform, FakeXen, Peer};
 
-const GUEST: DomId = DomId(1);
+pub(super) const GUEST: DomId = DomId(1);
 const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 const FRONT: &str = "/local/domain/1/device/9pfs/0";
-const BACK: &str = "/local/domain/0/backend/9pfs/1/0";
+pub(super) const BACK: &str = "/local/domain/0/backend/9pfs/1/0";
 
 fn guest() -> (FakeXen, XenStore<FakePlatform>) {
     let xen = FakeXen::new();
@@ -29,7 +25,7 @@ fn guest() -> (FakeXen, XenStore<FakePlatform>) {
     (xen, store)
 }
 
-fn add_device(xen: &FakeXen, id: u32, tag: &str) {
+pub(super) fn add_device(xen: &FakeXen, id: u32, tag: &str) {
     let spec = DeviceSpec {
         kind: "9pfs",
         backend_kind: "9pfs",
@@ -174,16 +170,69 @@ fn a_driver_domain_is_followed() {
 }
 
 #[test]
-fn nodes_and_state_are_published_together_even_against_others() {
+fn nodes_are_there_when_the_state_changes() {
+    /// Notes which nodes are there when the state is set.
+    struct Looker(Rc<RefCell<Option<Vec<bool>>>>);
+
+    impl Peer for Looker {
+        fn step(&mut self, xen: &FakeXen) -> bool {
+            let state = xen.dom0().read_text(&format!("{FRONT}/state"));
+            let is_first = state.as_deref() == Some("3") && self.0.borrow().is_none();
+            if is_first {
+                let has = |number| xen.dom0().read(&format!("{FRONT}/node{number}"));
+                *self.0.borrow_mut() = Some((0..40).map(|it| has(it).is_some()).collect());
+            }
+            is_first
+        }
+    }
+
     let (xen, device) = device();
-    xen.store_faults(|faults| faults.conflicts = 3);
-    let nodes = [("version", "1"), ("ring-ref0", "8")];
+    let seen = Rc::default();
+    xen.add_peer(Looker(Rc::clone(&seen)));
+    // More than xenstored takes at once.
+    let names: Vec<_> = (0..40).map(|number| format!("node{number}")).collect();
+    let nodes: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
     device.publish(&nodes, XenbusState::Initialised).unwrap();
-    let read = |name: &str| xen.dom0().read_text(&format!("{FRONT}/{name}")).unwrap();
-    assert_eq!(read("version"), "1");
-    assert_eq!(read("ring-ref0"), "8");
-    assert_eq!(read("state"), "3");
+    assert_eq!(*seen.borrow(), Some(vec![true; 40]));
     assert_eq!(device.state(), Ok(XenbusState::Initialised));
+}
+
+/// How often `act` waits.
+fn waits<T>(xen: &FakeXen, act: impl FnOnce() -> T) -> (u32, T) {
+    let before = xen.asked(GUEST).waits;
+    let done = act();
+    ((xen.asked(GUEST).waits - before) as u32, done)
+}
+
+#[test]
+fn what_does_not_depend_on_an_answer_does_not_wait_for_it() {
+    let xen = FakeXen::new();
+    let events = Events::new(xen.add_domain(GUEST));
+    let (connect, store) = waits(&xen, || XenStore::connect(&events).unwrap());
+    assert_eq!(connect, 1, "what xenstored can");
+    let (announce, _watch) = waits(&xen, || ShutdownWatch::new(&store, true).unwrap());
+    assert_eq!(announce, 1, "a watch and three nodes");
+
+    add_device(&xen, 0, "share");
+    let (find, devices) = waits(&xen, || xenbus::enumerate(&store, "9pfs").unwrap());
+    assert_eq!(find, 2, "the list, and all of one device");
+    xen.dom0().write(&format!("{BACK}/max-rings"), "4");
+    xen.dom0().write(&format!("{BACK}/state"), "2");
+    let (offer, (_state, offered)) = waits(&xen, || {
+        let found = devices[0].watch_offer(["max-rings", "none"]).unwrap();
+        let ready = devices[0].reset(&found.0, STEP_TIMEOUT);
+        assert_eq!(ready, Ok(Ready::InitWait));
+        found
+    });
+    assert_eq!(offer, 1, "a watch, two states, two nodes");
+    let [rings, none] = offered.unwrap();
+    assert_eq!(rings.unwrap(), b"4");
+    assert!(none.unwrap_err().is_not_found());
+    let nodes = [("version", "1"), ("num-rings", "1"), ("ring-ref0", "8")];
+    let publish = || devices[0].publish(&nodes, XenbusState::Initialised);
+    let (publish, done) = waits(&xen, publish);
+    assert_eq!(done, Ok(()));
+    assert_eq!(publish, 1, "all nodes, and whether there is a device");
 }
 
 #[test]
@@ -193,6 +242,17 @@ fn a_removed_device_is_not_brought_back() {
     let gone = device.publish(&[("version", "1")], XenbusState::Closing);
     assert_eq!(gone, Err(XenbusError::Gone));
     assert_eq!(device.state(), Err(XenbusError::Gone));
+    assert!(xen.dom0().read(FRONT).is_none());
+
+    // Nor where the toolstack lets the guest make devices.
+    let all = Permission {
+        domain: GUEST,
+        access: Access::None,
+    };
+    let parent = "/local/domain/1/device/9pfs";
+    xen.dom0().set_permissions(parent, &[all]);
+    let gone = device.publish(&[("version", "1")], XenbusState::Closing);
+    assert_eq!(gone, Err(XenbusError::Gone));
     assert!(xen.dom0().read(FRONT).is_none());
 }
 
@@ -219,6 +279,39 @@ fn the_backends_state_is_followed_without_asking_each_time() {
     xen.dom0().rm(BACK);
     xen.settle();
     assert_eq!(backend.get(), Ok(XenbusState::Unknown));
+}
+
+/// A change while the watch is made is seen, at each moment of it; a silence costs no more than one answer's time.
+#[test]
+fn nothing_is_missed_while_a_watch_is_made() {
+    struct Later(u32);
+    impl Peer for Later {
+        fn step(&mut self, xen: &FakeXen) -> bool {
+            let left = self.0.checked_sub(1);
+            if left == Some(0) {
+                xen.dom0().write(&format!("{BACK}/state"), "4");
+            }
+            self.0 = left.unwrap_or(0);
+            left.is_some()
+        }
+    }
+
+    for turns in 1..30 {
+        let (xen, device) = device();
+        xen.add_peer(Later(turns));
+        let backend = device.watch_backend().unwrap();
+        xen.settle();
+        let deadline = xen.now() + STEP_TIMEOUT;
+        let state = backend.wait(|state| state == XenbusState::Connected, deadline);
+        assert_eq!(state, Ok(XenbusState::Connected), "after {turns} turns");
+    }
+
+    let (xen, device) = device();
+    device.store().set_timeout(STEP_TIMEOUT);
+    xen.store_faults(|faults| faults.mute = true);
+    let before = xen.now();
+    assert!(device.watch_backend().is_err());
+    assert!(xen.now() - before < 2 * STEP_TIMEOUT);
 }
 
 #[test]
@@ -345,97 +438,5 @@ proptest! {
         let _ = device.reset(&backend, STEP_TIMEOUT);
         let _ = device.leave(&backend, STEP_TIMEOUT);
         prop_assert!(xen.now() - before < 8 * STEP_TIMEOUT);
-    }
-}
-
-/// A domain beside which the others go on working, as on processors of their own: also while it does not wait.
-#[derive(Clone)]
-struct Beside(FakePlatform);
-
-// SAFETY: all is done by another platform.
-unsafe impl Platform for Beside {
-    fn alloc_pages(&self, count: NonZeroUsize) -> Option<NonNull<Page>> {
-        self.0.alloc_pages(count)
-    }
-
-    unsafe fn free_pages(&self, first: NonNull<Page>, count: NonZeroUsize) {
-        // SAFETY: the caller vouches for it.
-        unsafe { self.0.free_pages(first, count) }
-    }
-
-    fn frame(&self, page: NonNull<Page>) -> Frame {
-        self.0.frame(page)
-    }
-
-    unsafe fn hypercall(&self, number: u32, args: [usize; 5]) -> isize {
-        // SAFETY: the caller vouches for it.
-        let result = unsafe { self.0.hypercall(number, args) };
-        self.0.xen().run_for(Duration::from_nanos(1));
-        result
-    }
-
-    fn grant_frame(&self, index: u32) -> Result<NonNull<Page>, XenError> {
-        self.0.grant_frame(index)
-    }
-
-    fn domain_state(&self) -> &DomainState {
-        self.0.domain_state()
-    }
-
-    fn xenstore_ring(&self) -> Option<BuilderRing> {
-        self.0.xenstore_ring()
-    }
-
-    fn console_ring(&self) -> Option<BuilderRing> {
-        self.0.console_ring()
-    }
-
-    fn now(&self) -> Instant {
-        self.0.now()
-    }
-
-    fn wall_clock(&self) -> u64 {
-        self.0.wall_clock()
-    }
-
-    fn take_pending(&self, port: Port) -> bool {
-        self.0.take_pending(port)
-    }
-
-    fn wait(&self, ports: &[Port], deadline: Instant) {
-        self.0.wait(ports, deadline)
-    }
-}
-
-/// Writes to nodes whenever it can.
-struct Storm(Vec<String>, u32);
-
-impl Peer for Storm {
-    fn step(&mut self, xen: &FakeXen) -> bool {
-        self.1 += 1;
-        assert!(self.1 < 10_000, "no progress in the storm");
-        for path in &self.0 {
-            xen.dom0().write(path, "4");
-        }
-        true
-    }
-}
-
-/// Row S10: a frontend that looks at a state that is written all the time gets to know it, and goes on.
-#[test]
-fn a_storm_of_writes_does_not_keep_who_looks() {
-    let xen = FakeXen::new();
-    let events = Events::new(Beside(xen.add_domain(GUEST)));
-    let store = XenStore::connect(&events).unwrap();
-    add_device(&xen, 0, "share");
-    let device = xenbus::enumerate(&store, "9pfs").unwrap().remove(0);
-    let state = device.watch_backend().unwrap();
-    let stop = ShutdownWatch::new(&store, true).unwrap();
-    let nodes = [&format!("{BACK}/state"), "/local/domain/1/control/shutdown"];
-    xen.add_peer(Storm(nodes.map(String::from).into(), 0));
-    for round in 0..10 {
-        let (state, written) = state.look().unwrap();
-        assert!(round == 0 || (state == XenbusState::Connected && written));
-        let _ = stop.take();
     }
 }

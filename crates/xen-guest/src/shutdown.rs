@@ -93,36 +93,14 @@ impl<P: Platform> ShutdownWatch<P> {
     /// # Errors
     /// See [`StoreError`].
     pub fn new(store: &XenStore<P>, can_suspend: bool) -> Result<Self, StoreError> {
-        let watch = ShutdownWatch {
+        let (watch, ()) = store.watch_beside(NODE, || announce(store, can_suspend))?;
+        Ok(ShutdownWatch {
             store: store.clone(),
-            watch: store.watch(NODE)?,
+            watch,
             can_suspend,
             announced: Cell::new(store.events().resumes()),
             unanswered: Cell::new(false),
-        };
-        watch.announce()?;
-        Ok(watch)
-    }
-
-    /// Says what this domain can do.
-    fn announce(&self) -> Result<(), StoreError> {
-        let features = [
-            ("control/feature-poweroff", true),
-            ("control/feature-reboot", true),
-            ("control/feature-suspend", self.can_suspend),
-        ];
-        for (node, able) in features {
-            match self.store.write(node, if able { b"1" } else { b"0" }) {
-                Ok(()) => {}
-                // An old toolstack keeps the nodes to itself, and does without them.
-                Err(StoreError::Refused(refusal)) => {
-                    log::debug!("{node} can't be written: {}", refusal.name());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.announced.set(self.store.events().resumes());
-        Ok(())
+        })
     }
 
     /// What the toolstack asks for, if it does; the request is acknowledged then, and the domain
@@ -135,7 +113,8 @@ impl<P: Platform> ShutdownWatch<P> {
     /// See [`StoreError`].
     pub fn take(&self) -> Result<Option<ShutdownRequest>, StoreError> {
         if self.announced.get() != self.store.events().resumes() {
-            self.announce()?;
+            announce(&self.store, self.can_suspend)?;
+            self.announced.set(self.store.events().resumes());
         }
         let fired = !self.watch.take_all()?.is_empty();
         // Not before xenstore has answered what it owes: a program that looks often does not wait for it each time.
@@ -173,6 +152,27 @@ impl<P: Platform> ShutdownWatch<P> {
             request => Ok(request),
         }
     }
+}
+
+/// Says what this domain can do.
+fn announce<P: Platform>(store: &XenStore<P>, can_suspend: bool) -> Result<(), StoreError> {
+    let word = |able| if able { &b"1"[..] } else { b"0" };
+    let features = [
+        ("control/feature-poweroff", word(true)),
+        ("control/feature-reboot", word(true)),
+        ("control/feature-suspend", word(can_suspend)),
+    ];
+    for ((node, _), written) in features.into_iter().zip(store.write_all(features)) {
+        match written {
+            Ok(()) => {}
+            // An old toolstack keeps the nodes to itself, and does without them.
+            Err(StoreError::Refused(refusal)) => {
+                log::debug!("{node} can't be written: {}", refusal.name());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 impl<P: Platform> fmt::Debug for ShutdownWatch<P> {

@@ -19,7 +19,7 @@ use crate::platform::Platform;
 use crate::xen::Xen;
 use crate::xen::grant::GrantError;
 use crate::xen::shared::SharedMemory;
-use crate::xen::store::{self, StoreError};
+use crate::xen::store::{self, StoreError, Values};
 use crate::xen::xenbus::{self, BackendState, Device};
 
 /// The node by which a backend says that it keeps a reply until there is room for it: "1". Of this project only. Without it a
@@ -114,12 +114,13 @@ pub(super) async fn connect_as<P: Platform>(
     };
     let claim = device.claim().ok_or(ConnectError::InUse)?;
     connection.claim.set(Some(claim));
-    let state = device.watch_backend()?;
+    let (state, offer) = device.watch_offer(OFFER)?;
     device
         .reset_async(&state, config.timeout)
         .await
         .map_err(|error| with_timeout(error.into()))?;
-    let (max_rings, max_order, holds_replies) = limits(&device)?;
+    let offer = offer.unwrap_or_else(|| device.read_offer(OFFER));
+    let (max_rings, max_order, holds_replies) = limits(offer)?;
     log::debug!(
         "9pfs {}: the backend offers {max_rings} rings of order {max_order}",
         name(&device)
@@ -204,15 +205,17 @@ pub(super) fn name<P: Platform>(device: &Device<P>) -> &str {
     device.tag().unwrap_or(device.frontend())
 }
 
+/// What a backend says before it is connected to.
+const OFFER: [&str; 4] = [
+    "versions",
+    "max-rings",
+    "max-ring-page-order",
+    HOLDS_REPLIES,
+];
+
 /// What the backend allows: number of rings, and page order; and whether it [holds replies](HOLDS_REPLIES).
-fn limits<P: Platform>(device: &Device<P>) -> Result<(u32, u32, bool), ConnectError> {
-    let path = |node| format!("{}/{node}", device.backend());
-    let [versions, rings, order, holds_replies] = device.store().read_all([
-        &path("versions"),
-        &path("max-rings"),
-        &path("max-ring-page-order"),
-        &path(HOLDS_REPLIES),
-    ]);
+fn limits(offer: Values<4>) -> Result<(u32, u32, bool), ConnectError> {
+    let [versions, rings, order, holds_replies] = offer;
     let versions = versions.map_err(|error| xenbus::map_enoent(error, "versions"))?;
     if !versions
         .split(|&byte| byte == b',')

@@ -3,7 +3,7 @@
 use alloc::rc::{Rc, Weak};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use core::fmt;
 
 use super::config::Config;
@@ -64,7 +64,7 @@ impl fmt::Display for EndpointEvent {
 /// # use xen9p::transport::xen9pfs::{Change, Config, ConnectError, Endpoints, device};
 /// # use xen9p::xen::Xen;
 /// # fn example<P: Platform>(xen: &Xen<P>, deadline: Instant) -> Result<(), ConnectError> {
-/// let endpoints = Endpoints::new(xen)?;
+/// let endpoints = Endpoints::new(xen);
 /// while let Some(event) = endpoints.wait(deadline)? {
 ///     if event.change == Change::Appeared && event.tag.as_deref() == Some("data") {
 ///         let transport = endpoints.connect(device(xen, Some("data"))?, &Config::default())?;
@@ -80,7 +80,8 @@ pub struct Endpoints<P: Platform> {
 
 struct Inner<P: Platform> {
     xen: Xen<P>,
-    watch: Watch<P>,
+    /// From the first look on: a program that never looks need not be told.
+    watch: OnceCell<Watch<P>>,
     known: RefCell<Vec<TrackedDevice<P>>>,
     /// Something that was told to have changed could not be looked into: xenstore did not answer.
     unsure: Cell<bool>,
@@ -129,19 +130,16 @@ impl<P: Platform> fmt::Debug for Endpoints<P> {
 }
 
 impl<P: Platform> Endpoints<P> {
-    /// Begins to follow the devices. Those that are there already appear first.
-    ///
-    /// # Errors
-    /// [`ConnectError::Store`].
-    pub fn new(xen: &Xen<P>) -> Result<Self, ConnectError> {
-        Ok(Endpoints {
+    /// Follows the devices. Those that are there already appear first.
+    pub fn new(xen: &Xen<P>) -> Self {
+        Endpoints {
             inner: Rc::new(Inner {
                 xen: xen.clone(),
-                watch: xen.store.watch(DIRECTORY).map_err(ConnectError::Store)?,
+                watch: OnceCell::new(),
                 known: RefCell::default(),
-                unsure: Cell::new(false),
+                unsure: Cell::new(true),
             }),
-        })
+        }
     }
 
     /// The next event, if there is one. Waits for nothing but answers of xenstore, if something has changed there.
@@ -241,7 +239,15 @@ impl<P: Platform> Inner<P> {
         let mut ids: Vec<String> = Vec::new();
         // Until all of it is done.
         let mut everything = self.unsure.replace(true);
-        for event in self.watch.take_all().map_err(ConnectError::Store)? {
+        let watch = match self.watch.get() {
+            Some(watch) => watch,
+            None => {
+                let fresh = self.xen.store.watch(DIRECTORY);
+                let fresh = fresh.map_err(ConnectError::Store)?;
+                self.watch.get_or_init(|| fresh)
+            }
+        };
+        for event in watch.take_all().map_err(ConnectError::Store)? {
             match event {
                 WatchEvent::Changed(path) => match device_of(&path) {
                     Some((id, node)) => {
@@ -324,6 +330,7 @@ impl<P: Platform> TrackedDevice<P> {
         });
         if !same {
             self.present = false;
+            self.unsure = true;
             self.device = match device.watch_backend() {
                 Ok(state) => Some((device, state)),
                 Err(XenbusError::Store(error)) if !error.is_connection_error() => {

@@ -29,6 +29,7 @@ mod connection;
 mod error;
 mod numbered;
 mod permissions;
+mod request;
 mod transaction;
 mod watch;
 pub mod wire;
@@ -41,7 +42,7 @@ use core::fmt;
 use core::time::Duration;
 
 use self::connection::Connection;
-use self::wire::{Kind, Message};
+use self::wire::Kind;
 use crate::event::{EventChannel, Events, Port};
 use crate::platform::{Claim, InUse, MappedRing, Platform, Resource};
 use crate::xenbus::Claims;
@@ -69,6 +70,9 @@ const MAX_PIPELINED: usize = 16;
 
 /// No transaction.
 const NO_TRANSACTION: u32 = 0;
+
+/// What came of reading a few nodes.
+pub type Values<const N: usize> = [Result<Vec<u8>, StoreError>; N];
 
 /// The connection to xenstore. Clones are the same connection.
 pub struct XenStore<P: Platform> {
@@ -221,12 +225,15 @@ impl<P: Platform> XenStore<P> {
     }
 
     /// Drops all watches of this domain where xenstored is known to have the request; an old one
-    /// ends the connection over a request that it does not know.
+    /// ends the connection over a request that it does not know. The answer, which says nothing, is not waited for: xenstored
+    /// takes a domain's requests in their order.
     fn reset_watches(&self) -> Result<(), StoreError> {
         match self.read("control/platform-feature-xs_reset_watches") {
-            Ok(value) if value == b"1" => self
-                .request(Kind::RESET_WATCHES, NO_TRANSACTION, &[b"\0"])
-                .map(drop),
+            Ok(value) if value == b"1" => {
+                let reset = self.submit(Kind::RESET_WATCHES, NO_TRANSACTION, &[b"\0"])?;
+                self.inner.connection.borrow_mut().abandon(reset);
+                Ok(())
+            }
             Ok(_) => Ok(()),
             Err(StoreError::Refused(_)) => Ok(()),
             Err(error) => Err(error),
@@ -276,12 +283,76 @@ impl<P: Platform> XenStore<P> {
     ///
     /// # Errors
     /// As [`read`](Self::read), for each.
-    pub fn read_all<const N: usize>(&self, paths: [&str; N]) -> [Result<Vec<u8>, StoreError>; N] {
+    pub fn read_all<const N: usize>(&self, paths: [&str; N]) -> Values<N> {
+        let deadline = self.deadline();
+        self.values(self.submit_reads(paths), deadline)
+    }
+
+    /// Queues reads of a few nodes; their numbers.
+    pub(crate) fn submit_reads<const N: usize>(
+        &self,
+        paths: [&str; N],
+    ) -> [Result<u32, StoreError>; N] {
+        const { assert!(N <= MAX_PIPELINED) };
+        paths.map(|path| self.submit_path(Kind::READ, NO_TRANSACTION, path))
+    }
+
+    /// The answers to [`submit_reads`](Self::submit_reads), waited for until `deadline`.
+    pub(crate) fn values<const N: usize>(
+        &self,
+        requests: [Result<u32, StoreError>; N],
+        deadline: Instant,
+    ) -> Values<N> {
+        requests.map(|request| self.answer(Kind::READ, request?, deadline))
+    }
+
+    /// Sets the values of a few nodes, which takes as long as [`write`](Self::write) of one. They do not change all at once.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), for each.
+    pub fn write_all<const N: usize>(
+        &self,
+        nodes: [(&str, &[u8]); N],
+    ) -> [Result<(), StoreError>; N] {
         const { assert!(N <= MAX_PIPELINED) };
         let deadline = self.deadline();
-        paths
-            .map(|path| self.submit_path(Kind::READ, NO_TRANSACTION, path))
-            .map(|request| self.answer(Kind::READ, request?, deadline))
+        nodes
+            .map(|(path, value)| self.submit_write(NO_TRANSACTION, path, value))
+            .map(|request| self.answer(Kind::WRITE, request?, deadline).map(drop))
+    }
+
+    /// Writes nodes in their order and then reads one, which takes as long as [`read`](Self::read) alone, or a multiple of that where there
+    /// are more than xenstored takes together. The nodes do not change all at once.
+    ///
+    /// # Errors
+    /// The first of the writes, as [`write`](Self::write), and that of the read, as [`read`](Self::read). A write that fails does not keep
+    /// those from being done that were asked for together with it.
+    pub fn write_and_read(
+        &self,
+        mut nodes: &[(String, &[u8])],
+        path: &str,
+    ) -> (Result<(), StoreError>, Result<Vec<u8>, StoreError>) {
+        let write = |nodes: &[(String, &[u8])]| {
+            nodes
+                .iter()
+                .map(|(path, value)| self.submit_write(NO_TRANSACTION, path, value))
+                .collect()
+        };
+        let mut written = Ok(());
+        while nodes.len() >= MAX_PIPELINED && written.is_ok() {
+            let (some, rest) = nodes.split_at(MAX_PIPELINED);
+            written = self.answers(Kind::WRITE, write(some));
+            nodes = rest;
+        }
+        let rest = match written {
+            Ok(()) => write(nodes),
+            Err(_) => Vec::new(),
+        };
+        let request = self.submit_path(Kind::READ, NO_TRANSACTION, path);
+        let deadline = self.deadline();
+        let written = written.and(self.answers(Kind::WRITE, rest));
+        let read = request.and_then(|it| self.answer(Kind::READ, it, deadline));
+        (written, read)
     }
 
     /// The value of a node, as text.
@@ -341,9 +412,15 @@ impl<P: Platform> XenStore<P> {
     }
 
     fn write_in(&self, transaction: u32, path: &str, value: &[u8]) -> Result<(), StoreError> {
+        let request = self.submit_write(transaction, path, value)?;
+        self.answer(Kind::WRITE, request, self.deadline()).map(drop)
+    }
+
+    /// Queues a write.
+    fn submit_write(&self, transaction: u32, path: &str, value: &[u8]) -> Result<u32, StoreError> {
         wire::check_path(path)?;
         let payload: [&[u8]; 3] = [path.as_bytes(), b"\0", value];
-        self.request(Kind::WRITE, transaction, &payload).map(drop)
+        self.submit(Kind::WRITE, transaction, &payload)
     }
 
     fn directory_in(&self, transaction: u32, path: &str) -> Result<Vec<String>, StoreError> {
@@ -404,123 +481,6 @@ impl<P: Platform> XenStore<P> {
             if last {
                 return Ok(Some(names));
             }
-        }
-    }
-
-    /// Makes a request whose payload is a path, and returns the answer's payload.
-    fn path_request(
-        &self,
-        kind: Kind,
-        transaction: u32,
-        path: &str,
-    ) -> Result<Vec<u8>, StoreError> {
-        let request = self.submit_path(kind, transaction, path)?;
-        self.answer(kind, request, self.deadline())
-    }
-
-    /// Queues a request whose payload is a path.
-    fn submit_path(&self, kind: Kind, transaction: u32, path: &str) -> Result<u32, StoreError> {
-        wire::check_path(path)?;
-        self.submit(kind, transaction, &[path.as_bytes(), b"\0"])
-    }
-
-    /// Makes a request, waits for the answer and returns its payload.
-    fn request(
-        &self,
-        kind: Kind,
-        transaction: u32,
-        payload: &[&[u8]],
-    ) -> Result<Vec<u8>, StoreError> {
-        let request = self.submit(kind, transaction, payload)?;
-        self.answer(kind, request, self.deadline())
-    }
-
-    /// Queues a request and returns its number. It leaves when a caller waits for an answer. The kernel's own driver, if it
-    /// has one, is asked at once.
-    fn submit(&self, kind: Kind, transaction: u32, payload: &[&[u8]]) -> Result<u32, StoreError> {
-        let Some(driver) = self.events().platform().store_driver() else {
-            let mut connection = self.inner.connection.borrow_mut();
-            return connection.submit(kind, transaction, payload);
-        };
-        let payload = payload.concat();
-        if payload.len() > wire::PAYLOAD_MAX {
-            return Err(StoreError::Invalid("path and value are too long together"));
-        }
-        // Nothing is borrowed while the driver waits.
-        let answer = driver.request(kind.0, transaction, &payload)?;
-        let mut connection = self.inner.connection.borrow_mut();
-        Ok(connection.answered(kind, transaction, answer))
-    }
-
-    /// Waits for the answer to a request of this kind and returns its payload.
-    fn answer(&self, kind: Kind, request: u32, deadline: Instant) -> Result<Vec<u8>, StoreError> {
-        let answer = self.wait_until(deadline, |connection| Ok(connection.take_answer(request)));
-        match answer {
-            Ok(Message { header, payload }) if header.kind == kind => Ok(payload),
-            Ok(Message { header, payload }) if header.kind == Kind::ERROR => {
-                Err(StoreError::Refused(wire::refusal(&payload)))
-            }
-            Ok(_) => Err(StoreError::BadAnswer("an answer of the request's kind")),
-            Err(error) => {
-                self.inner.connection.borrow_mut().abandon(request);
-                Err(error)
-            }
-        }
-    }
-
-    /// Waits for the answers to requests of this kind, of which some may not have been made. Every answer is taken before the first
-    /// error is returned.
-    fn answers(
-        &self,
-        kind: Kind,
-        requests: Vec<Result<u32, StoreError>>,
-    ) -> Result<(), StoreError> {
-        let deadline = self.deadline();
-        let mut all = Ok(());
-        for request in requests {
-            let answer = request.and_then(|request| self.answer(kind, request, deadline));
-            all = all.and(answer.map(drop));
-        }
-        all
-    }
-
-    fn deadline(&self) -> Instant {
-        self.events().now() + self.inner.timeout.get()
-    }
-
-    /// Waits until `done` has a result.
-    fn wait_until<T>(
-        &self,
-        deadline: Instant,
-        mut done: impl FnMut(&mut Connection) -> Result<Option<T>, StoreError>,
-    ) -> Result<T, StoreError> {
-        let events = self.events();
-        loop {
-            let seen = events.generation();
-            self.inner.pump();
-            {
-                let mut connection = self.inner.connection.borrow_mut();
-                if let Some(result) = done(&mut connection)? {
-                    return Ok(result);
-                }
-                connection.check()?;
-            }
-            if events.now() >= deadline {
-                return Err(StoreError::Timeout);
-            }
-            events.wait(seen, deadline);
-        }
-    }
-}
-
-impl<P: Platform> Inner<P> {
-    /// Moves bytes in both directions and tells xenstored if any moved.
-    fn pump(&self) {
-        let moved = self.connection.borrow_mut().pump();
-        if moved {
-            // Refused only when the port is gone, which a timeout says too.
-            let channel = self.channel.borrow();
-            let _ = channel.as_ref().map(EventChannel::notify);
         }
     }
 }

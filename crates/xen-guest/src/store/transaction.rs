@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::wire::{self, Kind};
-use super::{MAX_PIPELINED, NO_TRANSACTION, Permission, Refusal, StoreError, XenStore};
+use super::{NO_TRANSACTION, Permission, Refusal, StoreError, XenStore};
 use crate::platform::Platform;
 
 /// How often a transaction that met another one is tried again.
@@ -32,25 +32,6 @@ impl<P: Platform> Transaction<'_, P> {
     /// As there.
     pub fn write(&self, path: &str, value: &[u8]) -> Result<(), StoreError> {
         self.store.write_in(self.id, path, value)
-    }
-
-    /// Writes several nodes, which takes little longer than one.
-    ///
-    /// # Errors
-    /// As [`XenStore::write`]; some of the nodes may be written then.
-    pub fn write_all(&self, nodes: &[(String, &[u8])]) -> Result<(), StoreError> {
-        for nodes in nodes.chunks(MAX_PIPELINED) {
-            let requests: Vec<_> = nodes
-                .iter()
-                .map(|(path, value)| {
-                    wire::check_path(path)?;
-                    let payload = [path.as_bytes(), b"\0", value];
-                    self.store.submit(Kind::WRITE, self.id, &payload)
-                })
-                .collect();
-            self.store.answers(Kind::WRITE, requests)?;
-        }
-        Ok(())
     }
 
     /// As [`XenStore::mkdir`].

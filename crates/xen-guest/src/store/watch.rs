@@ -31,6 +31,8 @@ pub(super) struct Queue {
     path: String,
     paths: RefCell<VecDeque<String>>,
     overflow: Cell<bool>,
+    /// Events that have come, each of several equal ones too.
+    count: Cell<u64>,
 }
 
 impl Queue {
@@ -39,6 +41,7 @@ impl Queue {
             path,
             paths: RefCell::default(),
             overflow: Cell::new(false),
+            count: Cell::new(0),
         }
     }
 
@@ -48,11 +51,19 @@ impl Queue {
 
     /// Adds an event. A path that is no UTF-8 can only be looked for by looking at everything.
     pub(super) fn add(&self, path: &[u8]) {
+        self.count.set(self.count.get() + 1);
         let mut paths = self.paths.borrow_mut();
         match core::str::from_utf8(path) {
             Ok(path) if paths.iter().any(|known| known == path) => {}
             Ok(path) if paths.len() < PATHS_MAX => paths.push_back(path.into()),
             _ => self.overflow.set(true),
+        }
+    }
+
+    /// Drops the first event, which says nothing of a change, unless another has come since.
+    fn drop_first(&self) {
+        if self.count.get() == 1 {
+            self.take();
         }
     }
 
@@ -83,6 +94,19 @@ impl<P: Platform> XenStore<P> {
     /// [`Refusal::NoSpace`](super::Refusal::NoSpace) or [`Refusal::TooBig`](super::Refusal::TooBig) when the domain has as many watches as it may
     /// have; see [`StoreError`].
     pub fn watch(&self, path: &str) -> Result<Watch<P>, StoreError> {
+        self.watch_beside(path, || Ok(())).map(|(watch, ())| watch)
+    }
+
+    /// [`watch`](Self::watch), and what `then` does beside it: the watch leaves with the first request that `then` waits for, so that
+    /// both take no longer than one of them.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch); what `then` returns.
+    pub(crate) fn watch_beside<T>(
+        &self,
+        path: &str,
+        then: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<(Watch<P>, T), StoreError> {
         wire::check_path(path)?;
         let queue = Rc::new(Queue::new(path.into()));
         let token = self
@@ -94,7 +118,10 @@ impl<P: Platform> XenStore<P> {
             // Watched before there is a handle, whose end would be one of the watch.
             let watched = driver.watch(path, token);
             return match watched {
-                Ok(()) => Ok(Watch::new(self.clone(), token, queue)),
+                Ok(()) => {
+                    let watch = Watch::new(self.clone(), token, queue);
+                    then().map(|done| (watch, done))
+                }
                 Err(error) => {
                     self.inner.connection.borrow_mut().remove_watch(token);
                     Err(error)
@@ -106,8 +133,10 @@ impl<P: Platform> XenStore<P> {
         })?;
         // Made before the answer, so that a failed one is taken back like any other.
         let watch = Watch::new(self.clone(), token, queue);
-        self.answer(Kind::WATCH, request, self.deadline())?;
-        Ok(watch)
+        let deadline = self.deadline();
+        let done = then();
+        self.answer(Kind::WATCH, request, deadline)?;
+        done.map(|done| (watch, done))
     }
 
     /// Takes in that a watch fired which the kernel's own [driver](Platform::store_driver) made: the path that xenstore
@@ -159,6 +188,15 @@ impl<P: Platform> Watch<P> {
     /// The path that is watched, as it was given.
     pub fn path(&self) -> &str {
         self.queue.path()
+    }
+
+    /// Drops the first event, unless another has come since. To be called once, when what is watched was read [beside](XenStore::watch_beside)
+    /// the watch: that event says no more then, and would have it read again.
+    pub(crate) fn drop_first(&self) {
+        // Xenstored sends the event with its answer to the watch, before any other answer. A kernel's driver may do so later.
+        if self.store.events().platform().store_driver().is_none() {
+            self.queue.drop_first();
+        }
     }
 
     /// The next event if there is one. Never blocks.
@@ -217,5 +255,29 @@ impl<P: Platform> fmt::Debug for Watch<P> {
         f.debug_struct("Watch")
             .field("path", &self.path())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_event_is_dropped() {
+        let path = b"backend/state";
+        let queue = Queue::new("backend/state".into());
+        queue.drop_first();
+        queue.add(path);
+        queue.drop_first();
+        assert_eq!(queue.take(), None);
+
+        // One that equals the first, and has come before that was dropped, is a change.
+        let queue = Queue::new("backend/state".into());
+        queue.add(path);
+        queue.add(path);
+        queue.drop_first();
+        let change = WatchEvent::Changed("backend/state".into());
+        assert_eq!(queue.take(), Some(change));
+        assert_eq!(queue.take(), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The states of a device, and following the backend's.
 
+use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 use core::time::Duration;
@@ -55,6 +56,15 @@ impl XenbusState {
             .unwrap_or(Unknown)
     }
 
+    /// A backend's, from what came of reading its node. One that is gone, or hidden from us, is no backend.
+    pub(super) fn of_backend(value: Result<Vec<u8>, StoreError>) -> Result<Self, StoreError> {
+        match value {
+            Ok(value) => Ok(Self::from_value(&value)),
+            Err(StoreError::Refused(_)) => Ok(XenbusState::Unknown),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The state in the value of a node; what has no meaning is [`Unknown`](Self::Unknown).
     pub fn from_value(value: &[u8]) -> Self {
         store::parse_u32(value).map_or(XenbusState::Unknown, Self::from_number)
@@ -72,16 +82,25 @@ pub struct BackendState<P: Platform> {
     watch: Watch<P>,
     store: XenStore<P>,
     known: Cell<Option<XenbusState>>,
+    /// The state that this side was found in with it, until the first handshake.
+    pub(super) found: Cell<Option<XenbusState>>,
     /// Where this side is with it.
     pub(super) handshake: Cell<Handshake>,
 }
 
 impl<P: Platform> BackendState<P> {
-    pub(super) fn new(store: &XenStore<P>, watch: Watch<P>) -> Self {
+    /// Follows what `watch` watches, which was read after that was watched, as was this side's state, `found`.
+    pub(super) fn new(
+        store: &XenStore<P>,
+        watch: Watch<P>,
+        known: XenbusState,
+        found: Option<XenbusState>,
+    ) -> Self {
         BackendState {
             watch,
             store: store.clone(),
-            known: Cell::new(None),
+            known: Cell::new(Some(known)),
+            found: Cell::new(found),
             handshake: Cell::new(Handshake::leave(XenbusState::Unknown, Duration::ZERO)),
         }
     }
@@ -107,12 +126,7 @@ impl<P: Platform> BackendState<P> {
         if let Some(state) = self.known.get() {
             return Ok((state, false));
         }
-        let state = match self.store.read(self.watch.path()) {
-            Ok(value) => XenbusState::from_value(&value),
-            // Gone, or hidden from us: no backend either way.
-            Err(StoreError::Refused(_)) => XenbusState::Unknown,
-            Err(error) => return Err(error.into()),
-        };
+        let state = XenbusState::of_backend(self.store.read(self.watch.path()))?;
         self.known.set(Some(state));
         Ok((state, true))
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use xen9p::hypercall::{DomId, XenError};
-use xen9p::xen::store::Permission;
+use xen9p::xen::store::{Access, Permission};
 
 use super::event::Channel;
 use super::grant::{MapError, MappedGrant};
@@ -143,6 +143,22 @@ impl FakeDomain {
     /// A number that grows with every change of the store: who has seen it needs not look again.
     pub fn store_generation(&self) -> u64 {
         self.world.store.borrow().generation()
+    }
+
+    /// Makes the nodes of a domain as xl does: its number, and a `data` that the domain owns.
+    ///
+    /// # Panics
+    /// Xenstored refuses.
+    pub fn make_home(&self, id: DomId) {
+        let home = format!("/local/domain/{id}");
+        self.write(&format!("{home}/domid"), id.to_string());
+        let data = format!("{home}/data");
+        self.write(&data, "");
+        let owner = Permission {
+            domain: id,
+            access: Access::None,
+        };
+        self.set_permissions(&data, &[owner]);
     }
 
     /// Makes the nodes of a device as the toolstack does: directories on both sides with both
