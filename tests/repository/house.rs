@@ -1,4 +1,5 @@
-//! The crates depend on one another as docs/architecture.md says, and those that claim to run anywhere do.
+//! The crates depend on one another as docs/architecture.md says, and those that claim to run anywhere do; and no source
+//! has more than 500 lines.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -96,6 +97,39 @@ fn what_runs_anywhere_has_no_unsafe_code_and_names_no_architecture() {
             }
         }
     }
+}
+
+/// The most lines of a file.
+const LINES: usize = 500;
+
+/// Written by a program.
+const GENERATED: &[&str] = &["crates/xen-abi/src/bindings.rs"];
+
+#[test]
+fn no_file_is_longer_than_500_lines() {
+    let tracked = Command::new("git")
+        .args(["ls-files", "-z", "--", "*.rs"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(tracked.status.success(), "git lists what it tracks");
+    let tracked = String::from_utf8(tracked.stdout).unwrap();
+    let files: Vec<&str> = tracked.split_terminator('\0').collect();
+    for generated in GENERATED {
+        assert!(files.contains(generated), "{generated} is not there");
+    }
+    let mut long = Vec::new();
+    for file in files {
+        // A file that is deleted is tracked until that is committed.
+        let Ok(text) = fs::read_to_string(root().join(file)) else {
+            continue;
+        };
+        let lines = text.lines().count();
+        if lines > LINES && !GENERATED.contains(&file) {
+            long.push(format!("{file}: {lines} lines"));
+        }
+    }
+    assert!(long.is_empty(), "too long: {long:#?}");
 }
 
 /// `make run` builds the toolbox and makes sample files only where it uses them: an app from the template uses neither.
