@@ -1,14 +1,15 @@
 //! A domain that the toolstack asks to stop hears it, acknowledges it, and stops with that reason.
 
+use std::time::Duration;
+
 use xen9p::hypercall::DomId;
 use xen9p::hypercall::sched::ShutdownReason;
 use xen9p::sys;
-use xen9p::time::Instant;
 use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
 use xen9p::xen::shutdown::{ShutdownRequest, ShutdownWatch, shutdown};
 use xen9p::xen::store::StoreError;
-use xen9p_testing::fake::{FakePlatform, FakeXen};
+use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
 
 const GUEST: DomId = DomId(1);
 const NODE: &str = "/local/domain/1/control/shutdown";
@@ -28,7 +29,15 @@ fn ask(
     word: &str,
 ) -> Option<ShutdownRequest> {
     fake.dom0().write(NODE, word);
-    let end = xen.events.now() + std::time::Duration::from_millis(100);
+    wait_for(xen, watch)
+}
+
+/// The next request, if one comes.
+fn wait_for(
+    xen: &Xen<FakePlatform>,
+    watch: &ShutdownWatch<FakePlatform>,
+) -> Option<ShutdownRequest> {
+    let end = xen.events.now() + Duration::from_millis(100);
     loop {
         let seen = xen.events.generation();
         if let Some(request) = watch.take().unwrap() {
@@ -92,14 +101,35 @@ fn a_request_that_came_before_we_listened_is_seen() {
     let xen = Xen::new(Events::new(fake.add_domain(GUEST))).unwrap();
     fake.dom0().write(NODE, "poweroff");
     let watch = ShutdownWatch::new(&xen.store, false).unwrap();
-    let request = loop {
-        let seen = xen.events.generation();
-        if let Some(request) = watch.take().unwrap() {
-            break request;
+    let request = wait_for(&xen, &watch);
+    assert_eq!(request, Some(ShutdownRequest::PowerOff));
+}
+
+/// The toolstack asks once, after some turns.
+struct Later(u32);
+
+impl Peer for Later {
+    fn step(&mut self, xen: &FakeXen) -> bool {
+        let left = self.0.checked_sub(1);
+        if left == Some(0) {
+            xen.dom0().write(NODE, "poweroff");
         }
-        xen.events.wait(seen, Instant::NEVER);
-    };
-    assert_eq!(request, ShutdownRequest::PowerOff);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+#[test]
+fn a_request_at_any_moment_of_listening_is_seen() {
+    for turns in 1..30 {
+        let fake = FakeXen::new();
+        let xen = Xen::new(Events::new(fake.add_domain(GUEST))).unwrap();
+        fake.add_peer(Later(turns));
+        let watch = ShutdownWatch::new(&xen.store, false).unwrap();
+        let request = wait_for(&xen, &watch);
+        assert_eq!(request, Some(ShutdownRequest::PowerOff), "after {turns}");
+        assert_eq!(fake.dom0().read_text(NODE).unwrap(), "");
+    }
 }
 
 #[test]

@@ -210,8 +210,10 @@ fn what_does_not_depend_on_an_answer_does_not_wait_for_it() {
     let events = Events::new(xen.add_domain(GUEST));
     let (connect, store) = waits(&xen, || XenStore::connect(&events).unwrap());
     assert_eq!(connect, 1, "what xenstored can");
-    let (announce, _watch) = waits(&xen, || ShutdownWatch::new(&store, true).unwrap());
-    assert_eq!(announce, 1, "a watch and three nodes");
+    let (announce, watch) = waits(&xen, || ShutdownWatch::new(&store, true).unwrap());
+    assert_eq!(announce, 1, "a watch, three nodes, and what is asked for");
+    let (look, asked) = waits(&xen, || watch.take().unwrap());
+    assert_eq!((look, asked), (0, None), "that is known");
 
     add_device(&xen, 0, "share");
     let (find, devices) = waits(&xen, || xenbus::enumerate(&store, "9pfs").unwrap());

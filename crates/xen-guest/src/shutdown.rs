@@ -25,6 +25,8 @@
 //! }
 //! ```
 
+use alloc::format;
+use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 
@@ -93,7 +95,11 @@ impl<P: Platform> ShutdownWatch<P> {
     /// # Errors
     /// See [`StoreError`].
     pub fn new(store: &XenStore<P>, can_suspend: bool) -> Result<Self, StoreError> {
-        let (watch, ()) = store.watch_beside(NODE, || announce(store, can_suspend))?;
+        let (watch, is_asked) = store.watch_beside(NODE, || announce(store, can_suspend))?;
+        // Where nothing is asked for yet, the first event need not have it read again.
+        if !is_asked {
+            watch.drop_first();
+        }
         Ok(ShutdownWatch {
             store: store.clone(),
             watch,
@@ -123,19 +129,11 @@ impl<P: Platform> ShutdownWatch<P> {
             return Ok(None);
         }
         self.unanswered.set(true);
-        let word = self.store.transaction(|transaction| {
-            let word = match transaction.read(NODE) {
-                Ok(word) => word,
-                Err(StoreError::Refused(refusal)) if refusal != Refusal::Again => {
-                    return Ok(Default::default());
-                }
-                Err(error) => return Err(error),
-            };
-            if !word.is_empty() {
-                transaction.write(NODE, b"")?;
-            }
-            Ok::<_, StoreError>(word)
-        })?;
+        let word = match self.store.read(NODE) {
+            word if is_none(&word) => Vec::new(),
+            Ok(_) => self.acknowledge()?,
+            Err(error) => return Err(error),
+        };
         self.unanswered.set(false);
         if word.is_empty() {
             return Ok(None);
@@ -152,27 +150,51 @@ impl<P: Platform> ShutdownWatch<P> {
             request => Ok(request),
         }
     }
+
+    /// Takes the word and clears its node, unless another has been written meanwhile: then that one.
+    fn acknowledge(&self) -> Result<Vec<u8>, StoreError> {
+        self.store.transaction(|transaction| {
+            let word = match transaction.read(NODE) {
+                Err(StoreError::Refused(Refusal::Again)) => {
+                    return Err(StoreError::Refused(Refusal::Again));
+                }
+                word if is_none(&word) => return Ok(Vec::new()),
+                word => word?,
+            };
+            transaction.write(NODE, b"")?;
+            Ok(word)
+        })
+    }
 }
 
-/// Says what this domain can do.
-fn announce<P: Platform>(store: &XenStore<P>, can_suspend: bool) -> Result<(), StoreError> {
-    let word = |able| if able { &b"1"[..] } else { b"0" };
-    let features = [
-        ("control/feature-poweroff", word(true)),
-        ("control/feature-reboot", word(true)),
-        ("control/feature-suspend", word(can_suspend)),
-    ];
-    for ((node, _), written) in features.into_iter().zip(store.write_all(features)) {
-        match written {
-            Ok(()) => {}
-            // An old toolstack keeps the nodes to itself, and does without them.
-            Err(StoreError::Refused(refusal)) => {
-                log::debug!("{node} can't be written: {}", refusal.name());
-            }
-            Err(error) => return Err(error),
-        }
+/// Whether xenstore has answered that nothing is asked for: no word, or none for this domain.
+fn is_none(word: &Result<Vec<u8>, StoreError>) -> bool {
+    match word {
+        Ok(word) => word.is_empty(),
+        Err(error) => matches!(error, StoreError::Refused(_)),
     }
-    Ok(())
+}
+
+/// Says what this domain can do, and reads in the same time whether it is asked for something. An answer that has not come is a yes.
+fn announce<P: Platform>(store: &XenStore<P>, can_suspend: bool) -> Result<bool, StoreError> {
+    let features = [
+        ("poweroff", true),
+        ("reboot", true),
+        ("suspend", can_suspend),
+    ]
+    .map(|(feature, able)| {
+        let value = if able { &b"1"[..] } else { b"0" };
+        (format!("control/feature-{feature}"), value)
+    });
+    let (written, word) = store.write_and_read(&features, NODE);
+    match written {
+        // An old toolstack keeps the nodes to itself, and does without them.
+        Err(StoreError::Refused(refusal)) => {
+            log::debug!("control/feature-* can't be written: {}", refusal.name());
+        }
+        written => written?,
+    }
+    Ok(!is_none(&word))
 }
 
 impl<P: Platform> fmt::Debug for ShutdownWatch<P> {

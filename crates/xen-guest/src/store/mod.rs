@@ -306,21 +306,6 @@ impl<P: Platform> XenStore<P> {
         requests.map(|request| self.answer(Kind::READ, request?, deadline))
     }
 
-    /// Sets the values of a few nodes, which takes as long as [`write`](Self::write) of one. They do not change all at once.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write), for each.
-    pub fn write_all<const N: usize>(
-        &self,
-        nodes: [(&str, &[u8]); N],
-    ) -> [Result<(), StoreError>; N] {
-        const { assert!(N <= MAX_PIPELINED) };
-        let deadline = self.deadline();
-        nodes
-            .map(|(path, value)| self.submit_write(NO_TRANSACTION, path, value))
-            .map(|request| self.answer(Kind::WRITE, request?, deadline).map(drop))
-    }
-
     /// Writes nodes in their order and then reads one, which takes as long as [`read`](Self::read) alone, or a multiple of that where there
     /// are more than xenstored takes together. The nodes do not change all at once.
     ///
