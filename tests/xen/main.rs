@@ -11,6 +11,7 @@ mod lend;
 mod map;
 mod platform_conformance;
 mod shutdown;
+mod start;
 mod store;
 mod store_lies;
 mod storm;

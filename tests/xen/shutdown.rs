@@ -9,7 +9,7 @@ use xen9p::xen::Xen;
 use xen9p::xen::event::Events;
 use xen9p::xen::shutdown::{ShutdownRequest, ShutdownWatch, shutdown};
 use xen9p::xen::store::StoreError;
-use xen9p_testing::fake::{FakePlatform, FakeXen, Peer};
+use xen9p_testing::fake::{FakePlatform, FakeXen};
 
 const GUEST: DomId = DomId(1);
 const NODE: &str = "/local/domain/1/control/shutdown";
@@ -103,33 +103,6 @@ fn a_request_that_came_before_we_listened_is_seen() {
     let watch = ShutdownWatch::new(&xen.store, false).unwrap();
     let request = wait_for(&xen, &watch);
     assert_eq!(request, Some(ShutdownRequest::PowerOff));
-}
-
-/// The toolstack asks once, after some turns.
-struct Later(u32);
-
-impl Peer for Later {
-    fn step(&mut self, xen: &FakeXen) -> bool {
-        let left = self.0.checked_sub(1);
-        if left == Some(0) {
-            xen.dom0().write(NODE, "poweroff");
-        }
-        self.0 = left.unwrap_or(0);
-        left.is_some()
-    }
-}
-
-#[test]
-fn a_request_at_any_moment_of_listening_is_seen() {
-    for turns in 1..30 {
-        let fake = FakeXen::new();
-        let xen = Xen::new(Events::new(fake.add_domain(GUEST))).unwrap();
-        fake.add_peer(Later(turns));
-        let watch = ShutdownWatch::new(&xen.store, false).unwrap();
-        let request = wait_for(&xen, &watch);
-        assert_eq!(request, Some(ShutdownRequest::PowerOff), "after {turns}");
-        assert_eq!(fake.dom0().read_text(NODE).unwrap(), "");
-    }
 }
 
 #[test]

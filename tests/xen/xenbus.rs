@@ -8,14 +8,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use xen9p::hypercall::DomId;
 use xen9p::xen::event::Events;
-use xen9p::xen::shutdown::ShutdownWatch;
 use xen9p::xen::store::{Access, Permission, XenStore};
 use xen9p::xen::xenbus::{self, Device, Ready, XenbusError, XenbusState};
 use xen9p_testing::fake::{DeviceSpec, FakePlatform, FakeXen, Peer};
 
 pub(super) const GUEST: DomId = DomId(1);
 const STEP_TIMEOUT: Duration = Duration::from_secs(2);
-const FRONT: &str = "/local/domain/1/device/9pfs/0";
+pub(super) const FRONT: &str = "/local/domain/1/device/9pfs/0";
 pub(super) const BACK: &str = "/local/domain/0/backend/9pfs/1/0";
 
 fn guest() -> (FakeXen, XenStore<FakePlatform>) {
@@ -36,7 +35,7 @@ pub(super) fn add_device(xen: &FakeXen, id: u32, tag: &str) {
 }
 
 /// A guest with one device.
-fn device() -> (FakeXen, Device<FakePlatform>) {
+pub(super) fn device() -> (FakeXen, Device<FakePlatform>) {
     let (xen, store) = guest();
     add_device(&xen, 0, "share");
     let mut devices = xenbus::enumerate(&store, "9pfs").unwrap();
@@ -197,46 +196,6 @@ fn nodes_are_there_when_the_state_changes() {
     assert_eq!(device.state(), Ok(XenbusState::Initialised));
 }
 
-/// How often `act` waits.
-fn waits<T>(xen: &FakeXen, act: impl FnOnce() -> T) -> (u32, T) {
-    let before = xen.asked(GUEST).waits;
-    let done = act();
-    ((xen.asked(GUEST).waits - before) as u32, done)
-}
-
-#[test]
-fn what_does_not_depend_on_an_answer_does_not_wait_for_it() {
-    let xen = FakeXen::new();
-    let events = Events::new(xen.add_domain(GUEST));
-    let (connect, store) = waits(&xen, || XenStore::connect(&events).unwrap());
-    assert_eq!(connect, 1, "what xenstored can");
-    let (announce, watch) = waits(&xen, || ShutdownWatch::new(&store, true).unwrap());
-    assert_eq!(announce, 1, "a watch, three nodes, and what is asked for");
-    let (look, asked) = waits(&xen, || watch.take().unwrap());
-    assert_eq!((look, asked), (0, None), "that is known");
-
-    add_device(&xen, 0, "share");
-    let (find, devices) = waits(&xen, || xenbus::enumerate(&store, "9pfs").unwrap());
-    assert_eq!(find, 2, "the list, and all of one device");
-    xen.dom0().write(&format!("{BACK}/max-rings"), "4");
-    xen.dom0().write(&format!("{BACK}/state"), "2");
-    let (offer, (_state, offered)) = waits(&xen, || {
-        let found = devices[0].watch_offer(["max-rings", "none"]).unwrap();
-        let ready = devices[0].reset(&found.0, STEP_TIMEOUT);
-        assert_eq!(ready, Ok(Ready::InitWait));
-        found
-    });
-    assert_eq!(offer, 1, "a watch, two states, two nodes");
-    let [rings, none] = offered.unwrap();
-    assert_eq!(rings.unwrap(), b"4");
-    assert!(none.unwrap_err().is_not_found());
-    let nodes = [("version", "1"), ("num-rings", "1"), ("ring-ref0", "8")];
-    let publish = || devices[0].publish(&nodes, XenbusState::Initialised);
-    let (publish, done) = waits(&xen, publish);
-    assert_eq!(done, Ok(()));
-    assert_eq!(publish, 1, "all nodes, and whether there is a device");
-}
-
 #[test]
 fn a_removed_device_is_not_brought_back() {
     let (xen, device) = device();
@@ -281,39 +240,6 @@ fn the_backends_state_is_followed_without_asking_each_time() {
     xen.dom0().rm(BACK);
     xen.settle();
     assert_eq!(backend.get(), Ok(XenbusState::Unknown));
-}
-
-/// A change while the watch is made is seen, at each moment of it; a silence costs no more than one answer's time.
-#[test]
-fn nothing_is_missed_while_a_watch_is_made() {
-    struct Later(u32);
-    impl Peer for Later {
-        fn step(&mut self, xen: &FakeXen) -> bool {
-            let left = self.0.checked_sub(1);
-            if left == Some(0) {
-                xen.dom0().write(&format!("{BACK}/state"), "4");
-            }
-            self.0 = left.unwrap_or(0);
-            left.is_some()
-        }
-    }
-
-    for turns in 1..30 {
-        let (xen, device) = device();
-        xen.add_peer(Later(turns));
-        let backend = device.watch_backend().unwrap();
-        xen.settle();
-        let deadline = xen.now() + STEP_TIMEOUT;
-        let state = backend.wait(|state| state == XenbusState::Connected, deadline);
-        assert_eq!(state, Ok(XenbusState::Connected), "after {turns} turns");
-    }
-
-    let (xen, device) = device();
-    device.store().set_timeout(STEP_TIMEOUT);
-    xen.store_faults(|faults| faults.mute = true);
-    let before = xen.now();
-    assert!(device.watch_backend().is_err());
-    assert!(xen.now() - before < 2 * STEP_TIMEOUT);
 }
 
 #[test]

@@ -25,7 +25,6 @@
 //! }
 //! ```
 
-use alloc::format;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
@@ -95,11 +94,7 @@ impl<P: Platform> ShutdownWatch<P> {
     /// # Errors
     /// See [`StoreError`].
     pub fn new(store: &XenStore<P>, can_suspend: bool) -> Result<Self, StoreError> {
-        let (watch, is_asked) = store.watch_beside(NODE, || announce(store, can_suspend))?;
-        // Where nothing is asked for yet, the first event need not have it read again.
-        if !is_asked {
-            watch.drop_first();
-        }
+        let (watch, ()) = store.watch_beside(NODE, || announce(store, can_suspend))?;
         Ok(ShutdownWatch {
             store: store.clone(),
             watch,
@@ -175,26 +170,25 @@ fn is_none(word: &Result<Vec<u8>, StoreError>) -> bool {
     }
 }
 
-/// Says what this domain can do, and reads in the same time whether it is asked for something. An answer that has not come is a yes.
-fn announce<P: Platform>(store: &XenStore<P>, can_suspend: bool) -> Result<bool, StoreError> {
+/// Says what this domain can do.
+fn announce<P: Platform>(store: &XenStore<P>, can_suspend: bool) -> Result<(), StoreError> {
+    let word = |able| if able { &b"1"[..] } else { b"0" };
     let features = [
-        ("poweroff", true),
-        ("reboot", true),
-        ("suspend", can_suspend),
-    ]
-    .map(|(feature, able)| {
-        let value = if able { &b"1"[..] } else { b"0" };
-        (format!("control/feature-{feature}"), value)
-    });
-    let (written, word) = store.write_and_read(&features, NODE);
-    match written {
-        // An old toolstack keeps the nodes to itself, and does without them.
-        Err(StoreError::Refused(refusal)) => {
-            log::debug!("control/feature-* can't be written: {}", refusal.name());
+        ("control/feature-poweroff", word(true)),
+        ("control/feature-reboot", word(true)),
+        ("control/feature-suspend", word(can_suspend)),
+    ];
+    for ((node, _), written) in features.into_iter().zip(store.write_all(features)) {
+        match written {
+            Ok(()) => {}
+            // An old toolstack keeps the nodes to itself, and does without them.
+            Err(StoreError::Refused(refusal)) => {
+                log::debug!("{node} can't be written: {}", refusal.name());
+            }
+            Err(error) => return Err(error),
         }
-        written => written?,
     }
-    Ok(!is_none(&word))
+    Ok(())
 }
 
 impl<P: Platform> fmt::Debug for ShutdownWatch<P> {

@@ -306,22 +306,41 @@ impl<P: Platform> XenStore<P> {
         requests.map(|request| self.answer(Kind::READ, request?, deadline))
     }
 
+    /// Sets the values of a few nodes, which takes as long as [`write`](Self::write) of one. They do not change all at once.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), for each.
+    pub fn write_all<const N: usize>(
+        &self,
+        nodes: [(&str, &[u8]); N],
+    ) -> [Result<(), StoreError>; N] {
+        const { assert!(N <= MAX_PIPELINED) };
+        let deadline = self.deadline();
+        nodes
+            .map(|(path, value)| self.submit_write(NO_TRANSACTION, path, value))
+            .map(|request| self.answer(Kind::WRITE, request?, deadline).map(drop))
+    }
+
     /// Writes nodes in their order and then reads one, which takes as long as [`read`](Self::read) alone, or a multiple of that where there
     /// are more than xenstored takes together. The nodes do not change all at once.
     ///
     /// # Errors
-    /// The first of the writes, as [`write`](Self::write), and that of the read, as [`read`](Self::read). A write that fails does not keep
-    /// those from being done that were asked for together with it.
+    /// The first of the writes, as [`write`](Self::write), and that of the read, as [`read`](Self::read). None is asked for behind a write
+    /// that can't be; one that xenstored refuses does not keep those from being done that were asked for together with it.
     pub fn write_and_read(
         &self,
         mut nodes: &[(String, &[u8])],
         path: &str,
     ) -> (Result<(), StoreError>, Result<Vec<u8>, StoreError>) {
         let write = |nodes: &[(String, &[u8])]| {
-            nodes
-                .iter()
-                .map(|(path, value)| self.submit_write(NO_TRANSACTION, path, value))
-                .collect()
+            let mut requests = Vec::with_capacity(nodes.len());
+            for (path, value) in nodes {
+                requests.push(self.submit_write(NO_TRANSACTION, path, value));
+                if requests.last().is_some_and(Result::is_err) {
+                    break;
+                }
+            }
+            requests
         };
         let mut written = Ok(());
         while nodes.len() >= MAX_PIPELINED && written.is_ok() {

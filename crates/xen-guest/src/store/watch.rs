@@ -31,8 +31,6 @@ pub(super) struct Queue {
     path: String,
     paths: RefCell<VecDeque<String>>,
     overflow: Cell<bool>,
-    /// Events that have come, each of several equal ones too.
-    count: Cell<u64>,
 }
 
 impl Queue {
@@ -41,7 +39,6 @@ impl Queue {
             path,
             paths: RefCell::default(),
             overflow: Cell::new(false),
-            count: Cell::new(0),
         }
     }
 
@@ -51,19 +48,11 @@ impl Queue {
 
     /// Adds an event. A path that is no UTF-8 can only be looked for by looking at everything.
     pub(super) fn add(&self, path: &[u8]) {
-        self.count.set(self.count.get() + 1);
         let mut paths = self.paths.borrow_mut();
         match core::str::from_utf8(path) {
             Ok(path) if paths.iter().any(|known| known == path) => {}
             Ok(path) if paths.len() < PATHS_MAX => paths.push_back(path.into()),
             _ => self.overflow.set(true),
-        }
-    }
-
-    /// Drops the first event, which says nothing of a change, unless another has come since.
-    fn drop_first(&self) {
-        if self.count.get() == 1 {
-            self.take();
         }
     }
 
@@ -190,15 +179,6 @@ impl<P: Platform> Watch<P> {
         self.queue.path()
     }
 
-    /// Drops the first event, unless another has come since. To be called once, when what is watched was read [beside](XenStore::watch_beside)
-    /// the watch: that event says no more then, and would have it read again.
-    pub(crate) fn drop_first(&self) {
-        // Xenstored sends the event with its answer to the watch, before any other answer. A kernel's driver may do so later.
-        if self.store.events().platform().store_driver().is_none() {
-            self.queue.drop_first();
-        }
-    }
-
     /// The next event if there is one. Never blocks.
     ///
     /// # Errors
@@ -255,29 +235,5 @@ impl<P: Platform> fmt::Debug for Watch<P> {
         f.debug_struct("Watch")
             .field("path", &self.path())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_first_event_is_dropped() {
-        let path = b"backend/state";
-        let queue = Queue::new("backend/state".into());
-        queue.drop_first();
-        queue.add(path);
-        queue.drop_first();
-        assert_eq!(queue.take(), None);
-
-        // One that equals the first, and has come before that was dropped, is a change.
-        let queue = Queue::new("backend/state".into());
-        queue.add(path);
-        queue.add(path);
-        queue.drop_first();
-        let change = WatchEvent::Changed("backend/state".into());
-        assert_eq!(queue.take(), Some(change));
-        assert_eq!(queue.take(), None);
     }
 }

@@ -153,11 +153,12 @@ impl<P: Platform> Device<P> {
         self.publish(&[], state)
     }
 
-    /// Writes nodes on this side and then the state, unless the device was removed. The backend, which looks at them when the state
-    /// changes, sees all of them. That takes one answer of xenstored's; a transaction would take three.
+    /// Writes nodes on this side and then the state, unless the device was removed. A backend looks at them when the state
+    /// changes. That takes one answer of xenstored's; a transaction would take three.
     ///
     /// # Errors
-    /// As [`state`](Self::state). Of a device that was removed nothing is left then; with other errors some nodes may be written.
+    /// As [`state`](Self::state). Of a device that was removed nothing is left then. With other errors some nodes may be written, and if it
+    /// is a refusal or a timeout also the state, now or later: to be taken back by [`leave`](Self::leave).
     pub fn publish(&self, nodes: &[(&str, &str)], state: XenbusState) -> Result<(), XenbusError> {
         let number = alloc::format!("{}", state as u32);
         let mut changes: Vec<(String, &[u8])> = nodes
@@ -167,27 +168,41 @@ impl<P: Platform> Device<P> {
         changes.push((self.state_path(), number.as_bytes()));
         // Only the toolstack writes this node, and removes it with all others: a device that has it after the writes had it before.
         match self.store.write_and_read(&changes, &self.backend_path()) {
-            (_, Err(error)) if error.is_not_found() => {
-                self.remove_remains();
+            (written, Err(error)) if error.is_not_found() => {
+                // Refused as a rule: the toolstack lets a domain write below its devices, and make none.
+                let is_refused = matches!(written, Err(StoreError::Refused(_)));
+                if !is_refused {
+                    self.remove_remains(&changes);
+                }
                 Err(XenbusError::Gone)
             }
             (written, read) => Ok(written.and(read.map(drop))?),
         }
     }
 
-    /// Removes what [`publish`](Self::publish) has written to a device that was removed meanwhile. As a rule that is nothing: the toolstack
-    /// lets a domain write below its devices, and make none.
-    fn remove_remains(&self) {
-        let removed = self
-            .store
-            .transaction(|it| match it.read(&self.backend_path()) {
+    /// Removes what [`publish`](Self::publish) has written for a device that was removed meanwhile, and nothing else: another may be in the
+    /// making there.
+    fn remove_remains(&self, written: &[(String, &[u8])]) {
+        let removed = self.store.transaction(|it| {
+            match it.read(&self.backend_path()) {
                 // There is another device of that name by now.
-                Ok(_) => Ok(()),
-                Err(error) if error.is_not_found() => it.rm(&self.frontend),
-                Err(error) => Err(error),
-            });
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+            for (path, _) in written {
+                it.rm(path)?;
+            }
+            match it.directory(&self.frontend)?.is_empty() {
+                true => it.rm(&self.frontend),
+                false => Ok(()),
+            }
+        });
         if let Err(error) = removed {
-            log::debug!("{} is not removed: {error}", self.frontend);
+            log::debug!(
+                "what was written to {} is not removed: {error}",
+                self.frontend
+            );
         }
     }
 
@@ -246,13 +261,15 @@ impl<P: Platform> Device<P> {
                 store.values(values, deadline),
             ))
         })?;
-        watch.drop_first();
         let [theirs, own] = states;
         let theirs = XenbusState::of_backend(theirs)?;
         // One that can't be had is asked for again when it is needed, and the failure is told then.
         let own = own.ok().map(|value| XenbusState::from_value(&value));
         let is_new = (theirs, own) == (XenbusState::InitWait, Some(XenbusState::Initialising));
-        let state = BackendState::new(store, watch, theirs, own);
+        // The watch has an event now, which may say of a change since then, too. Where the backend is ready, that can be looked for when it
+        // has been offered something.
+        let found = own.map(|own| (own, is_new.then_some(theirs)));
+        let state = BackendState::new(store, watch, theirs, found);
         Ok((state, is_new.then_some(values)))
     }
 
@@ -291,9 +308,10 @@ impl<P: Platform> Device<P> {
         backend: &BackendState<P>,
         timeout: Duration,
     ) -> Result<Ready, XenbusError> {
-        let handshake = Handshake::connect(self.found(backend)?, timeout);
+        let (own, theirs) = self.found(backend)?;
+        let handshake = Handshake::connect(own, timeout);
         backend.handshake.set(handshake);
-        match self.advance(backend).await? {
+        match self.advance(backend, theirs).await? {
             Step::Offer(ready) => Ok(ready),
             step => Err(failure(step)),
         }
@@ -321,11 +339,18 @@ impl<P: Platform> Device<P> {
         backend: &BackendState<P>,
         nodes: &[(&str, &str)],
     ) -> Result<(), XenbusError> {
-        self.publish(nodes, XenbusState::Initialised)?;
+        let published = self.publish(nodes, XenbusState::Initialised);
+        if published.is_err() {
+            // The state may be set, or be set later where xenstored is silent. So `leave` asks for Closing after that, without a look at
+            // the backend's state, which would fail.
+            let found = (XenbusState::Initialised, Some(XenbusState::Unknown));
+            backend.found.set(Some(found));
+        }
+        published?;
         let mut handshake = backend.handshake.get();
         handshake.offered(self.store.events().now());
         backend.handshake.set(handshake);
-        match self.advance(backend).await? {
+        match self.advance(backend, None).await? {
             Step::Connected => Ok(()),
             step => Err(failure(step)),
         }
@@ -352,25 +377,39 @@ impl<P: Platform> Device<P> {
         backend: &BackendState<P>,
         timeout: Duration,
     ) -> Result<(), XenbusError> {
-        let handshake = Handshake::leave(self.found(backend)?, timeout);
+        let (own, theirs) = self.found(backend)?;
+        let handshake = Handshake::leave(own, timeout);
         backend.handshake.set(handshake);
-        match self.advance(backend).await? {
+        match self.advance(backend, theirs).await? {
             Step::Left => Ok(()),
             step => Err(failure(step)),
         }
     }
 
-    /// The state that this side is in before a handshake.
-    fn found(&self, backend: &BackendState<P>) -> Result<XenbusState, XenbusError> {
-        backend.found.take().map_or_else(|| self.state(), Ok)
+    /// The state that this side is in before a handshake, and the backend's if that need not be looked at first.
+    fn found(
+        &self,
+        backend: &BackendState<P>,
+    ) -> Result<(XenbusState, Option<XenbusState>), XenbusError> {
+        match backend.found.take() {
+            Some(found) => Ok(found),
+            None => Ok((self.state()?, None)),
+        }
     }
 
-    /// Does what the handshake says until it needs the caller.
-    async fn advance(&self, backend: &BackendState<P>) -> Result<Step, XenbusError> {
+    /// Does what the handshake says until it needs the caller. `theirs` is the backend's state, if it need not be looked at first.
+    async fn advance(
+        &self,
+        backend: &BackendState<P>,
+        mut theirs: Option<XenbusState>,
+    ) -> Result<Step, XenbusError> {
         let events = self.store.events();
         let resumes = events.resumes();
         loop {
-            let theirs = backend.get()?;
+            let theirs = match theirs.take() {
+                Some(state) => state,
+                None => backend.get()?,
+            };
             let mut handshake = backend.handshake.get();
             let step = handshake.next(events.now(), theirs, || self.is_online())?;
             backend.handshake.set(handshake);

@@ -82,19 +82,19 @@ pub struct BackendState<P: Platform> {
     watch: Watch<P>,
     store: XenStore<P>,
     known: Cell<Option<XenbusState>>,
-    /// The state that this side was found in with it, until the first handshake.
-    pub(super) found: Cell<Option<XenbusState>>,
+    /// The state that this side is in, where that is known before a handshake; and the backend's, where that need not be looked at first.
+    pub(super) found: Cell<Option<(XenbusState, Option<XenbusState>)>>,
     /// Where this side is with it.
     pub(super) handshake: Cell<Handshake>,
 }
 
 impl<P: Platform> BackendState<P> {
-    /// Follows what `watch` watches, which was read after that was watched, as was this side's state, `found`.
+    /// Follows what `watch` watches, which was read after that was watched. `found` is for the first handshake.
     pub(super) fn new(
         store: &XenStore<P>,
         watch: Watch<P>,
         known: XenbusState,
-        found: Option<XenbusState>,
+        found: Option<(XenbusState, Option<XenbusState>)>,
     ) -> Self {
         BackendState {
             watch,

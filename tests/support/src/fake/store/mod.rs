@@ -87,19 +87,24 @@ struct Connection {
     last_transaction: u32,
 }
 
+/// A message as it goes over the ring.
+fn message(kind: Kind, (request, transaction): (u32, u32), payload: &[u8]) -> Vec<u8> {
+    let header = Header {
+        kind,
+        request,
+        transaction,
+        length: payload.len() as u32,
+    };
+    [&header.encode()[..], payload].concat()
+}
+
 impl Connection {
-    fn say(&mut self, kind: Kind, (request, transaction): (u32, u32), payload: &[u8]) {
-        let header = Header {
-            kind,
-            request,
-            transaction,
-            length: payload.len() as u32,
-        };
-        self.output.extend(header.encode());
-        self.output.extend(payload);
+    fn say(&mut self, kind: Kind, to: (u32, u32), payload: &[u8]) {
+        self.output.extend(message(kind, to, payload));
     }
 
-    /// Says that `path` may have changed, as the watch wants to hear it.
+    /// Says that `path` may have changed, as the watch wants to hear it; unless an event that says the same has not left yet, as
+    /// xenstored of Xen 4.17 does (`send_event` in xenstored_core.c).
     fn event(&mut self, index: usize, path: &str, home: &str) {
         let watch = &self.watches[index];
         let path = match path.strip_prefix(home) {
@@ -107,7 +112,11 @@ impl Connection {
             _ => path,
         };
         let payload = [path.as_bytes(), b"\0", &watch.token, b"\0"].concat();
-        self.say(Kind::WATCH_EVENT, (0, 0), &payload);
+        let event = message(Kind::WATCH_EVENT, (0, 0), &payload);
+        let waiting = self.output.make_contiguous();
+        if !waiting.windows(event.len()).any(|it| it == event) {
+            self.output.extend(event);
+        }
     }
 }
 
