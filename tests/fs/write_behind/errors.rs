@@ -238,3 +238,21 @@ fn dropping_what_is_not_written_is_logged() {
     bed.control.behave();
     bed.finish();
 }
+
+/// A program may do something else for longer than a request may take: what was answered in time is no failure.
+#[test]
+fn a_reply_that_no_call_took_in_for_long_is_in_time() {
+    let lanes = LaneOptions {
+        latency: (Duration::from_millis(1), Duration::from_millis(1)),
+        ..LaneOptions::default()
+    };
+    let bed = bed_with(lanes, small_messages(), |_| {});
+    let file = bed.file("/new");
+    for byte in 1..=2 {
+        file.write_all(&[byte; CHUNK]).unwrap();
+        bed.control.advance(Duration::from_secs(31));
+    }
+    assert_eq!(file.close(), Ok(()));
+    assert_eq!(bed.content("/new"), [[1; CHUNK], [2; CHUNK]].concat());
+    bed.finish();
+}

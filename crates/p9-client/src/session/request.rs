@@ -360,6 +360,11 @@ impl Session {
             return Poll::Ready(result);
         }
         ready!(self.poll_until(cx, deadline))?;
+        // The program may have done something else for so long, and the reply have come in time.
+        self.run_once();
+        if let Some(result) = outcome.take() {
+            return Poll::Ready(result);
+        }
         self.with_or((), Engine::overdue);
         Poll::Ready(outcome.take().unwrap_or(Err(Error::TimedOut)))
     }
@@ -395,6 +400,17 @@ impl Session {
                     return Err(Error::WouldBlock);
                 }
                 let now = link.now();
+                if engine.has_due(now)
+                    && let Some(transport) = link.transport()
+                {
+                    // The same for those that no task waits for: what has come counts, and may make room.
+                    let seen = engine.progress();
+                    engine.wait_for_room(cx.waker(), now + engine.timeout());
+                    engine.exchange(transport);
+                    if engine.progress() != seen {
+                        return Ok(None);
+                    }
+                }
                 engine.expire_due(now);
                 engine.alive()?;
                 if engine.lost().is_some() {

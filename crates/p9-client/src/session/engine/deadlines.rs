@@ -3,7 +3,7 @@
 use core::task::Waker;
 use core::time::Duration;
 
-use super::slot::State;
+use super::slot::{Slot, State};
 use super::{Engine, wake_later};
 use crate::transport::TransportError;
 use xen9p_time::Instant;
@@ -74,6 +74,14 @@ impl Engine {
         self.last_clock_read = now;
         self.next_deadline = earliest;
         earliest
+    }
+
+    /// Whether the time of a request is over, as far as is known without a look at what has come.
+    pub(in crate::session) fn has_due(&self, now: Instant) -> bool {
+        let is_due = |slot: &Slot| {
+            !slot.state.is_free() && !slot.late && slot.deadline.is_some_and(|it| now >= it)
+        };
+        self.slots.iter().any(is_due)
     }
 
     /// A request was not answered in time. That is its own misfortune, or with recovery a loss of the connection.
