@@ -155,6 +155,10 @@ impl<P: Platform> Transport for Xen9pfs<P> {
         self.holds_replies
     }
 
+    fn waits_for_news(&self) -> bool {
+        true
+    }
+
     fn max_message(&self) -> u32 {
         match self.lanes {
             // The next request of a bulk transfer waits in the ring behind the one being served.

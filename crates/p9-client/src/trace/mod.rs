@@ -103,6 +103,10 @@ impl<W: Watch> Transport for Traced<W> {
         self.inner.holds_replies()
     }
 
+    fn waits_for_news(&self) -> bool {
+        self.inner.waits_for_news()
+    }
+
     fn max_message(&self) -> u32 {
         self.inner.max_message()
     }

@@ -88,6 +88,13 @@ pub trait Transport {
         false
     }
 
+    /// Whether [`wait`](Self::wait) waits for what comes next although a reply that was [peeked](Self::peek) at lies there still, as an event
+    /// channel does. Then replies that no task waits for may stay where they are; where this is `false`, as for a stream, they are moved
+    /// away soon.
+    fn waits_for_news(&self) -> bool {
+        false
+    }
+
     /// The largest message, in bytes, that can be carried either way while leaving room for others;
     /// what the client proposes as msize at most.
     fn max_message(&self) -> u32;

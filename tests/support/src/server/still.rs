@@ -102,6 +102,10 @@ impl Transport for Still {
         1
     }
 
+    fn waits_for_news(&self) -> bool {
+        true
+    }
+
     fn max_message(&self) -> u32 {
         self.msize
     }

@@ -49,6 +49,7 @@ pub(in crate::session) struct Shape {
     pub(in crate::session) max_message: u32,
     pub(in crate::session) in_order: bool,
     pub(in crate::session) holds_replies: bool,
+    pub(in crate::session) waits_for_news: bool,
 }
 
 impl Shape {
@@ -58,6 +59,7 @@ impl Shape {
             max_message: transport.max_message(),
             in_order: transport.in_order(),
             holds_replies: transport.holds_replies(),
+            waits_for_news: transport.waits_for_news(),
         }
     }
 }

@@ -80,6 +80,7 @@ impl Engine {
         self.next_lane = 0;
         self.in_order = shape.in_order;
         self.holds_replies = shape.holds_replies;
+        self.waits_for_news = shape.waits_for_news;
         self.can_flush = true;
         self.lost = None;
         self.grace = now + self.timeout;

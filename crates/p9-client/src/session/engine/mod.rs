@@ -74,6 +74,8 @@ pub(super) struct Engine {
     in_order: bool,
     /// Whether the server keeps a reply until there is room for it.
     holds_replies: bool,
+    /// Whether the transport waits for what comes behind a reply that lies there.
+    waits_for_news: bool,
     /// One for each tag from 0 on, and the last for [`Tag::NONE`]. A slot's request is flushed with
     /// the tag of its own plus [`window`](Self::window), which travels on the same lane.
     slots: Vec<Slot>,
@@ -176,6 +178,7 @@ impl Engine {
             lanes,
             in_order: shape.in_order,
             holds_replies: shape.holds_replies,
+            waits_for_news: shape.waits_for_news,
             slots,
             window,
             fids: FidTable::default(),

@@ -403,10 +403,12 @@ impl Engine {
         slot.state = State::Ready(place);
         state.head = None;
         self.stats.spills += 1;
+        // There is room for others now.
+        self.wake_waiting();
     }
 
     /// Whether the reply at the head of its lane has to be moved. What was read ahead may stay there, so that its owner copies it
-    /// once, as long as only more of that is behind it and nothing waits for room.
+    /// once, as long as only more of that is behind it, nothing waits for room, and the transport can wait for what comes next.
     fn blocks_others(&self, lane: Lane) -> bool {
         let is_blocked = |(index, slot): (usize, &Slot)| match slot.state {
             State::Free | State::Lost { .. } => false,
@@ -416,7 +418,8 @@ impl Engine {
             State::Ready(_) => false,
             State::Detached | State::Flushing { .. } | State::UnwantedHead => true,
         };
-        !self.waiting.is_empty()
+        !self.waits_for_news
+            || !self.waiting.is_empty()
             || self.fids.to_be_clunked() > 0
             || self.slots.iter().enumerate().any(is_blocked)
     }

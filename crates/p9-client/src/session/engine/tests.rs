@@ -84,6 +84,7 @@ fn engine(lanes: u16) -> (Engine, Queues) {
         max_message: MSIZE,
         in_order: true,
         holds_replies: true,
+        waits_for_news: true,
     };
     let config = Config {
         timeout: TIMEOUT,

@@ -15,6 +15,10 @@ impl Transport for Lanes {
         self.0.borrow().options.in_order
     }
 
+    fn waits_for_news(&self) -> bool {
+        true
+    }
+
     fn max_message(&self) -> u32 {
         self.0.borrow().options.capacity / 2
     }

@@ -215,6 +215,10 @@ impl Transport for Virtio {
         1
     }
 
+    fn waits_for_news(&self) -> bool {
+        true
+    }
+
     fn max_message(&self) -> u32 {
         self.max_message
     }
