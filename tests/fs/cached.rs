@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::{Abilities, LINUX, run};
 use xen9p::fs::{CachedFs, Fs, MountOptions};
 use xen9p::ns::Namespace;
+use xen9p::p9::wire::{READ_HEADER_LEN, kind};
 use xen9p_testing::bed::memory::{Bed, bed_with};
 use xen9p_testing::bed::recovering::{site, site_on, two_lanes};
 use xen9p_testing::server::TempDir;
@@ -258,4 +259,34 @@ fn where_the_session_is_over_so_is_the_cache() {
     assert!(cached.metadata("/f").is_err());
     assert!(names().is_err());
     assert!(listing.next().is_some_and(|entry| entry.is_err()));
+}
+
+/// Another client may write within the same tick of the server's clock, so that nothing tells of it. What is read within that
+/// time is read once more; so is what was read ahead within it and taken later.
+#[test]
+fn what_was_read_ahead_early_is_not_kept() {
+    const PAGE: usize = 4096;
+    let bed = bed();
+    bed.server.borrow_mut().put("/a", &[7; 64 * PAGE]);
+    let options = MountOptions::new().read_ahead(4 << 20);
+    let fs = bed.fs.attach(&options).unwrap().cached(1 << 20);
+    let file = fs.open("/a").unwrap();
+    let mut buffer = [0; PAGE];
+    for _ in 0..3 {
+        file.read_exact(&mut buffer).unwrap();
+    }
+    fs.metadata("/mib").unwrap();
+    bed.control.tamper(|_, mut reply| {
+        if reply[4] == kind::TREAD + 1 {
+            reply[READ_HEADER_LEN..].fill(8);
+        }
+        vec![reply]
+    });
+    bed.control.advance(Duration::from_secs(1));
+    file.read_exact(&mut buffer).unwrap();
+    file.close().unwrap();
+    bed.control.advance(Duration::from_secs(5));
+    let file = fs.open("/a").unwrap();
+    file.read_exact_at(&mut buffer, 3 * PAGE as u64).unwrap();
+    assert_eq!(buffer, [8; PAGE]);
 }

@@ -57,9 +57,11 @@ fn one_lane_with(
 ) -> (Lanes, Control) {
     let mut server = MemServer::new(MemOptions::default());
     fill(&mut server);
-    lanes(LaneOptions::default(), move |request| {
-        change(server.handle(request))
-    })
+    let options = LaneOptions {
+        latency: (Duration::from_millis(1), Duration::from_millis(1)),
+        ..LaneOptions::default()
+    };
+    lanes(options, move |request| change(server.handle(request)))
 }
 
 #[test]
@@ -257,4 +259,58 @@ fn without_memory_files_are_read_all_the_same() {
     read(&wanted[..64 << 10]);
     with_memory(8 << 10, || read(&wanted[64 << 10..512 << 10]));
     read(&wanted[512 << 10..]);
+}
+
+/// What no task waits for has its time, too: an answer that lies there is not late because the program did something else.
+#[test]
+fn a_clunk_that_was_answered_while_the_program_was_busy_ends_nothing() {
+    let (transport, control) = one_lane(|server| server.put("/f", b"content"));
+    let fs = Fs::mount(transport, &MountOptions::new().window(1)).unwrap();
+    let session = fs.to_async().session().clone();
+    for _ in 0..3 {
+        drop(fs.open("/f").unwrap());
+        // Sends it, and looks at the clock.
+        session.wait(session.now());
+        control.advance(Duration::from_secs(100));
+        assert_eq!(fs.metadata("/f").unwrap().len(), 7);
+    }
+}
+
+/// A loop that polls and waits comes to rest, whatever was read ahead lies in its way; also over a stream.
+#[test]
+fn who_waits_comes_to_rest_with_what_was_read_ahead_unread() {
+    let bed = rings(4 * MIB);
+    let stream = memory(MemOptions::default(), |server| {
+        server.put("/f", &content(MIB))
+    })
+    .unwrap();
+    for fs in [
+        reading_ahead(&bed, MIB),
+        Fs::mount(stream, &MountOptions::new()).unwrap(),
+    ] {
+        let file = fs.open("/f").unwrap();
+        let mut buffer = [0; 4096];
+        for _ in 0..4 {
+            file.read_exact(&mut buffer).unwrap();
+        }
+        let session = fs.to_async().session().clone();
+        let until = session.now() + Duration::from_millis(100);
+        let calls = (0..1000)
+            .take_while(|_| session.now() < until)
+            .inspect(|_| session.wait(until))
+            .count();
+        assert!(calls < 100, "{calls}");
+    }
+}
+
+#[test]
+fn what_is_read_ahead_may_be_without_limit() {
+    let bed = rings(4 * MIB);
+    let fs = reading_ahead(&bed, usize::MAX);
+    let file = fs.open("/f").unwrap();
+    let mut buffer = [0; 4096];
+    for part in content(4 * MIB).chunks(buffer.len()) {
+        file.read_exact(&mut buffer).unwrap();
+        assert_eq!(buffer, part);
+    }
 }

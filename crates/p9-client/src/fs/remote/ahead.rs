@@ -74,7 +74,7 @@ impl RemoteFile {
                 ahead.queue.restart(position + count as u64);
             }
             if ahead.queue.ahead() <= ahead.window / 2 {
-                ahead.window = (ahead.window * 2).min(most);
+                ahead.window = ahead.window.saturating_mul(2).min(most);
             }
             self.ask_ahead(&mut ahead);
         } else {

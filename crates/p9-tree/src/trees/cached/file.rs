@@ -109,6 +109,8 @@ impl<F: OpenFile> CachedFile<F> {
             return Ok(done);
         }
         let is_early = entry.is_early(&self.cache);
+        // What is read ahead now may be taken later, when it is not known any more that it was early.
+        let on = on && !is_early;
         let skip = (at % PAGE as u64) as usize;
         let wide = (skip + rest.len()).next_multiple_of(PAGE);
         if wide <= WIDENED
