@@ -149,13 +149,11 @@ impl<P: Platform> ShutdownWatch<P> {
     /// Takes the word and clears its node, unless another has been written meanwhile: then that one.
     fn acknowledge(&self) -> Result<Vec<u8>, StoreError> {
         self.store.transaction(|transaction| {
-            let word = match transaction.read(NODE) {
-                Err(StoreError::Refused(Refusal::Again)) => {
-                    return Err(StoreError::Refused(Refusal::Again));
-                }
-                word if is_none(&word) => return Ok(Vec::new()),
-                word => word?,
-            };
+            let word = transaction.read(NODE);
+            if is_none(&word) {
+                return Ok(Vec::new());
+            }
+            let word = word?;
             transaction.write(NODE, b"")?;
             Ok(word)
         })
@@ -166,6 +164,8 @@ impl<P: Platform> ShutdownWatch<P> {
 fn is_none(word: &Result<Vec<u8>, StoreError>) -> bool {
     match word {
         Ok(word) => word.is_empty(),
+        // That would say nothing: it has to be asked again.
+        Err(StoreError::Refused(Refusal::Again)) => false,
         Err(error) => matches!(error, StoreError::Refused(_)),
     }
 }
